@@ -1,0 +1,96 @@
+"""Federated averaging of packed weight vectors.
+
+McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017,
+algorithm 1: ``w = sum_k (n_k / n) w_k`` with ``n_k`` the number of clips of collaborator ``k``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+
+# Elements that are scaled and added at a time: 1 MiB of float32 stays in the processor's cache, and no
+# second vector of the model's size is needed for the product.
+_BLOCK = 2**18
+
+
+class UpdateRefused(ValueError):
+    """An update that cannot be averaged; the message names who sent it and what is wrong with it."""
+
+
+class FederatedAverage:
+    """Weighted mean of one round's updates, built while they arrive.
+
+    Floating-point sums depend on their order. The order here is that of the sorted names, whatever
+    the order of arrival: an update that arrives before its turn is kept, one whose turn it is goes straight
+    into the sum. The result is therefore the same, bit for bit, in every run.
+
+    Args:
+        names: the collaborators that may report in this round.
+        size: number of float32 elements in every update.
+    """
+
+    def __init__(self, names: Iterable[str], size: int) -> None:
+        self.size = size
+        self._turns = sorted(names)
+        self._waiting: dict[str, tuple[int, Vector]] = {}
+        self._total: Vector | None = None
+        self._clips = 0
+
+    def add(self, name: str, clips: int, update: Vector) -> None:
+        """Take in the update that ``name`` trained on ``clips`` clips.
+
+        Raises:
+            UpdateRefused: another length, a value that is not finite, or no clips. Nothing was added.
+        """
+        if update.shape != (self.size,):
+            raise UpdateRefused(f"{name} sent {update.size} values, the model has {self.size}")
+        if clips < 1:
+            raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
+        # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
+        if not np.isfinite(update.sum()) and not np.isfinite(update).all():
+            bad = int(update.size - np.isfinite(update).sum())
+            raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
+        if name not in self._turns:
+            raise UpdateRefused(f"{name} has no turn in this round; waiting for {', '.join(self._turns)}")
+        self._waiting[name] = (clips, update)
+        self._take_turns()
+
+    def leave_out(self, name: str) -> None:
+        """Go on without ``name``: it dropped out or its update was refused."""
+        if name in self._turns:
+            self._turns.remove(name)
+            self._take_turns()
+
+    def result(self) -> Vector:
+        """Return the weighted mean of what was added, shape ``[size]``.
+
+        Raises:
+            UpdateRefused: nothing was added, or somebody's turn is still open.
+        """
+        if self._turns:
+            raise UpdateRefused(f"the round is still waiting for {', '.join(self._turns)}")
+        if self._total is None:
+            raise UpdateRefused("no collaborator sent an update that could be averaged")
+        self._total /= np.float32(self._clips)
+        return self._total
+
+    def _take_turns(self) -> None:
+        while self._turns and self._turns[0] in self._waiting:
+            clips, update = self._waiting.pop(self._turns.pop(0))
+            self._clips += clips
+            self._total = _add_scaled(self._total, update, np.float32(clips))
+
+
+def _add_scaled(total: Vector | None, update: Vector, weight: np.float32) -> Vector:
+    """Return ``total + weight * update``, reusing ``total``'s memory."""
+    if total is None:
+        return update * weight
+    for start in range(0, update.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        total[block] += update[block] * weight
+    return total
