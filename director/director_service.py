@@ -1,0 +1,152 @@
+"""Run the director of the federation until Ctrl-C or SIGTERM.
+
+    python director_service.py --config director_config.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+WORK_FOLDER = Path(__file__).resolve().parent / "work"
+# Only folders that hold this file are ever swept.
+MARKER = ".superb-federated-work"
+
+logger = logging.getLogger("director")
+
+
+class ConfigError(ValueError):
+    """The config cannot be used; the message names the setting and the legal values."""
+
+
+@dataclass(frozen=True)
+class DirectorConfig:
+    """Settings of the director; see ``director_config.yaml`` for what they mean."""
+
+    listen_host: str = "localhost"
+    listen_port: int = 50050
+    sample_shape: tuple[str, ...] = ("16000",)
+    target_shape: tuple[str, ...] = ("1",)
+    envoy_health_check_period: int = 5
+
+    @classmethod
+    def load(cls, path: Path) -> DirectorConfig:
+        """Read the YAML file at ``path``; ``DIRECTOR_HOST`` and ``DIRECTOR_PORT`` take precedence.
+
+        Raises:
+            ConfigError: no such file, not YAML, an unknown setting or an illegal value.
+        """
+        if not path.is_file():
+            raise ConfigError(f"no director config at {path}")
+        try:
+            settings = dict((yaml.safe_load(path.read_text()) or {}).get("settings") or {})
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path} is not a YAML file with a `settings:` section: {error}") from error
+        unknown = sorted(set(settings) - set(cls.__dataclass_fields__))
+        if unknown:
+            known = ", ".join(cls.__dataclass_fields__)
+            raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; legal are {known}")
+        settings["listen_host"] = os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
+        settings["listen_port"] = _port(os.environ.get("DIRECTOR_PORT") or settings.get("listen_port", 50050))
+        for shape in ("sample_shape", "target_shape"):
+            if shape in settings:
+                settings[shape] = tuple(map(str, settings[shape]))
+        period = settings.get("envoy_health_check_period", 5)
+        if not isinstance(period, int) or not 1 <= period <= 3600:
+            raise ConfigError(f"envoy_health_check_period is {period!r}; legal are 1 to 3600 seconds")
+        return cls(**settings)
+
+
+def _port(value: object) -> int:
+    try:
+        port = int(str(value))
+    except ValueError:
+        port = 0
+    if not 1024 <= port <= 65535:
+        raise ConfigError(f"the director's port is {value!r}; legal are 1024 to 65535")
+    return port
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Fail early, and with a better message than gRPC's, if something listens at ``host:port``.
+
+    Raises:
+        ConfigError: the port is taken, or the host is not an address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror}). "
+            "Is another director running? Stop it, or choose another port with DIRECTOR_PORT"
+        ) from error
+
+
+def fresh_work_folder(name: str) -> Path:
+    """Make ``work/<name>`` empty, sweeping what a crashed director left there."""
+    folder = WORK_FOLDER / name
+    if (folder / MARKER).is_file():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+    return folder
+
+
+def leave_by(signum: int) -> None:
+    """End this process in the way that a shell expects after ``signum``: exit code 128 + signum."""
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def main() -> int:
+    """Start the service; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Run the director of the federation.")
+    parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("openfl").setLevel(logging.WARNING)
+    try:
+        config = DirectorConfig.load(arguments.config)
+        require_free_port(config.listen_host, config.listen_port)
+    except ConfigError as error:
+        print(f"director: {error}", file=sys.stderr)
+        return 2
+
+    # OpenFL takes seconds to import; a mistake in the config is reported before that.
+    from director_corrections import TutorialDirector, TutorialDirectorServer
+
+    work = fresh_work_folder(str(config.listen_port))
+    os.chdir(work)
+    server = TutorialDirectorServer(
+        director_cls=TutorialDirector,
+        tls=False,
+        listen_host=config.listen_host,
+        listen_port=config.listen_port,
+        sample_shape=list(config.sample_shape),
+        target_shape=list(config.target_shape),
+        envoy_health_check_period=config.envoy_health_check_period,
+    )
+    try:
+        stopped_by = server.serve_until_stopped()
+    finally:
+        os.chdir(WORK_FOLDER.parent)
+        shutil.rmtree(work, ignore_errors=True)
+    logger.info("Director stopped")
+    leave_by(stopped_by)
+    return 128 + stopped_by
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Start the director: bash start_director.sh [CONFIG]
+# DIRECTOR_HOST and DIRECTOR_PORT override the config; PYTHON names another interpreter.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+if [ -z "${PYTHON:-}" ]; then
+  # Without an activated environment, take the one that `make` set up beside this folder.
+  if [ -z "${VIRTUAL_ENV:-}" ] && [ -x ../.venv/bin/python ]; then PYTHON=../.venv/bin/python; else PYTHON=python; fi
+fi
+exec "$PYTHON" director_service.py --config "${1:-director_config.yaml}"

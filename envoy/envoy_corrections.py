@@ -1,0 +1,148 @@
+"""Corrections of OpenFL 1.7.1's envoy, each with the behaviour that it corrects.
+
+Subclasses of what OpenFL lets a launcher of its own use; nothing of OpenFL is copied.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import grpc
+from openfl.component.envoy.envoy import Envoy
+from openfl.transport.grpc.exceptions import ShardNotFoundError
+from openfl.utilities.workspace import ExperimentWorkspace
+
+logger = logging.getLogger("envoy")
+
+RETRY_SECONDS = 1.0
+
+
+class ShardRefused(ValueError):
+    """The director does not accept this envoy's shard."""
+
+
+class FreshWorkspace(ExperimentWorkspace):
+    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one."""
+
+    def __exit__(self, *exception: Any) -> None:
+        """Leave the experiment's folder and forget the modules that came from it."""
+        folder = str(self.experiment_work_dir)
+        super().__exit__(*exception)
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(folder):
+                del sys.modules[name]
+
+
+class SteadyEnvoy(Envoy):
+    """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the director,
+    whose main thread dies of a damaged archive while it still counts as online, and that survives Ctrl-C.
+    """
+
+    def start(self) -> None:
+        """Register, then serve experiments; returns only by an exception.
+
+        Raises:
+            ShardRefused: the director does not accept the shard.
+        """
+        self._register()
+        # A daemon thread: OpenFL's pool thread keeps the process alive after Ctrl-C.
+        threading.Thread(target=self.send_health_check, name="heartbeat", daemon=True).start()
+        self.run()
+
+    def run(self) -> None:
+        """Take part in one experiment after another."""
+        while True:
+            try:
+                experiment_name = self.director_client.wait_experiment()
+                archive = self._download(experiment_name)
+            except (grpc.RpcError, OSError) as error:
+                logger.warning("No experiment from the director (%s); trying again", _reason(error))
+                time.sleep(RETRY_SECONDS)
+                continue
+            self._take_part(experiment_name, archive)
+
+    def send_health_check(self) -> None:
+        """Give signs of life for ever; registers again with a director that was restarted."""
+        while True:
+            seconds: float | None = RETRY_SECONDS
+            try:
+                seconds = self.director_client.send_health_check(
+                    envoy_name=self.name,
+                    is_experiment_running=self.is_experiment_running,
+                    cuda_devices_info=self._get_cuda_device_info(),
+                )
+            except ShardNotFoundError:
+                logger.info("The director does not know this shard (any more): registering again")
+                self._register()
+            except Exception as error:
+                logger.warning("Sign of life not delivered: %s", _reason(error))
+            time.sleep(seconds or RETRY_SECONDS)
+
+    def _register(self) -> None:
+        waiting = False
+        while True:
+            try:
+                accepted = self.director_client.report_shard_info(
+                    shard_descriptor=self.shard_descriptor, cuda_devices=self.cuda_devices
+                )
+            except grpc.RpcError as error:
+                if not waiting:
+                    logger.info("Waiting for the director (%s)", _reason(error))
+                waiting = True
+                time.sleep(RETRY_SECONDS)
+                continue
+            if not accepted:
+                raise ShardRefused(
+                    f"the director refused shard {self.name}: sample_shape {self.shard_descriptor.sample_shape} and "
+                    f"target_shape {self.shard_descriptor.target_shape} must be those in its director_config.yaml"
+                )
+            logger.info("Shard %s registered; Ctrl-C stops the envoy", self.name)
+            return
+
+    def _download(self, experiment_name: str) -> Path:
+        try:
+            return self._save_data_stream_to_file(self.director_client.get_experiment_data(experiment_name))
+        except grpc.RpcError:
+            raise
+        except Exception as error:  # OpenFL raises a bare Exception for a chunk of the wrong size
+            raise OSError(f"the archive of {experiment_name} arrived damaged: {error}") from error
+
+    def _take_part(self, experiment_name: str, archive: Path) -> None:
+        logger.info("Experiment %s", experiment_name)
+        self.is_experiment_running = True
+        try:
+            with FreshWorkspace(f"{self.name}_{experiment_name}", archive, self.install_requirements):
+                self._run_collaborator()
+            logger.info("Experiment %s is over", experiment_name)
+        except Exception as error:
+            logger.exception("Experiment %s failed", experiment_name)
+            self._report_failure(experiment_name, error)
+        except BaseException as stop:
+            self._report_failure(experiment_name, stop)
+            raise
+        finally:
+            self.is_experiment_running = False
+
+    def _report_failure(self, experiment_name: str, error: BaseException) -> None:
+        """Tell the director at once, so that the others do not wait; the last line of the text is the error itself."""
+        if isinstance(error, Exception):
+            description = "".join(traceback.format_exception(error))
+        else:
+            description = f"the envoy was stopped by its owner ({error})"
+        try:
+            self.director_client.set_experiment_failed(experiment_name, error_description=description)
+        except grpc.RpcError as unreachable:
+            logger.warning("Failure not reported: %s", _reason(unreachable))
+
+
+def _reason(error: BaseException) -> str:
+    """Return one line about ``error``; gRPC's own text has many."""
+    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        return f"{error.code().name}: {error.details()}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,198 @@
+"""Run an envoy, the data owner's side of the federation, until Ctrl-C or SIGTERM.
+
+    python envoy_service.py --name env_one --config envoy_config.yaml --director-host localhost --director-port 50050
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+WORK_FOLDER = Path(__file__).resolve().parent / "work"
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+# Loaded in the background at start, so that the first experiment does not wait for them.
+PRELOADED = ("torch", "transformers.trainer", "transformers.models.wav2vec2.modeling_wav2vec2")
+
+logger = logging.getLogger("envoy")
+
+
+class ConfigError(ValueError):
+    """The config cannot be used; the message names the setting and the legal values."""
+
+
+class StoppedBySignal(BaseException):
+    """Raised in the main thread by SIGINT and SIGTERM."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+@dataclass(frozen=True)
+class EnvoyConfig:
+    """Settings of an envoy; see ``envoy_config.yaml`` for what they mean."""
+
+    descriptor: str
+    descriptor_params: dict[str, Any] = field(default_factory=dict)
+    cuda_devices: tuple[int, ...] = ()
+    cpu_threads: int | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> EnvoyConfig:
+        """Read the YAML file at ``path``.
+
+        Raises:
+            ConfigError: no such file, not YAML, an unknown setting or an illegal value.
+        """
+        if not path.is_file():
+            raise ConfigError(f"no envoy config at {path}")
+        try:
+            config = yaml.safe_load(path.read_text()) or {}
+            params = dict(config.get("params") or {})
+            descriptor = dict(config.get("shard_descriptor") or {})
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
+        unknown = sorted(set(params) - {"cuda_devices", "cpu_threads"})
+        if unknown:
+            raise ConfigError(f"{path}: unknown setting params.{unknown[0]}; legal are cuda_devices, cpu_threads")
+        if "." not in str(descriptor.get("template", "")):
+            raise ConfigError(f"{path}: shard_descriptor.template must be module.Class")
+        threads = params.get("cpu_threads")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise ConfigError(f"{path}: params.cpu_threads is {threads!r}; legal are null or 1 and more")
+        return cls(
+            descriptor=descriptor["template"],
+            descriptor_params=dict(descriptor.get("params") or {}),
+            cuda_devices=tuple(params.get("cuda_devices") or ()),
+            cpu_threads=threads,
+        )
+
+
+def build_descriptor(config: EnvoyConfig) -> Any:
+    """Make the shard descriptor that the config names; it finds and checks the data."""
+    module_name, _, class_name = config.descriptor.rpartition(".")
+    try:
+        descriptor_class = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"shard_descriptor.template {config.descriptor}: {error}") from error
+    try:
+        return descriptor_class(**config.descriptor_params)
+    except TypeError as error:
+        raise ConfigError(f"shard_descriptor.params: {error}") from error
+
+
+@contextmanager
+def own_work_folder(name: str) -> Iterator[Path]:
+    """Work in an empty ``work/<name>``; what a crash left there is swept, and the folder goes at the end.
+
+    Raises:
+        ConfigError: an envoy of that name already runs from this folder.
+    """
+    WORK_FOLDER.mkdir(exist_ok=True)
+    lock_path = WORK_FOLDER / f"{name}.lock"
+    with lock_path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"an envoy named {name} already runs from {WORK_FOLDER.parent.name}/") from error
+        folder = WORK_FOLDER / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        before = Path.cwd()
+        os.chdir(folder)
+        try:
+            yield folder
+        finally:
+            os.chdir(before)
+            shutil.rmtree(folder, ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
+
+
+def preload() -> None:
+    """Import the heavy libraries in the background."""
+
+    def load() -> None:
+        for module_name in PRELOADED:
+            importlib.import_module(module_name)
+
+    threading.Thread(target=load, name="preload", daemon=True).start()
+
+
+def stop_on_signals() -> None:
+    """Turn SIGINT and SIGTERM into :class:`StoppedBySignal`; a second one is ignored while we clean up."""
+
+    def stop(signum: int, _: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise StoppedBySignal(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check config and data, then serve the director."""
+    if not NAME_PATTERN.fullmatch(arguments.name):
+        raise ConfigError(
+            f"envoy name {arguments.name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
+        )
+    config = EnvoyConfig.load(arguments.config)
+    if config.cpu_threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)  # read when torch is imported
+    descriptor = build_descriptor(config)
+
+    # OpenFL takes seconds to import; a mistake in the config or the data is reported before that.
+    from envoy_corrections import SteadyEnvoy
+
+    preload()
+    with own_work_folder(arguments.name):
+        SteadyEnvoy(
+            shard_name=arguments.name,
+            director_host=arguments.director_host,
+            director_port=arguments.director_port,
+            shard_descriptor=descriptor,
+            tls=False,
+            install_requirements=False,
+            cuda_devices=config.cuda_devices,
+        ).start()
+
+
+def main() -> int:
+    """Start the envoy; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Run an envoy of the federation.")
+    parser.add_argument("--name", default="env_one")
+    parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
+    parser.add_argument("--director-host", default="localhost")
+    parser.add_argument("--director-port", type=int, default=50050)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("openfl").setLevel(logging.WARNING)
+    stop_on_signals()
+    try:
+        run(parser.parse_args())
+    except ValueError as error:  # ConfigError, and the data's own errors
+        print(f"envoy: {error}", file=sys.stderr)
+        return 2
+    except StoppedBySignal as stopped:
+        logger.info("Envoy stopped")
+        signal.signal(stopped.signum, signal.SIG_DFL)
+        os.kill(os.getpid(), stopped.signum)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
