@@ -1,0 +1,113 @@
+"""From an envoy's clips to a model's input, for any shard that yields (waveform, label)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from openfl.interface.interactive_api.experiment import DataInterface
+from torch.utils.data import Dataset
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+
+from superb_ks.model import SAMPLING_RATE, ModelSpec
+
+SPLITS = ("train", "val", "test")
+"""The splits of every shard."""
+
+
+class Clips(Protocol):
+    """What a split must offer: items are (float32 waveform in [-1, 1] of shape [n_samples], int label)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
+
+
+class ClipDataset(Dataset):
+    """Clips as a model takes them, one at a time; decoding happens at each access."""
+
+    def __init__(
+        self, clips: Clips, extractor: SequenceFeatureExtractor, crop_seed: int | None = None
+    ) -> None:
+        """Wrap clips.
+
+        Args:
+            clips: 16 kHz waveforms with their labels.
+            extractor: the model's feature extractor.
+            crop_seed: None gives whole clips. A number cuts clips of over a second to a random second, in
+                an order of draws that the number decides.
+        """
+        self.clips = clips
+        self.extractor = extractor
+        self._draw = None if crop_seed is None else np.random.default_rng(crop_seed)
+
+    def for_training(self, seed: int) -> ClipDataset:
+        """Return the same clips, cropped at random from a seed."""
+        return ClipDataset(self.clips, self.extractor, crop_seed=seed)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return `{"input_values": float32 [n_samples], "labels": int}`."""
+        waveform, label = self.clips[index]
+        if self._draw is not None and len(waveform) > SAMPLING_RATE:
+            start = int(self._draw.integers(len(waveform) - SAMPLING_RATE + 1))
+            waveform = waveform[start : start + SAMPLING_RATE]
+        features = self.extractor(waveform, sampling_rate=SAMPLING_RATE)
+        return {"input_values": features["input_values"][0], "labels": int(label)}
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Join items to a batch, the shorter ones padded with zeros.
+
+        Returns:
+            `input_values` float32 [batch, longest], `labels` int64 [batch], and `attention_mask` [batch,
+            longest] for the models that were trained with one (those with layer norm in their encoder).
+        """
+        batch = self.extractor.pad(
+            {"input_values": [item["input_values"] for item in items]}, padding=True, return_tensors="pt"
+        )
+        return {**batch, "labels": torch.tensor([item["labels"] for item in items])}
+
+
+class ShardData(DataInterface):
+    """An envoy's shard, as the tasks receive it: one `ClipDataset` for each split."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Keep the specification of the model that the clips are prepared for."""
+        super().__init__()
+        self.spec = spec
+        self._shard: dict[str, ClipDataset] | None = None
+
+    @property
+    def shard_descriptor(self) -> Any:
+        """The envoy's shard descriptor, which OpenFL sets on the envoy."""
+        return self._shard_descriptor
+
+    @shard_descriptor.setter
+    def shard_descriptor(self, shard_descriptor: Any) -> None:
+        self._shard_descriptor = shard_descriptor
+        self._shard = None
+
+    def get_train_loader(self, **kwargs: Any) -> Mapping[str, ClipDataset]:
+        """Return `{"train": …, "val": …, "test": …}`: a task chooses its split by name."""
+        if self._shard is None:
+            extractor = self.spec.feature_extractor()
+            self._shard = {
+                split: ClipDataset(self.shard_descriptor.get_dataset(split), extractor) for split in SPLITS
+            }
+        return self._shard
+
+    def get_valid_loader(self, **kwargs: Any) -> Mapping[str, ClipDataset]:
+        """Return the same mapping as `get_train_loader`."""
+        return self.get_train_loader()
+
+    def get_train_data_size(self) -> int:
+        """Return how many clips this envoy trains on: its weight in the average of the models."""
+        return len(self.get_train_loader()["train"])
+
+    def get_valid_data_size(self) -> int:
+        """Return how many clips this envoy validates on."""
+        return len(self.get_train_loader()["val"])

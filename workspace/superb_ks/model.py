@@ -1,0 +1,220 @@
+"""A model by its specification: a few words that every node turns into the same network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import transformers
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+)
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+
+from superb_ks.settings import recipe_for
+
+SAMPLING_RATE = 16_000
+"""Samples per second that all models of the family expect."""
+
+TINY_ARCHITECTURE = dict(
+    # Large early strides bring 16,000 samples down to 48 frames a second: most of the speed comes from here.
+    conv_dim=(64, 96, 128, 128, 128),
+    conv_kernel=(20, 8, 4, 4, 4),
+    conv_stride=(10, 4, 2, 2, 2),
+    feat_extract_norm="group",
+    do_stable_layer_norm=False,
+    hidden_size=128,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    intermediate_size=256,
+    num_conv_pos_embeddings=16,
+    num_conv_pos_embedding_groups=4,
+    classifier_proj_size=128,
+    hidden_dropout=0.05,
+    attention_dropout=0.05,
+    activation_dropout=0.05,
+    feat_proj_dropout=0.05,
+    final_dropout=0.05,
+    layerdrop=0.0,
+    mask_time_prob=0.0,
+    mask_feature_prob=0.0,
+)
+"""A miniature Wav2Vec2 of 0.85 million parameters that two processor cores train from scratch."""
+
+
+class ModelUnavailable(RuntimeError):  # noqa: N818
+    """This node can neither find nor download the model that the specification names."""
+
+
+class ModelMismatch(RuntimeError):  # noqa: N818
+    """This node rebuilds a model that differs from the one the specification was sealed with."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a node needs to rebuild a model.
+
+    Attributes:
+        name: "tiny", a model id of the Hugging Face hub, or a folder; a folder is kept as an absolute
+            path, because the other nodes work elsewhere.
+        labels: class names, in the order of the model's outputs.
+        seed: draws all weights of "tiny", and the new classification head of a pretrained model.
+        digest: fingerprint of the model that every node must arrive at (see `digest`), or None.
+
+    Raises:
+        ValueError: the name looks like a folder and there is none, or labels repeat.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    seed: int = 0
+    digest: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
+            raise ValueError(f"labels are {self.labels}; legal: at least two different names")
+        folder = Path(self.name).expanduser()
+        if self.name != "tiny" and folder.is_dir():
+            object.__setattr__(self, "name", str(folder.resolve()))
+        elif self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
+            raise ValueError(f"model is {self.name!r}, no folder here; legal: 'tiny', a hub id, a folder")
+
+    def build(self) -> PreTrainedModel:
+        """Build the model: float32, on the CPU, the same on every node, without touching global seeds.
+
+        Returns:
+            A model for audio classification whose trained parameters are those with `requires_grad`.
+
+        Raises:
+            ModelUnavailable: its files are neither here nor within reach.
+            ModelMismatch: the specification is sealed and this node arrives at something else.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would reseed GPUs as well
+            model = _build_tiny(self.labels) if self.name == "tiny" else _load(self.name, self.labels)
+        if recipe_for(self.name).freeze_feature_encoder:
+            model.freeze_feature_encoder()
+        if self.digest is not None:
+            self._check(digest(model))
+        return model
+
+    def feature_extractor(self) -> SequenceFeatureExtractor:
+        """Return what turns a 16 kHz waveform into the model's input.
+
+        Raises:
+            ModelUnavailable: its files are neither here nor within reach.
+        """
+        if self.name == "tiny":
+            return Wav2Vec2FeatureExtractor(
+                sampling_rate=SAMPLING_RATE, do_normalize=True, return_attention_mask=False
+            )
+        with _explained(self.name):
+            return AutoFeatureExtractor.from_pretrained(self.name)
+
+    def sealed(self) -> ModelSpec:
+        """Return a copy that carries the digest of the model as this node builds it."""
+        return replace(self, digest=digest(replace(self, digest=None).build()))
+
+    def _check(self, found: str) -> None:
+        if found == self.digest:
+            return
+        parts = ("frozen weights", "trained layers")
+        sums = zip(parts, str(self.digest).split("."), found.split("."), strict=True)
+        differing = [
+            f"{part} differ (expected {expected[:8]}, found {here[:8]})"
+            for part, expected, here in sums
+            if expected != here
+        ]
+        raise ModelMismatch(
+            f"this node's copy of {self.name!r} is not the experiment's: {'; '.join(differing)}. "
+            "Give every node the same files and library versions (delete an outdated folder or cache)."
+        )
+
+
+def digest(model: nn.Module) -> str:
+    """Return a model's fingerprint: two SHA-256 sums in hexadecimal, joined by a dot.
+
+    The first covers name, type, shape and content of every frozen parameter and buffer, the second name and
+    shape of every trained parameter: all that must agree before trained weights can be averaged.
+    """
+    parameters = list(model.named_parameters())
+    frozen = [(name, p) for name, p in parameters if not p.requires_grad] + list(model.named_buffers())
+    trained = [(name, p) for name, p in parameters if p.requires_grad]
+    return f"{_sha256(frozen, content=True)}.{_sha256(trained, content=False)}"
+
+
+def _sha256(tensors: Iterable[tuple[str, torch.Tensor]], content: bool) -> str:
+    checksum = hashlib.sha256()
+    for name, tensor in tensors:
+        checksum.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        if content:
+            checksum.update(f"{tensor.dtype}\n".encode())
+            checksum.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return checksum.hexdigest()
+
+
+def _build_tiny(labels: tuple[str, ...]) -> PreTrainedModel:
+    return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**TINY_ARCHITECTURE, **_label_maps(labels)))
+
+
+def _load(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
+    with _explained(name):
+        config = AutoConfig.from_pretrained(name)
+        model = AutoModelForAudioClassification.from_pretrained(
+            name, **_label_maps(labels), ignore_mismatched_sizes=True, dtype=torch.float32
+        )
+    if not hasattr(model, "freeze_feature_encoder"):
+        kind = type(model).__name__
+        raise ModelUnavailable(f"{name!r} is a {kind}; legal: the Wav2Vec2 family, on raw waveforms")
+    _reorder_head(model, config, labels)
+    return model
+
+
+def _label_maps(labels: tuple[str, ...]) -> dict[str, dict]:
+    """Return the two label tables of a model's configuration; its number of classes follows from them."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+
+
+def _reorder_head(model: PreTrainedModel, config: PreTrainedConfig, labels: tuple[str, ...]) -> None:
+    """Put a head that knows our classes in another order into ours: s3prl swaps the last two of SUPERB."""
+    theirs = [config.id2label[i] for i in range(config.num_labels)]
+    if theirs == list(labels) or set(theirs) != set(labels):
+        return
+    order = [theirs.index(label) for label in labels]
+    head = model.classifier
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(parameter[order])
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Load quietly, and turn whatever the library raises about a missing model into one line of advice."""
+    verbosity, bar = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelUnavailable(
+            f"cannot load the model {name!r} on this node ({reason}). Name a local folder that holds it, run "
+            "once with a network on every node, or choose MODEL=tiny, which needs no files."
+        ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bar:
+            transformers.logging.enable_progress_bar()

@@ -1,0 +1,66 @@
+"""What OpenFL needs to carry a model around: a small pickle, and one tensor instead of hundreds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from openfl.interface.interactive_api.experiment import ModelInterface
+from openfl.plugins.frameworks_adapters.framework_adapter_interface import FrameworkAdapterPluginInterface
+from torch import nn
+
+from superb_ks.model import ModelSpec
+from superb_ks.packing import pack, unpack
+
+TRAINED = "trained"
+"""The name of the one tensor that travels."""
+
+
+class PackedAdapter(FrameworkAdapterPluginInterface):
+    """Hands OpenFL a model's trained tensors as one float32 vector, and never an optimizer's state."""
+
+    @staticmethod
+    def get_tensor_dict(model: nn.Module, optimizer: Any = None) -> dict[str, np.ndarray]:
+        """Return `{"trained": vector of shape [n_trained]}`."""
+        return {TRAINED: pack(model)}
+
+    @staticmethod
+    def set_tensor_dict(
+        model: nn.Module, tensor_dict: dict[str, np.ndarray], optimizer: Any = None, device: str = "cpu"
+    ) -> None:
+        """Put a received vector into the model and move the model to the device.
+
+        Raises:
+            ValueError: the vector does not fit this model, or is not finite.
+        """
+        model.to(device)
+        unpack(tensor_dict[TRAINED], model)
+
+
+class SpecifiedModel(ModelInterface):
+    """A model that travels as its specification and is built where it is first needed."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Keep the specification; nothing is built yet."""
+        plugin = f"{PackedAdapter.__module__}.{PackedAdapter.__qualname__}"
+        super().__init__(model=None, optimizer=None, framework_plugin=plugin)
+        self.spec = spec
+
+    def provide_model(self) -> nn.Module:
+        """Return this process's model, built at the first call.
+
+        Raises:
+            ModelMismatch: this node rebuilds other weights than the specification was sealed with.
+            ModelUnavailable: this node can neither find nor download the model.
+        """
+        if self.model is None:
+            self.model = self.spec.build()
+        return self.model
+
+    def provide_optimizer(self) -> None:
+        """Return nothing: the training task makes a fresh optimizer each round, and none is shipped."""
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model, if one was built, out of the pickle."""
+        return {**self.__dict__, "model": None}

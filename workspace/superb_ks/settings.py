@@ -1,0 +1,156 @@
+"""What a data scientist may choose for one experiment, checked on creation. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+SUPERB_LABELS = (
+    "yes",
+    "no",
+    "up",
+    "down",
+    "left",
+    "right",
+    "on",
+    "off",
+    "stop",
+    "go",
+    "_silence_",
+    "_unknown_",
+)
+"""The twelve classes of SUPERB keyword spotting, in its order."""
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+_EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one kind of model is trained.
+
+    Attributes:
+        epochs_per_round: passes of each envoy over its own training clips between two aggregations.
+        batch_size: clips in one optimizer step.
+        learning_rate: the peak of AdamW's rate, reached after the warm-up.
+        warmup_fraction: share of all the federation's steps during which the rate rises, in [0, 1).
+        weight_decay: AdamW's decoupled weight decay.
+        freeze_feature_encoder: keep the convolutional layers that turn samples into frames as they are.
+    """
+
+    epochs_per_round: int
+    batch_size: int
+    learning_rate: float
+    warmup_fraction: float
+    weight_decay: float
+    freeze_feature_encoder: bool
+
+
+RECIPES = {
+    # A miniature that starts from random weights has no feature encoder worth keeping: it learns all of it.
+    "tiny": Recipe(4, 16, 1e-3, 0.1, 0.01, freeze_feature_encoder=False),
+    # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
+    "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, freeze_feature_encoder=True),
+}
+
+
+def recipe_for(model: str) -> Recipe:
+    """Return the recipe of a model's name: its own, or the one of pretrained models in general."""
+    return RECIPES.get(model, RECIPES["pretrained"])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One experiment's settings. `None` in a field of the recipe means the model's own default.
+
+    Attributes:
+        director_host: name or address under which the director is reached from here.
+        director_port: TCP port of the director.
+        aggregator_port: TCP port that the director opens for the envoys while an experiment runs.
+        model: "tiny", a model id of the Hugging Face hub, or a folder written by `save_pretrained`.
+        rounds: training rounds; every envoy trains and the director averages once in each.
+        epochs_per_round: passes over an envoy's training clips in one round.
+        batch_size: clips in one optimizer step.
+        learning_rate: peak learning rate of AdamW.
+        warmup_fraction: share of the whole federation's steps spent warming up, in [0, 1).
+        weight_decay: weight decay of AdamW.
+        seed: initial weights, order of clips and dropout all follow from it.
+        precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
+            processor or the GPU computes in it. Evaluation is always in float32.
+        min_envoys: how many envoys must be online before an experiment is submitted.
+        experiment_name: letters, digits, "-" and "_", starting with a letter; `None` makes one up.
+        test_data: folder of the test archive, for scoring the final model in the notebook; `None` skips it.
+        runs_dir: folder that receives one folder a run, relative to the notebook.
+
+    Raises:
+        ValueError: a value is outside its legal range; the message names field, value and range.
+    """
+
+    director_host: str = "localhost"
+    director_port: int = 50050
+    aggregator_port: int = 50051
+    model: str = "tiny"
+    rounds: int = 3
+    epochs_per_round: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    warmup_fraction: float | None = None
+    weight_decay: float | None = None
+    seed: int = 0
+    precision: str = "auto"
+    min_envoys: int = 1
+    experiment_name: str | None = None
+    test_data: str | None = None
+    runs_dir: str = "../runs"
+
+    def __post_init__(self) -> None:
+        for field in ("director_host", "model", "runs_dir"):
+            value = getattr(self, field)
+            self._require(isinstance(value, str) and value.strip() != "", field, "text that is not empty")
+        for field in ("director_port", "aggregator_port"):
+            self._require(_is_int(getattr(self, field), 1, 65535), field, "a whole number from 1 to 65535")
+        self._require(self.director_port != self.aggregator_port, "aggregator_port", "another port")
+        for field in ("rounds", "min_envoys"):
+            self._require(_is_int(getattr(self, field), 1), field, "a whole number from 1")
+        self._require(_is_int(self.seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2**32 - 1")
+        self._require(self.precision in PRECISIONS, "precision", " or ".join(map(repr, PRECISIONS)))
+        name = self.experiment_name
+        self._require(
+            name is None or (isinstance(name, str) and _EXPERIMENT_NAME.fullmatch(name) is not None),
+            "experiment_name",
+            "None, or up to 64 letters, digits, '-' and '_', starting with a letter",
+        )
+        self._check_recipe()
+
+    def _check_recipe(self) -> None:
+        for field in ("epochs_per_round", "batch_size"):
+            value = getattr(self, field)
+            self._require(value is None or _is_int(value, 1), field, "None or a whole number from 1")
+        rate, warmup, decay = self.learning_rate, self.warmup_fraction, self.weight_decay
+        self._require(rate is None or (_is_real(rate) and rate > 0), "learning_rate", "None or above 0")
+        self._require(
+            warmup is None or (_is_real(warmup) and 0 <= warmup < 1), "warmup_fraction", "None or in [0, 1)"
+        )
+        self._require(decay is None or (_is_real(decay) and decay >= 0), "weight_decay", "None or from 0")
+
+    def _require(self, ok: bool, field: str, legal: str) -> None:
+        if not ok:
+            raise ValueError(f"{field} is {getattr(self, field)!r}; legal: {legal}")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that this experiment trains by: the model's own, with what is set here put over it."""
+        chosen = {field.name: getattr(self, field.name, None) for field in fields(Recipe)}
+        set_here = {name: value for name, value in chosen.items() if value is not None}
+        return replace(recipe_for(self.model), **set_here)
+
+
+def _is_int(value: Any, low: int, high: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,211 @@
+"""What an envoy does with the model: a round of local training, and an evaluation.
+
+The tasks themselves are in the notebook, because they are the lesson; this is the machinery under them.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+
+from superb_ks.data import ClipDataset
+from superb_ks.settings import Recipe, Settings
+
+
+def local_trainer(
+    model: PreTrainedModel, dataset: ClipDataset, settings: Settings, device: str, round_num: int
+) -> Trainer:
+    """Prepare one envoy's training in one round; `.train()` runs it and changes the model in place.
+
+    The optimizer is fresh each round, because its moments belong to weights that the average has replaced.
+    The learning rate is not: it goes on where the previous round left it.
+
+    Args:
+        model: the model, already holding the federation's current weights.
+        dataset: this envoy's training clips.
+        settings: the experiment's.
+        device: "cpu", "cuda" or "cuda:0".
+        round_num: from 0.
+    """
+    recipe = settings.recipe
+    seed = round_seed(settings.seed, round_num)
+    optimizer = AdamW(
+        (p for p in model.parameters() if p.requires_grad),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+    schedule = lr_over_federation(optimizer, steps_per_round(len(dataset), recipe), settings, round_num)
+    dataset = dataset.for_training(seed)
+    scratch = tempfile.mkdtemp(prefix="superb_ks_")  # the Trainer insists on a folder, and leaves it empty
+    trainer = _QuietTrainer(
+        model=model,
+        args=_training_arguments(recipe, device, seed, scratch),
+        train_dataset=dataset,
+        data_collator=dataset.collate,
+        optimizers=(optimizer, schedule),
+    )
+    trainer.autocast_dtype = autocast_dtype(settings.precision, device)
+    weakref.finalize(trainer, shutil.rmtree, scratch, ignore_errors=True)
+    return trainer
+
+
+def _training_arguments(recipe: Recipe, device: str, seed: int, scratch: str) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=scratch,
+        num_train_epochs=recipe.epochs_per_round,
+        per_device_train_batch_size=recipe.batch_size,
+        seed=seed,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device != "cpu",
+        remove_unused_columns=False,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    # The Trainer spreads a model over every GPU it sees; an envoy has the one that OpenFL gave it.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+class _QuietTrainer(Trainer):
+    """A Trainer that prints nothing, and leaves the model's `forward` alone."""
+
+    autocast_dtype: torch.dtype | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> AbstractContextManager:
+        """Autocast around the loss alone.
+
+        `TrainingArguments(bf16=True)` would wrap the model's `forward` for good: evaluation would then run
+        in bfloat16 too, under one more wrapper for each round.
+        """
+        if self.autocast_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.args.device.type, self.autocast_dtype, cache_enabled=bool(cache_enabled))
+
+
+def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
+    """Return what to autocast to on a device, or None for plain float32.
+
+    Args:
+        precision: "float32", "bfloat16", or "auto": bfloat16 where the hardware multiplies in it.
+        device: as PyTorch names it.
+    """
+    if precision == "auto":
+        # Emulated bfloat16, on older hardware, is slower than float32.
+        native = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if torch.device(device).type == "cuda"
+            else bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        )
+        precision = "bfloat16" if native else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def round_seed(seed: int, round_num: int) -> int:
+    """Return a seed for one round, such that rounds and neighbouring seeds do not repeat each other."""
+    return int(np.random.SeedSequence((seed, round_num)).generate_state(1)[0])
+
+
+def steps_per_round(n_clips: int, recipe: Recipe) -> int:
+    """Return the optimizer steps that an envoy with so many training clips makes in a round."""
+    return math.ceil(n_clips / recipe.batch_size) * recipe.epochs_per_round
+
+
+def lr_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
+    """Return the share of the peak learning rate at a step: a linear warm-up, then half a cosine to zero."""
+    warmup = round(total_steps * warmup_fraction)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total_steps - warmup))))
+
+
+def lr_over_federation(
+    optimizer: Optimizer, steps_per_round: int, settings: Settings, round_num: int
+) -> LambdaLR:
+    """Return the learning-rate schedule of one round: a section of the one that spans all rounds.
+
+    Args:
+        optimizer: holds the peak rate.
+        steps_per_round: optimizer steps of this envoy in each round.
+        settings: the experiment's; its rounds and warm-up shape the curve.
+        round_num: from 0.
+    """
+    total, done = settings.rounds * steps_per_round, round_num * steps_per_round
+    warmup = settings.recipe.warmup_fraction
+    return LambdaLR(optimizer, lambda step: lr_factor(done + step, total, warmup))
+
+
+def evaluate(
+    model: PreTrainedModel, dataset: ClipDataset, device: str, batch_size: int = 32
+) -> dict[str, float | int | np.ndarray]:
+    """Score a model in float32 on whole clips.
+
+    Only clips of the same length share a batch: models with group norm take padding for sound, so a padded
+    clip would not get the answer that it gets alone, from the transformers pipeline.
+
+    Args:
+        model: the model; moved to the device.
+        dataset: the clips.
+        device: "cpu" or a CUDA device.
+        batch_size: clips in one forward pass at most; it does not change the result.
+
+    Returns:
+        `accuracy` and mean cross-entropy `loss`, `clips` scored, and `confusion`, int64 of shape
+        [n_classes, n_classes], true classes in rows.
+
+    Raises:
+        ValueError: there is no clip.
+    """
+    if len(dataset) == 0:
+        raise ValueError("nothing to evaluate: the dataset has no clips")
+    confusion = np.zeros((model.config.num_labels, model.config.num_labels), dtype=np.int64)
+    loss = 0.0
+    was_training = model.training
+    model.to(device).eval()
+    with torch.inference_mode():
+        for batch in _equal_length_batches(dataset, batch_size):
+            labels = batch.pop("labels")
+            logits = model(**{name: values.to(device) for name, values in batch.items()}).logits.float().cpu()
+            loss += cross_entropy(logits, labels, reduction="sum").item()
+            np.add.at(confusion, (labels.numpy(), logits.argmax(dim=-1).numpy()), 1)
+    model.train(was_training)
+    clips = int(confusion.sum())
+    return {
+        "accuracy": float(confusion.trace()) / clips,
+        "loss": loss / clips,
+        "clips": clips,
+        "confusion": confusion,
+    }
+
+
+def _equal_length_batches(dataset: ClipDataset, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield collated batches without padding, holding few clips of each length at a time."""
+    waiting: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for index in range(len(dataset)):
+        item = dataset[index]
+        group = waiting[len(item["input_values"])]
+        group.append(item)
+        if len(group) == batch_size:
+            yield dataset.collate(group)
+            group.clear()
+    for group in waiting.values():
+        if group:
+            yield dataset.collate(group)
