@@ -1,0 +1,28 @@
+"""Random choices that come out the same on every machine.
+
+Each envoy splits the data on its own and all must agree, whatever their Python, NumPy or file system. NumPy
+promises no stable stream across versions, so what envoys must agree on is drawn from a cryptographic hash.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def seeded_int(*parts: object) -> int:
+    """Return 64 uniform bits that depend on nothing but the texts of `parts`."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def seeded_order(names: Iterable[str], *parts: object) -> NDArray[np.int64]:
+    """Return a permutation of `names`, shape [n], that depends on the names and `parts` alone."""
+    digests = np.array([seeded_int(*parts, name) for name in names], dtype=np.uint64)
+    return np.argsort(digests, kind="stable").astype(np.int64)
+
+
+def seeded_rng(*parts: object) -> np.random.Generator:
+    """Return a local generator for whatever one process alone decides, such as noise."""
+    return np.random.default_rng(seeded_int(*parts))

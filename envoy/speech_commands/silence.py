@@ -1,0 +1,36 @@
+"""`_silence_` clips: one-second crops of the long background recordings, drawn from a seed."""
+
+import numpy as np
+
+from .seeding import seeded_int
+from .table import ClipTable
+
+TRAIN_SHARE = 0.8  # of each recording; the rest is heard in validation only
+
+STRETCHES = {"train": (0.0, TRAIN_SHARE), "val": (TRAIN_SHARE, 1.0)}
+
+
+def draw_crops(recordings: ClipTable, count: int, split: str, seed: int) -> ClipTable:
+    """Draw `count` crops of one second, taking the recordings in turn.
+
+    Args:
+        recordings: a row each background recording.
+        count: crops wanted.
+        split: "train" (crops of the first 80 % of each recording) or "val" (of the last 20 %).
+        seed: the same seed gives the same crops on every machine.
+
+    Returns:
+        a row each crop; shorter than a second only where its stretch of the recording is.
+
+    """
+    low, high = STRETCHES[split]
+    which = np.arange(count) % len(recordings)
+    starts = np.zeros(count, np.int64)
+    lengths = np.zeros(count, np.int64)
+    for crop, row in enumerate(which):
+        first, last = (int(edge * int(recordings.frames[row])) for edge in (low, high))
+        length = min(int(recordings.rates[row]), last - first)
+        room = last - first - length + 1
+        starts[crop], lengths[crop] = first + seeded_int("silence", seed, split, crop) % room, length
+    drawn = recordings.take(which)
+    return ClipTable(drawn.keys, drawn.labels, drawn.speakers, drawn.rates, starts, lengths)

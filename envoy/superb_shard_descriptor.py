@@ -1,0 +1,160 @@
+"""Shard descriptor of SUPERB keyword spotting: one envoy's share of the clips, decoded one at a time."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
+from speech_commands.audio import SAMPLE_RATE
+from speech_commands.card import shard_card
+from speech_commands.errors import DataError, require_one_of
+from speech_commands.labels import LABELS
+from speech_commands.partition import PARTITIONS, partition
+from speech_commands.reader import SPLITS
+from speech_commands.sources import SOURCES, open_source
+from speech_commands.table import Split
+
+
+class SuperbShardDataset(ShardDataset):
+    """The clips of one split of one shard."""
+
+    def __init__(self, split: Split) -> None:
+        """Wrap a split; nothing is decoded yet."""
+        self._split = split
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], int]:
+        """Decode one clip.
+
+        Returns:
+            waveform in [-1, 1] at 16 kHz, float32, shape [n_samples], and the label id.
+
+        """
+        return self._split.read(index)
+
+
+class SuperbShardDescriptor(ShardDescriptor):
+    """Speech Commands with SUPERB's classes and splits, shared out over the envoys of a federation.
+
+    Args:
+        rank_worldsize: "RANK, WORLD_SIZE": which of how many shards is this envoy's, from 1.
+        source: "synthetic" (spoken on first use, needs no data) or "folder".
+        data_dir: folder of the training archive, for "folder".
+        test_dir: folder of the test archive; by default it is looked for beside `data_dir`.
+        partition: "iid" or "speaker" (no speaker in two shards).
+        seed: of partition, silence crops and synthetic speech; the same for all envoys.
+
+    Attributes:
+        labels: class names in the order of their ids.
+
+    Raises:
+        DataError: a setting has no legal value, or the data are missing, empty or not audio.
+
+    """
+
+    def __init__(
+        self,
+        rank_worldsize: str = "1, 2",
+        source: str = "synthetic",
+        data_dir: str | None = None,
+        test_dir: str | None = None,
+        partition: str = "iid",
+        seed: int = 0,
+    ) -> None:
+        """Index this envoy's share of the clips."""
+        self.rank, self.world_size = parse_rank_worldsize(rank_worldsize)
+        require_one_of("partition", partition, tuple(PARTITIONS))
+        require_one_of("source", source, SOURCES)
+        self.labels = LABELS
+        corpus = open_source(source, data_dir, test_dir, self.labels, require_seed(seed))
+        self._splits = take_shard(corpus, partition, self.rank, self.world_size, seed)
+        self._card = shard_card(
+            self._splits,
+            self.labels,
+            source=source,
+            partition=partition,
+            rank=self.rank,
+            world_size=self.world_size,
+            data_dir=corpus["train"].root,
+            test_dir=corpus["test"].root,
+        )
+
+    def get_shard_dataset_types(self) -> list[str]:
+        """Return the names of the splits."""
+        return list(SPLITS)
+
+    def get_dataset(self, dataset_type: str = "train") -> SuperbShardDataset:
+        """Return one split of this shard.
+
+        Raises:
+            DataError: no split is called `dataset_type`.
+
+        """
+        require_one_of("dataset_type", dataset_type, SPLITS)
+        return SuperbShardDataset(self._splits[dataset_type])
+
+    @property
+    def sample_shape(self) -> list[str]:
+        """Shape of a one-second waveform, as OpenFL compares it with the director's."""
+        return [str(SAMPLE_RATE)]
+
+    @property
+    def target_shape(self) -> list[str]:
+        """Shape of a label, as OpenFL compares it with the director's."""
+        return ["1"]
+
+    @property
+    def dataset_description(self) -> str:
+        """The shard card: one line of JSON with clips per class, speakers and seconds of each split."""
+        return self._card
+
+
+def take_shard(
+    corpus: Mapping[str, Split], kind: str, rank: int, world_size: int, seed: int
+) -> dict[str, Split]:
+    """Return the clips of shard `rank` (from 1) of each split.
+
+    Raises:
+        DataError: the shard gets no clip of a split.
+
+    """
+    owners = partition(kind, {name: split.table for name, split in corpus.items()}, world_size, seed)
+    shard = {name: split.take(np.flatnonzero(owners[name] == rank - 1)) for name, split in corpus.items()}
+    for name, split in shard.items():
+        if not len(split):
+            raise DataError(
+                f"shard {rank} of {world_size} gets no clip of split {name!r} ({len(corpus[name])} clips, "
+                f"partition {kind!r}); use fewer envoys or more data"
+            )
+    return shard
+
+
+def parse_rank_worldsize(text: str) -> tuple[int, int]:
+    """Read "RANK, WORLD_SIZE".
+
+    Raises:
+        DataError: not two numbers, or not 1 <= RANK <= WORLD_SIZE.
+
+    """
+    try:
+        rank, world_size = (int(number) for number in str(text).split(","))
+    except ValueError as error:
+        raise DataError(f"rank_worldsize is {text!r}; two numbers are wanted, such as '1, 2'") from error
+    if not 1 <= rank <= world_size:
+        raise DataError(f"rank_worldsize is {text!r}; the rank must be 1 to {max(world_size, 1)}, the world size")
+    return rank, world_size
+
+
+def require_seed(seed: object) -> int:
+    """Return `seed` if it is a whole number.
+
+    Raises:
+        DataError: it is not.
+
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise DataError(f"seed is {seed!r}; a whole number is wanted")
+    return seed
