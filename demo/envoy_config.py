@@ -1,0 +1,55 @@
+"""Changes the envoy's YAML file the way a person does in an editor: a value here and there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+ShardValue = str | int
+_ANCHOR = "rank_worldsize"
+
+
+def set_shard_params(path: Path, values: Mapping[str, ShardValue]) -> None:
+    """Set parameters of the shard descriptor in an envoy's configuration; comments stay.
+
+    Args:
+        path: the `envoy_config.yaml` of one envoy.
+        values: parameter to value, such as {"rank_worldsize": "1, 2", "seed": 0}.
+
+    Raises:
+        ValueError: the file has no `shard_descriptor.params`, or does not read back with the new values.
+    """
+    text = path.read_text(encoding="utf-8")
+    for key, value in values.items():
+        text = _set_value(text, key, json.dumps(value))
+    if _shard_params(text, path) | dict(values) != _shard_params(text, path):
+        raise ValueError(f"{path.name}: shard_descriptor.params does not take {dict(values)}")
+    path.write_text(text, encoding="utf-8")
+
+
+def _set_value(text: str, key: str, value: str) -> str:
+    """Replace the value on the line of `key`, or add a line for it below the rank."""
+    line = re.compile(
+        rf"^(?P<indent>[ \t]*){re.escape(key)}:"
+        r"(?P<value>[ \t]*(?:\"[^\"]*\"|'[^']*'|[^#\n]*?))(?P<comment>[ \t]+#.*)?[ \t]*$",
+        re.MULTILINE,
+    )
+    changed, count = line.subn(lambda m: f"{m['indent']}{key}: {value}{m['comment'] or ''}", text, count=1)
+    if count:
+        return changed
+    anchor = re.compile(rf"^([ \t]*){_ANCHOR}:.*$", re.MULTILINE)
+    return anchor.sub(lambda m: f"{m[0]}\n{m[1]}{key}: {value}", text, count=1)
+
+
+def _shard_params(text: str, path: Path) -> dict[str, ShardValue]:
+    try:
+        params = yaml.safe_load(text)["shard_descriptor"]["params"]
+    except (KeyError, TypeError, yaml.YAMLError):
+        params = None
+    if not isinstance(params, dict):
+        raise ValueError(f"{path.name}: no shard_descriptor.params in it")
+    return params

@@ -1,0 +1,216 @@
+"""Starts a director and its envoys from their own scripts, watches them, and stops them again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+from openfl.protocols import director_pb2, director_pb2_grpc
+
+from demo.envoy_config import ShardValue, set_shard_params
+from demo.process import ProcessDied, ServiceProcess, stop_all
+
+__all__ = ["Federation", "NotReady", "ProcessDied", "envoy_name", "free_ports"]
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "localhost"
+READY_SECONDS = 180.0
+_POLL_SECONDS = 0.2
+_CALL_SECONDS = 5.0
+_ORDINALS = "one two three four five six seven eight nine ten".split()
+# What a service leaves in its folder while it runs; a copy starts without it.
+_NOT_COPIED = shutil.ignore_patterns("work", "__pycache__", ".*")
+
+
+class NotReady(TimeoutError):
+    """The director or some of the envoys did not come up in time."""
+
+
+def envoy_name(rank: int) -> str:
+    """Name of the envoy of a rank that counts from 1: env_one to env_ten, then env_11 and so on."""
+    return f"env_{_ORDINALS[rank - 1] if rank <= len(_ORDINALS) else rank}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports, all different, on which nothing listens on this machine now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Federation:
+    """A director and its envoys, each started from a copy of its folder; a context manager.
+
+        with Federation(run_dir, envoys=2) as federation:
+            ...  # federation.director_port, federation.aggregator_port
+            federation.check()
+
+    Attributes:
+        director_host, director_port: where the director listens.
+        aggregator_port: a free port for the aggregator of the experiments.
+        envoy_names: the envoys, by rank.
+        nodes_dir: the copied folders, `director` and one for each envoy.
+        logs_dir: `director.log`, `env_one.log`, …
+        processes: the started services by name.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        envoys: int = 2,
+        shard_params: Mapping[str, ShardValue] | None = None,
+        director_port: int | None = None,
+        aggregator_port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        ready_seconds: float = READY_SECONDS,
+        root: Path = ROOT,
+    ) -> None:
+        """Describe the federation; `start` or `with` brings it up.
+
+        Args:
+            run_dir: folder that receives `logs/` and `nodes/`; made if need be.
+            envoys: how many, at least 1.
+            shard_params: parameters of the shard descriptor that differ from `envoy_config.yaml`
+                (source, data_dir, test_dir, partition, seed); rank and world size are set here.
+            director_port: a free one by default.
+            aggregator_port: a free one by default.
+            environment: variables added to those of this process.
+            ready_seconds: how long the director and all envoys may take to come up, together.
+            root: folder that holds `director/` and `envoy/`.
+        """
+        free = free_ports(2)
+        self.director_host = HOST
+        self.director_port = director_port or free[0]
+        self.aggregator_port = aggregator_port or free[1]
+        self.envoy_names = [envoy_name(rank) for rank in range(1, envoys + 1)]
+        self.nodes_dir = run_dir / "nodes"
+        self.logs_dir = run_dir / "logs"
+        self.processes: dict[str, ServiceProcess] = {}
+        self._shard_params = dict(shard_params or {})
+        self._environment = dict(environment or {})
+        self._ready_seconds = ready_seconds
+        self._root = root
+
+    def __enter__(self) -> Federation:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start director and envoys and return when all of them are registered.
+
+        Raises:
+            ProcessDied: one of them ended.
+            NotReady: they were not all there in time.
+        """
+        deadline = time.monotonic() + self._ready_seconds
+        try:
+            self.start_director()
+            self._wait_for(set(), deadline)
+            for rank in range(1, len(self.envoy_names) + 1):
+                self.start_envoy(rank)
+            self._wait_for(set(self.envoy_names), deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything that was started; harmless when nothing runs."""
+        stop_all(self.processes.values())
+
+    def check(self) -> None:
+        """Raise ProcessDied if the director or an envoy has ended."""
+        for process in self.processes.values():
+            process.check()
+
+    def start_director(self) -> ServiceProcess:
+        """Copy the director's folder, unless that is done, and run its script there."""
+        folder = self.nodes_dir / "director"
+        if not folder.exists():
+            shutil.copytree(self._root / "director", folder, ignore=_NOT_COPIED)
+        return self._run("director", ["bash", "start_director.sh"], folder)
+
+    def start_envoy(self, rank: int, name: str | None = None) -> ServiceProcess:
+        """Copy the envoy's folder, unless that is done, set its rank, and run its script there.
+
+        Args:
+            rank: from 1 to the number of envoys.
+            name: `envoy_name(rank)` by default.
+        """
+        name = name or envoy_name(rank)
+        folder = self.nodes_dir / name
+        if not folder.exists():
+            shutil.copytree(self._root / "envoy", folder, ignore=_NOT_COPIED)
+        world_size = len(self.envoy_names)
+        params = {"rank_worldsize": f"{rank}, {world_size}", **self._shard_params}
+        set_shard_params(folder / "envoy_config.yaml", params)
+        return self._run(name, ["bash", "start_envoy.sh", name], folder)
+
+    def registered(self) -> set[str]:
+        """Names of the envoys that the director counts as online.
+
+        Raises:
+            grpc.RpcError: the director does not answer.
+        """
+        address = f"{self.director_host}:{self.director_port}"
+        # A proxy of the environment has no business between two processes of one machine.
+        with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+            stub = director_pb2_grpc.DirectorStub(channel)
+            answer = stub.GetEnvoys(director_pb2.GetEnvoysRequest(), timeout=_CALL_SECONDS)
+        return {envoy.shard_info.node_info.name for envoy in answer.envoy_infos if envoy.is_online}
+
+    def _run(self, name: str, command: list[str], folder: Path) -> ServiceProcess:
+        self.logs_dir.mkdir(parents=True, exist_ok=True)
+        process = ServiceProcess(name, command, folder, self._variables(), self.logs_dir / f"{name}.log")
+        self.processes[name] = process
+        return process
+
+    def _variables(self) -> dict[str, str]:
+        """Environment of the services: where the director is, which Python, how many threads."""
+        threads = max(1, (os.cpu_count() or 1) // len(self.envoy_names))
+        unproxied = [os.environ.get("no_proxy", ""), HOST, "127.0.0.1"]
+        return {
+            **os.environ,
+            "DIRECTOR_HOST": self.director_host,
+            "DIRECTOR_PORT": str(self.director_port),
+            "PYTHON": sys.executable,
+            "PYTHONUNBUFFERED": "1",
+            # Every envoy would otherwise take all the cores and they would wait for each other.
+            "OMP_NUM_THREADS": str(threads),
+            "no_proxy": ",".join(filter(None, unproxied)),
+            **self._environment,
+        }
+
+    def _wait_for(self, names: set[str], deadline: float) -> None:
+        """Return when the director answers and has all of `names` in its registry."""
+        missing = "the director"
+        while time.monotonic() < deadline:
+            self.check()
+            try:
+                absent = names - self.registered()
+            except grpc.RpcError:
+                # Not listening yet, or in the middle of a registration.
+                pass
+            else:
+                if not absent:
+                    return
+                missing = ", ".join(sorted(absent))
+            time.sleep(_POLL_SECONDS)
+        raise NotReady(f"not ready after {self._ready_seconds:.0f} s: {missing}; logs: {self.logs_dir}")
