@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -149,6 +150,8 @@ class TutorialDirector(Director):
         super().__init__(**settings)
         self._listen_host = listen_host
         self.experiments_registry = PromptRegistry()
+        # Corrects: the list of envoys raises KeyError for one that has not asked for an experiment yet.
+        self.col_exp: defaultdict[str, str | None] = defaultdict(lambda: None)
 
     async def set_new_experiment(
         self,
@@ -282,6 +285,8 @@ class TutorialDirectorServer(DirectorGRPCServer):
                 task.result()  # raises what ended the service
         self.director.stop_experiments("the director was stopped")
         await asyncio.sleep(0.5)  # envoys hear of it through their open calls
+        # Corrects: a traceback for each envoy whose open call is cancelled now.
+        logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
         await self.server.stop(grace=0.2)
         for task in [*background, announced]:
             task.cancel()

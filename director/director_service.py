@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("openfl").setLevel(logging.WARNING)
+    logging.getLogger("openfl").setLevel(logging.ERROR)
     try:
         config = DirectorConfig.load(arguments.config)
         require_free_port(config.listen_host, config.listen_port)
@@ -125,7 +125,11 @@ def main() -> int:
         return 2
 
     # OpenFL takes seconds to import; a mistake in the config is reported before that.
-    from director_corrections import TutorialDirector, TutorialDirectorServer
+    try:
+        from director_corrections import TutorialDirector, TutorialDirectorServer
+    except ModuleNotFoundError as error:
+        print(f"director: {error}. Is the environment active? See the README: make install", file=sys.stderr)
+        return 2
 
     work = fresh_work_folder(str(config.listen_port))
     os.chdir(work)

@@ -57,14 +57,18 @@ class SteadyEnvoy(Envoy):
 
     def run(self) -> None:
         """Take part in one experiment after another."""
+        cut_off = False
         while True:
             try:
                 experiment_name = self.director_client.wait_experiment()
                 archive = self._download(experiment_name)
             except (grpc.RpcError, OSError) as error:
-                logger.warning("No experiment from the director (%s); trying again", _reason(error))
+                if not cut_off:
+                    logger.warning("Cut off from the director (%s); trying again", _reason(error))
+                cut_off = True
                 time.sleep(RETRY_SECONDS)
                 continue
+            cut_off = False
             self._take_part(experiment_name, archive)
 
     def send_health_check(self) -> None:
@@ -81,7 +85,7 @@ class SteadyEnvoy(Envoy):
                 logger.info("The director does not know this shard (any more): registering again")
                 self._register()
             except Exception as error:
-                logger.warning("Sign of life not delivered: %s", _reason(error))
+                logger.debug("Sign of life not delivered: %s", _reason(error))
             time.sleep(seconds or RETRY_SECONDS)
 
     def _register(self) -> None:

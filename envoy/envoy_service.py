@@ -180,12 +180,17 @@ def main() -> int:
     parser.add_argument("--director-host", default="localhost")
     parser.add_argument("--director-port", type=int, default=50050)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("openfl").setLevel(logging.WARNING)
+    logging.getLogger("openfl").setLevel(logging.ERROR)
+    # It repeats what envoy_corrections says in one line, in twelve.
+    logging.getLogger("openfl.transport.grpc.director_client").setLevel(logging.CRITICAL)
     stop_on_signals()
     try:
         run(parser.parse_args())
     except ValueError as error:  # ConfigError, and the data's own errors
         print(f"envoy: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"envoy: {error}. Is the environment active? See the README: make install", file=sys.stderr)
         return 2
     except StoppedBySignal as stopped:
         logger.info("Envoy stopped")

@@ -50,6 +50,9 @@ def connect(settings: Settings) -> Federation:
     Raises:
         FederationError: nobody answers there.
     """
+    # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("openfl").setLevel(logging.ERROR)
     address = f"{settings.director_host}:{settings.director_port}"
     try:
         return Federation(
