@@ -16,11 +16,15 @@ from typing import Any
 import grpc
 from openfl.component.envoy.envoy import Envoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
+from openfl.transport.grpc.grpc_channel_options import channel_options
 from openfl.utilities.workspace import ExperimentWorkspace
 
 logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
+
+# Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
+channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
 
 
 class ShardRefused(ValueError):
