@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from demo.errors import DemoError
+
 ShardValue = str | int
 _ANCHOR = "rank_worldsize"
 
@@ -21,13 +23,13 @@ def set_shard_params(path: Path, values: Mapping[str, ShardValue]) -> None:
         values: parameter to value, such as {"rank_worldsize": "1, 2", "seed": 0}.
 
     Raises:
-        ValueError: the file has no `shard_descriptor.params`, or does not read back with the new values.
+        DemoError: the file has no `shard_descriptor.params`, or does not read back with the new values.
     """
     text = path.read_text(encoding="utf-8")
     for key, value in values.items():
         text = _set_value(text, key, json.dumps(value))
     if _shard_params(text, path) | dict(values) != _shard_params(text, path):
-        raise ValueError(f"{path.name}: shard_descriptor.params does not take {dict(values)}")
+        raise DemoError(f"{path.name}: shard_descriptor.params does not take {dict(values)}")
     path.write_text(text, encoding="utf-8")
 
 
@@ -51,5 +53,5 @@ def _shard_params(text: str, path: Path) -> dict[str, ShardValue]:
     except (KeyError, TypeError, yaml.YAMLError):
         params = None
     if not isinstance(params, dict):
-        raise ValueError(f"{path.name}: no shard_descriptor.params in it")
+        raise DemoError(f"{path.name}: no shard_descriptor.params in it")
     return params

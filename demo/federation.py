@@ -15,7 +15,9 @@ import grpc
 from openfl.protocols import director_pb2, director_pb2_grpc
 
 from demo.envoy_config import ShardValue, set_shard_params
-from demo.process import ProcessDied, ServiceProcess, stop_all
+from demo.errors import DemoError
+from demo.interrupts import held_back
+from demo.process import ProcessDied, ServiceProcess, local_environment, stop_all
 
 __all__ = ["Federation", "NotReady", "ProcessDied", "envoy_name", "free_ports"]
 
@@ -29,7 +31,7 @@ _ORDINALS = "one two three four five six seven eight nine ten".split()
 _NOT_COPIED = shutil.ignore_patterns("work", "__pycache__", ".*")
 
 
-class NotReady(TimeoutError):
+class NotReady(DemoError):
     """The director or some of the envoys did not come up in time."""
 
 
@@ -178,23 +180,21 @@ class Federation:
 
     def _run(self, name: str, command: list[str], folder: Path) -> ServiceProcess:
         self.logs_dir.mkdir(parents=True, exist_ok=True)
-        process = ServiceProcess(name, command, folder, self._variables(), self.logs_dir / f"{name}.log")
-        self.processes[name] = process
+        with held_back():
+            process = ServiceProcess(name, command, folder, self._variables(), self.logs_dir / f"{name}.log")
+            self.processes[name] = process
         return process
 
     def _variables(self) -> dict[str, str]:
         """Environment of the services: where the director is, which Python, how many threads."""
         threads = max(1, (os.cpu_count() or 1) // len(self.envoy_names))
-        unproxied = [os.environ.get("no_proxy", ""), HOST, "127.0.0.1"]
         return {
-            **os.environ,
+            **local_environment(),
             "DIRECTOR_HOST": self.director_host,
             "DIRECTOR_PORT": str(self.director_port),
             "PYTHON": sys.executable,
-            "PYTHONUNBUFFERED": "1",
             # Every envoy would otherwise take all the cores and they would wait for each other.
             "OMP_NUM_THREADS": str(threads),
-            "no_proxy": ",".join(filter(None, unproxied)),
             **self._environment,
         }
 
@@ -213,4 +213,4 @@ class Federation:
                     return
                 missing = ", ".join(sorted(absent))
             time.sleep(_POLL_SECONDS)
-        raise NotReady(f"not ready after {self._ready_seconds:.0f} s: {missing}; logs: {self.logs_dir}")
+        raise NotReady(f"not ready after {self._ready_seconds:.0f} s: {missing}")

@@ -10,12 +10,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from demo.errors import DemoError
+from demo.interrupts import held_back
+
 TAIL_LINES = 30
 GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
 
-class ProcessDied(RuntimeError):
+class ProcessDied(DemoError):
     """A service ended although nobody had stopped it.
 
     Attributes:
@@ -93,14 +96,21 @@ class ServiceProcess:
         self._popen.wait()
 
 
+def local_environment() -> dict[str, str]:
+    """Environment of a process that talks to others of this machine: never through a proxy."""
+    hosts = [os.environ.get("no_proxy", ""), "localhost", "127.0.0.1"]
+    return {**os.environ, "no_proxy": ",".join(filter(None, hosts)), "PYTHONUNBUFFERED": "1"}
+
+
 def stop_all(processes: Iterable[ServiceProcess], grace_seconds: float = GRACE_SECONDS) -> None:
     """Ask all services to end, together, and after `grace_seconds` kill what is left of them."""
     started = list(processes)
-    for process in started:
-        process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + grace_seconds
-    while time.monotonic() < deadline and any(process.exit_code() is None for process in started):
-        time.sleep(_POLL_SECONDS)
-    for process in started:
-        # A service may be gone while a child of it is not, hence all of them.
-        process.kill()
+    with held_back():
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace_seconds
+        while time.monotonic() < deadline and any(process.exit_code() is None for process in started):
+            time.sleep(_POLL_SECONDS)
+        for process in started:
+            # A service may be gone while a child of it is not, hence all of them.
+            process.kill()

@@ -1,0 +1,145 @@
+"""`python -m demo`: one federation, one run of the notebook, one folder of results."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from demo import notebook
+from demo.errors import DemoError
+from demo.federation import ROOT, Federation
+from demo.interrupts import Interrupted, ignored, raise_interrupted
+from demo.options import OptionError, Options, parse_options
+from demo.report import LiveProgress, print_results
+from demo.run_folder import RunFolder
+from demo.summary import complete_summary
+
+WORKSPACE = ROOT / "workspace"
+NOTEBOOK = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
+RUNS = ROOT / "runs"
+# A service that dies takes the notebook's next call with it: how long to wait for the cause to show.
+_CAUSE_SECONDS = 2.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C."""
+    if sys.platform == "win32":
+        print("demo: Linux or macOS is needed; on Windows use WSL 2", file=sys.stderr)
+        return 2
+    try:
+        options = parse_options(arguments)
+    except OptionError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    console = Console(soft_wrap=True)
+    try:
+        with raise_interrupted():
+            return _run_in_folder(options, console)
+    except Interrupted as interrupted:
+        console.print("demo: interrupted; everything is stopped and nothing is left behind", style="yellow")
+        return interrupted.exit_code
+
+
+def _run_in_folder(options: Options, console: Console) -> int:
+    folder = RunFolder(RUNS)
+    try:
+        summary = _run(options, folder, console)
+    except Exception as error:
+        with ignored():
+            failed = folder.keep_failure()
+        if not isinstance(error, DemoError):
+            raise
+        console.print(f"demo: {error}", style="red", markup=False, highlight=False)
+        console.print(f"demo: failed; the logs are in {_shown(failed)}", style="red", highlight=False)
+        return 1
+    except BaseException:
+        with ignored():
+            folder.discard()
+        raise
+    with ignored():
+        run = folder.publish()
+    print_results(console, summary, run, ROOT)
+    return 0
+
+
+def _run(options: Options, folder: RunFolder, console: Console) -> dict[str, Any]:
+    """Everything between an empty run folder and a complete one; returns the summary."""
+    if options.data_dir is None:
+        make_synthetic_speech(options.seed)
+    start = time.monotonic()
+    federation = Federation(folder.path, envoys=options.envoys, shard_params=options.shard_params)
+    tutorial = notebook.load(NOTEBOOK, notebook_parameters(options, federation, folder.path))
+    # The folder gets its final name when all is done; the notebook that is kept shows that one.
+    names = {folder.path.name: folder.run_id}
+    console.print(f"Starting a director and {options.envoys} envoys …", highlight=False)
+    with federation:
+        try:
+            with LiveProgress(console) as progress:
+                notebook.execute(tutorial, WORKSPACE, progress, federation.check)
+        except DemoError as error:
+            notebook.save(tutorial, folder.path / "notebook", names)
+            if isinstance(error, notebook.NotebookError):
+                _wait_for_the_cause(federation)
+            raise
+    notebook.save(tutorial, folder.path / "notebook", names)
+    seconds = time.monotonic() - start
+    return complete_summary(folder.path, seconds_total=seconds, notebook="notebook.ipynb")
+
+
+def notebook_parameters(options: Options, federation: Federation, run_dir: Path) -> dict[str, Any]:
+    """Values for the notebook's cell of settings; paths as seen from the notebook."""
+    test_data = None if options.test_dir is None else os.path.relpath(options.test_dir, WORKSPACE)
+    return {
+        "MODEL": options.model,
+        "ROUNDS": options.rounds,
+        "DIRECTOR_HOST": federation.director_host,
+        "DIRECTOR_PORT": federation.director_port,
+        "AGGREGATOR_PORT": federation.aggregator_port,
+        "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
+        "TEST_DATA": test_data,
+        "SEED": options.seed,
+    }
+
+
+def make_synthetic_speech(seed: int) -> None:
+    """Make the embedded speech, unless it is in the cache, before the envoys ask for it.
+
+    Raises:
+        DemoError: it could not be made; why is on the terminal.
+    """
+    command = [sys.executable, "-m", "speech_commands.synthetic", "--seed", str(seed)]
+    # In a session of its own it is told to end once, by this process, and can tidy up after itself.
+    with subprocess.Popen(
+        command, cwd=ROOT / "envoy", stdout=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            exit_code = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            raise
+    if exit_code:
+        raise DemoError(f"the embedded speech could not be made (exit code {exit_code})")
+
+
+def _wait_for_the_cause(federation: Federation) -> None:
+    """Raise ProcessDied, which explains more, if a service is what ended the notebook."""
+    deadline = time.monotonic() + _CAUSE_SECONDS
+    while time.monotonic() < deadline:
+        federation.check()
+        time.sleep(0.1)
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(ROOT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

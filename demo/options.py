@@ -1,0 +1,134 @@
+"""What the user asks of the demo, checked before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from demo.envoy_config import ShardValue
+from demo.errors import DemoError
+
+SYNTHETIC = "synthetic"
+TINY = "tiny"
+PARTITIONS = ("iid", "speaker")
+TEST_FOLDER = "speech_commands_test_set_v0.01"
+MAX_ENVOYS = 32
+MAX_ROUNDS = 1000
+
+
+class OptionError(DemoError):
+    """An option has no legal value; the message is one line that names it and the legal ones."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The demo's settings.
+
+    Attributes:
+        envoys: how many collaborators.
+        rounds: training rounds.
+        partition: how clips are shared out, one of PARTITIONS.
+        model: "tiny", a hub id, or the absolute path of a folder.
+        data_dir: folder of the training archive; None for the embedded synthetic speech.
+        test_dir: folder of the test archive; None for the embedded synthetic speech.
+        seed: of speech, partition, initial weights and training.
+    """
+
+    envoys: int = 2
+    rounds: int = 3
+    partition: str = "iid"
+    model: str = TINY
+    data_dir: Path | None = None
+    test_dir: Path | None = None
+    seed: int = 0
+
+    @property
+    def shard_params(self) -> dict[str, ShardValue]:
+        """Parameters for every envoy's shard descriptor."""
+        shared: dict[str, ShardValue] = {"partition": self.partition, "seed": self.seed}
+        if self.data_dir is None:
+            return {"source": SYNTHETIC, **shared}
+        return {"source": "folder", "data_dir": str(self.data_dir), "test_dir": str(self.test_dir), **shared}
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line.
+
+    Raises:
+        OptionError: an option is unknown or has no legal value, or a folder does not exist.
+    """
+    named = _parser().parse_args(arguments)
+    if named.partition not in PARTITIONS:
+        raise OptionError(f"PARTITION={named.partition}: legal values are {' and '.join(PARTITIONS)}")
+    data_dir, test_dir = _folders(named.data, named.test_data)
+    return Options(
+        envoys=_whole_number("ENVOYS", named.envoys, 1, MAX_ENVOYS),
+        rounds=_whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS),
+        partition=named.partition,
+        model=_model(named.model),
+        data_dir=data_dir,
+        test_dir=test_dir,
+        seed=_whole_number("SEED", named.seed, 0, 2**31 - 1),
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing a usage message and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """All values stay text here, so that a bad one is reported under the name that `make` uses."""
+    parser = _Parser(prog="python -m demo", description="Run the whole tutorial and print its results.")
+    parser.add_argument("--envoys", default="2", help="collaborators (2)")
+    parser.add_argument("--rounds", default="3", help="training rounds (3)")
+    parser.add_argument("--partition", default="iid", help="iid | speaker: how clips are shared out (iid)")
+    parser.add_argument("--model", default=TINY, help="tiny | hub id | folder (tiny)")
+    parser.add_argument("--data", default=SYNTHETIC, help="synthetic | training archive's folder (synthetic)")
+    parser.add_argument("--test-data", default="", help=f"test archive's folder ({TEST_FOLDER} beside DATA)")
+    parser.add_argument("--seed", default="0", help="of speech, partition, weights and training (0)")
+    return parser
+
+
+def _whole_number(name: str, text: str, lowest: int, highest: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = lowest - 1
+    if not lowest <= number <= highest:
+        raise OptionError(f"{name}={text}: legal values are whole numbers from {lowest} to {highest}")
+    return number
+
+
+def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
+    """Absolute folders of training and test archive, or None and None for the synthetic speech."""
+    if data == SYNTHETIC:
+        if test_data:
+            raise OptionError(f"TEST_DATA={test_data}: goes with DATA=PATH only; DATA is {SYNTHETIC}")
+        return None, None
+    data_dir = Path(data).expanduser().resolve()
+    if not data or not data_dir.is_dir():
+        raise OptionError(
+            f"DATA={data}: no such folder; legal values are {SYNTHETIC} and the training archive's folder"
+        )
+    test_dir = Path(test_data).expanduser().resolve() if test_data else data_dir.parent / TEST_FOLDER
+    if test_dir.is_dir():
+        return data_dir, test_dir
+    if test_data:
+        raise OptionError(f"TEST_DATA={test_data}: no such folder; the test archive's is wanted")
+    raise OptionError(f"DATA={data}: no {TEST_FOLDER} beside it; name the test archive with TEST_DATA=PATH")
+
+
+def _model(model: str) -> str:
+    """A folder becomes an absolute path, as every node looks for it from its own place."""
+    folder = Path(model).expanduser()
+    if model != TINY and folder.is_dir():
+        return str(folder.resolve())
+    if not model or model.startswith((".", "/", "~")):
+        raise OptionError(f"MODEL={model}: no such folder; legal values are {TINY}, a hub id and a folder")
+    return model
