@@ -1,0 +1,73 @@
+# Everything a newcomer needs: `make demo`. `make help` lists the rest. Works with GNU make 3.81 and later.
+
+PYTHON ?= python3  ## Python 3.10 to 3.12 from which .venv is made
+ENVOYS = 2  ## demo: collaborators, each with a copy of the envoy folder
+ROUNDS = 3  ## demo: training rounds
+PARTITION = iid  ## demo: iid | speaker (no speaker in two shards)
+MODEL = tiny  ## demo: tiny | facebook/wav2vec2-base or another hub id | folder of a saved model
+DATA = synthetic  ## demo: synthetic | folder of the Speech Commands training archive
+TEST_DATA =  ## demo: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
+SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
+TESTS = tests  ## test: what pytest runs, such as tests/demo
+
+# The comments above leave spaces at the ends of the values.
+override PYTHON := $(strip $(PYTHON))
+DEMO_OPTIONS = --envoys '$(strip $(ENVOYS))' --rounds '$(strip $(ROUNDS))' --partition '$(strip $(PARTITION))' \
+  --model '$(strip $(MODEL))' --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
+
+MAKEFILE = $(firstword $(MAKEFILE_LIST))
+VENV = .venv
+RUN = $(VENV)/bin/python
+NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
+PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test lint lab data install clean
+
+help:  ## show this list
+	@echo "make TARGET [VARIABLE=value ...]"
+	@echo
+	@awk -F'  ## ' '/^[a-z]+:.*  ## / {sub(/:.*/, "", $$1); printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE)
+	@echo
+	@awk -F'  ## ' '/^[A-Z_]+ [?]?=.*  ## / {sub(/ [?]?= ?/, "=", $$1); printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE)
+
+demo: $(VENV)/.installed  ## run director, envoys and notebook, print the results; they stay in runs/latest
+	@$(RUN) -m demo $(DEMO_OPTIONS)
+
+test: $(VENV)/.installed-dev  ## run the tests
+	$(RUN) -m pytest $(TESTS)
+
+lint: $(VENV)/.installed-dev  ## check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+lab: $(VENV)/.installed  ## open the notebook in JupyterLab
+	cd workspace && ../$(RUN) -m jupyter lab $(NOTEBOOK)
+
+data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unless it is there
+	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed '$(strip $(SEED))'
+
+install: $(VENV)/.installed  ## make .venv with the requirements
+
+clean:  ## remove .venv, caches and unfinished runs; finished runs and the speech cache stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build director/work envoy/work
+	rm -rf runs/.partial-* runs/.latest-* runs/failed-*
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+# A stamp is newer than what it depends on once that is done; an interrupted step is done again.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
+	  echo "$(PYTHON) is `$(PYTHON) --version 2>&1`; Python 3.10 to 3.12 is needed: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: requirements.txt $(VENV)/.made
+	@echo "Installing the requirements into $(VENV), a few minutes the first time ..."
+	@$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
