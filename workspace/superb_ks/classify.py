@@ -35,6 +35,19 @@ def read_wav(path: Path) -> np.ndarray:
     return waveform
 
 
+def classify(classifier: transformers.AudioClassificationPipeline, path: Path, top: int) -> str:
+    """Return one line with a file's likeliest labels and their probabilities.
+
+    Raises:
+        ValueError: the file cannot be read, or is too short for the model to hear one frame.
+    """
+    waveform = read_wav(path)
+    if classifier.model._get_feat_extract_output_lengths(len(waveform)) < 1:
+        raise ValueError(f"too short to classify: {path} has {len(waveform)} samples at 16 kHz")
+    answers = classifier(waveform, top_k=top)
+    return f"{path}: " + ", ".join(f"{answer['label']} {answer['score']:.1%}" for answer in answers)
+
+
 def load_classifier(model_dir: Path) -> transformers.AudioClassificationPipeline:
     """Return the plain transformers pipeline of a folder written by `save_pretrained`.
 
@@ -59,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         classifier = load_classifier(options.model_dir)
         for path in options.wav:
-            answers = classifier(read_wav(path), top_k=options.top)
-            print(f"{path}: " + ", ".join(f"{answer['label']} {answer['score']:.1%}" for answer in answers))
+            print(classify(classifier, path, options.top))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

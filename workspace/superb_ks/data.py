@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from openfl.interface.interactive_api.experiment import DataInterface
 from torch.utils.data import Dataset
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+from transformers import Wav2Vec2FeatureExtractor
 
 from superb_ks.model import SAMPLING_RATE, ModelSpec
 
@@ -29,7 +29,7 @@ class ClipDataset(Dataset):
     """Clips as a model takes them, one at a time; decoding happens at each access."""
 
     def __init__(
-        self, clips: Clips, extractor: SequenceFeatureExtractor, crop_seed: int | None = None
+        self, clips: Clips, extractor: Wav2Vec2FeatureExtractor, crop_seed: int | None = None
     ) -> None:
         """Wrap clips.
 

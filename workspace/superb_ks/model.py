@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -21,14 +22,13 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForSequenceClassification,
 )
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from superb_ks.settings import recipe_for
 
 SAMPLING_RATE = 16_000
 """Samples per second that all models of the family expect."""
 
-TINY_ARCHITECTURE = dict(
+TINY_ARCHITECTURE: dict[str, Any] = dict(
     # Large early strides bring 16,000 samples down to 48 frames a second: most of the speed comes from here.
     conv_dim=(64, 96, 128, 128, 128),
     conv_kernel=(20, 8, 4, 4, 4),
@@ -96,7 +96,8 @@ class ModelSpec:
         """Build the model: float32, on the CPU, the same on every node, without touching global seeds.
 
         Returns:
-            A model for audio classification whose trained parameters are those with `requires_grad`.
+            A model for audio classification, in evaluation mode as `from_pretrained` leaves it, whose
+            trained parameters are those with `requires_grad`.
 
         Raises:
             ModelUnavailable: its files are neither here nor within reach.
@@ -109,9 +110,9 @@ class ModelSpec:
             model.freeze_feature_encoder()
         if self.digest is not None:
             self._check(digest(model))
-        return model
+        return model.eval()
 
-    def feature_extractor(self) -> SequenceFeatureExtractor:
+    def feature_extractor(self) -> Wav2Vec2FeatureExtractor:
         """Return what turns a 16 kHz waveform into the model's input.
 
         Raises:
@@ -162,15 +163,16 @@ def _sha256(tensors: Iterable[tuple[str, torch.Tensor]], content: bool) -> str:
         checksum.update(f"{name} {tuple(tensor.shape)}\n".encode())
         if content:
             checksum.update(f"{tensor.dtype}\n".encode())
-            checksum.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            checksum.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return checksum.hexdigest()
 
 
-def _build_tiny(labels: tuple[str, ...]) -> PreTrainedModel:
+def _build_tiny(labels: tuple[str, ...]) -> Wav2Vec2ForSequenceClassification:
     return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**TINY_ARCHITECTURE, **_label_maps(labels)))
 
 
-def _load(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
+def _load(name: str, labels: tuple[str, ...]) -> Wav2Vec2ForSequenceClassification:
+    """Load a pretrained model of the Wav2Vec2 family, with a new head unless it already knows our classes."""
     with _explained(name):
         config = AutoConfig.from_pretrained(name)
         model = AutoModelForAudioClassification.from_pretrained(
@@ -183,18 +185,18 @@ def _load(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
     return model
 
 
-def _label_maps(labels: tuple[str, ...]) -> dict[str, dict]:
+def _label_maps(labels: tuple[str, ...]) -> dict[str, Any]:
     """Return the two label tables of a model's configuration; its number of classes follows from them."""
     return {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
 
 
 def _reorder_head(model: PreTrainedModel, config: PreTrainedConfig, labels: tuple[str, ...]) -> None:
     """Put a head that knows our classes in another order into ours: s3prl swaps the last two of SUPERB."""
-    theirs = [config.id2label[i] for i in range(config.num_labels)]
+    theirs = [str(label) for _, label in sorted((config.id2label or {}).items())]
     if theirs == list(labels) or set(theirs) != set(labels):
         return
     order = [theirs.index(label) for label in labels]
-    head = model.classifier
+    head = model.get_submodule("classifier")
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(parameter[order])

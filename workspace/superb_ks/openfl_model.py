@@ -45,6 +45,7 @@ class SpecifiedModel(ModelInterface):
         plugin = f"{PackedAdapter.__module__}.{PackedAdapter.__qualname__}"
         super().__init__(model=None, optimizer=None, framework_plugin=plugin)
         self.spec = spec
+        self.model: nn.Module | None = None
 
     def provide_model(self) -> nn.Module:
         """Return this process's model, built at the first call.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -39,7 +40,12 @@ def local_trainer(
         settings: the experiment's.
         device: "cpu", "cuda" or "cuda:0".
         round_num: from 0.
+
+    Raises:
+        ValueError: there is no clip.
     """
+    if len(dataset) == 0:
+        raise ValueError("nothing to train on: the dataset has no clips")
     recipe = settings.recipe
     seed = round_seed(settings.seed, round_num)
     optimizer = AdamW(
@@ -176,10 +182,12 @@ def evaluate(
     """
     if len(dataset) == 0:
         raise ValueError("nothing to evaluate: the dataset has no clips")
-    confusion = np.zeros((model.config.num_labels, model.config.num_labels), dtype=np.int64)
+    n_classes = len(model.config.id2label or {})
+    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     loss = 0.0
     was_training = model.training
-    model.to(device).eval()
+    nn.Module.to(model, device)
+    model.eval()
     with torch.inference_mode():
         for batch in _equal_length_batches(dataset, batch_size):
             labels = batch.pop("labels")

@@ -1,0 +1,74 @@
+"""Settings refuse what is illegal, and take from the model what is left open."""
+
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+from conftest import ROOT
+from superb_ks.settings import RECIPES, SUPERB_LABELS, Settings
+
+
+def test_labels_are_superbs_twelve_in_its_order():
+    assert " ".join(SUPERB_LABELS) == "yes no up down left right on off stop go _silence_ _unknown_"
+
+
+def test_defaults_are_legal_and_cannot_be_changed_in_place():
+    settings = Settings()
+    with pytest.raises(FrozenInstanceError):
+        settings.rounds = 5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("director_host", ""),
+        ("director_port", 0),
+        ("director_port", "50050"),
+        ("aggregator_port", 65536),
+        ("aggregator_port", 50050),
+        ("model", " "),
+        ("rounds", 0),
+        ("rounds", 2.0),
+        ("rounds", True),
+        ("epochs_per_round", 0),
+        ("batch_size", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("warmup_fraction", 1.0),
+        ("weight_decay", -0.1),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("precision", "float16"),
+        ("min_envoys", 0),
+        ("experiment_name", "../cert"),
+        ("experiment_name", "9lives"),
+        ("experiment_name", "a" * 65),
+    ],
+)
+def test_an_illegal_value_is_named_with_its_field(field, value):
+    with pytest.raises(ValueError, match="legal: ") as error:
+        Settings(**{field: value})
+    assert str(error.value).startswith(f"{field} is {value!r}; legal: ")
+
+
+def test_the_recipe_is_the_models_own_where_nothing_is_set():
+    assert Settings(model="tiny").recipe == RECIPES["tiny"]
+    assert Settings(model="facebook/wav2vec2-base").recipe == RECIPES["pretrained"]
+
+
+def test_what_is_set_goes_over_the_models_own_recipe():
+    recipe = Settings(batch_size=7, weight_decay=0.0).recipe
+    assert recipe == replace(RECIPES["tiny"], batch_size=7, weight_decay=0.0)
+
+
+def test_another_model_brings_its_own_recipe():
+    assert replace(Settings(model="tiny"), model="some/model").recipe == RECIPES["pretrained"]
+
+
+@pytest.mark.parametrize("module", ["superb_ks", "superb_ks.settings"])
+def test_the_director_can_import_it_without_pytorch(module):
+    code = (
+        f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'numpy')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "workspace")
