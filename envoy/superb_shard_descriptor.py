@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
+
 from speech_commands.audio import SAMPLE_RATE
 from speech_commands.card import shard_card
 from speech_commands.errors import DataError, require_one_of
@@ -144,7 +145,7 @@ def parse_rank_worldsize(text: str) -> tuple[int, int]:
     except ValueError as error:
         raise DataError(f"rank_worldsize is {text!r}; two numbers are wanted, such as '1, 2'") from error
     if not 1 <= rank <= world_size:
-        raise DataError(f"rank_worldsize is {text!r}; the rank must be 1 to {max(world_size, 1)}, the world size")
+        raise DataError(f"rank_worldsize is {text!r}; the rank must be 1 to {max(world_size, 1)}")
     return rank, world_size
 
 

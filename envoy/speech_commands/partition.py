@@ -1,7 +1,7 @@
 """Who holds what: every clip goes to exactly one shard, and every envoy works out the same answer.
 
-A partition is written as the *owner* of each clip (a shard number from 0), so that no clip can be in two shards
-or in none.
+A partition is written as the *owner* of each clip (a shard number from 0), so that no clip can be in two
+shards or in none.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,0 +1,122 @@
+"""The embedded corpus: Speech Commands folders spoken by eSpeak NG, the same bytes from the same seed.
+
+`python -m speech_commands.synthetic --seed 0` makes it, unless it is there, and prints its folder.
+"""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from .backgrounds import KINDS, background
+from .cache import cache_root, made_once
+from .errors import DataError
+from .espeak import require_espeak
+from .labels import SILENCE
+from .reader import BACKGROUND, TEST_FOLDER, TESTING_LIST, TRAIN_FOLDER, VALIDATION_LIST
+from .scene import Signal
+from .script import Line, Size, write_script
+from .seeding import seeded_rng
+from .speaking import PARTS, write_wav
+
+VERSION = 1  # raised with every change that changes the bytes
+BACKGROUND_SECONDS = 40.0
+BABBLE_CLIPS = 60
+FULL_SIZE = Size()
+
+logger = logging.getLogger(__name__)
+
+
+def make_corpus(seed: int = 0, size: Size = FULL_SIZE) -> tuple[Path, Path]:
+    """Return the folders of the training and the test archive, made first if they are not in the cache.
+
+    Args:
+        seed: of voices, takes and noise.
+        size: speakers and takes; smaller ones are for tests.
+
+    Raises:
+        DataError: eSpeak NG is missing or fails, or the cache cannot be written.
+
+    """
+    name = f"synthetic-v{VERSION}-seed{seed}" + ("" if size == FULL_SIZE else f"-{size}")
+
+    def make(folder: Path) -> None:
+        require_espeak()
+        write_corpus(folder, seed, size)
+
+    corpus = made_once(cache_root() / name, make)
+    return corpus / TRAIN_FOLDER, corpus / TEST_FOLDER
+
+
+def write_corpus(folder: Path, seed: int, size: Size = FULL_SIZE) -> None:
+    """Write both archive folders below `folder`."""
+    lines = write_script(seed, size)
+    logger.info("Speaking %d clips with eSpeak NG (seed %d)", len(lines), seed)
+    run_workers(folder, seed, size, len(lines))
+    train = folder / TRAIN_FOLDER
+    for name, listed in ((VALIDATION_LIST, "validation"), (TESTING_LIST, "testing")):
+        paths = sorted(line.path.removeprefix(f"{TRAIN_FOLDER}/") for line in lines if line.listed == listed)
+        (train / name).write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+    speech = {split: read_speech(folder, lines, split) for split in ("train", "test")}
+    for kind in KINDS:
+        rng = seeded_rng("background", seed, kind)
+        recording = background(kind, BACKGROUND_SECONDS, rng, speech["train"])
+        write_wav(train / BACKGROUND / f"{kind}.wav", recording)
+    for number in range(size.test_silences):
+        rng = seeded_rng("test silence", seed, number)
+        clip = background(list(KINDS)[number % len(KINDS)], 1.0, rng, speech["test"])
+        write_wav(folder / TEST_FOLDER / SILENCE / f"{number}.wav", clip)
+
+
+def run_workers(folder: Path, seed: int, size: Size, clips: int) -> None:
+    """Speak in fresh processes and show how far they are."""
+    reading, writing = os.pipe()
+    arguments = [str(folder), *map(str, astuple(size))]
+    workers = []
+    try:
+        for part in range(PARTS):
+            command = [sys.executable, "-m", "speech_commands.speaking", str(seed), str(part), *arguments]
+            # The working folder makes the package importable, wherever this process was started.
+            package = Path(__file__).resolve().parents[1]
+            workers.append(subprocess.Popen(command, stdout=writing, cwd=package))
+        os.close(writing)
+        with tqdm(total=clips, desc="speaking", unit="clip", disable=None) as bar:
+            while done := os.read(reading, 4096):
+                bar.update(len(done))
+        if any(worker.wait() for worker in workers):
+            raise DataError("eSpeak NG failed; its worker's message is above")
+    finally:
+        os.close(reading)
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def read_speech(folder: Path, lines: list[Line], split: str) -> Signal:
+    """Return some clips of a split end to end, shape [n], for the babble."""
+    spoken = [line for line in lines if line.speaker.split == split]
+    some = spoken[:: max(1, len(spoken) // BABBLE_CLIPS)]
+    return np.concatenate([soundfile.read(folder / line.path)[0] for line in some])
+
+
+def main() -> None:
+    """Make the corpus that the command line names and print its folder."""
+    parser = argparse.ArgumentParser(prog="python -m speech_commands.synthetic", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of voices, takes and noise (default 0)")
+    seed = parser.parse_args().seed
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        print(make_corpus(seed)[0].parent)
+    except DataError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Partitions: every clip in exactly one shard, the same everywhere."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speech_commands.partition import PARTITIONS, partition
+from speech_commands.table import ClipTable
+
+Folders = tuple[Path, Path]
+SPEAKERS = ["", "aaaa0000", "bbbb0000", "cccc0000", "dddd0000", "eeee0000"]
+
+
+def table_of(rows: list[tuple[str, int]]) -> ClipTable:
+    """Make a table from (speaker, label) pairs."""
+    zeros = np.zeros(len(rows), np.int64)
+    return ClipTable(
+        keys=np.array([f"w/{number:04d}.wav" for number in range(len(rows))], np.str_),
+        labels=np.array([label for _, label in rows], np.int64),
+        speakers=np.array([speaker for speaker, _ in rows], np.str_),
+        rates=zeros + 16_000,
+        starts=zeros,
+        frames=zeros + 16_000,
+    )
+
+
+clips = st.lists(st.tuples(st.sampled_from(SPEAKERS), st.integers(0, 11)), max_size=120)
+splits = st.fixed_dictionaries({name: clips.map(table_of) for name in ("train", "val", "test")})
+worlds = st.integers(1, 40)
+seeds = st.integers(0, 2**31)
+
+
+@pytest.mark.parametrize("kind", PARTITIONS)
+@given(tables=splits, world=worlds, seed=seeds)
+@settings(deadline=None, max_examples=60)
+def test_disjoint_complete_and_stable(kind: str, tables: dict[str, ClipTable], world: int, seed: int) -> None:
+    owners = partition(kind, tables, world, seed)
+    for split, table in tables.items():
+        assert owners[split].shape == (len(table),)
+        assert set(owners[split].tolist()) <= set(range(world))
+    again = partition(kind, tables, world, seed)
+    assert all(np.array_equal(owners[split], again[split]) for split in tables)
+
+
+@given(tables=splits, world=worlds, seed=seeds)
+@settings(deadline=None)
+def test_iid_shards_differ_by_one_clip_at_most(tables: dict[str, ClipTable], world: int, seed: int) -> None:
+    owners = partition("iid", tables, world, seed)
+    for owner in owners.values():
+        sizes = np.bincount(owner, minlength=world)
+        assert sizes.max() - sizes.min() <= 1
+
+
+@given(tables=splits, world=worlds, seed=seeds)
+@settings(deadline=None)
+def test_a_speaker_stays_in_one_shard_over_all_splits(
+    tables: dict[str, ClipTable], world: int, seed: int
+) -> None:
+    owners = partition("speaker", tables, world, seed)
+    homes: dict[str, set[int]] = {}
+    for split, table in tables.items():
+        for speaker, owner in zip(table.speakers, owners[split], strict=True):
+            homes.setdefault(speaker, set()).add(int(owner))
+    homes.pop("", None)
+    assert all(len(shards) == 1 for shards in homes.values())
+
+
+@given(rows=clips, world=worlds, seed=seeds)
+@settings(deadline=None)
+def test_speaker_shards_are_balanced_as_far_as_one_speaker_allows(
+    rows: list[tuple[str, int]], world: int, seed: int
+) -> None:
+    table = table_of(rows)
+    owner = partition("speaker", {"train": table}, world, seed)["train"]
+    spoken = table.speakers != ""
+    sizes = np.bincount(owner[spoken], minlength=world)
+    largest = max(np.unique(table.speakers[spoken], return_counts=True)[1], default=0)
+    assert sizes.max() - sizes.min() <= largest
+    silent = np.bincount(owner[~spoken], minlength=world)
+    assert silent.max() - silent.min() <= 1
+
+
+def test_another_seed_deals_otherwise() -> None:
+    table = table_of([("", 0)] * 100)
+    first, second = (partition("iid", {"train": table}, 2, seed)["train"] for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+FROZEN = {
+    "iid": [1, 2, 2, 0, 0, 0, 0, 1, 2, 1, 2, 1],
+    "speaker": [0, 0, 1, 0, 2, 1, 1, 0, 1, 0, 2, 1],
+}
+
+
+def test_the_owners_are_the_same_for_ever() -> None:
+    """A frozen answer: envoys of different versions must agree, so a change here is a break."""
+    table = table_of([(SPEAKERS[n % 6], n % 12) for n in range(12)])
+    owners = {kind: partition(kind, {"train": table}, 3, 7)["train"].tolist() for kind in ("iid", "speaker")}
+    assert owners == FROZEN
+
+
+def test_shards_of_real_clips_cover_them_once(shared_dirs: Folders) -> None:
+    from superb_shard_descriptor import SuperbShardDescriptor
+
+    for kind in ("iid", "speaker"):
+        shards = [
+            SuperbShardDescriptor(f"{rank}, 3", "folder", str(shared_dirs[0]), partition=kind)
+            for rank in (1, 2, 3)
+        ]
+        for split, total in (("train", 1480), ("val", 370), ("test", 384)):
+            names = [name for shard in shards for name in shard._splits[split].table.names()]
+            assert len(names) == total
+            sizes = [len(shard.get_dataset(split)) for shard in shards]
+            assert max(sizes) - min(sizes) <= 12
+
+
+def test_the_same_in_a_process_with_another_hash_seed(archives: Folders, envoy_dir: Path) -> None:
+    program = (
+        "import sys, json; from superb_shard_descriptor import SuperbShardDescriptor as D;"
+        "d = D('1, 2', 'folder', sys.argv[1], partition='speaker');"
+        "print(json.dumps({s: d._splits[s].table.names() for s in d.get_shard_dataset_types()}))"
+    )
+    answers = []
+    for hash_seed in ("1", "2"):
+        command = [sys.executable, "-c", program, str(archives[0])]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(
+            command, cwd=envoy_dir, env=environment, capture_output=True, text=True, check=True
+        )
+        answers.append(json.loads(done.stdout.splitlines()[-1]))
+    assert answers[0] == answers[1]
+    assert answers[0]["train"]
