@@ -18,6 +18,8 @@ from pathlib import Path
 import yaml
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
+# Models, records and manifests of all experiments; they stay when the director stops.
+EXPERIMENTS_FOLDER = Path(__file__).resolve().parent / "experiments"
 # Only folders that hold this file are ever swept.
 MARKER = ".superb-federated-work"
 
@@ -126,7 +128,8 @@ def main() -> int:
 
     # OpenFL takes seconds to import; a mistake in the config is reported before that.
     try:
-        from director_corrections import TutorialDirector, TutorialDirectorServer
+        from director_corrections import TutorialDirector
+        from director_server import TutorialDirectorServer
     except ModuleNotFoundError as error:
         print(f"director: {error}. Is the environment active? See the README: make install", file=sys.stderr)
         return 2
@@ -141,6 +144,7 @@ def main() -> int:
         sample_shape=list(config.sample_shape),
         target_shape=list(config.target_shape),
         envoy_health_check_period=config.envoy_health_check_period,
+        experiments_folder=EXPERIMENTS_FOLDER,
     )
     try:
         stopped_by = server.serve_until_stopped()

@@ -22,6 +22,8 @@ from openfl.utilities.workspace import ExperimentWorkspace
 logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
+# Error codes of a report to the director.
+TASK_RAISED, STOPPED_BY_OWNER = 1, 2
 
 # Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
 channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
@@ -140,11 +142,11 @@ class SteadyEnvoy(Envoy):
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait; the last line of the text is the error itself."""
         if isinstance(error, Exception):
-            description = "".join(traceback.format_exception(error))
+            code, description = TASK_RAISED, "".join(traceback.format_exception(error))
         else:
-            description = f"the envoy was stopped by its owner ({error})"
+            code, description = STOPPED_BY_OWNER, f"stopped by its owner ({error})"
         try:
-            self.director_client.set_experiment_failed(experiment_name, error_description=description)
+            self.director_client.set_experiment_failed(experiment_name, code, description)
         except grpc.RpcError as unreachable:
             logger.warning("Failure not reported: %s", _reason(unreachable))
 

@@ -42,7 +42,7 @@ class FederatedAverage:
         self._clips = 0
 
     def add(self, name: str, clips: int, update: Vector) -> None:
-        """Take in the update that ``name`` trained on ``clips`` clips.
+        """Take in the update that ``name`` trained on ``clips`` clips; the array is taken over and changed.
 
         Raises:
             UpdateRefused: another length, a value that is not finite, or no clips. Nothing was added.
@@ -60,10 +60,21 @@ class FederatedAverage:
         self._waiting[name] = (clips, update)
         self._take_turns()
 
+    @property
+    def turn(self) -> str | None:
+        """The collaborator whose update is added next."""
+        return self._turns[0] if self._turns else None
+
+    @property
+    def models_held(self) -> int:
+        """Vectors of the model's size in memory: the sum, and the updates that arrived before their turn."""
+        return len(self._waiting) + (self._total is not None)
+
     def leave_out(self, name: str) -> None:
         """Go on without ``name``: it dropped out or its update was refused."""
         if name in self._turns:
             self._turns.remove(name)
+            self._waiting.pop(name, None)
             self._take_turns()
 
     def result(self) -> Vector:
@@ -89,7 +100,8 @@ class FederatedAverage:
 def _add_scaled(total: Vector | None, update: Vector, weight: np.float32) -> Vector:
     """Return ``total + weight * update``, reusing ``total``'s memory."""
     if total is None:
-        return update * weight
+        update *= weight
+        return update
     for start in range(0, update.size, _BLOCK):
         block = slice(start, start + _BLOCK)
         total[block] += update[block] * weight

@@ -1,4 +1,4 @@
-"""The collaborator of an experiment: fetches the model, runs the notebook's tasks, sends what they return."""
+"""The collaborator of an experiment: fetches the model, runs the notebook's tasks, delivers what they return."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from openfl.component.assigner.tasks import Task
 from openfl.component.collaborator import Collaborator
 from openfl.component.collaborator.collaborator import DevicePolicy
 
-from superb_ks import messages
+from superb_ks import wire
 from superb_ks.averaging import Vector
+from superb_ks.connection import AggregatorConnection, RoundOver
 from superb_ks.metrics import CLIPS
-from superb_ks.openfl_corrections import keep_connected
-from superb_ks.schedule import TEST_BEST
+from superb_ks.schedule import TEST_BEST, TRAIN
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class PackedCollaborator(Collaborator):
     """Collaborator for models that travel as one packed vector.
 
-    It replaces OpenFL's way of fetching and sending every tensor in a call of its own, and its sleeps.
+    It takes the place of OpenFL's own, which fetches and sends every tensor in a call of its own, and sleeps.
 
     Args:
         patience_seconds: how long an aggregator that does not answer is waited for.
@@ -32,43 +32,47 @@ class PackedCollaborator(Collaborator):
 
     def __init__(self, *, patience_seconds: float = 60.0, **settings: Any) -> None:
         super().__init__(**settings)
-        keep_connected(self.client, patience_seconds)
+        self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
+        # The task runner packed the model once to learn its tensors; only the size is needed.
+        packed = self.task_runner.required_tensorkeys_for_function
+        self._size: int = packed["global_model_dict"][wire.TRAINED].size
+        packed.clear()
         self._fetched: tuple[tuple[int, tuple[str, ...]], Vector] | None = None
 
     def run(self) -> None:
         """Work until the aggregator says that it is time to quit."""
         while True:
             # Waits on the aggregator's side until there is something to do.
-            tasks, round_number, _, time_to_quit = self.client.get_tasks(self.collaborator_name)
+            tasks, round_number, time_to_quit = self._aggregator.wait_for_tasks()
             if time_to_quit:
                 logger.info("%s: experiment over", self.collaborator_name)
                 return
-            for task in tasks:
-                self.do_task(task, round_number)
+            try:
+                for task in tasks:
+                    self.do_task(task, round_number)
+            except RoundOver as over:
+                logger.warning("%s: %s was closed without us", self.collaborator_name, over)
 
     def do_task(self, task: Task, round_number: int) -> dict[str, Any]:
-        """Run one task on the model it needs and send its weights and metrics; returns the metrics."""
+        """Run one task on the model it needs and deliver its weights and metrics; returns the metrics."""
         logger.info("%s: round %d, %s", self.collaborator_name, round_number, task.name)
         started = time.monotonic()
         weights, metrics = self._run(task, round_number)
         metrics["seconds"] = time.monotonic() - started
         clips = int(metrics.pop(CLIPS, self._default_clips(task)))
-        outgoing = [messages.metric_message(name, value, round_number) for name, value in metrics.items()]
-        if weights is not None:
-            outgoing.append(messages.vector_message(weights, round_number, (messages.TRAINED,)))
-        self.client.send_local_task_results(
-            self.collaborator_name, round_number, task.name, clips, outgoing
-        )
+        self._aggregator.deliver(round_number, task.name, clips, metrics, weights)
         return metrics
 
     def _run(self, task: Task, round_number: int) -> tuple[Vector | None, dict[str, Any]]:
         """Call the task through OpenFL's task runner, which loads the weights and binds the arguments."""
-        vector = self._model_for(task, round_number)
+        inputs = {wire.TRAINED: self._model_for(task, round_number)}
+        if task.name == TRAIN:
+            self._fetched = None  # training is the last to need it in a round
         settings = {} if task.task_type == "train" else {"apply": "global"}
         outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
             col_name=self.collaborator_name,
             round_num=round_number,
-            input_tensor_dict={messages.TRAINED: vector},
+            input_tensor_dict=inputs,
             device=self._device(),
             **settings,
         )
@@ -78,13 +82,10 @@ class PackedCollaborator(Collaborator):
 
     def _model_for(self, task: Task, round_number: int) -> Vector:
         """Fetch the model for ``task``; a round's tasks share one fetch."""
-        wanted = (round_number, messages.BEST if task.name == TEST_BEST else messages.CURRENT)
+        wanted = (round_number, wire.BEST if task.name == TEST_BEST else wire.CURRENT)
         if self._fetched is None or self._fetched[0] != wanted:
             self._fetched = None  # the old model goes before the new one comes
-            message = self.client.get_aggregated_tensor(
-                self.collaborator_name, messages.TRAINED, round_number, False, wanted[1], True
-            )
-            self._fetched = (wanted, messages.read_vector(message))
+            self._fetched = (wanted, self._aggregator.fetch(self._size, *wanted))
         return self._fetched[1]
 
     def _device(self) -> str:

@@ -17,8 +17,8 @@ from openfl.interface.interactive_api.experiment import FLExperiment
 from openfl.interface.interactive_api.federation import Federation
 from openfl.utilities.workspace import set_directory
 
-from superb_ks import messages
 from superb_ks.averaging import Vector
+from superb_ks.director_client import PackedDirectorClient
 from superb_ks.schedule import RoundSchedule
 from superb_ks.settings import Settings
 
@@ -29,11 +29,9 @@ NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 #: OpenFL repeats the whole model in every chunk of the archive; one chunk means that it is sent once.
 MAX_ARCHIVE_BYTES = 2 * 1024 * 1024
 
+CLIENT_ID = "notebook"
+
 _PACKAGE = Path(__file__).resolve().parent
-_COMPONENTS = {
-    "aggregator.template": "superb_ks.aggregator.PackedAggregator",
-    "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
-}
 
 
 class FederationError(RuntimeError):
@@ -55,12 +53,22 @@ def connect(settings: Settings) -> Federation:
     logging.getLogger("openfl").setLevel(logging.ERROR)
     address = f"{settings.director_host}:{settings.director_port}"
     try:
-        return Federation(
-            client_id="notebook",
+        federation = Federation(
+            client_id=CLIENT_ID,
             director_node_fqdn=settings.director_host,
             director_port=str(settings.director_port),
             tls=False,
         )
+        federation.dir_client = PackedDirectorClient(
+            client_id=CLIENT_ID,
+            director_host=settings.director_host,
+            director_port=settings.director_port,
+            tls=False,
+            root_certificate=None,
+            private_key=None,
+            certificate=None,
+        )
+        return federation
     except grpc.RpcError as error:
         raise FederationError(
             f"no director answers at {address} ({error.code().name}). "
@@ -115,15 +123,29 @@ class FederatedExperiment(FLExperiment):
             super().__init__(federation, experiment_name)
 
     def start(  # type: ignore[override]
-        self, *, model_provider: Any, task_keeper: Any, data_loader: Any, settings: Settings
+        self,
+        *,
+        model_provider: Any,
+        task_keeper: Any,
+        data_loader: Any,
+        settings: Settings,
+        resume: bool = False,
     ) -> None:
         """Submit the experiment: the package ``superb_ks``, the pickled tasks and the initial weights.
+
+        Args:
+            model_provider: a :class:`superb_ks.openfl_model.SpecifiedModel`.
+            task_keeper: OpenFL's ``TaskInterface`` with the tasks ``train``, ``validate`` and ``test``.
+            data_loader: a :class:`superb_ks.data.ShardData`.
+            settings: rounds, ports, and what happens when an envoy fails.
+            resume: go on from the last aggregate of an interrupted experiment of this name.
 
         Raises:
             FederationError: too few envoys are online, or the director refuses.
         """
         self._require_envoys(settings.min_envoys)
         schedule = RoundSchedule(settings.rounds)
+        self.federation.dir_client.resume = resume
         try:
             with set_directory(Path(self._staging.name)):
                 super().start(
@@ -132,10 +154,7 @@ class FederatedExperiment(FLExperiment):
                     data_loader=data_loader,
                     rounds_to_train=schedule.total_rounds,
                     task_assigner=schedule,
-                    override_config={
-                        **_COMPONENTS,
-                        "network.settings.agg_port": settings.aggregator_port,
-                    },
+                    override_config=_plan_changes(settings),
                     device_assignment_policy="CUDA_PREFERRED",
                 )
         except grpc.RpcError as error:
@@ -147,17 +166,23 @@ class FederatedExperiment(FLExperiment):
         Raises:
             ExperimentFailed: it ended without finishing; raised after the last record.
         """
-        failure = None
-        for record in self.federation.dir_client.stream_metrics(self.experiment_name):
-            if record["task_name"] == "failure":
-                failure = f"{record['metric_origin']}: {record['metric_name']}"
-            yield record
-        status = self.status()
-        if failure or status != "finished":
-            raise ExperimentFailed(f"experiment {self.experiment_name} {status}. {failure or ''}".strip())
+        failure = ""
+        try:
+            for record in self.federation.dir_client.stream_metrics(self.experiment_name):
+                if record["task_name"] == "failure":
+                    failure = f"{record['metric_origin']}: {record['metric_name']}"
+                yield record
+            status = self.status()
+        except grpc.RpcError as error:
+            raise ExperimentFailed(
+                f"experiment {self.experiment_name}: the director does not answer ({error.details()}). "
+                "Once it is back, start(..., resume=True) goes on from the last complete round"
+            ) from error
+        if status in ("failed", "interrupted", "rejected"):
+            raise ExperimentFailed(f"experiment {self.experiment_name} {status}. {failure}".strip())
 
     def status(self) -> str:
-        """Return ``pending``, ``in_progress``, ``finished``, ``failed`` or ``rejected``."""
+        """Return ``pending``, ``in_progress``, ``finished``, ``failed``, ``stopped`` or ``interrupted``."""
         reply = self.federation.dir_client.get_experiment_status(self.experiment_name)
         return str(reply.experiment_status)
 
@@ -167,10 +192,25 @@ class FederatedExperiment(FLExperiment):
         Raises:
             FederationError: the director has none.
         """
-        tensors = self.federation.dir_client.get_best_model(self.experiment_name)
-        if messages.TRAINED not in tensors:
-            raise FederationError(f"the director holds no model of experiment {self.experiment_name}")
-        return tensors[messages.TRAINED]
+        return self._weights("best")
+
+    def last_weights(self) -> Vector:
+        """Fetch the packed weights, float32 ``[size]``, of the last complete round.
+
+        Raises:
+            FederationError: the director has none.
+        """
+        return self._weights("last")
+
+    def stop(self) -> None:
+        """End the experiment within the round; what was aggregated so far is kept."""
+        self.federation.dir_client.stop_experiment(self.experiment_name)
+
+    def _weights(self, which: str) -> Vector:
+        try:
+            return self.federation.dir_client.fetch_model(self.experiment_name, which)
+        except grpc.RpcError as error:
+            raise FederationError(f"no {which} model: {error.details()}") from error
 
     # OpenFL's own steps, corrected ---------------------------------------------------------------------------
 
@@ -217,6 +257,38 @@ class FederatedExperiment(FLExperiment):
             raise FederationError(
                 f"{len(online)} envoys are online ({', '.join(online) or 'none'}), min_envoys is {least}"
             )
+
+
+def attach(federation: Federation, experiment_name: str) -> FederatedExperiment:
+    """Follow an experiment that was submitted earlier, from any notebook: all its records, and its models.
+
+    Raises:
+        FederationError: the director knows no such experiment of ours.
+    """
+    experiment = FederatedExperiment(federation, experiment_name)
+    try:
+        experiment.status()
+    except grpc.RpcError as error:
+        raise FederationError(error.details()) from error
+    return experiment
+
+
+def list_experiments(federation: Federation) -> dict[str, str]:
+    """Return the status of every experiment that was submitted from here, by name, oldest first."""
+    return {item.name: item.status for item in federation.dir_client.get_experiments_list()}
+
+
+def _plan_changes(settings: Settings) -> dict[str, Any]:
+    """Put our aggregator and collaborator into OpenFL's plan."""
+    return {
+        "aggregator.template": "superb_ks.aggregator.PackedAggregator",
+        "aggregator.settings.best_metric": settings.best_metric,
+        "aggregator.settings.min_collaborators": settings.min_envoys,
+        "aggregator.settings.cutoff_seconds": settings.round_cutoff_seconds,
+        "aggregator.settings.on_task_error": settings.on_task_error,
+        "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
+        "network.settings.agg_port": settings.aggregator_port,
+    }
 
 
 def _not_sources(folder: str, names: list[str]) -> list[str]:

@@ -25,7 +25,9 @@ SUPERB_LABELS = (
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-_EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+ON_TASK_ERROR = ("fail", "continue")
+
+_EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ class Settings:
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
         min_envoys: how many envoys must be online before an experiment is submitted.
+        round_cutoff_seconds: a round closes after so long with whoever reported; `None` waits for all that live.
+        on_task_error: "fail" ends the experiment when a task raises on one envoy, "continue" goes on without it.
+        best_metric: what `validate` returns and the best model has most of.
         experiment_name: letters, digits, "-" and "_", starting with a letter; `None` makes one up.
         test_data: folder of the test archive, for scoring the final model in the notebook; `None` skips it.
         runs_dir: folder that receives one folder a run, relative to the notebook.
@@ -102,6 +107,9 @@ class Settings:
     seed: int = 0
     precision: str = "auto"
     min_envoys: int = 1
+    round_cutoff_seconds: float | None = None
+    on_task_error: str = "fail"
+    best_metric: str = "accuracy"
     experiment_name: str | None = None
     test_data: str | None = None
     runs_dir: str = "../runs"
@@ -117,11 +125,18 @@ class Settings:
             self._require(_is_int(getattr(self, field), 1), field, "a whole number from 1")
         self._require(_is_int(self.seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2**32 - 1")
         self._require(self.precision in PRECISIONS, "precision", " or ".join(map(repr, PRECISIONS)))
+        self._require(
+            self.on_task_error in ON_TASK_ERROR, "on_task_error", " or ".join(map(repr, ON_TASK_ERROR))
+        )
+        cutoff = self.round_cutoff_seconds
+        self._require(
+            cutoff is None or (_is_real(cutoff) and cutoff > 0), "round_cutoff_seconds", "None or above 0"
+        )
         name = self.experiment_name
         self._require(
             name is None or (isinstance(name, str) and _EXPERIMENT_NAME.fullmatch(name) is not None),
             "experiment_name",
-            "None, or up to 64 letters, digits, '-' and '_', starting with a letter",
+            "None, or up to 63 letters, digits, '-' and '_', starting with a letter",
         )
         self._check_recipe()
 

@@ -1,0 +1,175 @@
+"""The director's memory of its experiments, on disk: it survives a restart, and nothing is kept in RAM.
+
+Each experiment has a folder with a manifest, the models that the manifest names, and the log of its records. The
+director makes the folder; while the experiment runs, its aggregator writes to it (``superb_ks/state.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import struct
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+MANIFEST, RECORDS = "manifest.json", "records.jsonl"
+CHUNK_BYTES = 4 * 2**20
+
+PENDING, RUNNING, FINISHED = "pending", "in_progress", "finished"
+FAILED, STOPPED, INTERRUPTED = "failed", "stopped", "interrupted"
+RESUMABLE = (FAILED, STOPPED, INTERRUPTED)
+
+
+class Refused(ValueError):
+    """A request that the director turns down; the message says why and what is legal."""
+
+
+class ExperimentStore:
+    """All experiments of a director, by name.
+
+    Args:
+        folder: holds one folder for each experiment.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for partial in folder.glob(".partial-*"):
+            shutil.rmtree(partial)
+        for name in self.names():
+            if self.manifest(name)["status"] in (PENDING, RUNNING):
+                self.update(name, status=INTERRUPTED)
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of an experiment.
+
+        Raises:
+            Refused: the name is illegal.
+        """
+        if not NAME_PATTERN.fullmatch(name):
+            raise Refused(
+                f"experiment name {name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
+            )
+        return self.root / name
+
+    def names(self) -> list[str]:
+        """Return the names of all experiments, oldest first."""
+        folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
+        named = [folder.name for folder in folders if NAME_PATTERN.fullmatch(folder.name)]
+        return sorted(named, key=lambda name: self.manifest(name)["created"])
+
+    def __contains__(self, name: str) -> bool:
+        return (self.folder(name) / MANIFEST).is_file()
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """Return the manifest of an experiment.
+
+        Raises:
+            Refused: there is none of that name.
+        """
+        if name not in self:
+            raise Refused(f"no experiment named {name!r}; there are {', '.join(self.names()) or 'none'}")
+        return json.loads((self.folder(name) / MANIFEST).read_text())
+
+    def update(self, name: str, **changes: Any) -> None:
+        """Change entries of a manifest, atomically."""
+        _write_json(self.folder(name) / MANIFEST, {**self.manifest(name), **changes})
+
+    async def create(
+        self, name: str, owner: str, collaborators: list[str], size: int, model: AsyncIterator[bytes]
+    ) -> None:
+        """Make an experiment with its initial model, read from ``model``; it appears when complete.
+
+        Raises:
+            Refused: the name is illegal or taken, or the model is not ``size`` float32 values.
+        """
+        if name in self:
+            raise Refused(f"an experiment named {name!r} exists; choose another name, or resume it")
+        partial = self.root / f".partial-{name}"
+        try:
+            partial.mkdir()
+        except FileExistsError as error:
+            raise Refused(f"an experiment named {name!r} is being submitted; choose another name") from error
+        try:
+            received = await _write_model(partial / "round-0.safetensors", size, model)
+            if received != 4 * size:
+                raise Refused(f"the model has {received} bytes, {4 * size} were announced")
+            manifest = {
+                "experiment": name,
+                "owner": owner,
+                "created": time.time(),
+                "collaborators": collaborators,
+                "status": PENDING,
+                "round": 0,
+                "last": "round-0.safetensors",
+                "best": None,
+                "best_round": None,
+                "best_score": None,
+                "digests": {},
+            }
+            _write_json(partial / MANIFEST, manifest)
+            os.rename(partial, self.folder(name))
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """Return everything that was recorded of an experiment."""
+        path = self.folder(name) / RECORDS
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def append_failure(self, name: str, reason: str) -> None:
+        """Add a failure of the director itself to the records."""
+        record = {
+            "round": self.manifest(name)["round"],
+            "metric_origin": "director",
+            "task_name": "failure",
+            "metric_name": reason,
+            "metric_value": 0.0,
+        }
+        with (self.folder(name) / RECORDS).open("a") as log:
+            log.write(json.dumps(record) + "\n")
+
+    def model(self, name: str, which: str) -> Iterator[bytes]:
+        """Yield the bytes of the ``best`` or ``last`` model's vector.
+
+        Raises:
+            Refused: no such experiment, or it has no such model yet.
+        """
+        file_name = self.manifest(name).get(which) if which in ("best", "last") else None
+        if file_name is None:
+            raise Refused(f"experiment {name!r} has no {which!r} model (yet); legal are 'best' and 'last'")
+        with (self.folder(name) / file_name).open("rb") as file:
+            (header_bytes,) = struct.unpack("<Q", file.read(8))
+            file.seek(8 + header_bytes)
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    def remove(self, name: str) -> None:
+        """Delete an experiment's folder."""
+        shutil.rmtree(self.folder(name), ignore_errors=True)
+
+
+async def _write_model(path: Path, size: int, chunks: AsyncIterator[bytes]) -> int:
+    """Write a safetensors file of one float32 vector named ``trained``; returns the bytes received."""
+    header = json.dumps({"trained": {"dtype": "F32", "shape": [size], "data_offsets": [0, 4 * size]}}).encode()
+    header += b" " * (-len(header) % 8)
+    received = 0
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        async for chunk in chunks:
+            received += len(chunk)
+            if received > 4 * size:
+                break
+            file.write(chunk)
+    return received
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(content, indent=1))
+    os.replace(temporary, path)

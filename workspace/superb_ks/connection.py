@@ -1,0 +1,113 @@
+"""A collaborator's line to the aggregator: asks for tasks, fetches models, delivers results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+from openfl.component.assigner.tasks import Task
+from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc
+from openfl.transport.grpc.aggregator_client import AggregatorGRPCClient
+
+from superb_ks import wire
+from superb_ks.averaging import Vector
+
+Reply = TypeVar("Reply")
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
+
+
+class AggregatorUnreachable(ConnectionError):
+    """The aggregator did not answer for longer than the collaborator is willing to wait, or it refused."""
+
+
+class RoundOver(Exception):  # noqa: N818 (an event, not an error)
+    """The round that the collaborator works for was closed without it."""
+
+
+class AggregatorConnection:
+    """OpenFL's client, used over one lasting channel.
+
+    Corrects three things in OpenFL's own use of it: a new connection for every call; a retry without end, so that
+    a healthy envoy never takes another experiment when an aggregator is gone; and one call for every tensor.
+
+    Args:
+        client: the client that OpenFL's plan built; its channel is used.
+        collaborator_name: on whose behalf.
+        patience_seconds: how long to wait for an aggregator that cannot be reached.
+    """
+
+    def __init__(
+        self, client: AggregatorGRPCClient, collaborator_name: str, patience_seconds: float
+    ) -> None:
+        client._set_header(collaborator_name)
+        self._header = client.header
+        self._stub = aggregator_pb2_grpc.AggregatorStub(client.channel)
+        self._patience = patience_seconds
+
+    def wait_for_tasks(self) -> tuple[list[Task], int, bool]:
+        """Return ``(tasks, round, time to quit)``; the aggregator answers when there is news, or after a moment."""
+        request = aggregator_pb2.GetTasksRequest(header=self._header)
+        reply = self._patiently(lambda: self._stub.GetTasks(request))
+        return list(reply.tasks), reply.round_number, reply.quit
+
+    def fetch(self, size: int, round_number: int, tags: tuple[str, ...]) -> Vector:
+        """Fetch the model that ``tags`` name, float32 ``[size]``, part by part.
+
+        Raises:
+            RoundOver: the round was closed meanwhile.
+        """
+        parts = (self._part(number, round_number, tags) for number in range(wire.count_parts(size)))
+        return wire.fill(np.empty(size, np.float32), parts)
+
+    def deliver(
+        self, round_number: int, task_name: str, clips: int, metrics: dict[str, Any], weights: Vector | None
+    ) -> None:
+        """Deliver what a task returned: metrics, and weights ``[size]`` if it trained."""
+        results = aggregator_pb2.TaskResults(
+            header=self._header,
+            round_number=round_number,
+            task_name=task_name,
+            data_size=clips,
+            tensors=[wire.metric_message(name, value, round_number) for name, value in metrics.items()],
+        )
+
+        def send() -> Any:
+            again = aggregator_pb2.TaskResults()  # a repeated upload starts from the same head
+            again.CopyFrom(results)
+            return self._stub.SendLocalTaskResults(wire.upload(again, weights))
+
+        self._patiently(send)
+
+    def _part(self, number: int, round_number: int, tags: tuple[str, ...]) -> bytes:
+        request = aggregator_pb2.GetAggregatedTensorRequest(
+            header=self._header, tensor_name=wire.part_name(number), round_number=round_number, tags=tags
+        )
+        data = self._patiently(lambda: self._stub.GetAggregatedTensor(request)).tensor.data_bytes
+        if not data:
+            raise RoundOver(f"round {round_number}")
+        return data
+
+    def _patiently(self, call: Callable[[], Reply]) -> Reply:
+        """Repeat ``call`` while the aggregator cannot be reached, with growing pauses, until patience ends.
+
+        Raises:
+            AggregatorUnreachable: patience ended, or the aggregator answered with an error.
+        """
+        give_up_at = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return call()
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise AggregatorUnreachable(f"the aggregator refused: {error.details()}") from error
+                if time.monotonic() + pause > give_up_at:
+                    raise AggregatorUnreachable(
+                        f"the aggregator did not answer for {self._patience:.0f} s: {error.details()}"
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,77 @@
+"""The notebook's line to the director: OpenFL's client, with models sent and fetched part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from openfl.protocols import base_pb2, director_pb2
+from openfl.transport.grpc.director_client import DirectorClient
+
+from superb_ks import wire
+from superb_ks.averaging import Vector
+
+
+class PackedDirectorClient(DirectorClient):
+    """Corrects: the whole model is repeated in every 2 MiB of the archive, and is fetched in one message.
+
+    The director's counterpart is in ``director/director_corrections.py``.
+
+    Args:
+        client_id: the name under which experiments are submitted.
+    """
+
+    def __init__(self, *, client_id: str, **settings: Any) -> None:
+        super().__init__(client_id=client_id, **settings)
+        self._client_id = client_id
+        #: Set to go on with an experiment that the director has on disk, instead of sending a model.
+        self.resume = False
+
+    def set_new_experiment(
+        self, name: str, col_names: list[str], arch_path: str, initial_tensor_dict: dict[str, Vector]
+    ) -> Any:
+        """Send archive and model, each byte once."""
+        model = None if self.resume else initial_tensor_dict[wire.TRAINED]
+        return self.stub.SetNewExperiment(_submission(name, col_names, Path(arch_path).read_bytes(), model))
+
+    def fetch_model(self, experiment_name: str, which: str) -> Vector:
+        """Fetch the packed weights, float32 ``[size]``, of the ``best`` or the ``last`` model.
+
+        Raises:
+            grpc.RpcError: there is no such experiment or model; its details say what.
+        """
+        request = director_pb2.GetExperimentDataRequest(
+            experiment_name=experiment_name, collaborator_name=f"model/{which}"
+        )
+        data = b"".join(chunk.npbytes for chunk in self.stub.GetExperimentData(request))
+        return np.frombuffer(data, np.float32)
+
+    def stop_experiment(self, experiment_name: str) -> None:
+        """Ask the director to end an experiment of ours."""
+        self.stub.SetExperimentFailed(
+            director_pb2.SetExperimentFailedRequest(
+                experiment_name=experiment_name, collaborator_name=self._client_id, error_description="stopped"
+            )
+        )
+
+
+def _submission(
+    name: str, collaborators: list[str], archive: bytes, model: Vector | None
+) -> Iterator[director_pb2.ExperimentInfo]:
+    """Yield the archive with the model's size, then the model's bytes; without a model, the archive alone."""
+    head = director_pb2.ExperimentInfo(name=name, collaborator_names=collaborators)
+    head.experiment_data.size = len(archive)
+    head.experiment_data.npbytes = archive
+    if model is None:
+        yield head
+        return
+    shape = base_pb2.MetadataProto(int_list=model.shape)
+    head.model_proto.tensors.append(base_pb2.NamedTensor(name=wire.TRAINED, transformer_metadata=[shape]))
+    yield head
+    for piece in wire.pieces(model):
+        info = director_pb2.ExperimentInfo(name=name)
+        info.experiment_data.size = len(piece)
+        info.experiment_data.npbytes = piece
+        yield info

@@ -1,0 +1,117 @@
+"""The aggregator's side of an upload: who may send now, and where the bytes go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from openfl.protocols import aggregator_pb2
+
+from superb_ks import wire
+from superb_ks.averaging import FederatedAverage, Vector
+from superb_ks.membership import Membership
+from superb_ks.metrics import Metrics
+
+# Vectors of the model's size that may be in memory at once: the sum and one update. More would let more
+# collaborators upload before their turn; the turn's own is always let in.
+MODELS_IN_MEMORY = 2
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one upload held: metrics, and weights ``[size]`` or the reason why there are none."""
+
+    metrics: Metrics
+    weights: Vector | None = None
+    refusal: str | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights."""
+        return 0 if self.weights is None else self.weights.nbytes
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Looks to OpenFL's gRPC service like the ``TaskResults`` message that it expects."""
+
+    header: Any
+    round_number: int
+    task_name: str
+    data_size: int
+    tensors: Results
+
+
+class Receiver:
+    """Reads uploads into memory, no more of them at a time than the director's memory is meant for.
+
+    Updates are added in a fixed order (see :class:`superb_ks.averaging.FederatedAverage`). A collaborator that is done
+    before its turn may upload while there is room; otherwise its stream waits, and with it the sender.
+
+    Args:
+        changed: the aggregator's condition; notified when an update was added or the round ended.
+        size: float32 elements of the model.
+        members: who may upload.
+    """
+
+    def __init__(self, changed: threading.Condition, size: int, members: Membership) -> None:
+        self._changed = changed
+        self._size = size
+        self._members = members
+        self._receiving: set[str] = set()
+        self._average = FederatedAverage([], size)
+
+    def start_round(self, average: FederatedAverage) -> None:
+        """Receive for ``average`` from now on."""
+        self._average = average
+        self._receiving.clear()
+
+    def done_with(self, name: str) -> None:
+        """Note that the upload of ``name`` is in the average's hands."""
+        self._receiving.discard(name)
+
+    def receive(self, proto: aggregator_pb2.TaskResults, stream: Iterable[Any], logger: Any = None) -> Upload:
+        """Read one upload; OpenFL's gRPC service calls this in place of ``datastream_to_proto``.
+
+        Raises:
+            RuntimeError: the stream is empty.
+            superb_ks.wire.DamagedUpload: the stream breaks off, or its metrics are damaged.
+        """
+        chunks = iter(stream)
+        head = next(chunks, None)
+        if head is None:
+            raise RuntimeError("empty upload")
+        proto.ParseFromString(head.npbytes)
+        metrics = wire.read_metrics(proto.tensors)
+        size = wire.announced_size(proto.tensors)
+        if size is None or proto.header.sender not in self._members.present:
+            results = Results(metrics)
+        elif size != self._size:
+            results = Results(metrics, refusal=f"sent {size} values, the model has {self._size}")
+        else:
+            weights = self._weights(proto.header.sender, chunks)
+            results = Results(metrics, weights, None if weights is not None else "came too late")
+        return Upload(proto.header, proto.round_number, proto.task_name, proto.data_size, results)
+
+    def _weights(self, name: str, chunks: Iterable[Any]) -> Vector | None:
+        """Wait for room, then read the weights; None if the round ended meanwhile."""
+        with self._changed:
+            average = self._average
+            self._changed.wait_for(lambda: self._may_send(name) or average is not self._average)
+            if average is not self._average:
+                return None
+            self._receiving.add(name)
+        try:
+            return wire.fill(np.empty(self._size, np.float32), (chunk.npbytes for chunk in chunks))
+        except BaseException:
+            with self._changed:
+                self._receiving.discard(name)
+                self._changed.notify_all()
+            raise
+
+    def _may_send(self, name: str) -> bool:
+        in_memory = self._average.models_held + len(self._receiving)
+        return self._average.turn == name or in_memory < MODELS_IN_MEMORY

@@ -1,0 +1,128 @@
+"""What travels between collaborators and the aggregator, in OpenFL's own messages.
+
+A model is one float32 vector, cut into parts of a few megabytes. No process ever holds a second copy of a whole
+model just to send or receive it, and no message comes near gRPC's or protobuf's limits. An upload is one stream: a
+``TaskResults`` message with the metrics first, then the raw bytes of the vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from openfl.protocols import aggregator_pb2, base_pb2
+
+from superb_ks.averaging import Vector
+from superb_ks.metrics import Metrics
+
+#: Name of the one tensor that a model consists of on the wire (see :mod:`superb_ks.packing`).
+TRAINED = "trained"
+#: Tags that say which of the aggregator's models a collaborator asks for.
+CURRENT, BEST = ("model",), ("best",)
+#: Bytes of one part; a few megabytes keep the copies inside gRPC and protobuf in the processor's cache.
+PART_BYTES = 4 * 2**20
+
+
+class DamagedUpload(ValueError):
+    """A stream that does not hold what it announced; the message says what."""
+
+
+def count_parts(size: int) -> int:
+    """Return how many parts a vector of ``size`` float32 elements has; at least 1."""
+    return max(1, -(-4 * size // PART_BYTES))
+
+
+def part_name(part: int) -> str:
+    """Return the tensor name under which part ``part`` (from 0) is asked for."""
+    return f"{TRAINED}/{part}"
+
+
+def part_number(tensor_name: str) -> int:
+    """Return the number in a name made by :func:`part_name`.
+
+    Raises:
+        ValueError: the name is another one.
+    """
+    name, _, number = tensor_name.partition("/")
+    if name != TRAINED or not number.isdigit():
+        raise ValueError(f"no tensor is named {tensor_name!r}; legal are {part_name(0)}, {part_name(1)}, …")
+    return int(number)
+
+
+def metric_message(name: str, value: object, round_number: int) -> base_pb2.NamedTensor:
+    """Wrap a metric, a scalar or an array, as float64 (exact for counts up to 2**53)."""
+    array = np.asarray(value, np.float64)
+    return base_pb2.NamedTensor(
+        name=name,
+        round_number=round_number,
+        lossless=True,
+        report=True,
+        tags=("metric",),
+        transformer_metadata=[base_pb2.MetadataProto(int_list=array.shape)],
+        data_bytes=array.tobytes(),
+    )
+
+
+def read_metrics(tensors: Iterable[base_pb2.NamedTensor]) -> Metrics:
+    """Unwrap the metrics among ``tensors``: float64 arrays of the shapes they were wrapped with.
+
+    Raises:
+        DamagedUpload: a metric's bytes do not have its shape.
+    """
+    metrics: Metrics = {}
+    for tensor in tensors:
+        if "metric" not in tensor.tags:
+            continue
+        try:
+            shape = tuple(tensor.transformer_metadata[0].int_list)
+            metrics[tensor.name] = np.frombuffer(tensor.data_bytes, np.float64).reshape(shape)
+        except (IndexError, ValueError) as error:
+            raise DamagedUpload(f"metric {tensor.name!r} is damaged: {error}") from error
+    return metrics
+
+
+def announced_size(tensors: Iterable[base_pb2.NamedTensor]) -> int | None:
+    """Return how many float32 elements follow the metrics, or None if no weights do."""
+    for tensor in tensors:
+        if tensor.name == TRAINED and len(tensor.transformer_metadata) == 1:
+            return int(np.prod(tensor.transformer_metadata[0].int_list))
+    return None
+
+
+def upload(results: aggregator_pb2.TaskResults, weights: Vector | None) -> Iterator[base_pb2.DataStream]:
+    """Yield the messages that deliver a task's results and, after training, its weights ``[size]``."""
+    if weights is not None:
+        shape = base_pb2.MetadataProto(int_list=weights.shape)
+        results.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape]))
+    head = results.SerializeToString()
+    yield base_pb2.DataStream(npbytes=head, size=len(head))
+    if weights is not None:
+        for piece in pieces(weights):
+            yield base_pb2.DataStream(npbytes=piece, size=len(piece))
+
+
+def pieces(vector: NDArray[Any]) -> Iterator[bytes]:
+    """Yield the bytes of a contiguous ``vector`` in parts."""
+    raw = memoryview(vector).cast("B")
+    for start in range(0, len(raw), PART_BYTES):
+        yield bytes(raw[start : start + PART_BYTES])
+
+
+def fill(vector: Vector, chunks: Iterable[bytes]) -> Vector:
+    """Write ``chunks`` one after another into ``vector`` and return it.
+
+    Raises:
+        DamagedUpload: they hold more or fewer bytes than ``vector``.
+    """
+    raw = memoryview(vector).cast("B")
+    filled = 0
+    for chunk in chunks:
+        if filled + len(chunk) > len(raw):
+            raise DamagedUpload(f"more than the announced {len(raw)} bytes of weights")
+        raw[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    if filled != len(raw):
+        raise DamagedUpload(f"{filled} of the announced {len(raw)} bytes of weights")
+    return vector
