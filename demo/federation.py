@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "localhost"
 READY_SECONDS = 180.0
 _POLL_SECONDS = 0.2
-_CALL_SECONDS = 5.0
+_CALL_SECONDS = 2.0
 _ORDINALS = "one two three four five six seven eight nine ten".split()
 # What a service leaves in its folder while it runs; a copy starts without it.
 _NOT_COPIED = shutil.ignore_patterns("work", "__pycache__", ".*")

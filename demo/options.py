@@ -84,7 +84,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     """All values stay text here, so that a bad one is reported under the name that `make` uses."""
-    parser = _Parser(prog="python -m demo", description="Run the whole tutorial and print its results.")
+    description = "Run the whole tutorial and print its results."
+    parser = _Parser(prog="python -m demo", description=description, allow_abbrev=False)
     parser.add_argument("--envoys", default="2", help="collaborators (2)")
     parser.add_argument("--rounds", default="3", help="training rounds (3)")
     parser.add_argument("--partition", default="iid", help="iid | speaker: how clips are shared out (iid)")
@@ -127,7 +128,7 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
 def _model(model: str) -> str:
     """A folder becomes an absolute path, as every node looks for it from its own place."""
     folder = Path(model).expanduser()
-    if model != TINY and folder.is_dir():
+    if model not in ("", TINY) and folder.is_dir():
         return str(folder.resolve())
     if not model or model.startswith((".", "/", "~")):
         raise OptionError(f"MODEL={model}: no such folder; legal values are {TINY}, a hub id and a folder")

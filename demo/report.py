@@ -63,10 +63,10 @@ def print_results(console: Console, summary: Mapping[str, Any], run: Path, relat
         relative_to: paths are printed from here where possible.
     """
     console.print(results_table(summary))
-    before, after = summary["initial_test_accuracy"], summary["test_accuracy"]
+    before, after = (_number(summary[key], 4) for key in ("initial_test_accuracy", "test_accuracy"))
     console.print(
-        f"Test accuracy on {summary['test_clips']} clips: {before:.4f} before training, "
-        f"{after:.4f} after; {summary['seconds_total']:.0f} s in all.",
+        f"Test accuracy on {summary['test_clips']} clips: {before} before training, {after} after; "
+        f"{summary['seconds_total']:.0f} s in all.",
         highlight=False,
     )
     page = Path(summary["notebook"]).with_suffix(".html")

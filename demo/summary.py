@@ -49,9 +49,11 @@ def complete_summary(run: Path, *, seconds_total: float, notebook: str) -> dict[
         raise SummaryError(f"the notebook ran to its end and wrote no {SUMMARY}") from None
     except ValueError as error:
         raise SummaryError(f"{SUMMARY} is not JSON: {error}") from error
+    if not isinstance(summary, dict):
+        raise SummaryError(f"{SUMMARY} is not an object")
     summary |= {"seconds_total": round(seconds_total, 1), "notebook": notebook}
     missing = [key for key in KEYS if key not in summary]
     if missing:
         raise SummaryError(f"{SUMMARY} lacks {', '.join(missing)}")
     write_atomically(path, json.dumps(summary, indent=2) + "\n")
-    return dict(summary)
+    return summary

@@ -1,0 +1,84 @@
+"""Starts the real director and real envoys on a few clips."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+from demo.federation import Federation, NotReady, ProcessDied, envoy_name, free_ports
+
+from .conftest import ROOT, left_below, processes_below
+
+pytestmark = pytest.mark.federation
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_envoys_are_named_by_rank() -> None:
+    names = [envoy_name(rank) for rank in (1, 2, 10, 11)]
+    assert names == ["env_one", "env_two", "env_ten", "env_11"]
+
+
+def test_free_ports_are_free_and_different() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    assert not any(listens(port) for port in ports)
+
+
+def test_a_federation_comes_up_notices_a_death_and_goes(
+    tmp_path: Path, shard_params: dict[str, str | int]
+) -> None:
+    with Federation(tmp_path, envoys=2, shard_params=shard_params) as federation:
+        assert federation.registered() == {"env_one", "env_two"}
+        assert len(processes_below(tmp_path)) >= 3
+        configs = [federation.nodes_dir / name / "envoy_config.yaml" for name in federation.envoy_names]
+        ranks = [yaml.safe_load(path.read_text())["shard_descriptor"]["params"] for path in configs]
+        assert [params["rank_worldsize"] for params in ranks] == ["1, 2", "2, 2"]
+        federation.check()
+
+        federation.processes["env_two"].kill()
+        with pytest.raises(ProcessDied) as died:
+            federation.check()
+        assert (died.value.name, died.value.exit_code) == ("env_two", -9)
+    assert not left_below(tmp_path)
+    assert not listens(federation.director_port)
+    logs = sorted(path.name for path in federation.logs_dir.iterdir())
+    assert logs == ["director.log", "env_one.log", "env_two.log"]
+
+
+def test_an_envoy_that_cannot_start_stops_everything(tmp_path: Path) -> None:
+    params = {"source": "folder", "data_dir": str(tmp_path / "no_such_folder")}
+    with pytest.raises(ProcessDied, match="no_such_folder") as died:
+        Federation(tmp_path, envoys=2, shard_params=params).start()
+    assert died.value.name in {"env_one", "env_two"}
+    assert died.value.exit_code > 0
+    assert not left_below(tmp_path)
+
+
+def test_a_taken_port_is_the_directors_death(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ProcessDied, match=str(port)) as died:
+            Federation(tmp_path, director_port=port).start()
+    assert died.value.name == "director"
+    assert not left_below(tmp_path)
+
+
+def test_who_is_missing_is_named(tmp_path: Path) -> None:
+    for room in ("director", "envoy"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("work", "__pycache__"))
+    script = tmp_path / "envoy" / "start_envoy.sh"
+    script.write_text("exec sleep 600\n")
+    federation = Federation(tmp_path / "run", envoys=1, root=tmp_path, ready_seconds=8)
+    with pytest.raises(NotReady, match="env_one"):
+        federation.start()
+    assert not left_below(tmp_path)

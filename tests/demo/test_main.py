@@ -1,0 +1,125 @@
+"""The whole command in a miniature of the project, as a user sees it: output, files, exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from .conftest import left_below, processes_below, write_notebook
+
+pytestmark = [pytest.mark.federation, pytest.mark.notebook]
+
+
+def command(archives: Path, *more: str) -> list[str]:
+    data = str(archives / "speech_commands_v0.01")
+    return [sys.executable, "-m", "demo", "--data", data, "--rounds", "2", *more]
+
+
+def start(project: Path, arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments,
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ},
+    )
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    """Read the output up to a line with `text`."""
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} never came:\n{seen}")
+
+
+def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Path) -> None:
+    process = start(project, command(archives, "--envoys", "2"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "Section 1" in output
+    assert "0.0625 before training, 0.9375 after" in output
+    run = (project / "runs" / "latest").resolve()
+    assert {entry.name for entry in (project / "runs").iterdir()} == {"latest", run.name}
+    expected = {"logs", "model", "notebook.ipynb", "notebook.html", "summary.json"}
+    assert {entry.name for entry in run.iterdir()} == expected
+    assert {log.stem for log in (run / "logs").iterdir()} == {"director", "env_one", "env_two"}
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["notebook"], summary["model_dir"], len(summary["rounds"])) == (
+        "notebook.ipynb",
+        "model",
+        2,
+    )
+    assert summary["seconds_total"] > 0
+    for name in ("notebook.ipynb", "notebook.html", "model", "logs"):
+        assert f"runs/{run.name}/{name}" in output
+    saved = nbformat.read(run / "notebook.ipynb", as_version=4)
+    assert saved.cells[-1].outputs[0]["text"] == f"summary in ../runs/{run.name}\n"
+    assert not left_below(project)
+
+
+def test_a_failing_cell_keeps_the_logs_and_leaves_with_one(project: Path, archives: Path) -> None:
+    write_notebook(project, "raise RuntimeError('no convergence')")
+    process = start(project, command(archives, "--envoys", "1"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "RuntimeError: no convergence" in output
+    (failed,) = (project / "runs").iterdir()
+    assert f"the logs are in runs/{failed.name}" in output
+    assert failed.name.startswith("failed-")
+    assert {entry.name for entry in failed.iterdir()} == {"logs", "notebook.ipynb", "notebook.html"}
+    assert "no convergence" in (failed / "notebook.ipynb").read_text()
+    assert not left_below(project)
+
+
+def test_an_envoy_that_dies_stops_the_run(project: Path, archives: Path) -> None:
+    write_notebook(project, "import time; print('cell is running', flush=True); time.sleep(600)")
+    process = start(project, command(archives, "--envoys", "2"))
+    wait_for(process, "cell is running")
+    (envoy,) = [p for p in processes_below(project) if Path(p.cwd()).name == "env_two"]
+    envoy.kill()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "env_two ended with exit code -9" in output
+    assert "Shard env_two registered" in output
+    assert not left_below(project)
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing(
+    project: Path, archives: Path, number: signal.Signals, exit_code: int
+) -> None:
+    write_notebook(project, "import time; print('cell is running', flush=True); time.sleep(600)")
+    process = start(project, command(archives, "--envoys", "1"))
+    wait_for(process, "cell is running")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == exit_code, output
+    assert "Traceback" not in output
+    assert not list((project / "runs").iterdir())
+    assert not left_below(project)
+
+
+def test_an_interrupt_while_the_federation_comes_up_leaves_nothing(project: Path, archives: Path) -> None:
+    process = start(project, command(archives, "--envoys", "2"))
+    wait_for(process, "Starting a director")
+    deadline = time.monotonic() + 60
+    while len(processes_below(project)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert not list((project / "runs").iterdir())
+    assert not left_below(project)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demo.__main__ import main
+from demo.options import OptionError, Options, parse_options
+
+
+def test_defaults_are_those_of_the_makefile() -> None:
+    assert parse_options([]) == Options(2, 3, "iid", "tiny", None, None, 0)
+    assert parse_options([]).shard_params == {"source": "synthetic", "partition": "iid", "seed": 0}
+
+
+def test_the_test_archive_is_found_beside_the_training_archive(
+    archives: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(archives)
+    options = parse_options(["--data", "speech_commands_v0.01", "--partition", "speaker", "--seed", "4"])
+    assert options.shard_params == {
+        "source": "folder",
+        "data_dir": str(archives / "speech_commands_v0.01"),
+        "test_dir": str(archives / "speech_commands_test_set_v0.01"),
+        "partition": "speaker",
+        "seed": 4,
+    }
+
+
+def test_a_named_test_archive_wins(archives: Path, tmp_path: Path) -> None:
+    options = parse_options(["--data", str(archives / "speech_commands_v0.01"), "--test-data", str(tmp_path)])
+    assert options.test_dir == tmp_path
+
+
+def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "saved").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_options(["--model", "saved"]).model == str(tmp_path / "saved")
+    assert parse_options(["--model", "facebook/wav2vec2-base"]).model == "facebook/wav2vec2-base"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--envoys", "0"], "ENVOYS=0: legal values are whole numbers from 1 to 32"),
+        (["--envoys", "two"], "ENVOYS=two: legal values are whole numbers from 1 to 32"),
+        (["--rounds", "-1"], "ROUNDS=-1: legal values are whole numbers from 1 to 1000"),
+        (["--rounds", "2.5"], "ROUNDS=2.5: legal values"),
+        (["--seed", ""], "SEED=: legal values"),
+        (["--partition", "words"], "PARTITION=words: legal values are iid and speaker"),
+        (["--data", "no/such"], "DATA=no/such: no such folder; legal values are synthetic and"),
+        (["--data", "."], "DATA=.: no speech_commands_test_set_v0.01 beside it"),
+        (["--data", ".", "--test-data", "no/such"], "TEST_DATA=no/such: no such folder"),
+        (["--test-data", "."], "TEST_DATA=.: goes with DATA=PATH only"),
+        (["--model", "./no/such"], "MODEL=./no/such: no such folder"),
+        (["--model", ""], "MODEL=: no such folder"),
+        (["--envoy_count", "2"], "unrecognized arguments: --envoy_count 2"),
+    ],
+)
+def test_a_bad_option_ends_in_one_line_before_anything_starts(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError):
+        parse_options(arguments)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"demo: {message}")
+    assert captured.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

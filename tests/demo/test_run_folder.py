@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demo.run_folder import RunFolder, write_atomically
+
+
+def fill(folder: RunFolder) -> None:
+    for name in ("logs", "nodes/env_one", "model"):
+        (folder.path / name).mkdir(parents=True)
+    for name in ("logs/director.log", "nodes/env_one/x.py", "model/w", "notebook.ipynb", "summary.json"):
+        (folder.path / name).write_text(name)
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def test_nothing_has_the_final_name_before_it_is_published(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs")
+    fill(folder)
+    assert names(tmp_path / "runs") == {f".partial-{folder.run_id}"}
+    assert folder.publish() == folder.final
+    assert names(tmp_path / "runs") == {folder.run_id, "latest"}
+    assert names(folder.final) == {"logs", "model", "notebook.ipynb", "summary.json"}
+
+
+def test_latest_points_to_the_last_published_run(tmp_path: Path) -> None:
+    first = RunFolder(tmp_path)
+    second = RunFolder(tmp_path)
+    assert first.run_id != second.run_id
+    second.publish()
+    first.publish()
+    latest = tmp_path / "latest"
+    assert latest.is_symlink()
+    assert latest.resolve() == first.final.resolve()
+    assert not Path(latest.readlink()).is_absolute()
+
+
+def test_a_failure_keeps_logs_and_notebook(tmp_path: Path) -> None:
+    published = RunFolder(tmp_path)
+    published.publish()
+    folder = RunFolder(tmp_path)
+    fill(folder)
+    failed = folder.keep_failure()
+    assert failed == tmp_path / f"failed-{folder.run_id}"
+    assert names(failed) == {"logs", "notebook.ipynb"}
+    assert (failed / "logs" / "director.log").is_file()
+    assert (tmp_path / "latest").resolve() == published.final.resolve()
+
+
+def test_nothing_is_left_of_a_discarded_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    fill(folder)
+    folder.discard()
+    assert names(tmp_path) == set()
+
+
+def test_ids_stay_unique_after_publishing_and_failing(tmp_path: Path) -> None:
+    published, failed = RunFolder(tmp_path), RunFolder(tmp_path)
+    published.publish()
+    failed.keep_failure()
+    assert RunFolder(tmp_path).run_id not in {published.run_id, failed.run_id}
+
+
+def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    write_atomically(path, "new")
+    assert path.read_text() == "new"

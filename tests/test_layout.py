@@ -1,0 +1,126 @@
+"""Which folders and files there are, and that no room imports another."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("director", "envoy", "workspace", "demo")
+NOTEBOOK = "PyTorch_Huggingface_transformers_SUPERB.ipynb"
+# OpenFL imports modules of these names from the working directory.
+TAKEN_BY_OPENFL = {"model.py", "plan.py", "workspace.py", "__init__.py"}
+
+
+def modules(room: str) -> list[Path]:
+    return [path for path in (ROOT / room).rglob("*.py") if "work" not in path.relative_to(ROOT).parts]
+
+
+def importable(room: str) -> set[str]:
+    """Names by which a room's modules and packages can be imported; the demo is imported from the root."""
+    if room == "demo":
+        return {"demo"}
+    folder = ROOT / room
+    return (
+        {room} | {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__init__.py")}
+    )
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_imports_another(room: str) -> None:
+    others = set().union(*(importable(other) for other in ROOMS if other != room))
+    assert modules(room)
+    for path in modules(room):
+        assert not imports(path) & others, f"{path.relative_to(ROOT)} imports from another room"
+
+
+def test_names_of_the_rooms_do_not_meet() -> None:
+    names = [name for room in ROOMS for name in importable(room)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("room", ["director", "envoy", "workspace"])
+def test_no_module_hides_one_of_openfls(room: str) -> None:
+    assert not {path.name for path in (ROOT / room).glob("*.py")} & TAKEN_BY_OPENFL
+
+
+def test_the_top_level_is_complete() -> None:
+    folders = ["director", "envoy", "workspace", "tests", "demo", "docs"]
+    files = [
+        "README.md",
+        "requirements.txt",
+        "pyproject.toml",
+        "Makefile",
+        "CHANGELOG.md",
+        "LICENSE",
+        ".gitignore",
+    ]
+    room_files = ["director/start_director.sh", "director/director_config.yaml", "envoy/start_envoy.sh"]
+    room_files += ["envoy/envoy_config.yaml", "envoy/superb_shard_descriptor.py", f"workspace/{NOTEBOOK}"]
+    missing = [name for name in folders if not (ROOT / name).is_dir()]
+    missing += [name for name in [*files, ".ci/run", *room_files] if not (ROOT / name).is_file()]
+    assert not missing
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_licence_is_apache_2() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert re.search(r"Apache License\s+Version 2\.0, January 2004", text)
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_changelog_has_a_place_for_what_comes() -> None:
+    assert "## Unreleased" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_pyproject_is_for_tools_only() -> None:
+    headings = re.findall(
+        r"^\[+([^\]]+)\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert headings
+    assert all(heading.startswith("tool.") for heading in headings)
+
+
+def test_make_alone_lists_every_target_and_variable() -> None:
+    text = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("help", "demo", "test", "lint", "lab", "data", "install", "clean"):
+        assert re.search(rf"^  {target} +\S", text, re.MULTILINE), target
+    for default in (
+        "ENVOYS=2",
+        "ROUNDS=3",
+        "PARTITION=iid",
+        "MODEL=tiny",
+        "DATA=synthetic",
+        "TEST_DATA=",
+        "SEED=0",
+    ):
+        assert re.search(rf"^  {re.escape(default)} +\S", text, re.MULTILINE), default
+
+
+def test_a_wrong_python_is_named_in_one_line(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18 && exit\nexit 1\n')
+    old.chmod(0o755)
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"))
+    (tmp_path / "requirements.txt").touch()
+    made = subprocess.run(
+        ["make", "-s", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert made.returncode != 0
+    assert f"{old} is Python 3.9.18; Python 3.10 to 3.12 is needed" in made.stderr
+    assert not (tmp_path / ".venv").exists()
