@@ -1,0 +1,177 @@
+"""What an experiment has reported so far, put in order: who measured what, in which round."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superb_ks.schedule import TEST_BEST, TEST_INITIAL, TRAIN, VALIDATE, RoundSchedule
+
+AGGREGATOR = "aggregator"
+"""The origin of pooled values."""
+
+Record = Mapping[str, Any]
+
+_CELL = re.compile(r"confusion\[(\d+),(\d+)\]")
+
+
+@dataclass(frozen=True)
+class Score:
+    """An accuracy as what it is: clips named right, of clips asked about."""
+
+    correct: int
+    clips: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the clips that were named right, in [0, 1]."""
+        return self.correct / self.clips
+
+    def __str__(self) -> str:
+        """Return the accuracy in percent with the counts behind it."""
+        return f"{self.accuracy:.1%} ({self.correct:,} of {self.clips:,} clips)"
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One training round: `validation` scores the model that the round's aggregation made."""
+
+    round: int
+    train_loss: float
+    validation: Score
+    validation_loss: float
+    seconds: float
+
+
+class History:
+    """The records of one experiment (see docs/design.md), by task, metric, round and origin.
+
+    Training rounds count from 1 here, as people do. OpenFL's round `r` (from 0) validates what training
+    round `r` made and then trains round `r + 1`.
+
+    Args:
+        rounds: training rounds of the experiment.
+        envoys: names of the envoys that take part.
+    """
+
+    def __init__(self, rounds: int, envoys: Iterable[str]) -> None:
+        self.rounds = rounds
+        self.envoys = sorted(envoys)
+        self.schedule = RoundSchedule(rounds)
+        self.failures: list[str] = []
+        self._values: dict[tuple[str, str, int, str], float] = {}
+
+    def add(self, record: Record) -> None:
+        """Take in one record."""
+        task, metric, origin = record["task_name"], record["metric_name"], record["metric_origin"]
+        if task in ("failure", "refused"):
+            self.failures.append(f"{origin}: {metric}")
+        self._values[task, metric, int(record["round"]), origin] = float(record["metric_value"])
+
+    def value(self, task: str, metric: str, openfl_round: int, origin: str = AGGREGATOR) -> float | None:
+        """Return what `origin` reported in a round (from 0), or None if it has not."""
+        return self._values.get((task, metric, openfl_round, origin))
+
+    def score(self, task: str, openfl_round: int, origin: str = AGGREGATOR) -> Score | None:
+        """Return the exact score that `origin` measured, or the pooled one.
+
+        Records arrive as 32-bit floats, and the aggregator reports at the end of a round what its
+        envoys reported at the beginning. Counting clips solves both.
+        """
+        accuracy, clips = (self.value(task, name, openfl_round, origin) for name in ("accuracy", "clips"))
+        if accuracy is not None and clips:
+            return Score(round(accuracy * clips), round(clips))
+        if origin != AGGREGATOR or not self.envoys:
+            return None
+        scores = [self.score(task, openfl_round, envoy) for envoy in self.envoys]
+        known = [score for score in scores if score is not None]
+        if len(known) < len(scores):
+            return None
+        return Score(sum(score.correct for score in known), sum(score.clips for score in known))
+
+    def pooled_loss(self, task: str, openfl_round: int) -> float | None:
+        """Return the loss over everybody's clips, as soon as every envoy has reported its own."""
+        pooled = self.value(task, "loss", openfl_round)
+        if pooled is not None or not self.envoys:
+            return pooled
+        losses = [self.value(task, "loss", openfl_round, envoy) for envoy in self.envoys]
+        clips = [self.value(task, "clips", openfl_round, envoy) for envoy in self.envoys]
+        if None in losses or None in clips:
+            return None
+        return float(np.average(np.array(losses, float), weights=np.array(clips, float)))
+
+    def series(self, task: str, metric: str, origin: str) -> tuple[list[int], list[float]]:
+        """Return OpenFL rounds and the values that `origin` reported in them, in order."""
+        found = sorted(
+            (r, v) for (t, m, r, o), v in self._values.items() if (t, m, o) == (task, metric, origin)
+        )
+        return [r for r, _ in found], [v for _, v in found]
+
+    def reported(self, task: str, openfl_round: int) -> list[str]:
+        """Return the envoys whose report on a task of a round is in."""
+        return [name for name in self.envoys if self.value(task, "clips", openfl_round, name) is not None]
+
+    @property
+    def initial_validation(self) -> Score | None:
+        """Pooled validation score before any training."""
+        return self.score(VALIDATE, 0)
+
+    @property
+    def initial_test(self) -> Score | None:
+        """Pooled test score before any training."""
+        return self.score(TEST_INITIAL, 0)
+
+    @property
+    def test(self) -> Score | None:
+        """Pooled test score of the best model."""
+        return self.score(TEST_BEST, self.rounds + 1)
+
+    def round_result(self, number: int) -> RoundResult | None:
+        """Return training round `number`, from 1, or None while its model is not validated yet."""
+        loss, score = self.pooled_loss(TRAIN, number - 1), self.score(VALIDATE, number)
+        validation_loss, seconds = (
+            self.pooled_loss(VALIDATE, number),
+            self.value("round", "seconds", number - 1),
+        )
+        if loss is None or score is None or validation_loss is None or seconds is None:
+            return None
+        return RoundResult(number, loss, score, validation_loss, seconds)
+
+    def results(self) -> list[RoundResult]:
+        """Return the training rounds that are finished and validated, in order."""
+        return [result for n in range(1, self.rounds + 1) if (result := self.round_result(n)) is not None]
+
+    @property
+    def best_round(self) -> int:
+        """Training round whose model is the best so far, 0 for the initial one; the earliest of equals."""
+        scores = [self.score(VALIDATE, number) for number in range(self.rounds + 1)]
+        known = {number: score.accuracy for number, score in enumerate(scores) if score is not None}
+        return max(known, key=lambda number: known[number], default=0)
+
+    def confusion(self, n_classes: int) -> NDArray[np.int64]:
+        """Return the best model's pooled confusion matrix on the test clips, true classes in rows."""
+        matrix = np.zeros((n_classes, n_classes), dtype=np.int64)
+        for (task, metric, _, origin), count in self._values.items():
+            if task == TEST_BEST and origin == AGGREGATOR and (cell := _CELL.fullmatch(metric)):
+                matrix[int(cell[1]), int(cell[2])] = round(count)
+        return matrix
+
+    def bytes_up(self) -> int | None:
+        """Return the bytes of one envoy's update in a round (the largest seen), or None before the first."""
+        seen = [
+            v for (task, metric, _, _), v in self._values.items() if (task, metric) == (TRAIN, "bytes_up")
+        ]
+        return int(max(seen)) if seen else None
+
+
+def history_of(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> History:
+    """Return the history of records that are all there."""
+    history = History(rounds, envoys)
+    for record in records:
+        history.add(record)
+    return history

@@ -1,0 +1,238 @@
+"""Plots of an experiment: what the envoys hold, how training went, what the model gets wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from IPython.display import Image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from superb_ks.history import AGGREGATOR, History
+from superb_ks.schedule import TRAIN, VALIDATE
+
+INK, GREY, FAINT = "#1f2430", "#6b7280", "#e5e7eb"
+# Okabe and Ito's colours, which stay apart for every kind of colour vision.
+_ENVOY_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": "#9ca3af",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+}
+_DPI = 110
+
+Cards = Mapping[str, Mapping[str, Any]]
+
+
+def style() -> Any:
+    """Return the context in which all figures here are drawn; it leaves the learner's own settings alone."""
+    return mpl.rc_context(_STYLE)
+
+
+def envoy_colours(envoys: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each envoy: by its place in the alphabet, so the same in every plot."""
+    return {name: _ENVOY_COLOURS[i % len(_ENVOY_COLOURS)] for i, name in enumerate(sorted(envoys))}
+
+
+def show(figure: Figure, description: str) -> Image:
+    """Render a figure for the notebook, sharp on dense screens, with a description for screen readers."""
+    file = io.BytesIO()
+    with style():
+        figure.savefig(file, format="png", dpi=2 * _DPI, facecolor="white")
+    return Image(data=file.getvalue(), format="png", retina=True, alt=description)
+
+
+# Before training ------------------------------------------------------------------------------------------
+
+
+def plot_shards(cards: Cards) -> Figure:
+    """Draw who holds what: on the left clips of each split, on the right training clips of each class."""
+    with style():
+        figure = Figure(figsize=(9.6, 0.5 + 1.55 * len(cards)), layout="constrained")
+        axes = figure.subplots(
+            len(cards), 2, squeeze=False, sharex="col", sharey="col", width_ratios=(1, 2.6)
+        )
+        for row, (name, colour) in zip(axes, envoy_colours(list(cards)).items(), strict=True):
+            _draw_splits(row[0], name, cards[name], colour)
+            _draw_classes(row[1], cards[name], colour)
+        return figure
+
+
+def _draw_splits(axes: Axes, name: str, card: Mapping[str, Any], colour: str) -> None:
+    totals = [sum(card["clips"][split].values()) for split in ("train", "val", "test")]
+    bars = axes.barh([2, 1, 0], totals, color=colour, height=0.62)
+    axes.bar_label(bars, [f"{total:,}" for total in totals], padding=4, color=INK, fontsize=9)
+    axes.set_yticks([2, 1, 0], ["train", "validation", "test"])
+    axes.set_title(name, color=colour)
+    axes.spines[["bottom", "left"]].set_visible(False)
+    axes.xaxis.set_visible(False)
+    axes.margins(x=0.22)
+
+
+def _draw_classes(axes: Axes, card: Mapping[str, Any], colour: str) -> None:
+    counts = card["clips"]["train"]
+    bars = axes.bar(list(counts), list(counts.values()), color=colour, width=0.72)
+    axes.bar_label(bars, padding=2, color=INK, fontsize=8)
+    axes.tick_params(axis="x", labelsize=9, labelcolor=INK)
+    minutes, speakers = card["seconds"]["train"] / 60, card["speakers"]["train"]
+    axes.set_title(
+        f"training clips by class: {speakers} speakers, {minutes:.0f} min", fontweight="normal", color=GREY
+    )
+    axes.spines["left"].set_visible(False)
+    axes.yaxis.set_visible(False)
+    axes.margins(x=0.01, y=0.15)
+
+
+def plot_schedule(rates: Sequence[float], steps_per_round: int) -> Figure:
+    """Draw the learning rate over the optimizer steps of a whole federation, its rounds marked."""
+    with style():
+        figure = Figure(figsize=(9.6, 2.3), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(rates, color=INK, linewidth=2)
+        for start in range(0, len(rates), steps_per_round):
+            number = start // steps_per_round
+            axes.axvspan(
+                start, start + steps_per_round, color=FAINT, alpha=0.7 if number % 2 == 0 else 0, linewidth=0
+            )
+            if len(rates) <= 12 * steps_per_round:
+                axes.annotate(
+                    f"round {number + 1}", (start + steps_per_round / 2, 1.0), (0, 3),
+                    xycoords=("data", "axes fraction"), textcoords="offset points", ha="center", color=GREY,
+                )  # fmt: skip
+        axes.set(
+            xlabel="optimizer steps of one envoy",
+            ylabel="learning rate",
+            xlim=(0, len(rates)),
+            ylim=(0, None),
+        )
+        return figure
+
+
+# Training -------------------------------------------------------------------------------------------------
+
+
+class _Line(NamedTuple):
+    """One line of a plot: envoys' lines are thin and coloured, pooled ones thick and dark."""
+
+    label: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+    thick: bool = False
+    dash: str = "-"
+
+
+def plot_learning(history: History) -> Figure:
+    """Draw loss (left) and validation accuracy (right) over the training rounds, as far as they are known."""
+    with style():
+        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+        loss, accuracy = figure.subplots(1, 2)
+        _draw_lines(loss, _loss_lines(history), "upper right")
+        loss.set(title="Loss", ylim=(0, max(2.75, loss.get_ylim()[1])))
+        _draw_lines(accuracy, _accuracy_lines(history), "upper left")
+        accuracy.set(title="Validation accuracy", ylim=(0, 1.03))
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        for axes in (loss, accuracy):
+            axes.set(xlabel="training rounds done", xlim=(-0.04 * history.rounds, history.rounds * 1.04))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+            axes.grid(True)
+            axes.spines["left"].set_visible(False)
+        return figure
+
+
+def _loss_lines(history: History) -> list[_Line]:
+    validation = [
+        (n, loss) for n in range(history.rounds + 1) if (loss := history.pooled_loss(VALIDATE, n)) is not None
+    ]
+    lines = [_Line("validation, pooled", INK, validation, thick=True)]
+    for name, colour in envoy_colours(history.envoys).items():
+        rounds, losses = history.series(TRAIN, "loss", name)
+        # A training loss is a mean over its round, so it belongs to the round's middle.
+        points = [(number + 0.5, loss) for number, loss in zip(rounds, losses, strict=True)]
+        lines.append(_Line(f"training, {name}", colour, points, dash="--"))
+    return lines
+
+
+def _accuracy_lines(history: History) -> list[_Line]:
+    origins = {AGGREGATOR: ("pooled", INK)}
+    origins |= {name: (name, colour) for name, colour in envoy_colours(history.envoys).items()}
+    lines = []
+    for origin, (label, colour) in origins.items():
+        scores = [(n, history.score(VALIDATE, n, origin)) for n in range(history.rounds + 1)]
+        points = [(n, score.accuracy) for n, score in scores if score is not None]
+        lines.append(_Line(label, colour, points, thick=origin == AGGREGATOR))
+    return lines
+
+
+def _draw_lines(axes: Axes, lines: Sequence[_Line], legend_at: Literal["upper left", "upper right"]) -> None:
+    """Draw lines, the thick one on top; name them in their own colours as long as these are different."""
+    for line in lines:
+        axes.plot(
+            [x for x, _ in line.points],
+            [y for _, y in line.points],
+            line.dash,
+            marker="o",
+            color=line.colour,
+            linewidth=2.4 if line.thick else 1.2,
+            markersize=5 if line.thick else 3.5,
+            zorder=3 if line.thick else 2,
+            label=line.label,
+        )
+    if len({line.colour for line in lines}) == len(lines):
+        axes.legend(
+            loc=legend_at,
+            frameon=False,
+            fontsize=9,
+            labelcolor="linecolor",
+            handlelength=1.8,
+            labelspacing=0.3,
+        )
+
+
+# The final model ------------------------------------------------------------------------------------------
+
+
+def plot_confusion(confusion: NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    """Draw a confusion matrix: counts in the cells, their shares of the true class as shade."""
+    totals = confusion.sum(axis=1)
+    shares = confusion / np.maximum(totals, 1)[:, None]
+    n = len(labels)
+    with style():
+        figure = Figure(figsize=(7.4, 6.2), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, j in np.argwhere(confusion):
+            colour = "white" if shares[i, j] > 0.55 else INK
+            axes.text(j, i, f"{confusion[i, j]:,}", ha="center", va="center", color=colour, fontsize=9)
+        for i in range(n):
+            recall = f"{shares[i, i]:.0%}" if totals[i] else "no clips"
+            axes.text(n - 0.3, i, recall, va="center", color=INK, fontsize=9)
+        axes.text(n - 0.3, -0.9, "recall", va="center", color=GREY, fontsize=9)
+        axes.set_xticks(range(n), labels, rotation=45, ha="right", rotation_mode="anchor", color=INK)
+        axes.set_yticks(range(n), labels, color=INK)
+        axes.set(xlabel="what the model said", ylabel="what was said")
+        axes.hlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color="white", linewidth=1.5)
+        axes.vlines(np.arange(n + 1) - 0.5, -0.5, n - 0.5, color="white", linewidth=1.5)
+        axes.spines[:].set_visible(False)
+        return figure

@@ -1,0 +1,108 @@
+"""What a run leaves behind: its folder, and `summary.json` for everything that measures."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from superb_ks.history import History
+
+SUMMARY = "summary.json"
+
+
+def new_run_dir(runs: Path, now: datetime | None = None) -> Path:
+    """Make and return a folder of this date and time in `runs`, with a number behind it if that is taken."""
+    stem = f"{now or datetime.now():%Y%m%d-%H%M%S}"
+    number = 1
+    while True:
+        folder = runs / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def point_latest_to(run_dir: Path) -> None:
+    """Make the link `latest`, beside the run's folder, point to it, in one step."""
+    with tempfile.TemporaryDirectory(prefix=".latest-", dir=run_dir.parent) as beside:
+        link = Path(beside) / "link"
+        link.symlink_to(run_dir.name)
+        os.replace(link, run_dir.parent / "latest")
+
+
+def summarize(
+    history: History,
+    cards: Mapping[str, Mapping[str, Any]],
+    *,
+    model: str,
+    seconds_total: float,
+    model_dir: str,
+    notebook: str,
+) -> dict[str, Any]:
+    """Gather the figures of a finished experiment.
+
+    Args:
+        history: all its records.
+        cards: the shard cards of its envoys.
+        model: as in the settings; of a folder, only the name is told.
+        seconds_total: from the submission to the last record.
+        model_dir: where the model was saved, relative to the run's folder.
+        notebook: where the notebook is, relative to the run's folder.
+
+    Raises:
+        ValueError: the experiment is not finished.
+    """
+    results, initial, test = history.results(), history.initial_test, history.test
+    if len(results) < history.rounds or initial is None or test is None:
+        raise ValueError(
+            f"the experiment is not finished: {len(results)} of {history.rounds} rounds are validated"
+        )
+    labels = next(iter(cards.values()))["labels"]
+    return {
+        "model": Path(model).name if Path(model).is_dir() else model,
+        "data": _common(_data_name(card) for card in cards.values()),
+        "partition": _common(str(card["partition"]) for card in cards.values()),
+        "envoys": len(history.envoys),
+        "rounds": [
+            {
+                "round": result.round,
+                "train_loss": result.train_loss,
+                "val_accuracy": result.validation.accuracy,
+                "seconds": result.seconds,
+            }
+            for result in results
+        ],
+        "initial_test_accuracy": initial.accuracy,
+        "test_accuracy": test.accuracy,
+        "test_clips": test.clips,
+        "confusion": history.confusion(len(labels)).tolist(),
+        "bytes_up_per_envoy_round": history.bytes_up(),
+        "seconds_total": seconds_total,
+        "model_dir": model_dir,
+        "notebook": notebook,
+    }
+
+
+def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
+    """Write `summary.json` into the run's folder so that nobody sees half of it; return its path."""
+    path = run_dir / SUMMARY
+    partial = path.with_name(f".{SUMMARY}.partial")
+    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _data_name(card: Mapping[str, Any]) -> str:
+    """Return the name of a shard's source, or of the folder that it reads."""
+    return Path(card["data_dir"]).name if card["source"] == "folder" else str(card["source"])
+
+
+def _common(names: Any) -> str:
+    """Return the one name that all shards share, or all of their names."""
+    return ", ".join(sorted(set(names)))
