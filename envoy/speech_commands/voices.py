@@ -16,8 +16,8 @@ VARIANTS = {
         "f1", "m1", "f2", "m2", "f3", "m3", "grandma", "grandpa", "steph", "Alex", "steph2", "Andy", "steph3",
         "antonio", "caleb", "Denis", "Diogo", "ed", "edward", "edward2", "Gene", "Gene2", "gustave",
         "Henrique", "ian", "iven", "iven2", "iven3", "iven4", "klatt", "klatt2", "klatt3", "m5", "m6", "m8",
-        "marcelo", "Marco", "Mario", "max", "Michael", "michel", "miguel", "Mike", "Nguyen", "norbert", "pedro",
-        "rob", "travis",
+        "marcelo", "Marco", "Mario", "max", "Michael", "michel", "miguel", "Mike", "Nguyen", "norbert",
+        "pedro", "rob", "travis",
     ),
     "val": (
         "Andrea", "david", "f4", "m4", "linda", "benjamin", "belinda", "Jacky", "anika", "Lee", "pablo",
