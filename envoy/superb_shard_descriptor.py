@@ -1,6 +1,7 @@
 """Shard descriptor of SUPERB keyword spotting: one envoy's share of the clips, decoded one at a time."""
 
-from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +10,9 @@ from openfl.interface.interactive_api.shard_descriptor import ShardDataset, Shar
 from speech_commands.audio import SAMPLE_RATE
 from speech_commands.card import shard_card
 from speech_commands.errors import DataError, require_one_of
-from speech_commands.labels import LABELS
-from speech_commands.partition import PARTITIONS, partition
 from speech_commands.reader import SPLITS
-from speech_commands.sources import SOURCES, open_source
+from speech_commands.settings import read_settings
+from speech_commands.shard import open_shard
 from speech_commands.table import Split
 
 
@@ -42,11 +42,13 @@ class SuperbShardDescriptor(ShardDescriptor):
 
     Args:
         rank_worldsize: "RANK, WORLD_SIZE": which of how many shards is this envoy's, from 1.
-        source: "synthetic" (spoken on first use, needs no data) or "folder".
+        source: "synthetic" (spoken on first use), "folder", "hub" or "archives".
         data_dir: folder of the training archive, for "folder".
         test_dir: folder of the test archive; by default it is looked for beside `data_dir`.
-        partition: "iid" or "speaker" (no speaker in two shards).
+        partition: "iid", "speaker" (no speaker in two shards), "dirichlet" (skewed labels) or "quantity"
+            (skewed sizes).
         seed: of partition, silence crops and synthetic speech; the same for all envoys.
+        more: further settings, each with a default; see `speech_commands.settings.Settings`.
 
     Attributes:
         labels: class names in the order of their ids.
@@ -64,23 +66,27 @@ class SuperbShardDescriptor(ShardDescriptor):
         test_dir: str | None = None,
         partition: str = "iid",
         seed: int = 0,
+        **more: Any,
     ) -> None:
         """Index this envoy's share of the clips."""
         self.rank, self.world_size = parse_rank_worldsize(rank_worldsize)
-        require_one_of("partition", partition, tuple(PARTITIONS))
-        require_one_of("source", source, SOURCES)
-        self.labels = LABELS
-        corpus = open_source(source, data_dir, test_dir, self.labels, require_seed(seed))
-        self._splits = take_shard(corpus, partition, self.rank, self.world_size, seed)
+        named = {"source": source, "data_dir": data_dir, "test_dir": test_dir}
+        settings = read_settings({**named, "partition": partition, "seed": seed, **more})
+        self.labels = settings.labels
+        shard = open_shard(settings, self.rank, self.world_size)
+        self._splits = shard.splits
+        facts = {"scenario": asdict(settings.scenario)} if settings.scenario else {}
         self._card = shard_card(
             self._splits,
             self.labels,
-            source=source,
-            partition=partition,
+            source=settings.source,
+            partition=settings.partition,
             rank=self.rank,
             world_size=self.world_size,
-            data_dir=corpus["train"].root,
-            test_dir=corpus["test"].root,
+            data_dir=self._splits["train"].root,
+            test_dir=self._splits["test"].root,
+            skipped=shard.skipped,
+            **facts,
         )
 
     def get_shard_dataset_types(self) -> list[str]:
@@ -113,26 +119,6 @@ class SuperbShardDescriptor(ShardDescriptor):
         return self._card
 
 
-def take_shard(
-    corpus: Mapping[str, Split], kind: str, rank: int, world_size: int, seed: int
-) -> dict[str, Split]:
-    """Return the clips of shard `rank` (from 1) of each split.
-
-    Raises:
-        DataError: the shard gets no clip of a split.
-
-    """
-    owners = partition(kind, {name: split.table for name, split in corpus.items()}, world_size, seed)
-    shard = {name: split.take(np.flatnonzero(owners[name] == rank - 1)) for name, split in corpus.items()}
-    for name, split in shard.items():
-        if not len(split):
-            raise DataError(
-                f"shard {rank} of {world_size} gets no clip of split {name!r} ({len(corpus[name])} clips, "
-                f"partition {kind!r}); use fewer envoys or more data"
-            )
-    return shard
-
-
 def parse_rank_worldsize(text: str) -> tuple[int, int]:
     """Read "RANK, WORLD_SIZE".
 
@@ -147,15 +133,3 @@ def parse_rank_worldsize(text: str) -> tuple[int, int]:
     if not 1 <= rank <= world_size:
         raise DataError(f"rank_worldsize is {text!r}; the rank must be 1 to {max(world_size, 1)}")
     return rank, world_size
-
-
-def require_seed(seed: object) -> int:
-    """Return `seed` if it is a whole number.
-
-    Raises:
-        DataError: it is not.
-
-    """
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise DataError(f"seed is {seed!r}; a whole number is wanted")
-    return seed

@@ -25,7 +25,7 @@ def shard_card(splits: Mapping[str, Split], labels: tuple[str, ...], **facts: ob
         "seconds": {name: round(table.seconds, 1) for name, table in tables.items()},
         **facts,
     }
-    return json.dumps(card, ensure_ascii=False)
+    return json.dumps(card)
 
 
 def clips_per_class(table: ClipTable, labels: tuple[str, ...]) -> dict[str, int]:

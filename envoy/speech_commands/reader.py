@@ -5,18 +5,16 @@ Training clips are what neither list names, validation is what `validation_list.
 headers only.
 """
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from .audio import read_header
 from .errors import DataError
+from .index import TreeIndex, index_tree
 from .labels import LABELS, SILENCE, keyword_ids, label_of
 from .silence import draw_crops
-from .table import ClipTable, Split
+from .table import ClipTable, Corpus, Split
 
 SPLITS = ("train", "val", "test")
 TRAIN_FOLDER = "speech_commands_v0.01"
@@ -25,12 +23,16 @@ BACKGROUND = "_background_noise_"
 VALIDATION_LIST = "validation_list.txt"
 TESTING_LIST = "testing_list.txt"
 
-SPEAKER = re.compile(r"(?:^|_)([0-9a-f]{8})_nohash_\d+\.\w+$")
+SPEAKER = re.compile(r"(?:^|[_/])([0-9a-f]{8})_nohash_\d+\.\w+$")
 
 
 def read_folders(
-    train_dir: Path, test_dir: Path, labels: tuple[str, ...] = LABELS, seed: int = 0
-) -> dict[str, Split]:
+    train_dir: Path,
+    test_dir: Path,
+    labels: tuple[str, ...] = LABELS,
+    seed: int = 0,
+    on_bad_clip: str = "error",
+) -> Corpus:
     """Index the two archive folders.
 
     Args:
@@ -38,72 +40,124 @@ def read_folders(
         test_dir: folder of the test archive.
         labels: class names in the order of their ids.
         seed: of the silence crops.
+        on_bad_clip: "error", or "skip" files that are not audio.
 
     Returns:
-        "train", "val" and "test", each sorted by path, silence crops last.
+        splits sorted by path, silence crops last.
 
     Raises:
         DataError: a folder or list is missing, a split is empty, a file is not audio.
 
     """
-    words = read_tree(train_dir, labels)
-    validation = read_list(train_dir / VALIDATION_LIST, required=True)
-    testing = read_list(train_dir / TESTING_LIST, required=False)
-    in_val = np.array([key in validation for key in words.keys], dtype=bool)
-    in_neither = np.array([key in testing for key in words.keys], dtype=bool)
-    tables = {
-        "train": words.take(~in_val & ~in_neither),
-        "val": words.take(in_val & ~in_neither),
-        "test": read_tree(test_dir, labels),
-    }
+    train_index, test_index = require_tree(train_dir), require_tree(test_dir)
+    words, bad_train = table_of(train_index, labels, on_bad_clip)
+    test, bad_test = table_of(test_index, labels, on_bad_clip)
+    tables = {**split_by_lists(words, train_dir), "test": test}
     for split, table in tables.items():
         if not len(table):
             raise DataError(f"{test_dir if split == 'test' else train_dir}: split {split!r} is empty")
+    recordings = background_recordings(train_index, train_dir, labels)
     if SILENCE in labels:
-        recordings = read_backgrounds(train_dir, labels)
-        for split in ("train", "val"):
-            tables[split] += draw_crops(recordings, mean_keyword_count(tables[split], labels), split, seed)
+        add_silence(tables, recordings, labels, seed, str(train_dir / BACKGROUND))
     roots = {"train": train_dir, "val": train_dir, "test": test_dir}
-    return {split: folder_split(roots[split], table) for split, table in tables.items()}
+    return Corpus(
+        splits={split: folder_split(roots[split], tables[split]) for split in SPLITS},
+        recordings=folder_split(train_dir, recordings) if len(recordings) else None,
+        skipped=bad_train + bad_test,
+    )
+
+
+def require_tree(root: Path) -> TreeIndex:
+    """Index a folder that must be there."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; a Speech Commands archive folder is wanted here")
+    return index_tree(root)
+
+
+def table_of(index: TreeIndex, labels: tuple[str, ...], on_bad_clip: str) -> tuple[ClipTable, int]:
+    """Return the clips of the class folders, and how many were left out because they are not audio.
+
+    Raises:
+        DataError: one is not audio and `on_bad_clip` is "error".
+
+    """
+    keys = index.keys.tolist()
+    label_ids: dict[str, int | None] = {}
+    for folder in {key.split("/", 1)[0] for key in keys}:
+        label_ids[folder] = None if folder == BACKGROUND else label_of(folder, labels)
+    wanted = [label_ids[key.split("/", 1)[0]] for key in keys]
+    bad = [key for key in index.problems if label_ids[key.split("/", 1)[0]] is not None]
+    if bad and on_bad_clip == "error":
+        raise bad_clips([index.problems[key] for key in bad])
+    rows = np.array([label is not None for label in wanted], dtype=bool) & (index.frames > 0)
+    table = ClipTable(
+        keys=index.keys,
+        labels=np.array([-1 if label is None else label for label in wanted], dtype=np.int64),
+        speakers=np.array([speaker_of(key) for key in keys], dtype=np.str_),
+        rates=index.rates,
+        starts=np.zeros(len(keys), dtype=np.int64),
+        frames=index.frames,
+    )
+    return table.take(rows), len(bad)
+
+
+def bad_clips(problems: list[str]) -> DataError:
+    """Name the first of the clips that are not audio."""
+    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return DataError(f"{problems[0]}{more}; on_bad_clip: skip leaves such clips out")
+
+
+def split_by_lists(words: ClipTable, train_dir: Path) -> dict[str, ClipTable]:
+    """Divide the training archive by its two lists."""
+    validation = read_list(train_dir / VALIDATION_LIST, required=True)
+    testing = read_list(train_dir / TESTING_LIST, required=False)
+    keys = words.keys.tolist()
+    in_val = np.array([key in validation for key in keys], dtype=bool)
+    in_neither = np.array([key in testing for key in keys], dtype=bool)
+    return {"train": words.take(~in_val & ~in_neither), "val": words.take(in_val & ~in_neither)}
+
+
+def background_recordings(index: TreeIndex, root: Path, labels: tuple[str, ...]) -> ClipTable:
+    """Return the long recordings that silence and noise are cut from, a row each.
+
+    Raises:
+        DataError: one of them is not audio; they are few, so none is skipped.
+
+    """
+    keys = index.keys.tolist()
+    rows = [
+        row
+        for row, key in enumerate(keys)
+        if key.startswith(f"{BACKGROUND}/") and key.lower().endswith(".wav")
+    ]
+    for row in rows:
+        if not index.frames[row]:
+            raise DataError(index.problems[keys[row]])
+    label = labels.index(SILENCE) if SILENCE in labels else 0
+    return ClipTable(
+        keys=index.keys[rows],
+        labels=np.full(len(rows), label, dtype=np.int64),
+        speakers=np.full(len(rows), "", dtype=np.str_),
+        rates=index.rates[rows],
+        starts=np.zeros(len(rows), dtype=np.int64),
+        frames=index.frames[rows],
+    )
+
+
+def add_silence(
+    tables: dict[str, ClipTable], recordings: ClipTable, labels: tuple[str, ...], seed: int, where: str
+) -> None:
+    """Add as many silence crops to training and validation as the average keyword has clips there."""
+    if not len(recordings):
+        raise DataError(f"{where}: no background recordings (*.wav), which {SILENCE} clips are cut from")
+    for split in ("train", "val"):
+        tables[split] += draw_crops(recordings, mean_keyword_count(tables[split], labels), split, seed)
 
 
 def folder_split(root: Path, table: ClipTable) -> Split:
     """Join a table with the folder that its keys are relative to."""
     prefix = str(root)
-    return Split(table, lambda key: os.path.join(prefix, key), prefix)
-
-
-def read_tree(root: Path, labels: tuple[str, ...]) -> ClipTable:
-    """Index every class folder below `root`, sorted by path; `_background_noise_` is not one."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; a Speech Commands archive folder is wanted here")
-    folders = [name for name in visible(root) if name != BACKGROUND and (root / name).is_dir()]
-    wanted = {name: label for name in folders if (label := label_of(name, labels)) is not None}
-    keys = [f"{folder}/{name}" for folder in wanted for name in visible(root / folder)]
-    return read_clips(root, sorted(keys), [wanted[key.split("/")[0]] for key in sorted(keys)])
-
-
-def read_backgrounds(root: Path, labels: tuple[str, ...]) -> ClipTable:
-    """Index the long background recordings that silence is cut from."""
-    folder = root / BACKGROUND
-    names = [name for name in visible(folder) if name.endswith(".wav")] if folder.is_dir() else []
-    if not names:
-        raise DataError(f"{folder}: no background recordings (*.wav), which {SILENCE} clips are cut from")
-    keys = [f"{BACKGROUND}/{name}" for name in sorted(names)]
-    return read_clips(root, keys, [labels.index(SILENCE)] * len(keys))
-
-
-def read_clips(root: Path, keys: list[str], labels: list[int]) -> ClipTable:
-    """Read the header of every clip named and make a table of them, in the order given."""
-    headers = [read_header(name := f"{root}/{key}", name) for key in keys]
-    return ClipTable(
-        keys=np.array(keys, dtype=np.str_),
-        labels=np.array(labels, dtype=np.int64),
-        speakers=np.array([speaker_of(key) for key in keys], dtype=np.str_),
-        rates=np.array([header.rate for header in headers], dtype=np.int64),
-        starts=np.zeros(len(keys), dtype=np.int64),
-        frames=np.array([header.frames for header in headers], dtype=np.int64),
-    )
+    return Split(table, lambda key: f"{prefix}/{key}", prefix)
 
 
 def read_list(path: Path, required: bool) -> set[str]:
@@ -120,7 +174,7 @@ def read_list(path: Path, required: bool) -> set[str]:
 
 def speaker_of(key: str) -> str:
     """Return the speaker in a file name such as `0a7c2a8d_nohash_0.wav`, or "" where there is none."""
-    match = SPEAKER.search(os.path.basename(key))
+    match = SPEAKER.search(key)
     return match.group(1) if match else ""
 
 
@@ -128,9 +182,3 @@ def mean_keyword_count(table: ClipTable, labels: tuple[str, ...]) -> int:
     """Return how many clips the average keyword has."""
     words = keyword_ids(labels)
     return round(int(np.isin(table.labels, words).sum()) / len(words))
-
-
-def visible(folder: Path) -> Iterator[str]:
-    """Yield the names in a folder that are not hidden, in no particular order."""
-    with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if not entry.name.startswith("."))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import AudioFile, decode
+from .audio import AudioFile, decode, read_header
+from .errors import DataError
+
+UNMEASURED = -1  # frames of a clip whose header was not read yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class ClipTable:
 
     def names(self) -> list[str]:
         """Return a name for each clip that tells crops of one file apart."""
-        return [f"{key}@{start}" for key, start in zip(self.keys, self.starts, strict=True)]
+        return [f"{key}@{start}" for key, start in zip(self.keys.tolist(), self.starts.tolist(), strict=True)]
 
     @property
     def seconds(self) -> float:
@@ -54,20 +57,43 @@ class ClipTable:
         return float((self.frames / self.rates).sum())
 
 
+def make_table(
+    keys: list[str], labels: list[int], speakers: list[str], frames: int = UNMEASURED
+) -> ClipTable:
+    """Make a table of clips whose headers were not read."""
+    return ClipTable(
+        keys=np.array(keys, dtype=np.str_),
+        labels=np.array(labels, dtype=np.int64),
+        speakers=np.array(speakers, dtype=np.str_),
+        rates=np.ones(len(keys), dtype=np.int64),
+        starts=np.zeros(len(keys), dtype=np.int64),
+        frames=np.full(len(keys), frames, dtype=np.int64),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A table and the means to open what its keys name."""
+    """A table and the means to open what its keys name.
+
+    Attributes:
+        table: the clips.
+        open: gives the file that a key names.
+        root: what the keys are below, for messages and the shard card.
+        distort: changes a waveform, given the clip's name; None: clips are as recorded.
+
+    """
 
     table: ClipTable
     open: Callable[[str], AudioFile]
     root: str
+    distort: Callable[[NDArray[np.float32], str], NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
 
     def take(self, rows: NDArray) -> Split:
         """Return the split restricted to some rows."""
-        return Split(self.table.take(rows), self.open, self.root)
+        return replace(self, table=self.table.take(rows))
 
     def read(self, index: int) -> tuple[NDArray[np.float32], int]:
         """Decode one clip.
@@ -77,12 +103,49 @@ class Split:
 
         """
         table = self.table
-        key = str(table.keys[index])
-        waveform = decode(
-            self.open(key), self.name(key), start=int(table.starts[index]), frames=int(table.frames[index])
-        )
+        key, start, frames = str(table.keys[index]), int(table.starts[index]), int(table.frames[index])
+        waveform = decode(self.open(key), self.name(key), start, frames)
+        if self.distort:
+            waveform = self.distort(waveform, f"{key}@{start}")
         return waveform, int(table.labels[index])
 
     def name(self, key: str) -> str:
         """Return what messages call the clip `key`."""
         return os.path.join(self.root, key)
+
+    def measured(self) -> tuple[Split, list[str]]:
+        """Read the headers that were not read yet.
+
+        Returns:
+            the split without the clips that are not audio, and a line on each of those.
+
+        """
+        unknown = np.flatnonzero(self.table.frames == UNMEASURED)
+        if not len(unknown):
+            return self, []
+        rates, frames, problems = self.table.rates.copy(), self.table.frames.copy(), []
+        for row in unknown:
+            key = str(self.table.keys[row])
+            try:
+                rates[row], frames[row], _ = read_header(self.open(key), self.name(key))
+            except DataError as error:
+                frames[row] = 0
+                problems.append(str(error))
+        table = replace(self.table, rates=rates, frames=frames)
+        return replace(self, table=table.take(frames > 0)), problems
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """All clips of a source.
+
+    Attributes:
+        splits: "train", "val" and "test".
+        recordings: the long background recordings, a row each; None where there are none.
+        skipped: clips left out because they are not audio.
+
+    """
+
+    splits: dict[str, Split]
+    recordings: Split | None
+    skipped: int = 0

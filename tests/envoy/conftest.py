@@ -18,6 +18,14 @@ from speech_commands.labels import KEYWORDS  # noqa: E402
 from speech_commands.script import Size  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep tests out of the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SUPERB_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def envoy_dir() -> Path:
     """The folder that the envoy runs in."""

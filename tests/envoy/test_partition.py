@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech_commands.partition import PARTITIONS, partition
+from speech_commands.partition import partition
+from speech_commands.settings import PARTITION_KINDS, Settings
 from speech_commands.table import ClipTable
 
 Folders = tuple[Path, Path]
@@ -37,22 +38,22 @@ worlds = st.integers(1, 40)
 seeds = st.integers(0, 2**31)
 
 
-@pytest.mark.parametrize("kind", PARTITIONS)
+@pytest.mark.parametrize("kind", PARTITION_KINDS)
 @given(tables=splits, world=worlds, seed=seeds)
 @settings(deadline=None, max_examples=60)
 def test_disjoint_complete_and_stable(kind: str, tables: dict[str, ClipTable], world: int, seed: int) -> None:
-    owners = partition(kind, tables, world, seed)
+    owners = partition(tables, world, Settings(partition=kind, seed=seed))
     for split, table in tables.items():
         assert owners[split].shape == (len(table),)
         assert set(owners[split].tolist()) <= set(range(world))
-    again = partition(kind, tables, world, seed)
+    again = partition(tables, world, Settings(partition=kind, seed=seed))
     assert all(np.array_equal(owners[split], again[split]) for split in tables)
 
 
 @given(tables=splits, world=worlds, seed=seeds)
 @settings(deadline=None)
 def test_iid_shards_differ_by_one_clip_at_most(tables: dict[str, ClipTable], world: int, seed: int) -> None:
-    owners = partition("iid", tables, world, seed)
+    owners = partition(tables, world, Settings(partition="iid", seed=seed))
     for owner in owners.values():
         sizes = np.bincount(owner, minlength=world)
         assert sizes.max() - sizes.min() <= 1
@@ -63,7 +64,7 @@ def test_iid_shards_differ_by_one_clip_at_most(tables: dict[str, ClipTable], wor
 def test_a_speaker_stays_in_one_shard_over_all_splits(
     tables: dict[str, ClipTable], world: int, seed: int
 ) -> None:
-    owners = partition("speaker", tables, world, seed)
+    owners = partition(tables, world, Settings(partition="speaker", seed=seed))
     homes: dict[str, set[int]] = {}
     for split, table in tables.items():
         for speaker, owner in zip(table.speakers, owners[split], strict=True):
@@ -78,7 +79,7 @@ def test_speaker_shards_are_balanced_as_far_as_one_speaker_allows(
     rows: list[tuple[str, int]], world: int, seed: int
 ) -> None:
     table = table_of(rows)
-    owner = partition("speaker", {"train": table}, world, seed)["train"]
+    owner = partition({"train": table}, world, Settings(partition="speaker", seed=seed))["train"]
     spoken = table.speakers != ""
     sizes = np.bincount(owner[spoken], minlength=world)
     largest = max(np.unique(table.speakers[spoken], return_counts=True)[1], default=0)
@@ -89,7 +90,9 @@ def test_speaker_shards_are_balanced_as_far_as_one_speaker_allows(
 
 def test_another_seed_deals_otherwise() -> None:
     table = table_of([("", 0)] * 100)
-    first, second = (partition("iid", {"train": table}, 2, seed)["train"] for seed in (0, 1))
+    first, second = (
+        partition({"train": table}, 2, Settings(partition="iid", seed=seed))["train"] for seed in (0, 1)
+    )
     assert not np.array_equal(first, second)
 
 
@@ -102,7 +105,10 @@ FROZEN = {
 def test_the_owners_are_the_same_for_ever() -> None:
     """A frozen answer: envoys of different versions must agree, so a change here is a break."""
     table = table_of([(SPEAKERS[n % 6], n % 12) for n in range(12)])
-    owners = {kind: partition(kind, {"train": table}, 3, 7)["train"].tolist() for kind in ("iid", "speaker")}
+    owners = {
+        kind: partition({"train": table}, 3, Settings(partition=kind, seed=7))["train"].tolist()
+        for kind in ("iid", "speaker")
+    }
     assert owners == FROZEN
 
 

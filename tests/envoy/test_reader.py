@@ -20,7 +20,7 @@ SILENCE_ID = LABELS.index(SILENCE)
 
 @pytest.fixture(scope="module")
 def corpus(shared_dirs: Folders) -> dict[str, Split]:
-    return read_folders(*shared_dirs)
+    return read_folders(*shared_dirs).splits
 
 
 def test_class_order_is_superbs() -> None:
@@ -80,7 +80,8 @@ def test_silence_crops_keep_to_their_stretch_and_last_a_second(
 
 
 def test_silence_crops_depend_on_the_seed_alone(shared_dirs: Folders, corpus: dict[str, Split]) -> None:
-    again, other = read_folders(*shared_dirs, seed=0), read_folders(*shared_dirs, seed=1)
+    train, test = shared_dirs
+    again, other = (read_folders(train, test, seed=seed).splits for seed in (0, 1))
     assert np.array_equal(corpus["train"].table.starts, again["train"].table.starts)
     assert not np.array_equal(corpus["train"].table.starts, other["train"].table.starts)
 
@@ -124,7 +125,7 @@ def test_speaker_comes_from_the_file_name(key: str, speaker: str) -> None:
 def test_other_rates_and_stereo_become_16_khz_mono(archives: Folders, write_wav: WriteWav) -> None:
     train, test = archives
     write_wav(train / "yes" / "00000001_nohash_0.wav", seconds=0.5, rate=8_000, channels=2)
-    corpus = read_folders(train, test)
+    corpus = read_folders(train, test).splits
     row = corpus["train"].table.keys.tolist().index("yes/00000001_nohash_0.wav")
     waveform, _ = corpus["train"].read(row)
     assert waveform.shape == (8_000,)
@@ -143,19 +144,19 @@ def test_a_tone_survives_resampling(tmp_path: Path) -> None:
 
 
 def test_order_does_not_depend_on_the_listing(archives: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    import speech_commands.reader as reader
+    import speech_commands.index as index
 
-    straight = read_folders(*archives)
-    visible = reader.visible
-    monkeypatch.setattr(reader, "visible", lambda folder: reversed(list(visible(folder))))
-    backwards = read_folders(*archives)
+    straight = read_folders(*archives).splits
+    listed = index.visible_files
+    monkeypatch.setattr(index, "visible_files", lambda folder: reversed(list(listed(folder))))
+    backwards = read_folders(*archives).splits
     for split in SPLITS:
         assert straight[split].table.names() == backwards[split].table.names()
 
 
 def test_hidden_files_and_loose_files_are_passed_over(archives: Folders) -> None:
     train, test = archives
-    before = len(read_folders(train, test)["train"])
+    before = len(read_folders(train, test).splits["train"])
     (train / "yes" / ".DS_Store").write_bytes(b"junk")
     (train / "LICENSE").write_text("free")
-    assert len(read_folders(train, test)["train"]) == before
+    assert len(read_folders(train, test).splits["train"]) == before

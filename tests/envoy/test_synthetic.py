@@ -37,14 +37,14 @@ def test_another_seed_other_speakers_and_bytes(spoken: Path, tmp_path: Path, sma
 
 
 def test_twelve_classes_in_every_split(spoken: Path) -> None:
-    corpus = read_folders(spoken / "speech_commands_v0.01", spoken / "speech_commands_test_set_v0.01")
+    corpus = read_folders(spoken / "speech_commands_v0.01", spoken / "speech_commands_test_set_v0.01").splits
     for split in SPLITS:
         counts = np.bincount(corpus[split].table.labels, minlength=len(LABELS))
         assert counts.min() == counts.max() > 0
 
 
 def test_speakers_are_disjoint(spoken: Path) -> None:
-    corpus = read_folders(spoken / "speech_commands_v0.01", spoken / "speech_commands_test_set_v0.01")
+    corpus = read_folders(spoken / "speech_commands_v0.01", spoken / "speech_commands_test_set_v0.01").splits
     speakers = [set(corpus[split].table.speakers) - {""} for split in SPLITS]
     assert [len(names) for names in speakers] == [4, 2, 2]
     assert len(set.union(*speakers)) == 8

@@ -1,0 +1,130 @@
+"""SUPERB KS from the Hugging Face hub: plain parquet files, memory-mapped, decoded by soundfile.
+
+Nothing but names and labels is read of the whole; of the audio only what lies in the envoy's own shard.
+"""
+
+import io
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .audio import SAMPLE_RATE
+from .errors import DataError
+from .labels import SILENCE, UNKNOWN
+from .reader import SPLITS, add_silence, bad_clips, speaker_of
+from .settings import HubSettings
+from .table import ClipTable, Corpus, Split, make_table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LONG = 5 * SAMPLE_RATE  # frames: a `_silence_` row longer than that is a background recording to cut from
+
+logger = logging.getLogger(__name__)
+
+
+def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
+    """Index the rows of the hub's data set; headers of clips are read later, of the shard's alone.
+
+    Args:
+        hub: where it lies.
+        labels: class names in the order of their ids; the data set's own are matched by name.
+        seed: of the silence crops.
+
+    Raises:
+        DataError: it cannot be loaded, or is not made as SUPERB KS is.
+
+    """
+    rows = {split: load_rows(hub, split) for split in SPLITS}
+    splits = {split: split_of(data, f"{hub.id} {split} row", labels) for split, data in rows.items()}
+    tables = {name: split.table for name, split in splits.items()}
+    for name, table in tables.items():
+        if not len(table):
+            raise DataError(f"{hub.id}: split {name!r} is empty")
+    recordings = None
+    if SILENCE in labels:
+        recordings, tables["train"] = cut_out_recordings(splits["train"], labels.index(SILENCE))
+    if recordings is not None:
+        add_silence(tables, recordings.table, labels, seed, hub.id)
+    splits = {name: Split(tables[name], split.open, split.root) for name, split in splits.items()}
+    return Corpus(splits, recordings)
+
+
+def load_rows(hub: HubSettings, split: str) -> "Dataset":
+    """Load one split as memory-mapped Arrow, with the audio left as bytes.
+
+    Raises:
+        DataError: no network, no such data set or files, or columns are missing.
+
+    """
+    import datasets
+
+    pattern = getattr(hub, split)
+    try:
+        data = datasets.load_dataset(
+            hub.id,
+            revision=hub.revision,
+            data_files={split: pattern},
+            split=split,
+            verification_mode="no_checks",
+        )
+    except Exception as error:  # the hub client raises whatever its layers raise
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise DataError(
+            f"source 'hub': {pattern} of {hub.id} at {hub.revision} cannot be loaded ({reason}); without a "
+            "network set hub.id to a folder with the parquet files, HF_HOME to a cache of them, or another source"
+        ) from error
+    missing = {"file", "audio", "label"} - set(data.column_names)
+    if missing:
+        raise DataError(f"{hub.id}: no column {', '.join(sorted(missing))}; SUPERB KS has file, audio, label")
+    return data.cast_column("audio", datasets.Audio(decode=False))
+
+
+def split_of(data: "Dataset", name: str, labels: tuple[str, ...]) -> Split:
+    """Make a table of the rows whose class is wanted; a key is a row number."""
+    names = label_names(data, name)
+    unknown = labels.index(UNKNOWN) if UNKNOWN in labels else None
+    ids = [labels.index(label) if label in labels else unknown for label in names]
+    rows = [row for row, label in enumerate(ids) if label is not None]
+    files = data.data.column("file").to_pylist()
+    table = make_table(
+        keys=[str(row) for row in rows],
+        labels=[label for label in ids if label is not None],
+        speakers=[speaker_of(files[row] or "") for row in rows],
+    )
+
+    def open_row(key: str) -> io.BytesIO:
+        audio = data[int(key)]["audio"]
+        if not audio or audio["bytes"] is None:
+            raise DataError(f"{name} {key}: holds no audio bytes")
+        return io.BytesIO(audio["bytes"])
+
+    return Split(table, open_row, name)
+
+
+def label_names(data: "Dataset", name: str) -> list[str]:
+    """Return the class name of each row; ids are translated by the data set's own list, never by position."""
+    feature, values = data.features["label"], data.data.column("label").to_pylist()
+    if hasattr(feature, "int2str"):
+        known = range(feature.num_classes)
+        if any(value not in known for value in values):
+            raise DataError(f"{name}: a label is outside the {feature.num_classes} class names")
+        return [feature.names[value] for value in values]
+    if all(isinstance(value, str) for value in values):
+        return values
+    raise DataError(f"{name}: labels are numbers without class names, which cannot be told apart")
+
+
+def cut_out_recordings(split: Split, silence: int) -> tuple[Split | None, ClipTable]:
+    """Part the long background recordings, which SUPERB keeps as training rows, from the clips."""
+    is_silence = split.table.labels == silence
+    measured, problems = split.take(is_silence).measured()
+    if problems:
+        raise bad_clips(problems)
+    # Frames at 16 kHz, whatever the recording's own rate.
+    long = measured.table.frames * SAMPLE_RATE > LONG * measured.table.rates
+    if not long.any():
+        return None, split.table
+    recordings = measured.take(long)
+    return recordings, split.table.take(~np.isin(split.table.keys, recordings.table.keys))

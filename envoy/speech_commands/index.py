@@ -1,0 +1,135 @@
+"""The index of an archive folder: the header of every file, read once and kept in the user's cache.
+
+A kept index is good as long as size and time stamp of every folder are what they were; adding, removing or
+renaming a file changes those. A file that is rewritten in place is not noticed: delete the cache for that.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .audio import read_header
+from .cache import cache_root
+from .errors import DataError
+
+VERSION = 1  # raised with every change of what is kept
+SETTLED = 2.0  # seconds: a folder changed more recently could change again within one tick of its time stamp
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TreeIndex:
+    """Every file in the folders below a root, sorted by path; columns have the shape [n].
+
+    Attributes:
+        keys: str, path below the root with forward slashes.
+        rates: int, Hz.
+        frames: int, length at that rate; 0 where the file is not readable as audio.
+        problems: what is wrong with those, by key.
+
+    """
+
+    keys: NDArray[np.str_]
+    rates: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    problems: dict[str, str]
+
+
+def index_tree(root: Path) -> TreeIndex:
+    """Index the folders below `root`, from the cache where it is good.
+
+    Raises:
+        DataError: no such folder, or it cannot be listed.
+
+    """
+    try:
+        stamp = stamp_of(root)
+        kept = cache_file(root)
+        index = load(kept, stamp)
+        if index is None:
+            index = build(root, [name for name, *_ in stamp[1:]])
+            keep(index, kept, stamp)
+        return index
+    except OSError as error:
+        raise DataError(f"{root}: cannot be listed ({error})") from error
+
+
+def build(root: Path, folders: list[str]) -> TreeIndex:
+    """Read the header of every file that is not hidden."""
+    keys = sorted(f"{folder}/{name}" for folder in folders for name in visible_files(root / folder))
+    rates, frames = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
+    problems = {}
+    for row, key in enumerate(keys):
+        path = f"{root}/{key}"
+        try:
+            rates[row], frames[row], _ = read_header(path, path)
+        except DataError as error:
+            problems[key] = str(error)
+    return TreeIndex(np.array(keys, dtype=np.str_), rates, frames, problems)
+
+
+def stamp_of(root: Path) -> list[tuple[str, int, int]]:
+    """Name, time stamp in ns and size of the root ("") and of each folder in it, in order."""
+    status = root.stat()
+    with os.scandir(root) as entries:
+        folders = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    stamps = ((folder.name, os.stat(folder)) for folder in sorted(folders, key=lambda folder: folder.name))
+    return [
+        ("", status.st_mtime_ns, status.st_size),
+        *((name, status.st_mtime_ns, status.st_size) for name, status in stamps),
+    ]
+
+
+def visible_files(folder: Path) -> Iterator[str]:
+    """Yield the names of the files in a folder that are not hidden, in no particular order."""
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries if not (entry.name.startswith(".") or entry.is_dir()))
+
+
+def cache_file(root: Path) -> Path:
+    """Return where the index of `root` is kept."""
+    digest = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
+    return cache_root() / "index" / f"{digest}-v{VERSION}.npz"
+
+
+def load(path: Path, stamp: list[tuple[str, int, int]]) -> TreeIndex | None:
+    """Return the kept index, or None where there is none that is good."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            facts = json.loads(str(kept["facts"]))
+            if [tuple(entry) for entry in facts["stamp"]] != stamp:
+                return None
+            return TreeIndex(kept["keys"], kept["rates"], kept["frames"], facts["problems"])
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever a damaged file makes of the reader: it is only a cache
+        logger.debug("The kept index %s cannot be read (%s)", path, error)
+        return None
+
+
+def keep(index: TreeIndex, path: Path, stamp: list[tuple[str, int, int]]) -> None:
+    """Store an index for the next opening; a cache that cannot be written costs only time."""
+    if max(changed for _, changed, _ in stamp) > (time.time() - SETTLED) * 1e9:
+        return
+    facts = json.dumps({"stamp": stamp, "problems": index.problems})
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, keys=index.keys, rates=index.rates, frames=index.frames, facts=np.array(facts))
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise

@@ -1,0 +1,207 @@
+"""The settings of a shard descriptor, checked once and then passed on as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from .errors import DataError, require_one_of
+from .labels import LABELS
+
+SOURCES = ("synthetic", "folder", "hub", "archives")
+PARTITION_KINDS = ("iid", "speaker", "dirichlet", "quantity")
+BAD_CLIP_POLICIES = ("error", "skip")
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """Where SUPERB KS lies on the Hugging Face hub, as plain parquet files.
+
+    Attributes:
+        id: a data set's name on the hub, or a local folder.
+        revision: branch, tag or commit; not looked at for a folder.
+        train: pattern of the training files below the data set's root.
+        val: of the validation files.
+        test: of the test files.
+
+    """
+
+    id: str = "s3prl/superb"
+    revision: str = "refs/convert/parquet"
+    train: str = "ks/train/*.parquet"
+    val: str = "ks/validation/*.parquet"
+    test: str = "ks/test/*.parquet"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar file to fetch: address, size in bytes, SHA-256 in hexadecimal digits."""
+
+    url: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ArchiveSettings:
+    """The two official Speech Commands v0.01 archives."""
+
+    train: Archive = Archive(
+        "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
+        1_489_096_277,
+        "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+    )
+    test: Archive = Archive(
+        "http://download.tensorflow.org/data/speech_commands_test_set_v0.01.tar.gz",
+        71_271_436,
+        "baa084f6b62c91de660ff0588ae4dfc4e4d534aa99ac0e5f406cba75836cbd00",
+    )
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How one envoy's data are worse than its neighbours'.
+
+    Attributes:
+        snr_db: background noise is added at this signal-to-noise ratio, in every split; None: none.
+        label_noise: share of training clips that get a wrong label, 0 to 1.
+        gain_db: every clip is made louder or softer; what exceeds full scale is clipped.
+        missing_class: name of a class that this envoy has no clips of, in any split.
+
+    """
+
+    snr_db: float | None = None
+    label_noise: float = 0.0
+    gain_db: float = 0.0
+    missing_class: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != Scenario()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that says which clips there are and who gets which."""
+
+    source: str = "synthetic"
+    data_dir: str | None = None
+    test_dir: str | None = None
+    partition: str = "iid"
+    seed: int = 0
+    labels: tuple[str, ...] = LABELS
+    alpha: float = 0.5
+    min_shard: int = 1
+    on_bad_clip: str = "error"
+    scenario: Scenario = field(default_factory=Scenario)
+    hub: HubSettings = field(default_factory=HubSettings)
+    archives: ArchiveSettings = field(default_factory=ArchiveSettings)
+
+
+def read_settings(given: Mapping[str, Any]) -> Settings:
+    """Check what a configuration file says.
+
+    Args:
+        given: settings by name; what is absent or None has its default.
+
+    Raises:
+        DataError: a setting is unknown or has no legal value.
+
+    """
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    require_names("the shard descriptor", values, Settings)
+    if "labels" in values:
+        values["labels"] = read_labels(values["labels"])
+    labels = values.get("labels", LABELS)
+    if "scenario" in values:
+        values["scenario"] = read_scenario(values["scenario"], labels)
+    if "hub" in values:
+        values["hub"] = read_section("hub", values["hub"], HubSettings)
+    if "archives" in values:
+        values["archives"] = read_archives(values["archives"])
+    settings = Settings(**values)
+    require_one_of("source", settings.source, SOURCES)
+    require_one_of("partition", settings.partition, PARTITION_KINDS)
+    require_one_of("on_bad_clip", settings.on_bad_clip, BAD_CLIP_POLICIES)
+    require_number("seed", settings.seed, whole=True)
+    require_number("min_shard", settings.min_shard, whole=True, low=1)
+    require_number("alpha", settings.alpha, low=0.001, high=1e6)
+    return settings
+
+
+def read_labels(given: object) -> tuple[str, ...]:
+    """Check the names of the classes."""
+    names = tuple(given) if isinstance(given, list | tuple) else ()
+    words = all(isinstance(name, str) and name and "/" not in name for name in names)
+    if len(names) < 2 or not words or len(set(names)) < len(names):
+        raise DataError(f"labels is {given!r}; a list of two or more different folder names is wanted")
+    if not set(names) - {"_silence_", "_unknown_"}:
+        raise DataError(f"labels is {given!r}; at least one of them must be a word")
+    return names
+
+
+def read_scenario(given: object, labels: tuple[str, ...]) -> Scenario:
+    """Check the distortions of one envoy."""
+    scenario = read_section("scenario", given, Scenario)
+    if scenario.snr_db is not None:
+        require_number("scenario.snr_db", scenario.snr_db, low=-100, high=200)
+    require_number("scenario.label_noise", scenario.label_noise, low=0, high=1)
+    require_number("scenario.gain_db", scenario.gain_db, low=-200, high=200)
+    if scenario.missing_class is not None:
+        require_one_of("scenario.missing_class", scenario.missing_class, labels)
+    return scenario
+
+
+def read_archives(given: object) -> ArchiveSettings:
+    """Check the two archives' addresses, sizes and digests."""
+    sections = require_mapping("archives", given)
+    require_names("archives", sections, ArchiveSettings)
+    archives = {
+        name: read_section(f"archives.{name}", section, Archive)
+        for name, section in sections.items()
+        if section
+    }
+    for name, archive in archives.items():
+        require_number(f"archives.{name}.bytes", archive.bytes, whole=True, low=1)
+    return ArchiveSettings(**archives)
+
+
+def read_section(name: str, given: object, section: type[Section]) -> Section:
+    """Make a dataclass of a mapping in the configuration."""
+    values = {key: value for key, value in require_mapping(name, given).items() if value is not None}
+    require_names(name, values, section)
+    try:
+        return section(**values)
+    except TypeError as error:
+        names = ", ".join(entry.name for entry in fields(section))  # type: ignore[arg-type]
+        raise DataError(f"{name} is incomplete; it takes {names}") from error
+
+
+def require_mapping(name: str, given: object) -> Mapping[str, Any]:
+    """Check that a section of the configuration has entries."""
+    if not isinstance(given, Mapping):
+        raise DataError(f"{name} is {given!r}; a section of 'name: value' lines is wanted")
+    return given
+
+
+def require_names(name: str, values: Mapping[str, Any], section: type) -> None:
+    """Check that nothing is misspelt."""
+    legal = tuple(entry.name for entry in fields(section))
+    for key in values:
+        require_one_of(f"an entry of {name}", key, legal)
+
+
+def require_number(
+    name: str, value: object, *, whole: bool = False, low: float | None = None, high: float | None = None
+) -> None:
+    """Check that a setting is a number within its range."""
+    kind = int if whole else (int, float)
+    number = isinstance(value, kind) and not isinstance(value, bool)
+    inside = number and (low is None or value >= low) and (high is None or value <= high)  # type: ignore[operator]
+    if not inside:
+        bounds = (
+            "" if low is None else f" of at least {low:g}" if high is None else f" from {low:g} to {high:g}"
+        )
+        raise DataError(f"{name} is {value!r}; a {'whole ' if whole else ''}number{bounds} is wanted")
