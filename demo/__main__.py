@@ -20,7 +20,7 @@ from demo.interrupts import Interrupted, ignored, raise_interrupted
 from demo.options import OptionError, Options, parse_options
 from demo.report import LiveProgress, print_results
 from demo.run_folder import RunFolder
-from demo.summary import complete_summary
+from demo.summary import read_summary
 
 WORKSPACE = ROOT / "workspace"
 NOTEBOOK = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_in_folder(options: Options, console: Console) -> int:
+    start = time.monotonic()
     folder = RunFolder(RUNS)
     try:
         summary = _run(options, folder, console)
@@ -66,7 +67,7 @@ def _run_in_folder(options: Options, console: Console) -> int:
         raise
     with ignored():
         run = folder.publish()
-    print_results(console, summary, run, ROOT)
+    print_results(console, summary, run.relative_to(ROOT), time.monotonic() - start)
     return 0
 
 
@@ -74,7 +75,6 @@ def _run(options: Options, folder: RunFolder, console: Console) -> dict[str, Any
     """Everything between an empty run folder and a complete one; returns the summary."""
     if options.data_dir is None:
         make_synthetic_speech(options.seed)
-    start = time.monotonic()
     federation = Federation(folder.path, envoys=options.envoys, shard_params=options.shard_params)
     tutorial = notebook.load(NOTEBOOK, notebook_parameters(options, federation, folder.path))
     # The folder gets its final name when all is done; the notebook that is kept shows that one.
@@ -90,8 +90,7 @@ def _run(options: Options, folder: RunFolder, console: Console) -> dict[str, Any
                 _wait_for_the_cause(federation)
             raise
     notebook.save(tutorial, folder.path / "notebook", names)
-    seconds = time.monotonic() - start
-    return complete_summary(folder.path, seconds_total=seconds, notebook="notebook.ipynb")
+    return read_summary(folder.path)
 
 
 def notebook_parameters(options: Options, federation: Federation, run_dir: Path) -> dict[str, Any]:

@@ -163,7 +163,8 @@ class _ThisInterpreter(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=command, display_name="Python 3", language="python")
+        # Below that level the kernel warns of connections that do not leave this machine.
+        return KernelSpec(argv=[*command, "--log-level=ERROR"], display_name="Python 3", language="python")
 
 
 class _Client(NotebookClient):

@@ -53,20 +53,20 @@ class LiveProgress:
         self._console.print(f"          {line}", markup=False, highlight=False)
 
 
-def print_results(console: Console, summary: Mapping[str, Any], run: Path, relative_to: Path) -> None:
+def print_results(console: Console, summary: Mapping[str, Any], run: Path, seconds: float) -> None:
     """Print the table of rounds, the test accuracy before and after, and where everything is.
 
     Args:
         console: where to print.
         summary: content of the run's `summary.json`.
-        run: folder of the run.
-        relative_to: paths are printed from here where possible.
+        run: folder of the run, as it is to be printed.
+        seconds: wall-clock time of the whole demo, which is more than the experiment in it.
     """
     console.print(results_table(summary))
     before, after = (_number(summary[key], 4) for key in ("initial_test_accuracy", "test_accuracy"))
     console.print(
         f"Test accuracy on {summary['test_clips']} clips: {before} before training, {after} after; "
-        f"{summary['seconds_total']:.0f} s in all.",
+        f"{seconds:.0f} s in all.",
         highlight=False,
     )
     page = Path(summary["notebook"]).with_suffix(".html")
@@ -77,9 +77,8 @@ def print_results(console: Console, summary: Mapping[str, Any], run: Path, relat
         "summary": "summary.json",
         "logs": "logs",
     }
-    shown = run.relative_to(relative_to) if run.is_relative_to(relative_to) else run
     for what, where in places.items():
-        console.print(f"{what:>10}  {shown / where}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{what:>10}  {run / where}", markup=False, highlight=False, soft_wrap=True)
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""The run's `summary.json`: written by the notebook, completed by the demo."""
+"""The run's `summary.json`, which the notebook writes for everything that measures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from demo.errors import DemoError
-from demo.run_folder import write_atomically
 
 SUMMARY = "summary.json"
 KEYS = (
@@ -25,35 +24,32 @@ KEYS = (
     "model_dir",
     "notebook",
 )
+# Paths in it, relative to the run's folder.
+_PATHS = ("model_dir", "notebook")
 
 
 class SummaryError(DemoError):
-    """The notebook left no summary, or one without all of its entries."""
+    """The notebook left no summary, or one that is not complete or not true."""
 
 
-def complete_summary(run: Path, *, seconds_total: float, notebook: str) -> dict[str, Any]:
-    """Add what only the demo knows to the summary and return all of it.
-
-    Args:
-        run: folder with the notebook's `summary.json`.
-        seconds_total: wall-clock time from the start of the director to here.
-        notebook: the executed notebook, relative to `run`.
+def read_summary(run: Path) -> dict[str, Any]:
+    """Read the summary in a run's folder.
 
     Raises:
-        SummaryError: there is none, it is not JSON, or entries are missing.
+        SummaryError: there is none, it is not JSON, entries are missing, or what it names is not there.
     """
-    path = run / SUMMARY
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SummaryError(f"the notebook ran to its end and wrote no {SUMMARY}") from None
     except ValueError as error:
         raise SummaryError(f"{SUMMARY} is not JSON: {error}") from error
     if not isinstance(summary, dict):
         raise SummaryError(f"{SUMMARY} is not an object")
-    summary |= {"seconds_total": round(seconds_total, 1), "notebook": notebook}
     missing = [key for key in KEYS if key not in summary]
     if missing:
         raise SummaryError(f"{SUMMARY} lacks {', '.join(missing)}")
-    write_atomically(path, json.dumps(summary, indent=2) + "\n")
+    absent = [key for key in _PATHS if not (run / summary[key]).exists()]
+    if absent:
+        raise SummaryError(f"{SUMMARY} names as {absent[0]} what is not there: {summary[absent[0]]}")
     return summary

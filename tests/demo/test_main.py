@@ -62,7 +62,6 @@ def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Pa
         "model",
         2,
     )
-    assert summary["seconds_total"] > 0
     for name in ("notebook.ipynb", "notebook.html", "model", "logs"):
         assert f"runs/{run.name}/{name}" in output
     saved = nbformat.read(run / "notebook.ipynb", as_version=4)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from demo.report import print_results
-from demo.summary import KEYS, SummaryError, complete_summary
+from demo.summary import KEYS, SummaryError, read_summary
 
 SUMMARY: dict[str, Any] = {
     "model": "tiny",
@@ -25,17 +25,23 @@ SUMMARY: dict[str, Any] = {
     "test_clips": 384,
     "confusion": [],
     "bytes_up_per_envoy_round": 1000,
+    "seconds_total": 61.3,
     "model_dir": "model",
+    "notebook": "notebook.ipynb",
 }
 
 
-def test_the_demo_adds_its_time_and_the_notebook(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "notebook.ipynb").touch()
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
-    summary = complete_summary(tmp_path, seconds_total=61.26, notebook="notebook.ipynb")
-    assert summary == {**SUMMARY, "seconds_total": 61.3, "notebook": "notebook.ipynb"}
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
-    assert set(summary) == set(KEYS)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+    return tmp_path
+
+
+def test_a_read_summary_is_read_as_it_is(run: Path) -> None:
+    assert read_summary(run) == SUMMARY
+    assert set(SUMMARY) == set(KEYS)
 
 
 @pytest.mark.parametrize(
@@ -47,23 +53,27 @@ def test_the_demo_adds_its_time_and_the_notebook(tmp_path: Path) -> None:
         ("[]", "not an object"),
     ],
 )
-def test_a_missing_or_incomplete_summary_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_missing_or_inread_summary_is_named(run: Path, text: str | None, message: str) -> None:
+    (run / "summary.json").unlink()
     if text is not None:
-        (tmp_path / "summary.json").write_text(text)
+        (run / "summary.json").write_text(text)
     with pytest.raises(SummaryError, match=message):
-        complete_summary(tmp_path, seconds_total=1.0, notebook="notebook.ipynb")
+        read_summary(run)
 
 
-def test_the_table_shows_each_round_and_both_accuracies(tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_named(run: Path) -> None:
+    (run / "model").rmdir()
+    with pytest.raises(SummaryError, match="names as model_dir what is not there: model"):
+        read_summary(run)
+
+
+def test_the_table_shows_each_round_and_both_accuracies() -> None:
     output = io.StringIO()
-    run = tmp_path / "runs" / "1"
-    summary = {**SUMMARY, "seconds_total": 61.3, "notebook": "notebook.ipynb"}
-    print_results(Console(file=output, width=100), summary, run, tmp_path)
+    print_results(Console(file=output, width=100), SUMMARY, Path("runs/1"), seconds=83.4)
     text = output.getvalue()
     rows = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["1", "2.5000", "0.2500", "8.2"] in rows
     assert ["2", "1.2500", "–", "7.8"] in rows
-    assert "Test accuracy on 384 clips: 0.0833 before training, 0.7500 after; 61 s in all." in text
+    assert "Test accuracy on 384 clips: 0.0833 before training, 0.7500 after; 83 s in all." in text
     for place in ("runs/1/notebook.ipynb", "runs/1/notebook.html", "runs/1/model", "runs/1/logs"):
         assert place in text
-    assert str(tmp_path) not in text
