@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from superb_ks.classify import main, read_wav
 from superb_ks.model import ModelSpec
 from superb_ks.settings import SUPERB_LABELS

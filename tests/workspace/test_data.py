@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+
 from superb_ks.data import ClipDataset, ShardData
 from superb_ks.model import ModelSpec
 from superb_ks.settings import SUPERB_LABELS

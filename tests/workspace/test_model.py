@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
 from superb_ks.model import ModelMismatch, ModelSpec, ModelUnavailable, digest
 from superb_ks.openfl_model import PackedAdapter, SpecifiedModel
 from superb_ks.packing import pack, trained_layout

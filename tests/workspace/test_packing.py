@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from superb_ks.packing import Slot, pack, trained_layout, unpack
 from torch import nn
+
+from superb_ks.packing import Slot, pack, trained_layout, unpack
 
 
 def small_model() -> nn.Module:

@@ -3,10 +3,13 @@
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
 from superb_ks.settings import RECIPES, SUPERB_LABELS, Settings
+
+WORKSPACE = Path(__file__).resolve().parents[2] / "workspace"
 
 
 def test_labels_are_superbs_twelve_in_its_order():
@@ -71,4 +74,4 @@ def test_the_director_can_import_it_without_pytorch(module):
     code = (
         f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'numpy')))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "workspace")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=WORKSPACE)

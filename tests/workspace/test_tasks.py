@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from sklearn.metrics import confusion_matrix
+
 from superb_ks.data import ClipDataset
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
@@ -152,6 +153,26 @@ def test_training_leaves_nothing_behind_and_says_nothing(tone_clips, tmp_path, m
     del trainer
     gc.collect()
     assert not scratch.exists()
+
+
+def test_a_step_with_an_undefined_gradient_is_skipped_and_told(tone_clips, caplog):
+    clips = tone_clips([1_600] * 8)
+    clips.items[3][0][:] = np.nan
+    settings = Settings(epochs_per_round=1, batch_size=1, precision="float32")
+    model = TINY.build()
+    before = pack(model)
+    local_trainer(model, dataset_of(clips), settings, "cpu", 0).train()
+    after = pack(model)
+    assert np.isfinite(after).all() and not np.array_equal(after, before)
+    assert "1 of 8 steps skipped" in caplog.text
+
+
+def test_a_round_without_a_single_finite_gradient_fails(tone_clips):
+    clips = tone_clips([1_600] * 2)
+    for waveform, _ in clips.items:
+        waveform[:] = np.nan
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        local_trainer(TINY.build(), dataset_of(clips), FAST, "cpu", 0).train()
 
 
 def test_nothing_to_train_on_or_to_evaluate_is_refused(tone_clips):

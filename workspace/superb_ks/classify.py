@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -42,7 +43,8 @@ def classify(classifier: transformers.AudioClassificationPipeline, path: Path, t
         ValueError: the file cannot be read, or is too short for the model to hear one frame.
     """
     waveform = read_wav(path)
-    if classifier.model._get_feat_extract_output_lengths(len(waveform)) < 1:
+    model: Any = classifier.model
+    if model._get_feat_extract_output_lengths(len(waveform)) < 1:
         raise ValueError(f"too short to classify: {path} has {len(waveform)} samples at 16 kHz")
     answers = classifier(waveform, top_k=top)
     return f"{path}: " + ", ".join(f"{answer['label']} {answer['score']:.1%}" for answer in answers)

@@ -83,8 +83,10 @@ class Settings:
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
         min_envoys: how many envoys must be online before an experiment is submitted.
-        round_cutoff_seconds: a round closes after so long with whoever reported; `None` waits for all that live.
-        on_task_error: "fail" ends the experiment when a task raises on one envoy, "continue" goes on without it.
+        round_cutoff_seconds: a round closes after so long with whoever reported; `None` waits for all
+            that live.
+        on_task_error: "fail" ends the experiment when a task raises on one envoy, "continue" goes on
+            without it.
         best_metric: what `validate` returns and the best model has most of.
         experiment_name: letters, digits, "-" and "_", starting with a letter; `None` makes one up.
         test_data: folder of the test archive, for scoring the final model in the notebook; `None` skips it.

@@ -5,6 +5,7 @@ The tasks themselves are in the notebook, because they are the lesson; this is t
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import tempfile
@@ -18,12 +19,23 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import get_total_norm
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from superb_ks.data import ClipDataset
 from superb_ks.settings import Recipe, Settings
+
+logger = logging.getLogger(__name__)
 
 
 def local_trainer(
@@ -62,6 +74,7 @@ def local_trainer(
         train_dataset=dataset,
         data_collator=dataset.collate,
         optimizers=(optimizer, schedule),
+        callbacks=[_FiniteSteps()],
     )
     trainer.autocast_dtype = autocast_dtype(settings.precision, device)
     weakref.finalize(trainer, shutil.rmtree, scratch, ignore_errors=True)
@@ -85,6 +98,36 @@ def _training_arguments(recipe: Recipe, device: str, seed: int, scratch: str) ->
     # The Trainer spreads a model over every GPU it sees; an envoy has the one that OpenFL gave it.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+class _FiniteSteps(TrainerCallback):
+    """Skips an optimizer step whose gradient is infinite or undefined, as mixed precision may bring one.
+
+    One such step would turn all weights into NaN, and the average of the federation with them.
+    """
+
+    skipped = 0
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take the gradients away, so that the optimizer finds nothing to do."""
+        gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
+        if not torch.isfinite(get_total_norm(gradients)):
+            self.skipped += 1
+            kwargs["model"].zero_grad()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell how many steps were lost; a round without a single one is an error."""
+        if self.skipped == state.global_step:
+            raise FloatingPointError(
+                "no step of this round had a finite gradient: lower the learning rate, or set "
+                "precision='float32' to see whether bfloat16 is to blame"
+            )
+        if self.skipped:
+            logger.warning("%d of %d steps skipped: gradient not finite", self.skipped, state.global_step)
 
 
 class _QuietTrainer(Trainer):
