@@ -100,15 +100,15 @@ def players(clips: Iterable[tuple[str, np.ndarray]]) -> HTML:
         clips: caption and float32 waveform in [-1, 1] at 16 kHz, for each.
     """
     cells = "".join(
-        f'<div style="margin:0 16px 10px 0"><div style="font-size:13px">{html.escape(caption)}</div>'
-        f"{_player(waveform)}</div>"
+        f'<figure style="margin:0 12px 10px 0"><figcaption>{html.escape(caption)}</figcaption>'
+        f'<audio controls style="width:205px" src="{_wav_url(waveform)}"></audio></figure>'
         for caption, waveform in clips
     )
     return HTML(f'<div style="display:flex;flex-wrap:wrap">{cells}</div>')
 
 
-def _player(waveform: np.ndarray) -> str:
-    """Return an HTML audio element with the clip in it, at its own loudness."""
+def _wav_url(waveform: np.ndarray) -> str:
+    """Return a URL that has the clip in it, at its own loudness."""
     wav = io.BytesIO()
     soundfile.write(wav, waveform, SAMPLING_RATE, format="WAV", subtype="PCM_16")
-    return str(Audio(data=wav.getvalue(), rate=SAMPLING_RATE)._repr_html_())
+    return str(Audio(data=wav.getvalue(), rate=SAMPLING_RATE).src_attr())

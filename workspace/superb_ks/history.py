@@ -15,6 +15,15 @@ from superb_ks.schedule import TEST_BEST, TEST_INITIAL, TRAIN, VALIDATE, RoundSc
 AGGREGATOR = "aggregator"
 """The origin of pooled values."""
 
+EVENTS = {
+    "failure": "ended the experiment",
+    "dropped": "dropped out",
+    "returned": "came back",
+    "refused": "sent an update that was refused",
+    "late": "was late",
+}
+"""Tasks that are none: what happened to a collaborator, in the words of `History.events`."""
+
 Record = Mapping[str, Any]
 
 _CELL = re.compile(r"confusion\[(\d+),(\d+)\]")
@@ -57,20 +66,23 @@ class History:
     Args:
         rounds: training rounds of the experiment.
         envoys: names of the envoys that take part.
+
+    Attributes:
+        events: who dropped out, came back, was refused or failed, in words, in order.
     """
 
     def __init__(self, rounds: int, envoys: Iterable[str]) -> None:
         self.rounds = rounds
         self.envoys = sorted(envoys)
         self.schedule = RoundSchedule(rounds)
-        self.failures: list[str] = []
+        self.events: list[str] = []
         self._values: dict[tuple[str, str, int, str], float] = {}
 
     def add(self, record: Record) -> None:
         """Take in one record."""
         task, metric, origin = record["task_name"], record["metric_name"], record["metric_origin"]
-        if task in ("failure", "refused"):
-            self.failures.append(f"{origin}: {metric}")
+        if task in EVENTS:
+            self.events.append(f"{origin} {EVENTS[task]}: {metric}")
         self._values[task, metric, int(record["round"]), origin] = float(record["metric_value"])
 
     def value(self, task: str, metric: str, openfl_round: int, origin: str = AGGREGATOR) -> float | None:
@@ -112,9 +124,15 @@ class History:
         )
         return [r for r, _ in found], [v for _, v in found]
 
-    def reported(self, task: str, openfl_round: int) -> list[str]:
-        """Return the envoys whose report on a task of a round is in."""
-        return [name for name in self.envoys if self.value(task, "clips", openfl_round, name) is not None]
+    def reported(self, task: str, openfl_round: int) -> int:
+        """Return how many envoys have nothing more to say on a task of a round.
+
+        That is all of them once the round is closed: the aggregation no longer waits for one that left.
+        """
+        if self.value("round", "seconds", openfl_round) is not None:
+            return len(self.envoys)
+        reports = (self.value(task, "clips", openfl_round, name) for name in self.envoys)
+        return sum(clips is not None for clips in reports)
 
     @property
     def initial_validation(self) -> Score | None:

@@ -41,7 +41,7 @@ def follow(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> His
                 monitor.take(record)
             monitor.refresh()
     except BaseException as error:
-        monitor.close(f"ended early: {type(error).__name__}")
+        monitor.close("failed" if isinstance(error, Exception) else "no longer watched")
         raise
     monitor.close("finished")
     return monitor.history
@@ -87,7 +87,7 @@ class Monitor:
             for task in self.history.schedule.tasks(number):
                 weight = _TRAIN_WEIGHT if task.name == TRAIN else _OTHER_WEIGHT
                 total += weight * len(self.history.envoys)
-                done += weight * len(self.history.reported(task.name, number))
+                done += weight * self.history.reported(task.name, number)
         return done / total if total else 0.0
 
     def activity(self) -> str:
@@ -95,7 +95,7 @@ class Monitor:
         everybody = len(self.history.envoys)
         for number in range(self.history.schedule.total_rounds):
             for task in self.history.schedule.tasks(number):
-                reported = len(self.history.reported(task.name, number))
+                reported = self.history.reported(task.name, number)
                 if reported < everybody:
                     return f"{_doing(task.name, number)}, {reported} of {everybody} envoys done"
         return "all tasks done"
@@ -114,7 +114,7 @@ class Monitor:
         lines["test"] = (
             score := history.test
         ) and f"Best model, of round {history.best_round}: test accuracy {score}"
-        lines |= {failure: f"Failure: {failure}" for failure in history.failures}
+        lines |= {f"event {number}": f"Note: {event}" for number, event in enumerate(history.events)}
         for key, line in lines.items():
             if line and key not in self._announced:
                 self._announced.add(key)

@@ -11,6 +11,7 @@ import numpy as np
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -70,10 +71,9 @@ def show(figure: Figure, description: str) -> Image:
 def plot_shards(cards: Cards) -> Figure:
     """Draw who holds what: on the left clips of each split, on the right training clips of each class."""
     with style():
-        figure = Figure(figsize=(9.6, 0.5 + 1.55 * len(cards)), layout="constrained")
-        axes = figure.subplots(
-            len(cards), 2, squeeze=False, sharex="col", sharey="col", width_ratios=(1, 2.6)
-        )
+        spaced = ConstrainedLayoutEngine(hspace=0.1, wspace=0.04)
+        figure = Figure(figsize=(9.6, 0.3 + 1.7 * len(cards)), layout=spaced)
+        axes = figure.subplots(len(cards), 2, squeeze=False, sharex="col", sharey="col", width_ratios=(1, 3))
         for row, (name, colour) in zip(axes, envoy_colours(list(cards)).items(), strict=True):
             _draw_splits(row[0], name, cards[name], colour)
             _draw_classes(row[1], cards[name], colour)
@@ -93,19 +93,22 @@ def _draw_splits(axes: Axes, name: str, card: Mapping[str, Any], colour: str) ->
 
 def _draw_classes(axes: Axes, card: Mapping[str, Any], colour: str) -> None:
     counts = card["clips"]["train"]
-    bars = axes.bar(list(counts), list(counts.values()), color=colour, width=0.72)
+    bars = axes.bar([label.strip("_") for label in counts], list(counts.values()), color=colour, width=0.72)
     axes.bar_label(bars, padding=2, color=INK, fontsize=8)
-    axes.tick_params(axis="x", labelsize=9, labelcolor=INK)
+    axes.tick_params(axis="x", labelsize=8.5, labelcolor=INK)
     minutes, speakers = card["seconds"]["train"] / 60, card["speakers"]["train"]
     axes.set_title(
-        f"training clips by class: {speakers} speakers, {minutes:.0f} min", fontweight="normal", color=GREY
+        f"training clips by class: {speakers} speakers, {minutes:.0f} min",
+        fontsize=10,
+        fontweight="normal",
+        color=GREY,
     )
     axes.spines["left"].set_visible(False)
     axes.yaxis.set_visible(False)
     axes.margins(x=0.01, y=0.15)
 
 
-def plot_schedule(rates: Sequence[float], steps_per_round: int) -> Figure:
+def plot_schedule(rates: NDArray[np.float64], steps_per_round: int) -> Figure:
     """Draw the learning rate over the optimizer steps of a whole federation, its rounds marked."""
     with style():
         figure = Figure(figsize=(9.6, 2.3), layout="constrained")
@@ -148,9 +151,9 @@ def plot_learning(history: History) -> Figure:
     with style():
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
-        _draw_lines(loss, _loss_lines(history), "upper right")
+        _draw_lines(loss, _loss_lines(history), "{:.2f}", "lower left")
         loss.set(title="Loss", ylim=(0, max(2.75, loss.get_ylim()[1])))
-        _draw_lines(accuracy, _accuracy_lines(history), "upper left")
+        _draw_lines(accuracy, _accuracy_lines(history), "{:.1%}", "upper left")
         accuracy.set(title="Validation accuracy", ylim=(0, 1.03))
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         for axes in (loss, accuracy):
@@ -185,8 +188,10 @@ def _accuracy_lines(history: History) -> list[_Line]:
     return lines
 
 
-def _draw_lines(axes: Axes, lines: Sequence[_Line], legend_at: Literal["upper left", "upper right"]) -> None:
-    """Draw lines, the thick one on top; name them in their own colours as long as these are different."""
+def _draw_lines(
+    axes: Axes, lines: Sequence[_Line], number: str, legend_at: Literal["lower left", "upper left"]
+) -> None:
+    """Draw lines, the thick ones on top and with their last value, formatted by `number`."""
     for line in lines:
         axes.plot(
             [x for x, _ in line.points],
@@ -199,15 +204,12 @@ def _draw_lines(axes: Axes, lines: Sequence[_Line], legend_at: Literal["upper le
             zorder=3 if line.thick else 2,
             label=line.label,
         )
+        if line.thick and line.points:
+            text, place = number.format(line.points[-1][1]), line.points[-1]
+            axes.annotate(text, place, (4, 8), textcoords="offset points", ha="right", fontweight="bold")
+    # Beyond six envoys colours repeat, and names would say nothing.
     if len({line.colour for line in lines}) == len(lines):
-        axes.legend(
-            loc=legend_at,
-            frameon=False,
-            fontsize=9,
-            labelcolor="linecolor",
-            handlelength=1.8,
-            labelspacing=0.3,
-        )
+        axes.legend(loc=legend_at, frameon=False, fontsize=9, labelcolor="linecolor", labelspacing=0.3)
 
 
 # The final model ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superb_ks.history import History
-from superb_ks.schedule import VALIDATE
+from superb_ks.schedule import TEST_BEST, TEST_INITIAL, VALIDATE
 
 
 class Table:
@@ -61,8 +61,20 @@ def results_table(history: History) -> Table:
     return Table(header, rows, bold=history.best_round)
 
 
+def envoys_table(history: History) -> Table:
+    """Return one row for each envoy, its test accuracy with the initial and with the best model."""
+    header = ["envoy", "test clips", "initial model", "best model"]
+    rows = []
+    for name in history.envoys:
+        before = history.score(TEST_INITIAL, 0, name)
+        after = history.score(TEST_BEST, history.rounds + 1, name)
+        if before is not None and after is not None:
+            rows.append([name, f"{after.clips:,}", f"{before.accuracy:.1%}", f"{after.accuracy:.1%}"])
+    return Table(header, rows)
+
+
 def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str], most: int = 3) -> str:
-    """Return a sentence with the commonest confusions and the word that is recognized least."""
+    """Return two lines with the commonest confusions and the word that is found least."""
     off_diagonal = confusion - np.diag(np.diag(confusion))
     pairs = [
         divmod(int(k), len(labels)) for k in np.argsort(off_diagonal, axis=None, kind="stable")[::-1][:most]
@@ -74,6 +86,6 @@ def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str], mos
     recall = np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.inf)
     worst = int(recall.argmin())
     return (
-        f"Commonest confusions: {', '.join(named)}. "
-        f"Hardest class: {labels[worst]}, with {recall[worst]:.0%} of its {totals[worst]:,} clips named right."
+        f"Commonest confusions: {', '.join(named)}.\n"
+        f"Hardest class: {labels[worst]}, {recall[worst]:.0%} of {totals[worst]:,} clips named right."
     )

@@ -1,0 +1,75 @@
+"""The run's folder and its `summary.json`."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from superb_ks.history import history_of
+from superb_ks.summary import new_run_dir, point_latest_to, summarize, write_summary
+from tests.workspace.experiment_records import ENVOYS, card, two_rounds
+
+KEYS = {
+    "model", "data", "partition", "envoys", "rounds", "initial_test_accuracy", "test_accuracy", "test_clips",
+    "confusion", "bytes_up_per_envoy_round", "seconds_total", "model_dir", "notebook",
+}  # fmt: skip
+PLACES: dict[str, Any] = {"seconds_total": 30.0, "model_dir": "model", "notebook": "notebook.ipynb"}
+NOW = datetime(2030, 1, 2, 3, 4, 5)
+
+
+def summary_of(model: str = "tiny", **changes: str) -> dict[str, Any]:
+    cards = {name: card(**changes) for name in ENVOYS}
+    return summarize(history_of(two_rounds(), 2, ENVOYS), cards, model=model, **PLACES)
+
+
+def test_summary_has_the_contracts_entries_and_figures() -> None:
+    summary = summary_of()
+    assert set(summary) == KEYS
+    assert summary["rounds"] == [
+        {"round": 1, "train_loss": pytest.approx(1.25), "val_accuracy": 30 / 40, "seconds": 12.5},
+        {"round": 2, "train_loss": pytest.approx(1.25), "val_accuracy": 28 / 40, "seconds": 11.5},
+    ]
+    assert (summary["initial_test_accuracy"], summary["test_accuracy"]) == (13 / 40, 31 / 40)
+    assert (summary["envoys"], summary["test_clips"]) == (2, 40)
+    assert sum(map(sum, summary["confusion"])) == 40
+    assert sum(summary["confusion"][i][i] for i in range(3)) == 31
+
+
+def test_data_is_the_source_or_the_folders_name() -> None:
+    assert summary_of()["data"] == "synthetic"
+    assert (
+        summary_of(source="folder", data_dir="/a/b/speech_commands_v0.01")["data"] == "speech_commands_v0.01"
+    )
+
+
+def test_model_folder_is_told_by_its_name_alone(tmp_path: Path) -> None:
+    assert summary_of(model=str(tmp_path))["model"] == tmp_path.name
+    assert summary_of(model="facebook/wav2vec2-base")["model"] == "facebook/wav2vec2-base"
+
+
+def test_unfinished_experiment_has_no_summary() -> None:
+    history = history_of(list(two_rounds())[:20], 2, ENVOYS)
+    with pytest.raises(ValueError, match="not finished"):
+        summarize(history, {"env_one": card()}, model="tiny", **PLACES)
+
+
+def test_written_summary_reads_back_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    summary = summary_of()
+    path = write_summary(tmp_path, summary)
+    assert json.loads(path.read_text()) == summary
+    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_run_folders_of_the_same_second_are_different(tmp_path: Path) -> None:
+    names = [new_run_dir(tmp_path / "runs", NOW).name for _ in range(3)]
+    assert names == ["20300102-030405", "20300102-030405-2", "20300102-030405-3"]
+
+
+def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
+    first, second = new_run_dir(tmp_path, NOW), new_run_dir(tmp_path, NOW)
+    for run in (first, second):
+        point_latest_to(run)
+        assert (tmp_path / "latest").readlink() == Path(run.name)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([first.name, second.name, "latest"])
