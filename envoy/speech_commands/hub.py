@@ -37,7 +37,7 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
 
     """
     rows = {split: load_rows(hub, split) for split in SPLITS}
-    splits = {split: split_of(data, f"{hub.id} {split} row", labels) for split, data in rows.items()}
+    splits = {split: split_of(data, f"{hub.id}:{split}", labels) for split, data in rows.items()}
     tables = {name: split.table for name, split in splits.items()}
     for name, table in tables.items():
         if not len(table):
@@ -73,7 +73,7 @@ def load_rows(hub: HubSettings, split: str) -> "Dataset":
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
             f"source 'hub': {pattern} of {hub.id} at {hub.revision} cannot be loaded ({reason}); without a "
-            "network set hub.id to a folder with the parquet files, HF_HOME to a cache of them, or another source"
+            "network set hub.id to a folder with the parquet files, HF_HOME to a cache, or another source"
         ) from error
     missing = {"file", "audio", "label"} - set(data.column_names)
     if missing:
@@ -97,7 +97,7 @@ def split_of(data: "Dataset", name: str, labels: tuple[str, ...]) -> Split:
     def open_row(key: str) -> io.BytesIO:
         audio = data[int(key)]["audio"]
         if not audio or audio["bytes"] is None:
-            raise DataError(f"{name} {key}: holds no audio bytes")
+            raise DataError(f"{name}/{key}: holds no audio bytes")
         return io.BytesIO(audio["bytes"])
 
     return Split(table, open_row, name)

@@ -106,7 +106,7 @@ def cache_file(root: Path) -> Path:
 def load(path: Path, stamp: list[tuple[str, int, int]]) -> TreeIndex | None:
     """Return the kept index, or None where there is none that is good."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             facts = json.loads(str(kept["facts"]))
             if [tuple(entry) for entry in facts["stamp"]] != stamp:
                 return None
