@@ -1,0 +1,1 @@
+"""Measures this project beside other ways of doing the same: transport (`transport`) and training (`training`)."""

@@ -1,0 +1,149 @@
+"""What all engines share: one run with its limit, its watch over memory and traffic, and its figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.transport_job import EventLog, Job
+from benchmarks.transport_result import check, figures
+from benchmarks.transport_watch import MemoryWatch, loopback_bytes, wait_until_settled
+from demo.process import ServiceProcess, local_environment, stop_all
+
+ROOT = Path(__file__).resolve().parent.parent
+_POLL_SECONDS = 0.05
+
+
+class DidNotFinish(RuntimeError):
+    """An engine did not do the job within its limit."""
+
+
+class EngineFailed(RuntimeError):
+    """An engine ended with an error; the message holds the end of its log."""
+
+
+@dataclass
+class Run:
+    """One measured run.
+
+    Attributes:
+        seconds: see `benchmarks.transport_result.figures`.
+        memory: by role, `server` and `client` (the largest of them), bytes.
+        loopback_bytes: what the loopback device carried meanwhile.
+        unfinished: why the figures are incomplete, or an empty string.
+        details: what else the engine reports.
+    """
+
+    seconds: dict[str, Any]
+    memory: dict[str, dict[str, int]]
+    loopback_bytes: int
+    unfinished: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def run_notebook(
+    job: Job,
+    command: list[str],
+    arguments: dict[str, Any],
+    run_dir: Path,
+    pids: dict[str, int],
+    roles: dict[str, str],
+    limit_seconds: float,
+    cwd: Path = ROOT,
+    environment: dict[str, str] | None = None,
+) -> Run:
+    """Start the process that submits, wait for its end, and say what was measured.
+
+    Args:
+        job: what is done.
+        command: gets one more argument, JSON with `job`, `events` and `arguments`.
+        arguments: of the engine.
+        run_dir: receives `events.jsonl` and `logs/notebook.log`.
+        pids: the services to watch, by name.
+        roles: `server` or `client`, by the same names.
+        limit_seconds: after which the run counts as unfinished.
+        cwd: working directory of the process.
+        environment: additional variables.
+
+    Raises:
+        EngineFailed: the process ended with an error.
+        WrongResult: the weights at the end are not those of the job.
+    """
+    log = EventLog(run_dir / "events.jsonl")
+    payload = json.dumps({"job": asdict(job), "events": log.path, **arguments})
+    variables = {**local_environment(), "PYTHONPATH": python_path(), **(environment or {})}
+    wait_until_settled(pids.values())
+    before = loopback_bytes()
+    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    with MemoryWatch(pids) as watch:
+        process = ServiceProcess("notebook", [*command, payload], cwd, variables, run_dir / "logs" / "notebook.log")
+        try:
+            unfinished = wait_for(process, limit_seconds)
+        finally:
+            stop_all([process])
+    return finished_run(job, log, watch, roles, loopback_bytes() - before, unfinished)
+
+
+def wait_for(process: ServiceProcess, limit_seconds: float) -> str:
+    """Wait for a process to end; returns why it was given up, or an empty string.
+
+    Raises:
+        EngineFailed: it ended with an error.
+    """
+    deadline = time.monotonic() + limit_seconds
+    while (exit_code := process.exit_code()) is None:
+        if time.monotonic() > deadline:
+            return f"did not finish in {limit_seconds:.0f} s"
+        time.sleep(_POLL_SECONDS)
+    if exit_code != 0:
+        raise EngineFailed(f"{process.name} ended with exit code {exit_code}:\n{process.log_tail()}")
+    return ""
+
+
+def finished_run(
+    job: Job, log: EventLog, watch: MemoryWatch, roles: dict[str, str], traffic: int, unfinished: str
+) -> Run:
+    """Put a run's figures together and check its result, if there is one."""
+    events = log.read()
+    if not unfinished:
+        check(events, job)
+    details = {
+        key: event[key]
+        for event in events
+        if event["event"] == "finished"
+        for key in event
+        if key not in ("t", "event")
+    }
+    return Run(figures(events, job), by_role(watch.figures(), roles), traffic, unfinished, details)
+
+
+def by_role(memory: dict[str, dict[str, int]], roles: dict[str, str]) -> dict[str, dict[str, int]]:
+    """Return the largest of the processes of each role, by peak."""
+    largest: dict[str, dict[str, int]] = {}
+    for name, figure in memory.items():
+        role = roles[name]
+        if role not in largest or figure["peak"] > largest[role]["peak"]:
+            largest[role] = figure
+    return largest
+
+
+def python_path() -> str:
+    """Return the module path of the processes of a run: the repository and the workspace."""
+    return os.pathsep.join([str(ROOT), str(ROOT / "workspace")])
+
+
+def run_tool(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> str:
+    """Run a short command and return what it prints.
+
+    Raises:
+        EngineFailed: it ended with an error.
+    """
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EngineFailed(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout

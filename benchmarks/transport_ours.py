@@ -1,0 +1,98 @@
+"""This project's engine: its director and envoys, started from their own scripts, and its `FederatedExperiment`.
+
+Run as a module it is the notebook: `python -m benchmarks.transport_ours '{"size": "small", …}'`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.transport_engine import Run, run_notebook
+from benchmarks.transport_job import EventLog, Job
+from demo.federation import Federation
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
+    """Do a job once and measure it.
+
+    Raises:
+        benchmarks.transport_engine.DidNotFinish: the limit has passed.
+    """
+    rooms = stage_rooms(run_dir / "rooms")
+    with Federation(run_dir, envoys=job.clients, root=rooms) as federation:
+        pids = {name: process.pid for name, process in federation.processes.items()}
+        roles = {name: "server" if name == "director" else "client" for name in pids}
+        arguments = {
+            "director_port": federation.director_port,
+            "aggregator_port": federation.aggregator_port,
+        }
+        command = [sys.executable, "-m", "benchmarks.transport_ours"]
+        return run_notebook(job, command, arguments, run_dir, pids, roles, limit_seconds)
+
+
+def stage_rooms(folder: Path) -> Path:
+    """Copy director and envoy, the envoy with a shard descriptor that needs no data."""
+    ignore = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
+    for room in ("director", "envoy"):
+        shutil.copytree(ROOT / room, folder / room, ignore=ignore)
+    shutil.copy(ROOT / "benchmarks" / "transport_shard.py", folder / "envoy")
+    config = "shard_descriptor:\n  template: transport_shard.EmptyShardDescriptor\n  params:\n    rank_worldsize: 1, 2\n"
+    (folder / "envoy" / "envoy_config.yaml").write_text(config, encoding="utf-8")
+    return folder
+
+
+def notebook(job: Job, director_port: int, aggregator_port: int, events: str) -> None:
+    """Submit the job and follow it to its end."""
+    import cloudpickle
+    from openfl.interface.interactive_api.experiment import TaskInterface
+    from superb_ks.experiment import FederatedExperiment, connect
+    from superb_ks.settings import Settings
+
+    from benchmarks import transport_job, transport_ours_model
+
+    # The other nodes know neither module, so what is defined there travels with the pickles.
+    for module in (transport_job, transport_ours_model):
+        cloudpickle.register_pickle_by_value(module)
+    log = EventLog(events)
+    settings = Settings(
+        director_port=director_port,
+        aggregator_port=aggregator_port,
+        rounds=job.rounds,
+        min_envoys=job.clients,
+    )
+    provider = transport_ours_model.BenchmarkModel(job)
+    log.note("initial", value=transport_job.evaluate(provider.build_initial()))
+    tasks = TaskInterface()
+    transport_ours_model.register_tasks(tasks, log)
+    federation = connect(settings)
+    experiment = FederatedExperiment(federation, "transport")
+    log.note("submit")
+    experiment.start(
+        model_provider=provider,
+        task_keeper=tasks,
+        data_loader=transport_ours_model.NoData(),
+        settings=settings,
+    )
+    log.note("submitted")
+    round_seconds = [
+        record["metric_value"] for record in experiment.records() if record["task_name"] == "round"
+    ]
+    if experiment.status() != "finished":
+        raise RuntimeError(f"the experiment is {experiment.status()}")
+    log.note("finished", round_seconds=round_seconds, archive_bytes=experiment.archive_bytes)
+
+
+def main() -> None:
+    """Read job and ports from the command line."""
+    arguments: dict[str, Any] = json.loads(sys.argv[1])
+    notebook(Job(**arguments.pop("job")), **arguments)
+
+
+if __name__ == "__main__":
+    main()
