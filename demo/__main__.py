@@ -18,7 +18,7 @@ from demo.errors import DemoError
 from demo.federation import ROOT, Federation
 from demo.interrupts import Interrupted, ignored, raise_interrupted
 from demo.options import OptionError, Options, parse_options
-from demo.report import LiveProgress, print_results
+from demo.report import LiveProgress, envoys, print_results
 from demo.run_folder import RunFolder
 from demo.summary import read_summary
 
@@ -79,10 +79,10 @@ def _run(options: Options, folder: RunFolder, console: Console) -> dict[str, Any
     tutorial = notebook.load(NOTEBOOK, notebook_parameters(options, federation, folder.path))
     # The folder gets its final name when all is done; the notebook that is kept shows that one.
     names = {folder.path.name: folder.run_id}
-    console.print(f"Starting a director and {options.envoys} envoys …", highlight=False)
+    console.print(f"Starting a director and {envoys(options.envoys)} …", highlight=False)
     with federation:
         try:
-            with LiveProgress(console) as progress:
+            with LiveProgress(console, names) as progress:
                 notebook.execute(tutorial, WORKSPACE, progress, federation.check)
         except DemoError as error:
             notebook.save(tutorial, folder.path / "notebook", names)

@@ -16,9 +16,10 @@ from rich.table import Table
 class LiveProgress:
     """A bar over the notebook's cells; headings and printed lines scroll above it. A context manager."""
 
-    def __init__(self, console: Console) -> None:
-        """Show the progress on `console`."""
+    def __init__(self, console: Console, replace: Mapping[str, str] | None = None) -> None:
+        """Show the progress on `console`, with texts such as a temporary name replaced in what is printed."""
         self._console = console
+        self._replace = dict(replace or {})
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -50,6 +51,8 @@ class LiveProgress:
 
     def on_line(self, line: str) -> None:
         """A cell printed a line; see `demo.notebook.Listener`."""
+        for old, new in self._replace.items():
+            line = line.replace(old, new)
         self._console.print(f"          {line}", markup=False, highlight=False)
 
 
@@ -83,7 +86,7 @@ def print_results(console: Console, summary: Mapping[str, Any], run: Path, secon
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """One row for each round of a `summary.json`."""
-    title = f"{summary['model']}, {summary['data']} data, {summary['envoys']} envoys, {summary['partition']}"
+    title = f"{summary['model']}, {summary['data']} data, {envoys(summary['envoys'])}, {summary['partition']}"
     table = Table(title=escape(title))
     for column in ("round", "training loss", "validation accuracy", "seconds"):
         table.add_column(column, justify="right")
@@ -95,6 +98,11 @@ def results_table(summary: Mapping[str, Any]) -> Table:
             _number(row["seconds"], 1),
         )
     return table
+
+
+def envoys(count: int) -> str:
+    """The count in words that fit it."""
+    return f"{count} envoy" if count == 1 else f"{count} envoys"
 
 
 def _number(value: float | None, digits: int) -> str:
