@@ -37,18 +37,25 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
 
     """
     rows = {split: load_rows(hub, split) for split in SPLITS}
-    splits = {split: split_of(data, f"{hub.id}:{split}", labels) for split, data in rows.items()}
-    tables = {name: split.table for name, split in splits.items()}
-    for name, table in tables.items():
+    tables = {split: table_of(data, split, hub.id, labels) for split, data in rows.items()}
+    for split, table in tables.items():
         if not len(table):
-            raise DataError(f"{hub.id}: split {name!r} is empty")
+            raise DataError(f"{hub.id}: split {split!r} is empty")
+
+    def open_row(key: str) -> io.BytesIO:
+        split, row = key.split("/")
+        audio = rows[split][int(row)]["audio"]
+        if not audio or audio["bytes"] is None:
+            raise DataError(f"{hub.id}/{key}: holds no audio bytes")
+        return io.BytesIO(audio["bytes"])
+
     recordings = None
     if SILENCE in labels:
-        recordings, tables["train"] = cut_out_recordings(splits["train"], labels.index(SILENCE))
+        train = Split(tables["train"], open_row, hub.id)
+        recordings, tables["train"] = cut_out_recordings(train, labels.index(SILENCE))
     if recordings is not None:
         add_silence(tables, recordings.table, labels, seed, hub.id)
-    splits = {name: Split(tables[name], split.open, split.root) for name, split in splits.items()}
-    return Corpus(splits, recordings)
+    return Corpus({split: Split(tables[split], open_row, hub.id) for split in SPLITS}, recordings)
 
 
 def load_rows(hub: HubSettings, split: str) -> "Dataset":
@@ -81,26 +88,18 @@ def load_rows(hub: HubSettings, split: str) -> "Dataset":
     return data.cast_column("audio", datasets.Audio(decode=False))
 
 
-def split_of(data: "Dataset", name: str, labels: tuple[str, ...]) -> Split:
-    """Make a table of the rows whose class is wanted; a key is a row number."""
+def table_of(data: "Dataset", split: str, name: str, labels: tuple[str, ...]) -> ClipTable:
+    """Make a table of the rows whose class is wanted; a key is a split and a row number: `train/17`."""
     names = label_names(data, name)
     unknown = labels.index(UNKNOWN) if UNKNOWN in labels else None
     ids = [labels.index(label) if label in labels else unknown for label in names]
     rows = [row for row, label in enumerate(ids) if label is not None]
     files = data.data.column("file").to_pylist()
-    table = make_table(
-        keys=[str(row) for row in rows],
+    return make_table(
+        keys=[f"{split}/{row}" for row in rows],
         labels=[label for label in ids if label is not None],
         speakers=[speaker_of(files[row] or "") for row in rows],
     )
-
-    def open_row(key: str) -> io.BytesIO:
-        audio = data[int(key)]["audio"]
-        if not audio or audio["bytes"] is None:
-            raise DataError(f"{name}/{key}: holds no audio bytes")
-        return io.BytesIO(audio["bytes"])
-
-    return Split(table, open_row, name)
 
 
 def label_names(data: "Dataset", name: str) -> list[str]:

@@ -63,7 +63,7 @@ def read_folders(
     return Corpus(
         splits={split: folder_split(roots[split], tables[split]) for split in SPLITS},
         recordings=folder_split(train_dir, recordings) if len(recordings) else None,
-        skipped=bad_train + bad_test,
+        problems=(*bad_train, *bad_test),
     )
 
 
@@ -74,8 +74,8 @@ def require_tree(root: Path) -> TreeIndex:
     return index_tree(root)
 
 
-def table_of(index: TreeIndex, labels: tuple[str, ...], on_bad_clip: str) -> tuple[ClipTable, int]:
-    """Return the clips of the class folders, and how many were left out because they are not audio.
+def table_of(index: TreeIndex, labels: tuple[str, ...], on_bad_clip: str) -> tuple[ClipTable, list[str]]:
+    """Return the clips of the class folders, and a line on each file there that is not audio.
 
     Raises:
         DataError: one is not audio and `on_bad_clip` is "error".
@@ -86,9 +86,9 @@ def table_of(index: TreeIndex, labels: tuple[str, ...], on_bad_clip: str) -> tup
     for folder in {key.split("/", 1)[0] for key in keys}:
         label_ids[folder] = None if folder == BACKGROUND else label_of(folder, labels)
     wanted = [label_ids[key.split("/", 1)[0]] for key in keys]
-    bad = [key for key in index.problems if label_ids[key.split("/", 1)[0]] is not None]
-    if bad and on_bad_clip == "error":
-        raise bad_clips([index.problems[key] for key in bad])
+    problems = [line for key, line in index.problems.items() if label_ids[key.split("/", 1)[0]] is not None]
+    if problems and on_bad_clip == "error":
+        raise bad_clips(problems)
     rows = np.array([label is not None for label in wanted], dtype=bool) & (index.frames > 0)
     table = ClipTable(
         keys=index.keys,
@@ -98,7 +98,7 @@ def table_of(index: TreeIndex, labels: tuple[str, ...], on_bad_clip: str) -> tup
         starts=np.zeros(len(keys), dtype=np.int64),
         frames=index.frames,
     )
-    return table.take(rows), len(bad)
+    return table.take(rows), problems
 
 
 def bad_clips(problems: list[str]) -> DataError:

@@ -36,7 +36,7 @@ def open_shard(settings: Settings, rank: int, world_size: int) -> Shard:
     """
     corpus = open_source(settings)
     splits = take_shard(corpus, settings, rank, world_size)
-    problems = []
+    problems = list(corpus.problems)
     for name, split in splits.items():
         splits[name], bad = split.measured()
         problems += bad
@@ -46,7 +46,7 @@ def open_shard(settings: Settings, rank: int, world_size: int) -> Shard:
     for name, split in splits.items():
         if not len(split):
             raise DataError(f"shard {rank} of {world_size}: nothing is left of split {name!r}")
-    return Shard(splits, corpus.skipped + len(problems))
+    return Shard(splits, len(problems))
 
 
 def take_shard(corpus: Corpus, settings: Settings, rank: int, world_size: int) -> dict[str, Split]:

@@ -142,10 +142,10 @@ class Corpus:
     Attributes:
         splits: "train", "val" and "test".
         recordings: the long background recordings, a row each; None where there are none.
-        skipped: clips left out because they are not audio.
+        problems: a line on each clip that was left out because it is not audio.
 
     """
 
     splits: dict[str, Split]
     recordings: Split | None
-    skipped: int = 0
+    problems: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Makes the envoy's own modules importable, as its start script does, and builds small archives to read."""
 
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def write_wav() -> Callable[..., Path]:
 
     def write(path: Path, seconds: float = 1.0, rate: int = 16_000, channels: int = 1) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(len(str(path)))
+        rng = np.random.default_rng(zlib.crc32(str(path).encode()))
         shape = (round(seconds * rate), channels)
         soundfile.write(path, rng.uniform(-0.5, 0.5, shape), rate, subtype="PCM_16")
         return path

@@ -87,8 +87,8 @@ def test_splits_classes_and_silence(hub: Path) -> None:
 def test_classes_are_matched_by_name(hub: Path) -> None:
     shard = describe(hub)
     test = shard._splits["test"].table
-    assert test.keys[test.labels == shard.labels.index("_silence_")].tolist() == ["11"]
-    assert test.keys[test.labels == shard.labels.index("_unknown_")].tolist() == ["10"]
+    assert test.keys[test.labels == shard.labels.index("_silence_")].tolist() == ["test/11"]
+    assert test.keys[test.labels == shard.labels.index("_unknown_")].tolist() == ["test/10"]
 
 
 def test_waveforms_are_the_rows_own(hub: Path) -> None:
@@ -96,7 +96,9 @@ def test_waveforms_are_the_rows_own(hub: Path) -> None:
     dataset, table = shard.get_dataset("val"), shard._splits["val"].table
     for row in range(11):
         waveform, label = dataset[row]
-        expected, _ = soundfile.read(io.BytesIO(clip_bytes(int(table.keys[row]), 0.5)), dtype="float32")
+        expected, _ = soundfile.read(
+            io.BytesIO(clip_bytes(int(table.keys[row].split("/")[1]), 0.5)), dtype="float32"
+        )
         assert np.array_equal(waveform, expected)
         assert label == table.labels[row]
 
@@ -106,9 +108,15 @@ def test_silence_is_cut_from_the_long_rows(hub: Path) -> None:
     silence = shard.labels.index("_silence_")
     for split, low, high in (("train", 0, 0.8 * 192_000), ("val", 0.8 * 192_000, 192_000)):
         table = shard._splits[split].table.take(shard._splits[split].table.labels == silence)
-        assert set(table.keys) <= {"22", "23"}
+        assert set(table.keys) <= {"train/22", "train/23"}
         assert (table.starts >= int(low)).all()
         assert (table.starts + 16_000 <= int(high)).all()
+        row = int(np.flatnonzero(shard._splits[split].table.labels == silence)[0])
+        table = shard._splits[split].table
+        recording = clip_bytes(int(table.keys[row].split("/")[1]), 12.0)
+        samples, _ = soundfile.read(io.BytesIO(recording), dtype="float32")
+        start = table.starts[row]
+        assert np.array_equal(shard.get_dataset(split)[row][0], samples[start : start + 16_000])
 
 
 @pytest.mark.parametrize("partition", ["iid", "quantity"])
@@ -146,7 +154,7 @@ def test_bad_rows_are_named_or_skipped(hub: Path) -> None:
         "label": [0, 0],
     }
     write_parquet(hub / "ks" / "test" / "0000.parquet", columns)
-    with pytest.raises(DataError, match=":test/0: not a readable audio file"):
+    with pytest.raises(DataError, match="superb/test/0: not a readable audio file"):
         describe(hub)
     shard = describe(hub, on_bad_clip="skip")
     assert len(shard.get_dataset("test")) == 1
