@@ -100,17 +100,20 @@ class PackedAggregator(Aggregator):
         tags: tuple[str, ...],
         require_lossless: bool,
     ) -> base_pb2.NamedTensor:
-        """Return one part of the last or the best model, by ``tags``, read from disk; empty if the round is over.
+        """Return a tensor without its bytes; the service adds them from :meth:`part`, without copying them."""
+        return base_pb2.NamedTensor(name=tensor_name, round_number=round_number, lossless=True, tags=tags)
+
+    def part(self, tensor_name: str, round_number: int, tags: tuple[str, ...]) -> bytes:
+        """Read one part of the last or the best model, by ``tags``, from disk; empty if the round is over.
 
         Raises:
             ValueError: there is no such part.
         """
-        data = b""
         with self._changed:
-            if round_number == self.round_number:
-                model = self.state.best if tags == wire.BEST else self.state.last
-                data = model.part(wire.part_number(tensor_name))
-        return base_pb2.NamedTensor(name=tensor_name, lossless=True, data_bytes=data)
+            if round_number != self.round_number:
+                return b""
+            model = self.state.best if tags == wire.BEST else self.state.last
+            return model.part(wire.part_number(tensor_name))
 
     def send_local_task_results(
         self,

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 from openfl.component.assigner.tasks import Task
-from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc
+from openfl.protocols import aggregator_pb2
 from openfl.transport.grpc.aggregator_client import AggregatorGRPCClient
 
 from superb_ks import wire
 from superb_ks.averaging import Vector
+from superb_ks.codec import AggregatorStub
 
 Reply = TypeVar("Reply")
 
@@ -45,7 +46,7 @@ class AggregatorConnection:
     ) -> None:
         client._set_header(collaborator_name)
         self._header = client.header
-        self._stub = aggregator_pb2_grpc.AggregatorStub(client.channel)
+        self._stub = AggregatorStub(client.channel)
         self._patience = patience_seconds
 
     def wait_for_tasks(self) -> tuple[list[Task], int, bool]:
@@ -82,11 +83,11 @@ class AggregatorConnection:
 
         self._patiently(send)
 
-    def _part(self, number: int, round_number: int, tags: tuple[str, ...]) -> bytes:
+    def _part(self, number: int, round_number: int, tags: tuple[str, ...]) -> memoryview:
         request = aggregator_pb2.GetAggregatedTensorRequest(
             header=self._header, tensor_name=wire.part_name(number), round_number=round_number, tags=tags
         )
-        data = self._patiently(lambda: self._stub.GetAggregatedTensor(request)).tensor.data_bytes
+        data = self._patiently(lambda: self._stub.GetAggregatedTensor(request))
         if not data:
             raise RoundOver(f"round {round_number}")
         return data

@@ -73,5 +73,5 @@ def _submission(
     for piece in wire.pieces(model):
         info = director_pb2.ExperimentInfo(name=name)
         info.experiment_data.size = len(piece)
-        info.experiment_data.npbytes = piece
+        info.experiment_data.npbytes = bytes(piece)
         yield info

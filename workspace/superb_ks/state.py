@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,15 +66,13 @@ def write_model(path: Path, vector: Vector, metadata: dict[str, str]) -> str:
     entry = {"dtype": "F32", "shape": [vector.size], "data_offsets": [0, vector.nbytes]}
     header = json.dumps({"__metadata__": metadata, TRAINED: entry}).encode()
     header += b" " * (-len(header) % 8)
-    digest = hashlib.sha256()
-    with _replacing(path) as file:
+    raw = memoryview(vector).cast("B")
+    # Hashing takes longer than writing, and both let the other one run.
+    with ThreadPoolExecutor(1) as beside, _replacing(path) as file:
+        digest = beside.submit(lambda: hashlib.sha256(raw).hexdigest())
         file.write(struct.pack("<Q", len(header)) + header)
-        raw = memoryview(vector).cast("B")
-        for start in range(0, len(raw), PART_BYTES):
-            part = raw[start : start + PART_BYTES]
-            file.write(part)
-            digest.update(part)
-    return digest.hexdigest()
+        file.write(raw)
+        return digest.result()
 
 
 class _replacing:  # noqa: N801 (reads as a verb: `with _replacing(path) as file`)

@@ -91,26 +91,24 @@ def announced_size(tensors: Iterable[base_pb2.NamedTensor]) -> int | None:
     return None
 
 
-def upload(results: aggregator_pb2.TaskResults, weights: Vector | None) -> Iterator[base_pb2.DataStream]:
-    """Yield the messages that deliver a task's results and, after training, its weights ``[size]``."""
+def upload(results: aggregator_pb2.TaskResults, weights: Vector | None) -> Iterator[bytes | memoryview]:
+    """Yield the chunks that deliver a task's results and, after training, its weights ``[size]``."""
     if weights is not None:
         shape = base_pb2.MetadataProto(int_list=weights.shape)
         results.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape]))
-    head = results.SerializeToString()
-    yield base_pb2.DataStream(npbytes=head, size=len(head))
+    yield results.SerializeToString()
     if weights is not None:
-        for piece in pieces(weights):
-            yield base_pb2.DataStream(npbytes=piece, size=len(piece))
+        yield from pieces(weights)
 
 
-def pieces(vector: NDArray[Any]) -> Iterator[bytes]:
-    """Yield the bytes of a contiguous ``vector`` in parts."""
+def pieces(vector: NDArray[Any]) -> Iterator[memoryview]:
+    """Yield views of the bytes of a contiguous ``vector``, part by part."""
     raw = memoryview(vector).cast("B")
     for start in range(0, len(raw), PART_BYTES):
-        yield bytes(raw[start : start + PART_BYTES])
+        yield raw[start : start + PART_BYTES]
 
 
-def fill(vector: Vector, chunks: Iterable[bytes]) -> Vector:
+def fill(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
     """Write ``chunks`` one after another into ``vector`` and return it.
 
     Raises:
