@@ -7,4 +7,6 @@ if [ -z "${PYTHON:-}" ]; then
   # Without an activated environment, take the one that `make` set up beside this folder.
   if [ -z "${VIRTUAL_ENV:-}" ] && [ -x ../.venv/bin/python ]; then PYTHON=../.venv/bin/python; else PYTHON=python; fi
 fi
+# glibc gives every thread a heap of its own, and what one frees no other can use.
+export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
 exec "$PYTHON" director_service.py --config "${1:-director_config.yaml}"

@@ -15,7 +15,7 @@ from openfl.component.assigner.tasks import Task
 from openfl.protocols import base_pb2
 
 from superb_ks import wire
-from superb_ks.averaging import FederatedAverage, UpdateRefused
+from superb_ks.averaging import UpdateRefused
 from superb_ks.membership import Membership
 from superb_ks.metrics import Metrics, as_records, pooled
 from superb_ks.openfl_corrections import correct_aggregator_service
@@ -194,8 +194,7 @@ class PackedAggregator(Aggregator):
         self._reports: dict[str, dict[str, Metrics]] = {
             name: {} for name in self.assigner.get_all_tasks_for_round(self.round_number)
         }
-        self._average = FederatedAverage(self.members.present, self.state.last.size)
-        self._receiver.start_round(self._average)
+        self._average = self._receiver.start_round(self.members.present)
         self._round_started = time.monotonic()
         if self.cutoff_seconds is not None:
             self._timer = threading.Timer(self.cutoff_seconds, self._cut_off, [self.round_number])
@@ -258,6 +257,8 @@ class PackedAggregator(Aggregator):
         if self._timer:
             self._timer.cancel()
         self.state.publish(self.round_number + 1, model)
+        if model is not None:
+            self._receiver.recycle(model)
         self.round_number += 1
         self._start_round_or_end()
 
@@ -281,7 +282,7 @@ class PackedAggregator(Aggregator):
 
     def _end(self) -> None:
         self._ended_at = time.monotonic()
-        self._receiver.start_round(FederatedAverage([], self.state.last.size))
+        self._receiver.start_round([])  # lets go of uploads that wait
         if self._timer:
             self._timer.cancel()
         self._changed.notify_all()

@@ -6,7 +6,7 @@ algorithm 1: ``w = sum_k (n_k / n) w_k`` with ``n_k`` the number of clips of col
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,14 @@ class FederatedAverage:
     Args:
         names: the collaborators that may report in this round.
         size: number of float32 elements in every update.
+        recycle: gets each array that is not needed any more.
     """
 
-    def __init__(self, names: Iterable[str], size: int) -> None:
+    def __init__(
+        self, names: Iterable[str], size: int, recycle: Callable[[Vector], None] = lambda _: None
+    ) -> None:
         self.size = size
+        self._recycle = recycle
         self._turns = sorted(names)
         self._waiting: dict[str, tuple[int, Vector]] = {}
         self._total: Vector | None = None
@@ -94,15 +98,16 @@ class FederatedAverage:
         while self._turns and self._turns[0] in self._waiting:
             clips, update = self._waiting.pop(self._turns.pop(0))
             self._clips += clips
-            self._total = _add_scaled(self._total, update, np.float32(clips))
+            if self._total is None:
+                update *= np.float32(clips)
+                self._total = update
+            else:
+                _add_scaled(self._total, update, np.float32(clips))
+                self._recycle(update)
 
 
-def _add_scaled(total: Vector | None, update: Vector, weight: np.float32) -> Vector:
-    """Return ``total + weight * update``, reusing ``total``'s memory."""
-    if total is None:
-        update *= weight
-        return update
+def _add_scaled(total: Vector, update: Vector, weight: np.float32) -> None:
+    """Add ``weight * update`` to ``total``, in place."""
     for start in range(0, update.size, _BLOCK):
         block = slice(start, start + _BLOCK)
         total[block] += update[block] * weight
-    return total

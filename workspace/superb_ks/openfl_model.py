@@ -34,7 +34,8 @@ class PackedAdapter(FrameworkAdapterPluginInterface):
             ValueError: the vector does not fit this model, or is not finite.
         """
         model.to(device)
-        unpack(tensor_dict[TRAINED], model)
+        # Taken out of the dictionary, so that its memory is free while the task runs.
+        unpack(tensor_dict.pop(TRAINED), model)
 
 
 class SpecifiedModel(ModelInterface):

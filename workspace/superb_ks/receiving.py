@@ -62,12 +62,20 @@ class Receiver:
         self._size = size
         self._members = members
         self._receiving: set[str] = set()
+        self._spare: list[Vector] = []
         self._average = FederatedAverage([], size)
 
-    def start_round(self, average: FederatedAverage) -> None:
-        """Receive for ``average`` from now on."""
-        self._average = average
+    def start_round(self, present: Iterable[str]) -> FederatedAverage:
+        """Receive updates of those ``present`` into a new average."""
+        self._average = FederatedAverage(present, self._size, self.recycle)
         self._receiving.clear()
+        return self._average
+
+    def recycle(self, vector: Vector) -> None:
+        """Keep an array for the next upload: fresh memory costs more time than the copy into it."""
+        with self._changed:
+            if len(self._spare) < MODELS_IN_MEMORY:
+                self._spare.append(vector)
 
     def done_with(self, name: str) -> None:
         """Note that the upload of ``name`` is in the average's hands."""
@@ -104,8 +112,9 @@ class Receiver:
             if average is not self._average:
                 return None
             self._receiving.add(name)
+            vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
         try:
-            return wire.fill(np.empty(self._size, np.float32), (chunk.npbytes for chunk in chunks))
+            return wire.fill(vector, (chunk.npbytes for chunk in chunks))
         except BaseException:
             with self._changed:
                 self._receiving.discard(name)

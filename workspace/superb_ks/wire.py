@@ -21,8 +21,8 @@ from superb_ks.metrics import Metrics
 TRAINED = "trained"
 #: Tags that say which of the aggregator's models a collaborator asks for.
 CURRENT, BEST = ("model",), ("best",)
-#: Bytes of one part; a few megabytes keep the copies inside gRPC and protobuf in the processor's cache.
-PART_BYTES = 4 * 2**20
+#: Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few enough.
+PART_BYTES = 2**20
 
 
 class DamagedUpload(ValueError):
