@@ -1,5 +1,8 @@
 """One clip: what its header says, and its samples as a model wants them."""
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -10,7 +13,22 @@ from .errors import DataError
 
 SAMPLE_RATE = 16_000  # Hz, of everything that leaves the data room
 
+RATES = (1_000, 768_000)  # Hz
+MAX_CHANNELS = 64
+MAX_SECONDS = 3_600
+
 AudioFile = str | BinaryIO
+
+
+class AudioBytes(io.BytesIO):
+    """An audio file in memory."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; one before the start, which damaged headers ask for, is the start."""
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return super().seek(0)
 
 
 class Header(NamedTuple):
@@ -25,17 +43,11 @@ def read_header(file: AudioFile, name: str) -> Header:
     """Read the header of one audio file, called `name` in messages.
 
     Raises:
-        DataError: not audio, unreadable or empty.
+        DataError: not audio, unreadable, empty, or with a header that cannot be true.
 
     """
-    try:
-        with soundfile.SoundFile(file) as audio:
-            header = Header(audio.samplerate, audio.frames, audio.channels)
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise DataError(f"{name}: not a readable audio file ({error})") from error
-    if header.frames <= 0:
-        raise DataError(f"{name}: audio file without a single sample")
-    return header
+    with opened(file, name) as audio:
+        return Header(audio.samplerate, audio.frames, audio.channels)
 
 
 def decode(file: AudioFile, name: str, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
@@ -48,14 +60,43 @@ def decode(file: AudioFile, name: str, start: int = 0, frames: int = -1) -> NDAr
         DataError: the file went, cannot be decoded, or holds no finite samples.
 
     """
-    try:
-        samples, rate = soundfile.read(file, frames=frames, start=start, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, TypeError, RuntimeError) as error:
-        raise DataError(f"{name}: cannot be decoded ({error})") from error
+    with opened(file, name) as audio:
+        rate = audio.samplerate
+        if start:
+            audio.seek(min(start, audio.frames))
+        samples = audio.read(frames, dtype="float32", always_2d=True)
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not len(mono) or not np.isfinite(mono).all():
         raise DataError(f"{name}: decodes to {'values that are not finite' if len(mono) else 'no samples'}")
     return np.clip(resample(mono, rate), -1.0, 1.0)
+
+
+@contextmanager
+def opened(file: AudioFile, name: str) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file and turn whatever goes wrong with it into a DataError.
+
+    A damaged header can promise terabytes, so its figures are checked before anything is allocated by them.
+    """
+    try:
+        with soundfile.SoundFile(file) as audio:
+            require_plausible(audio, name)
+            yield audio
+    except (soundfile.SoundFileError, OSError, TypeError, RuntimeError) as error:
+        raise DataError(f"{name}: not a readable audio file ({error})") from error
+
+
+def require_plausible(audio: soundfile.SoundFile, name: str) -> None:
+    """Check the figures in a header."""
+    if audio.frames <= 0:
+        raise DataError(f"{name}: audio file without a single sample")
+    low, high = RATES
+    if not low <= audio.samplerate <= high:
+        raise DataError(f"{name}: has {audio.samplerate} Hz; {low} to {high} Hz are read")
+    if audio.channels > MAX_CHANNELS or audio.frames > MAX_SECONDS * audio.samplerate:
+        raise DataError(
+            f"{name}: claims {audio.channels} channels and {audio.frames / audio.samplerate:.0f} s; up to "
+            f"{MAX_CHANNELS} channels and {MAX_SECONDS} s are read"
+        )
 
 
 def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:

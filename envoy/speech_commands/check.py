@@ -27,8 +27,8 @@ from .table import Corpus
 
 EXAMPLES = 3  # places shown for each kind of finding
 
-# Clips per class of the full corpus, in the order of LABELS. The six `_silence_` clips of training are the long
-# background recordings.
+# Clips per class of the full corpus, in the order of LABELS. The six `_silence_` clips of training are the
+# long background recordings.
 SUPERB = {
     "train": (1860, 1853, 1843, 1842, 1839, 1852, 1864, 1839, 1885, 1861, 6, 32550),
     "val": (261, 270, 260, 264, 247, 256, 257, 256, 246, 260, 0, 4221),

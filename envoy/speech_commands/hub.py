@@ -3,13 +3,12 @@
 Nothing but names and labels is read of the whole; of the audio only what lies in the envoy's own shard.
 """
 
-import io
 import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .audio import SAMPLE_RATE
+from .audio import SAMPLE_RATE, AudioBytes
 from .errors import DataError
 from .labels import SILENCE, UNKNOWN
 from .reader import SPLITS, add_silence, bad_clips, speaker_of
@@ -42,12 +41,12 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
         if not len(table):
             raise DataError(f"{hub.id}: split {split!r} is empty")
 
-    def open_row(key: str) -> io.BytesIO:
+    def open_row(key: str) -> AudioBytes:
         split, row = key.split("/")
         audio = rows[split][int(row)]["audio"]
         if not audio or audio["bytes"] is None:
             raise DataError(f"{hub.id}/{key}: holds no audio bytes")
-        return io.BytesIO(audio["bytes"])
+        return AudioBytes(audio["bytes"])
 
     recordings = None
     if SILENCE in labels:

@@ -67,11 +67,17 @@ def index_tree(root: Path) -> TreeIndex:
 
 def build(root: Path, folders: list[str]) -> TreeIndex:
     """Read the header of every file that is not hidden."""
-    keys = sorted(f"{folder}/{name}" for folder in folders for name in visible_files(root / folder))
+    entries = sorted(
+        (f"{folder}/{name}", is_file) for folder in folders for name, is_file in visible_files(root / folder)
+    )
+    keys = [key for key, _ in entries]
     rates, frames = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
     problems = {}
-    for row, key in enumerate(keys):
+    for row, (key, is_file) in enumerate(entries):
         path = f"{root}/{key}"
+        if not is_file:  # a pipe, say, whose opening would wait for ever
+            problems[key] = f"{path}: not a file"
+            continue
         try:
             rates[row], frames[row], _ = read_header(path, path)
         except DataError as error:
@@ -91,10 +97,12 @@ def stamp_of(root: Path) -> list[tuple[str, int, int]]:
     ]
 
 
-def visible_files(folder: Path) -> Iterator[str]:
-    """Yield the names of the files in a folder that are not hidden, in no particular order."""
+def visible_files(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Yield what is in a folder but folders and hidden files: its name and whether it is a file."""
     with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if not (entry.name.startswith(".") or entry.is_dir()))
+        for entry in entries:
+            if not (entry.name.startswith(".") or entry.is_dir()):
+                yield entry.name, entry.is_file()
 
 
 def cache_file(root: Path) -> Path:

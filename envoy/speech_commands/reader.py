@@ -162,6 +162,8 @@ def folder_split(root: Path, table: ClipTable) -> Split:
 
 def read_list(path: Path, required: bool) -> set[str]:
     """Read `validation_list.txt` or `testing_list.txt`: a path below the archive folder on each line."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: not a file")
     try:
         return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
     except FileNotFoundError as error:

@@ -119,6 +119,7 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
         values["scenario"] = read_scenario(values["scenario"], labels)
     if "hub" in values:
         values["hub"] = read_section("hub", values["hub"], HubSettings)
+        require_texts("hub", values["hub"], "id", "revision", "train", "val", "test")
     if "archives" in values:
         values["archives"] = read_archives(values["archives"])
     settings = Settings(**values)
@@ -164,6 +165,7 @@ def read_archives(given: object) -> ArchiveSettings:
         if section
     }
     for name, archive in archives.items():
+        require_texts(f"archives.{name}", archive, "url", "sha256")
         require_number(f"archives.{name}.bytes", archive.bytes, whole=True, low=1)
     return ArchiveSettings(**archives)
 
@@ -177,6 +179,14 @@ def read_section(name: str, given: object, section: type[Section]) -> Section:
     except TypeError as error:
         names = ", ".join(entry.name for entry in fields(section))  # type: ignore[arg-type]
         raise DataError(f"{name} is incomplete; it takes {names}") from error
+
+
+def require_texts(name: str, section: object, *entries: str) -> None:
+    """Check that some entries of a section are texts."""
+    for entry in entries:
+        value = getattr(section, entry)
+        if not isinstance(value, str):
+            raise DataError(f"{name}.{entry} is {value!r}; a text is wanted")
 
 
 def require_mapping(name: str, given: object) -> Mapping[str, Any]:

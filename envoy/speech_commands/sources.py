@@ -60,7 +60,7 @@ def existing(setting: str, folder: str) -> Path:
     try:
         path = Path(folder).expanduser().resolve()
         found = path.is_dir()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{setting} {folder!r}: not a folder ({error})") from error
     if not found:
         raise DataError(f"{setting} {path}: no such folder")

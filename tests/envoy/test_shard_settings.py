@@ -62,6 +62,8 @@ def test_sections_are_read() -> None:
             {"archives": {"test": {"url": "u", "bytes": "many", "sha256": "0"}}},
             ["archives.test.bytes", "many"],
         ),
+        ({"archives": {"test": {"url": 5, "bytes": 5, "sha256": "0"}}}, ["archives.test.url is 5", "text"]),
+        ({"hub": {"train": ["a"]}}, ["hub.train is ['a']", "text"]),
         ({"scenario": {"label_noise": 1.5}}, ["scenario.label_noise is 1.5", "0 to 1"]),
         ({"scenario": {"snr_db": "loud"}}, ["scenario.snr_db", "loud"]),
         ({"scenario": {"missing_class": "maybe"}}, ["scenario.missing_class", "maybe", "yes, no"]),
