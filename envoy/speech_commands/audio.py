@@ -1,6 +1,7 @@
 """One clip: what its header says, and its samples as a model wants them."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
@@ -77,8 +78,10 @@ def opened(file: AudioFile, name: str) -> Iterator[soundfile.SoundFile]:
 
     A damaged header can promise terabytes, so its figures are checked before anything is allocated by them.
     """
+    # As bytes, because soundfile refuses names that are not UTF-8 if they come as text.
+    source = os.fsencode(file) if isinstance(file, str) else file
     try:
-        with soundfile.SoundFile(file) as audio:
+        with soundfile.SoundFile(source) as audio:
             require_plausible(audio, name)
             yield audio
     except (soundfile.SoundFileError, OSError, TypeError, RuntimeError) as error:

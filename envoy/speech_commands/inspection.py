@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import SAMPLE_RATE, AudioFile, decode
+from .audio import SAMPLE_RATE, AudioFile, decode, read_header
 from .errors import DataError
 from .reader import SPLITS, TESTING_LIST, VALIDATION_LIST, read_list
 from .table import Corpus, Split
@@ -108,7 +108,7 @@ def inspect_clip(findings: Findings, split: Split, row: int, place: str) -> byte
         findings.add("other rate", f"{place} ({rate} Hz)")
     if frames > rate:
         findings.add("longer than a second", f"{place} ({frames / rate:.2f} s)")
-    if channels_of(split.open(key)) > 1:
+    if read_header(split.open(key), place).channels > 1:
         findings.add("stereo", place)
     if not waveform.any():
         findings.add("silent", place)
@@ -158,13 +158,6 @@ def read_bytes(file: AudioFile) -> bytes:
     if isinstance(file, str):
         return Path(file).read_bytes()
     return file.read()
-
-
-def channels_of(file: AudioFile) -> int:
-    """Return the number of channels."""
-    import soundfile
-
-    return int(soundfile.info(file).channels)
 
 
 def is_clipped(waveform: NDArray[np.float32]) -> bool:

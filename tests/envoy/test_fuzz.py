@@ -113,25 +113,13 @@ def test_damaged_files(content: bytes, from_disk: bool) -> None:
 
 
 NAMES = [
-    "ok.wav",
-    "a\nb.wav",
-    "\udcff\udcfe.wav",
+    "ok.wav", "clip.WAV", "00000009_nohash_9.wav", ".hidden", "a\nb.wav", "\udcff\udcfe.wav", "é 字.wav",
     "x" * 200 + ".wav",
-    ".hidden",
-    "clip.WAV",
-    "00000009_nohash_9.wav",
-    "é 字.wav",
-]
+]  # fmt: skip
 LINES = [
-    "yes/00000001_nohash_0.wav",
-    "../../etc/passwd",
-    "/etc/passwd",
-    "yes",
-    "",
-    "\0",
-    "no/\udcff.wav",
+    "yes/00000001_nohash_0.wav", "../../etc/passwd", "/etc/passwd", "yes", "", "\0", "no/\udcff.wav",
     "yes\\a.wav",
-]
+]  # fmt: skip
 
 Damage = Callable[[Path], None]
 
@@ -187,8 +175,8 @@ folders = st.sampled_from(
     [*KEYWORDS[:3], "bed", "_background_noise_", "_silence_", "_unknown_", "deep/er", "\udcff"]
 )
 places = st.sampled_from(
-    ["yes", "no/00000001_nohash_0.wav", "_background_noise_", "_background_noise_/hum.wav", "validation_list.txt",
-     "testing_list.txt", "_silence_", "go/new.wav"]
+    ["yes", "no/00000001_nohash_0.wav", "go/new.wav", "_silence_", "_background_noise_",
+     "_background_noise_/hum.wav", "validation_list.txt", "testing_list.txt"]
 )  # fmt: skip
 damages = st.one_of(
     st.builds(put, folders, st.sampled_from(NAMES), damaged_files()),
