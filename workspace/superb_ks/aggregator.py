@@ -157,8 +157,8 @@ class PackedAggregator(Aggregator):
     def task_failed(self, collaborator_name: str, reason: str) -> None:
         """A task raised on ``collaborator_name``: fail, or go on without it, as the experiment is set."""
         with self._changed:
+            self.quit_job_sent_to.append(collaborator_name)  # it is not invited again
             if self.on_task_error == "fail":
-                self.quit_job_sent_to.append(collaborator_name)
                 self.stop(collaborator_name, reason)
             else:
                 self.drop(collaborator_name, reason, for_good=True)
@@ -171,6 +171,7 @@ class PackedAggregator(Aggregator):
             self._note(collaborator_name, "dropped", {reason: np.asarray(0.0)})
             if collaborator_name not in self._reports.get(TRAIN, ()):
                 self._average.leave_out(collaborator_name)
+                self._changed.notify_all()  # the next in turn may upload
             if not self.members.enough:
                 left = ", ".join(sorted(self.members.present)) or "nobody"
                 return self.stop(reason=f"{left} left, min_envoys is {self.members.at_least}; {reason}")
@@ -243,7 +244,7 @@ class PackedAggregator(Aggregator):
             return
         try:
             self._close_round()
-        except (OSError, UpdateRefused) as error:
+        except (OSError, ValueError) as error:  # a full disk, no update, metrics that do not fit together
             self.stop(reason=f"round {self.round_number} could not be closed: {error}")
 
     def _close_round(self) -> None:
@@ -268,7 +269,7 @@ class PackedAggregator(Aggregator):
             raise UpdateRefused(f"validate returned no {self.best_metric!r}, only {known}")
         score = float(metrics[self.best_metric])
         best = self.state.manifest["best_score"]
-        if best is None or score > best:
+        if np.isfinite(score) and (best is None or score > best):
             self.state.mark_best(score)
             self._note("aggregator", "best", {self.best_metric: np.asarray(score)})
 

@@ -78,8 +78,9 @@ class Receiver:
                 self._spare.append(vector)
 
     def done_with(self, name: str) -> None:
-        """Note that the upload of ``name`` is in the average's hands."""
+        """Note that the upload of ``name`` is in the average's hands; the caller holds the condition."""
         self._receiving.discard(name)
+        self._changed.notify_all()
 
     def receive(self, proto: aggregator_pb2.TaskResults, stream: Iterable[Any], logger: Any = None) -> Upload:
         """Read one upload; OpenFL's gRPC service calls this in place of ``datastream_to_proto``.
