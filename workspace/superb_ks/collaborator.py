@@ -13,7 +13,7 @@ from openfl.component.collaborator.collaborator import DevicePolicy
 
 from superb_ks import wire
 from superb_ks.averaging import Vector
-from superb_ks.connection import AggregatorConnection, RoundOver
+from superb_ks.connection import AggregatorConnection, ExperimentOver, RoundOver
 from superb_ks.metrics import CLIPS
 from superb_ks.schedule import TEST_BEST, TRAIN
 
@@ -40,7 +40,13 @@ class PackedCollaborator(Collaborator):
         self._fetched: tuple[tuple[int, tuple[str, ...]], Vector] | None = None
 
     def run(self) -> None:
-        """Work until the aggregator says that it is time to quit."""
+        """Work until the aggregator says that it is time to quit, or another experiment's has taken its place."""
+        try:
+            self._work()
+        except ExperimentOver as over:
+            logger.warning("%s: %s", self.collaborator_name, over)
+
+    def _work(self) -> None:
         while True:
             # Waits on the aggregator's side until there is something to do.
             tasks, round_number, time_to_quit = self._aggregator.wait_for_tasks()

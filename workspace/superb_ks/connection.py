@@ -29,6 +29,10 @@ class RoundOver(Exception):  # noqa: N818 (an event, not an error)
     """The round that the collaborator works for was closed without it."""
 
 
+class ExperimentOver(Exception):  # noqa: N818 (an event, not an error)
+    """Another submission's aggregator answers in the place of ours."""
+
+
 class AggregatorConnection:
     """OpenFL's client, used over one lasting channel.
 
@@ -97,6 +101,7 @@ class AggregatorConnection:
 
         Raises:
             AggregatorUnreachable: patience ended, or the aggregator answered with an error.
+            ExperimentOver: the answer is another submission's.
         """
         give_up_at = time.monotonic() + self._patience
         pause = _FIRST_PAUSE_SECONDS
@@ -104,6 +109,8 @@ class AggregatorConnection:
             try:
                 return call()
             except grpc.RpcError as error:
+                if f"{self._header.receiver} != " in (error.details() or ""):
+                    raise ExperimentOver("another experiment has begun") from None
                 if error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise AggregatorUnreachable(f"the aggregator refused: {error.details()}") from error
                 if time.monotonic() + pause > give_up_at:

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,9 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "aggregator.settings.on_task_error": settings.on_task_error,
         "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
         "network.settings.agg_port": settings.aggregator_port,
+        # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left behind (or this
+        # one, before it was resumed) would be taken for one of this.
+        "submission.settings.id": uuid.uuid4().hex,
     }
 
 
