@@ -6,6 +6,7 @@ file. The same files are what a viewer attaches to and what an interrupted exper
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -119,13 +120,21 @@ class ExperimentState:
     def records(self) -> list[dict[str, Any]]:
         """Return the records of the rounds that are complete: those that a resumed experiment keeps."""
         path = self.folder / RECORDS
-        lines = path.read_text().splitlines() if path.is_file() else []
-        return [record for record in map(json.loads, lines) if record["round"] < self.manifest["round"]]
+        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        records = [json.loads(line) for line in lines if line.endswith("\n")]  # a power cut may tear the last one
+        return [record for record in records if record["round"] < self.manifest["round"]]
 
     def append(self, records: list[dict[str, Any]]) -> None:
-        """Add ``records`` to the log, one JSON object a line."""
-        self._records.write("".join(json.dumps(record) + "\n" for record in records))
-        self._records.flush()
+        """Add ``records`` to the log, one JSON object a line.
+
+        Raises:
+            OSError: the disk is full; nothing was added.
+        """
+        lines = "".join(json.dumps(record) + "\n" for record in records).encode()
+        end = self._records.seek(0, os.SEEK_END)
+        if self._records.write(lines) != len(lines):
+            self._records.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def mark_best(self, score: float) -> None:
         """Let the model that the current round started from be the best; counts from the next publication."""
@@ -156,7 +165,8 @@ class ExperimentState:
         kept = self.records()
         with _replacing(self.folder / RECORDS) as file:
             file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
-        return (self.folder / RECORDS).open("a")
+        # Without a buffer a failed write is over when it has failed, and not tried again at the end.
+        return (self.folder / RECORDS).open("ab", buffering=0)
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
