@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,43 +48,47 @@ class Run:
 def run_notebook(
     job: Job,
     command: list[str],
-    arguments: dict[str, Any],
     run_dir: Path,
     pids: dict[str, int],
     roles: dict[str, str],
     limit_seconds: float,
+    *,
     cwd: Path = ROOT,
     environment: dict[str, str] | None = None,
+    notes_itself: bool = True,
 ) -> Run:
     """Start the process that submits, wait for its end, and say what was measured.
 
     Args:
         job: what is done.
-        command: gets one more argument, JSON with `job`, `events` and `arguments`.
-        arguments: of the engine.
-        run_dir: receives `events.jsonl` and `logs/notebook.log`.
+        command: program and arguments.
+        run_dir: receives `logs/notebook.log`; has, or gets, `events.jsonl`.
         pids: the services to watch, by name.
         roles: `server` or `client`, by the same names.
         limit_seconds: after which the run counts as unfinished.
         cwd: working directory of the process.
         environment: additional variables.
+        notes_itself: whether the command notes `submit` and `finished`; otherwise its start and end count.
 
     Raises:
         EngineFailed: the process ended with an error.
         WrongResult: the weights at the end are not those of the job.
     """
     log = EventLog(run_dir / "events.jsonl")
-    payload = json.dumps({"job": asdict(job), "events": log.path, **arguments})
     variables = {**local_environment(), "PYTHONPATH": python_path(), **(environment or {})}
     wait_until_settled(pids.values())
     before = loopback_bytes()
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     with MemoryWatch(pids) as watch:
-        process = ServiceProcess("notebook", [*command, payload], cwd, variables, run_dir / "logs" / "notebook.log")
+        if not notes_itself:
+            log.note("submit")
+        process = ServiceProcess("notebook", command, cwd, variables, run_dir / "logs" / "notebook.log")
         try:
             unfinished = wait_for(process, limit_seconds)
         finally:
             stop_all([process])
+        if not notes_itself and not unfinished:
+            log.note("finished")
     return finished_run(job, log, watch, roles, loopback_bytes() - before, unfinished)
 
 
@@ -132,18 +135,11 @@ def by_role(memory: dict[str, dict[str, int]], roles: dict[str, str]) -> dict[st
     return largest
 
 
+def notebook_arguments(job: Job, run_dir: Path, **arguments: Any) -> str:
+    """Return the argument that a notebook process of ours gets: JSON with the job, the event log and `arguments`."""
+    return json.dumps({"job": asdict(job), "events": str(run_dir / "events.jsonl"), **arguments})
+
+
 def python_path() -> str:
     """Return the module path of the processes of a run: the repository and the workspace."""
     return os.pathsep.join([str(ROOT), str(ROOT / "workspace")])
-
-
-def run_tool(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> str:
-    """Run a short command and return what it prints.
-
-    Raises:
-        EngineFailed: it ended with an error.
-    """
-    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise EngineFailed(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
-    return done.stdout

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.transport_engine import Run, run_notebook
+from benchmarks.transport_engine import Run, notebook_arguments, run_notebook
 from benchmarks.transport_job import EventLog, Job
 from demo.federation import Federation
 
@@ -28,12 +28,14 @@ def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
     with Federation(run_dir, envoys=job.clients, root=rooms) as federation:
         pids = {name: process.pid for name, process in federation.processes.items()}
         roles = {name: "server" if name == "director" else "client" for name in pids}
-        arguments = {
-            "director_port": federation.director_port,
-            "aggregator_port": federation.aggregator_port,
-        }
-        command = [sys.executable, "-m", "benchmarks.transport_ours"]
-        return run_notebook(job, command, arguments, run_dir, pids, roles, limit_seconds)
+        arguments = notebook_arguments(
+            job,
+            run_dir,
+            director_port=federation.director_port,
+            aggregator_port=federation.aggregator_port,
+        )
+        command = [sys.executable, "-m", "benchmarks.transport_ours", arguments]
+        return run_notebook(job, command, run_dir, pids, roles, limit_seconds)
 
 
 def stage_rooms(folder: Path) -> Path:
@@ -54,10 +56,10 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     from superb_ks.experiment import FederatedExperiment, connect
     from superb_ks.settings import Settings
 
-    from benchmarks import transport_job, transport_ours_model
+    from benchmarks import transport_data, transport_job, transport_ours_model
 
     # The other nodes know neither module, so what is defined there travels with the pickles.
-    for module in (transport_job, transport_ours_model):
+    for module in (transport_data, transport_job, transport_ours_model):
         cloudpickle.register_pickle_by_value(module)
     log = EventLog(events)
     settings = Settings(
@@ -76,7 +78,7 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     experiment.start(
         model_provider=provider,
         task_keeper=tasks,
-        data_loader=transport_ours_model.NoData(),
+        data_loader=transport_data.NoData(),
         settings=settings,
     )
     log.note("submitted")

@@ -37,7 +37,8 @@ def figures(events: list[dict[str, Any]], job: Job) -> dict[str, Any]:
     for number in range(job.rounds):
         if number not in starts:
             break
-        end = starts.get(number + 1) or (tasks[-1]["t"] if number == job.rounds - 1 else None)
+        ended = "finished" in times and number == job.rounds - 1
+        end = starts.get(number + 1) or (tasks[-1]["t"] if ended else None)
         if end is not None:
             rounds.append(end - starts[number])
     measured: dict[str, Any] = {"rounds": rounds}
