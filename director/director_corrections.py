@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import sys
 import time
 from collections import defaultdict
@@ -31,7 +32,18 @@ MISSED_SIGNS = 3
 
 
 class FreshWorkspace(ExperimentWorkspace):
-    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one."""
+    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one, and what was
+    unpacked of a damaged archive stays.
+    """
+
+    def __enter__(self) -> None:
+        """Unpack the archive into a folder of its own, and work there."""
+        try:
+            super().__enter__()
+        except BaseException:
+            shutil.rmtree(self.experiment_work_dir, ignore_errors=True)
+            self.data_file_path.unlink(missing_ok=True)
+            raise
 
     def __exit__(self, *exception: Any) -> None:
         """Leave the experiment's folder and forget the modules that came from it."""
@@ -77,6 +89,7 @@ class PromptExperiment(Experiment):
         """Run the experiment to its end; its status in the store then says how it ended."""
         logger.info("Experiment %s starts with %s", self.name, ", ".join(self.collaborators))
         self._set_status(Status.IN_PROGRESS)
+        ended = store.INTERRUPTED  # if the director ends first
         failure = None
         try:
             with FreshWorkspace(self.name, self.archive_path, install_requirements):
@@ -85,16 +98,17 @@ class PromptExperiment(Experiment):
                 self.aggregator = server.aggregator
                 await self._serve(server)
                 failure = self.aggregator.failure
+            ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED
         except Exception as error:
             logger.exception("Experiment %s failed", self.name)
-            failure = f"{type(error).__name__}: {error}"
-            self._experiments.append_failure(self.name, failure)
+            failure, ended = f"{type(error).__name__}: {error}", Status.FAILED
         finally:
             if self.aggregator is not None:
                 self.aggregator.state.close()
             self.aggregator = None  # everything worth keeping is on disk
-        ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED
-        self._set_status(ended)
+            if failure is not None:
+                self._experiments.append_failure(self.name, failure)
+            self._set_status(ended)
         logger.info("Experiment %s %s%s", self.name, ended, f": {failure}" if failure else "")
 
     async def _serve(self, server: AggregatorGRPCServer) -> None:
@@ -139,7 +153,24 @@ class TutorialDirector(Director):
         self.listen_host = "localhost"
         self.experiments_registry = PromptRegistry()
         # Corrects: the list of envoys raises KeyError for one that has not asked for an experiment yet.
+        # In which folder an envoy of a name runs, told apart by what the envoy calls its home.
+        self._homes: dict[str, str] = {}
         self.col_exp: defaultdict[str, str | None] = defaultdict(lambda: None)
+
+    def claim(self, name: str, home: str) -> None:
+        """Let the envoy of folder ``home`` have ``name``.
+
+        Raises:
+            Refused: a living envoy of another folder has it.
+        """
+        status = self._shard_registry.get(name, {})
+        lives = time.time() < status.get("last_updated", 0) + status.get("valid_duration", 0)
+        if lives and self._homes.get(name, home) != home:
+            raise Refused(
+                f"an envoy named {name!r} takes part already; choose another name: bash start_envoy.sh NAME. "
+                f"If it has just moved here, wait {status['valid_duration']} s"
+            )
+        self._homes[name] = home
 
     def submit(self, name: str, sender: str, collaborators: list[str], archive: Path) -> None:
         """Queue an experiment whose initial state is in the store."""
@@ -231,7 +262,7 @@ class TutorialDirector(Director):
     ) -> None:
         """Note that a task failed on ``collaborator_name``, or that its owner stopped it (``left``)."""
         experiment = self.experiments_registry.get(experiment_name)
-        if experiment is None or experiment.aggregator is None:
+        if experiment is None or experiment.aggregator is None or collaborator_name not in experiment.collaborators:
             return
         if left:
             experiment.aggregator.drop(collaborator_name, reason)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import logging
 import signal
 import uuid
+import zipfile
+import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +21,7 @@ import experiment_store as store
 import grpc
 from experiment_store import Refused
 from openfl.protocols import director_pb2
+from openfl.protocols.utils import get_headers
 from openfl.transport import DirectorGRPCServer
 from openfl.transport.grpc.director_server import CLIENT_ID_DEFAULT
 from openfl.transport.grpc.grpc_channel_options import channel_options
@@ -81,6 +85,19 @@ class TutorialDirectorServer(DirectorGRPCServer):
             task.cancel()
         return await stop
 
+    async def UpdateShardInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Register an envoy.
+
+        Corrects: a second envoy of the same name, as of a copied folder, silently takes the place of the first.
+        """
+        try:
+            self.director.claim(
+                request.shard_info.node_info.name, str(get_headers(context).get("envoy_home", ""))
+            )
+        except Refused as refusal:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
+        return await super().UpdateShardInfo(request, context)
+
     async def SetNewExperiment(self, stream: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         """Take in an experiment: its archive and its initial model, or the archive alone to resume it.
 
@@ -90,19 +107,27 @@ class TutorialDirectorServer(DirectorGRPCServer):
             return await self._set_new_experiment(stream, self.get_caller(context))
         except Refused as refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
+        except OSError as error:
+            reason = f"the director cannot store the experiment: {error}"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
 
     async def _set_new_experiment(self, stream: Any, caller: str) -> Any:
         messages = aiter(stream)
         head = await anext(messages)
-        if head.model_proto.tensors:
-            (size,) = head.model_proto.tensors[0].transformer_metadata[0].int_list
-            await self.director.experiments.create(
-                head.name, caller, list(head.collaborator_names), size, _model_bytes(messages)
-            )
-        else:
-            self._prepare_to_resume(head, caller)
+        _require_whole(head.experiment_data)
         archive = self.root_dir / str(uuid.uuid4())
-        archive.write_bytes(head.experiment_data.npbytes)
+        try:
+            archive.write_bytes(head.experiment_data.npbytes)
+            if head.model_proto.tensors:
+                (size,) = head.model_proto.tensors[0].transformer_metadata[0].int_list
+                await self.director.experiments.create(
+                    head.name, caller, list(head.collaborator_names), size, _model_bytes(messages)
+                )
+            else:
+                self._prepare_to_resume(head, caller)
+        except BaseException:
+            archive.unlink(missing_ok=True)
+            raise
         self.director.submit(head.name, caller, list(head.collaborator_names), archive)
         return director_pb2.SetNewExperimentResponse(accepted=True)
 
@@ -170,6 +195,20 @@ class TutorialDirectorServer(DirectorGRPCServer):
                     left=request.error_code == STOPPED_BY_OWNER,
                 )
         return director_pb2.SetExperimentFailedResponse()
+
+
+def _require_whole(archive: Any) -> None:
+    """Check an archive's checksums.
+
+    Corrects: OpenFL compares sizes only, and finds out when it unpacks.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive.npbytes)) as whole:
+            damage = whole.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        damage = str(error)
+    if damage is not None or len(archive.npbytes) != archive.size:
+        raise Refused(f"the experiment's archive arrived damaged ({damage}); submit it again")
 
 
 async def _model_bytes(messages: AsyncIterator[Any]) -> AsyncIterator[bytes]:

@@ -97,11 +97,17 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def fresh_work_folder(name: str) -> Path:
-    """Make ``work/<name>`` empty, sweeping what a crashed director left there."""
+    """Make ``work/<name>`` empty, sweeping what a crashed director left there.
+
+    Raises:
+        ConfigError: what is there is not a director's.
+    """
     folder = WORK_FOLDER / name
     if (folder / MARKER).is_file():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ConfigError(f"{folder} holds files that are not the director's; move them away")
     (folder / MARKER).touch()
     return folder
 
@@ -122,6 +128,7 @@ def main() -> int:
     try:
         config = DirectorConfig.load(arguments.config)
         require_free_port(config.listen_host, config.listen_port)
+        work = fresh_work_folder(str(config.listen_port))
     except ConfigError as error:
         print(f"director: {error}", file=sys.stderr)
         return 2
@@ -134,7 +141,6 @@ def main() -> int:
         print(f"director: {error}. Is the environment active? See the README: make install", file=sys.stderr)
         return 2
 
-    work = fresh_work_folder(str(config.listen_port))
     os.chdir(work)
     server = TutorialDirectorServer(
         director_cls=TutorialDirector,

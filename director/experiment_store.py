@@ -7,14 +7,18 @@ director makes the folder; while the experiment runs, its aggregator writes to i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
 import struct
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger("director")
 
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
@@ -38,6 +42,9 @@ class ExperimentStore:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder
+        # What a full disk did not take, so that it can be told all the same.
+        self._unwritten_changes: dict[str, dict[str, Any]] = {}
+        self._unwritten_records: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         folder.mkdir(parents=True, exist_ok=True)
         for partial in folder.glob(".partial-*"):
             shutil.rmtree(partial)
@@ -74,11 +81,18 @@ class ExperimentStore:
         """
         if name not in self:
             raise Refused(f"no experiment named {name!r}; there are {', '.join(self.names()) or 'none'}")
-        return json.loads((self.folder(name) / MANIFEST).read_text())
+        manifest = json.loads((self.folder(name) / MANIFEST).read_text())
+        return {**manifest, **self._unwritten_changes.get(name, {})}
 
     def update(self, name: str, **changes: Any) -> None:
-        """Change entries of a manifest, atomically."""
-        _write_json(self.folder(name) / MANIFEST, {**self.manifest(name), **changes})
+        """Change entries of a manifest, atomically; what a full disk does not take holds until the director ends."""
+        manifest = {**self.manifest(name), **changes}
+        try:
+            _write_json(self.folder(name) / MANIFEST, manifest)
+            self._unwritten_changes.pop(name, None)
+        except OSError as error:
+            logger.error("The manifest of %s cannot be written: %s", name, error)
+            self._unwritten_changes.setdefault(name, {}).update(changes)
 
     async def create(
         self, name: str, owner: str, collaborators: list[str], size: int, model: AsyncIterator[bytes]
@@ -120,10 +134,14 @@ class ExperimentStore:
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return everything that was recorded of an experiment."""
         path = self.folder(name) / RECORDS
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        written = [json.loads(line) for line in lines if line.endswith("\n")]  # a power cut may tear the last one
+        return written + self._unwritten_records.get(name, [])
 
     def append_failure(self, name: str, reason: str) -> None:
-        """Add a failure of the director itself to the records."""
+        """Add a failure to the records, unless they tell of one."""
+        if any(record["task_name"] == "failure" for record in self.records(name)):
+            return
         record = {
             "round": self.manifest(name)["round"],
             "metric_origin": "director",
@@ -131,8 +149,11 @@ class ExperimentStore:
             "metric_name": reason,
             "metric_value": 0.0,
         }
-        with (self.folder(name) / RECORDS).open("a") as log:
-            log.write(json.dumps(record) + "\n")
+        try:
+            with (self.folder(name) / RECORDS).open("a") as log:
+                log.write(json.dumps(record) + "\n")
+        except OSError:
+            self._unwritten_records[name].append(record)
 
     def model(self, name: str, which: str) -> Iterator[bytes]:
         """Yield the bytes of the ``best`` or ``last`` model's vector.
@@ -151,6 +172,8 @@ class ExperimentStore:
 
     def remove(self, name: str) -> None:
         """Delete an experiment's folder."""
+        self._unwritten_changes.pop(name, None)
+        self._unwritten_records.pop(name, None)
         shutil.rmtree(self.folder(name), ignore_errors=True)
 
 
@@ -171,5 +194,8 @@ async def _write_model(path: Path, size: int, chunks: AsyncIterator[bytes]) -> i
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(content, indent=1))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
