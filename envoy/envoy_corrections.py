@@ -5,7 +5,10 @@ Subclasses of what OpenFL lets a launcher of its own use; nothing of OpenFL is c
 
 from __future__ import annotations
 
+import functools
 import logging
+import shutil
+import socket
 import sys
 import threading
 import time
@@ -22,6 +25,8 @@ from openfl.utilities.workspace import ExperimentWorkspace
 logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
+# A sign of life that is not delivered within so long is given up, and the next one is tried.
+SIGN_SECONDS = 10.0
 # Error codes of a report to the director.
 TASK_RAISED, STOPPED_BY_OWNER = 1, 2
 
@@ -34,7 +39,18 @@ class ShardRefused(ValueError):
 
 
 class FreshWorkspace(ExperimentWorkspace):
-    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one."""
+    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one, and what was
+    unpacked of a damaged archive stays.
+    """
+
+    def __enter__(self) -> None:
+        """Unpack the archive into a folder of its own, and work there."""
+        try:
+            super().__enter__()
+        except BaseException:
+            shutil.rmtree(self.experiment_work_dir, ignore_errors=True)
+            self.data_file_path.unlink(missing_ok=True)
+            raise
 
     def __exit__(self, *exception: Any) -> None:
         """Leave the experiment's folder and forget the modules that came from it."""
@@ -49,6 +65,18 @@ class SteadyEnvoy(Envoy):
     """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the director,
     whose main thread dies of a damaged archive while it still counts as online, and that survives Ctrl-C.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        stub = self.director_client.stub
+        # The director tells two envoys of the same name apart by where they run.
+        home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
+        stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=(home,))
+        # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a director
+        # that was restarted is found after half a minute. A call that waits keeps it going.
+        stub.UpdateEnvoyStatus = functools.partial(
+            stub.UpdateEnvoyStatus, wait_for_ready=True, timeout=SIGN_SECONDS
+        )
 
     def start(self) -> None:
         """Register, then serve experiments; returns only by an exception.
@@ -68,7 +96,12 @@ class SteadyEnvoy(Envoy):
             try:
                 experiment_name = self.director_client.wait_experiment()
                 archive = self._download(experiment_name)
-            except (grpc.RpcError, OSError) as error:
+            except OSError as error:  # a damaged archive, a full disk: the director goes on without us
+                logger.error("Experiment %s not received: %s", experiment_name, error)
+                self._report_failure(experiment_name, error)
+                time.sleep(RETRY_SECONDS)
+                continue
+            except grpc.RpcError as error:
                 if not cut_off:
                     logger.warning("Cut off from the director (%s); trying again", _reason(error))
                 cut_off = True
@@ -89,7 +122,10 @@ class SteadyEnvoy(Envoy):
                 )
             except ShardNotFoundError:
                 logger.info("The director does not know this shard (any more): registering again")
-                self._register()
+                try:
+                    self._register()
+                except ShardRefused as refused:
+                    logger.error("%s", refused)
             except Exception as error:
                 logger.debug("Sign of life not delivered: %s", _reason(error))
             time.sleep(seconds or RETRY_SECONDS)
@@ -102,6 +138,8 @@ class SteadyEnvoy(Envoy):
                     shard_descriptor=self.shard_descriptor, cuda_devices=self.cuda_devices
                 )
             except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.ALREADY_EXISTS:
+                    raise ShardRefused(error.details()) from None
                 if not waiting:
                     logger.info("Waiting for the director (%s)", _reason(error))
                 waiting = True

@@ -24,6 +24,8 @@ from typing import Any
 import yaml
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
+# Only folders that hold this file are ever swept.
+MARKER = ".superb-federated-work"
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 # Loaded in the background at start, so that the first experiment does not wait for them.
 PRELOADED = ("torch", "transformers.trainer", "transformers.models.wav2vec2.modeling_wav2vec2")
@@ -101,7 +103,7 @@ def own_work_folder(name: str) -> Iterator[Path]:
     """Work in an empty ``work/<name>``; what a crash left there is swept, and the folder goes at the end.
 
     Raises:
-        ConfigError: an envoy of that name already runs from this folder.
+        ConfigError: an envoy of that name already runs from this folder, or what is there is not an envoy's.
     """
     WORK_FOLDER.mkdir(exist_ok=True)
     lock_path = WORK_FOLDER / f"{name}.lock"
@@ -111,8 +113,12 @@ def own_work_folder(name: str) -> Iterator[Path]:
         except OSError as error:
             raise ConfigError(f"an envoy named {name} already runs from {WORK_FOLDER.parent.name}/") from error
         folder = WORK_FOLDER / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        if (folder / MARKER).is_file():
+            shutil.rmtree(folder)
+        folder.mkdir(exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds files that are not the envoy's; move them away")
+        (folder / MARKER).touch()
         before = Path.cwd()
         os.chdir(folder)
         try:
