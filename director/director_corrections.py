@@ -17,12 +17,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import experiment_store as store
-from experiment_store import ExperimentStore, Refused
 from openfl.component.director import Director
 from openfl.component.director.experiment import Experiment, ExperimentsRegistry, Status
 from openfl.transport import AggregatorGRPCServer
 from openfl.utilities.workspace import ExperimentWorkspace
+
+import experiment_store as store
+from experiment_store import ExperimentStore, Refused
 
 logger = logging.getLogger("director")
 
@@ -55,12 +56,18 @@ class FreshWorkspace(ExperimentWorkspace):
 
 
 class PromptExperiment(Experiment):
-    """Corrects: ten seconds of sleep before the end is noticed, a failure that turns into "finished successfully", a
-    model that stays in memory after the end, and an aggregator that listens on all interfaces.
+    """Corrects: ten seconds of sleep before the end is noticed, a failure that turns into "finished
+    successfully", a model that stays in memory after the end, and an aggregator that listens on all
+    interfaces.
     """
 
     def __init__(
-        self, *, experiments: ExperimentStore, listen_host: str, invite: Callable[[str], None], **settings: Any
+        self,
+        *,
+        experiments: ExperimentStore,
+        listen_host: str,
+        invite: Callable[[str], None],
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self._experiments = experiments
@@ -133,7 +140,7 @@ class PromptRegistry(ExperimentsRegistry):
 
     @asynccontextmanager
     async def get_next_experiment(self) -> AsyncIterator[PromptExperiment]:
-        """Wait for a submitted experiment; it is the active one inside the context, and forgotten after it."""
+        """Wait for a submitted experiment; it is active inside the context, and forgotten after it."""
         while not self.pending_experiments:
             await asyncio.sleep(POLL_SECONDS)
         async with super().get_next_experiment() as experiment:
@@ -142,9 +149,9 @@ class PromptRegistry(ExperimentsRegistry):
 
 
 class TutorialDirector(Director):
-    """Corrects: failed envoys that are invited again and again, an experiment that waits for ever for a dead one,
-    metrics that only the first viewer sees, streams that hang when an aggregator cannot start, and experiments
-    that are lost when the director restarts.
+    """Corrects: failed envoys that are invited again and again, an experiment that waits for ever for a
+    dead one, metrics that only the first viewer sees, streams that hang when an aggregator cannot start,
+    and experiments that are lost when the director restarts.
     """
 
     def __init__(self, *, experiments_folder: Path, **settings: Any) -> None:
@@ -226,7 +233,7 @@ class TutorialDirector(Director):
                     experiment.aggregator.drop(envoy_name, f"no sign of life for {silence:.0f} s")
 
     async def wait_experiment(self, envoy_name: str) -> str:
-        """Return the name of an experiment in which ``envoy_name`` has work to do, as soon as there is one."""
+        """Return the name of an experiment that has work for ``envoy_name``, as soon as there is one."""
         while True:
             active = self.experiments_registry.active_experiment
             if active is not None and active.wants(envoy_name):

@@ -1,7 +1,7 @@
 """The director's gRPC service, on OpenFL 1.7.1's own messages.
 
-Corrects, beside what each method says: refusals that reach the notebook as internal errors, and a service that
-dies of SIGTERM without cleaning up.
+Corrects, beside what each method says: refusals that reach the notebook as internal errors, and a service
+that dies of SIGTERM without cleaning up.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import experiment_store as store
 import grpc
-from experiment_store import Refused
 from openfl.protocols import director_pb2
 from openfl.protocols.utils import get_headers
 from openfl.transport import DirectorGRPCServer
 from openfl.transport.grpc.director_server import CLIENT_ID_DEFAULT
 from openfl.transport.grpc.grpc_channel_options import channel_options
+
+import experiment_store as store
+from experiment_store import Refused
 
 logger = logging.getLogger("director")
 
@@ -61,11 +62,15 @@ class TutorialDirectorServer(DirectorGRPCServer):
         return asyncio.run(self._serve_until_stopped())
 
     async def _serve_until_stopped(self) -> int:
-        stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        stop: asyncio.Future[int] = loop.create_future()
+
+        def stop_by(signum: int) -> None:
+            if not stop.done():
+                stop.set_result(signum)
+
         for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(
-                signum, lambda signum=signum: stop.done() or stop.set_result(signum)
-            )
+            loop.add_signal_handler(signum, stop_by, signum)
         background = [
             asyncio.create_task(self.director.start_experiment_execution_loop()),
             asyncio.create_task(self._run_server()),

@@ -1,6 +1,6 @@
 """Run the director of the federation until Ctrl-C or SIGTERM.
 
-    python director_service.py --config director_config.yaml
+python director_service.py --config director_config.yaml
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the director of the federation.")
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
     logging.getLogger("openfl").setLevel(logging.ERROR)
     try:
         config = DirectorConfig.load(arguments.config)

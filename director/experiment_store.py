@@ -1,7 +1,7 @@
 """The director's memory of its experiments, on disk: it survives a restart, and nothing is kept in RAM.
 
-Each experiment has a folder with a manifest, the models that the manifest names, and the log of its records. The
-director makes the folder; while the experiment runs, its aggregator writes to it (``superb_ks/state.py``).
+Each experiment has a folder with a manifest, the models that the manifest names, and the log of its
+records. The director makes the folder; while the experiment runs, its aggregator writes to it (``superb_ks/state.py``).
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ class ExperimentStore:
 
 async def _write_model(path: Path, size: int, chunks: AsyncIterator[bytes]) -> int:
     """Write a safetensors file of one float32 vector named ``trained``; returns the bytes received."""
-    header = json.dumps({"trained": {"dtype": "F32", "shape": [size], "data_offsets": [0, 4 * size]}}).encode()
+    header = json.dumps(
+        {"trained": {"dtype": "F32", "shape": [size], "data_offsets": [0, 4 * size]}}
+    ).encode()
     header += b" " * (-len(header) % 8)
     received = 0
     with path.open("wb") as file:

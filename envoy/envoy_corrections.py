@@ -62,8 +62,9 @@ class FreshWorkspace(ExperimentWorkspace):
 
 
 class SteadyEnvoy(Envoy):
-    """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the director,
-    whose main thread dies of a damaged archive while it still counts as online, and that survives Ctrl-C.
+    """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the
+    director, whose main thread dies of a damaged archive while it still counts as online, and that survives
+    Ctrl-C.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -147,8 +148,10 @@ class SteadyEnvoy(Envoy):
                 continue
             if not accepted:
                 raise ShardRefused(
-                    f"the director refused shard {self.name}: sample_shape {self.shard_descriptor.sample_shape} and "
-                    f"target_shape {self.shard_descriptor.target_shape} must be those in its director_config.yaml"
+                    f"the director refused shard {self.name}: "
+                    f"sample_shape {self.shard_descriptor.sample_shape} and "
+                    f"target_shape {self.shard_descriptor.target_shape} "
+                    "must be those in its director_config.yaml"
                 )
             logger.info("Shard %s registered; Ctrl-C stops the envoy", self.name)
             return
@@ -178,7 +181,7 @@ class SteadyEnvoy(Envoy):
             self.is_experiment_running = False
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
-        """Tell the director at once, so that the others do not wait; the last line of the text is the error itself."""
+        """Tell the director at once, so that the others do not wait."""
         if isinstance(error, Exception):
             code, description = TASK_RAISED, "".join(traceback.format_exception(error))
         else:

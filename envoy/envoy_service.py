@@ -1,6 +1,6 @@
 """Run an envoy, the data owner's side of the federation, until Ctrl-C or SIGTERM.
 
-    python envoy_service.py --name env_one --config envoy_config.yaml --director-host localhost --director-port 50050
+python envoy_service.py --name env_one --config envoy_config.yaml --director-host localhost --director-port 50050
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class EnvoyConfig:
             raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
         unknown = sorted(set(params) - {"cuda_devices", "cpu_threads"})
         if unknown:
-            raise ConfigError(f"{path}: unknown setting params.{unknown[0]}; legal are cuda_devices, cpu_threads")
+            raise ConfigError(
+                f"{path}: unknown setting params.{unknown[0]}; legal are cuda_devices, cpu_threads"
+            )
         if "." not in str(descriptor.get("template", "")):
             raise ConfigError(f"{path}: shard_descriptor.template must be module.Class")
         threads = params.get("cpu_threads")
@@ -111,7 +113,9 @@ def own_work_folder(name: str) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigError(f"an envoy named {name} already runs from {WORK_FOLDER.parent.name}/") from error
+            raise ConfigError(
+                f"an envoy named {name} already runs from {WORK_FOLDER.parent.name}/"
+            ) from error
         folder = WORK_FOLDER / name
         if (folder / MARKER).is_file():
             shutil.rmtree(folder)
@@ -185,7 +189,9 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
     parser.add_argument("--director-host", default="localhost")
     parser.add_argument("--director-port", type=int, default=50050)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
     logging.getLogger("openfl").setLevel(logging.ERROR)
     # It repeats what envoy_corrections says in one line, in twelve.
     logging.getLogger("openfl.transport.grpc.director_client").setLevel(logging.CRITICAL)

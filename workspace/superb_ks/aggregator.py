@@ -44,7 +44,8 @@ class PackedAggregator(Aggregator):
         best_metric: the pooled validation metric whose highest value marks the best model.
         min_collaborators: with fewer than so many left, the experiment fails.
         cutoff_seconds: a round closes after so long with whoever reported; None waits.
-        on_task_error: ``"fail"`` ends the experiment when a task raises on one collaborator, ``"continue"`` goes
+        on_task_error: ``"fail"`` ends the experiment when a task raises on one collaborator, ``"continue"``
+        goes
             on without that collaborator.
         settings: what OpenFL's plan gives to its own aggregator.
     """
@@ -80,7 +81,7 @@ class PackedAggregator(Aggregator):
     # What collaborators call, through OpenFL's gRPC service ------------------------------------------------
 
     def get_tasks(self, collaborator_name: str) -> tuple[list[Task] | None, int, int, bool]:
-        """Return ``(tasks, round, seconds to sleep, time to quit)``; waits a moment if there is nothing to do."""
+        """Return ``(tasks, round, seconds to sleep, time to quit)``; waits a moment for news."""
         with self._changed:
             self.members.heard_from(collaborator_name)
             self._changed.wait_for(
@@ -100,7 +101,7 @@ class PackedAggregator(Aggregator):
         tags: tuple[str, ...],
         require_lossless: bool,
     ) -> base_pb2.NamedTensor:
-        """Return a tensor without its bytes; the service adds them from :meth:`part`, without copying them."""
+        """Return a tensor without its bytes; the service adds what :meth:`part` reads."""
         return base_pb2.NamedTensor(name=tensor_name, round_number=round_number, lossless=True, tags=tags)
 
     def part(self, tensor_name: str, round_number: int, tags: tuple[str, ...]) -> bytes:
@@ -287,4 +288,3 @@ class PackedAggregator(Aggregator):
         if self._timer:
             self._timer.cancel()
         self._changed.notify_all()
-

@@ -1,8 +1,8 @@
 """OpenFL's two messages that carry weights, encoded and decoded without copying what they carry.
 
-The protobuf library copies a message's bytes three times on the way out and twice on the way in; for 94.6 million weights and
-two collaborators that is most of a round. The bytes on the wire are ordinary protobuf, which any OpenFL 1.7.1
-understands: see https://protobuf.dev/programming-guides/encoding for the format.
+The protobuf library copies a message's bytes three times on the way out and twice on the way in; for 94.6
+million weights and two collaborators that is most of a round. The bytes on the wire are ordinary protobuf,
+which any OpenFL 1.7.1 understands: see https://protobuf.dev/programming-guides/encoding for the format.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ def decode_chunk(raw: bytes) -> Chunk:
 def encode_tensor_reply(reply_and_data: tuple[aggregator_pb2.GetAggregatedTensorResponse, bytes]) -> bytes:
     """Encode a ``GetAggregatedTensorResponse`` whose tensor gets ``data`` as its bytes.
 
-    A message field that occurs twice is merged by every decoder: the data are appended as a second occurrence.
+    Every decoder merges a field that occurs twice: the data are appended as a second occurrence.
     """
     reply, data = reply_and_data
-    inner = _key(base_pb2.NamedTensor.DESCRIPTOR.fields_by_name["data_bytes"].number, _BYTES) + _varint(len(data))
+    inner = _key(base_pb2.NamedTensor.DESCRIPTOR.fields_by_name["data_bytes"].number, _BYTES) + _varint(
+        len(data)
+    )
     outer = _key(reply.DESCRIPTOR.fields_by_name["tensor"].number, _BYTES) + _varint(len(inner) + len(data))
     return b"".join((reply.SerializeToString(), outer, inner, data))
 

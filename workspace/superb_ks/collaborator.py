@@ -1,4 +1,4 @@
-"""The collaborator of an experiment: fetches the model, runs the notebook's tasks, delivers what they return."""
+"""The collaborator of an experiment: fetches the model, runs the tasks, delivers what they return."""
 
 from __future__ import annotations
 

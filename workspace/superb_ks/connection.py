@@ -25,19 +25,20 @@ class AggregatorUnreachable(ConnectionError):
     """The aggregator did not answer for longer than the collaborator is willing to wait, or it refused."""
 
 
-class RoundOver(Exception):  # noqa: N818 (an event, not an error)
+class RoundOver(Exception):
     """The round that the collaborator works for was closed without it."""
 
 
-class ExperimentOver(Exception):  # noqa: N818 (an event, not an error)
+class ExperimentOver(Exception):
     """Another submission's aggregator answers in the place of ours."""
 
 
 class AggregatorConnection:
     """OpenFL's client, used over one lasting channel.
 
-    Corrects three things in OpenFL's own use of it: a new connection for every call; a retry without end, so that
-    a healthy envoy never takes another experiment when an aggregator is gone; and one call for every tensor.
+    Corrects three things in OpenFL's own use of it: a new connection for every call; a retry without end,
+    so that a healthy envoy never takes another experiment when an aggregator is gone; and one call for
+    every tensor.
 
     Args:
         client: the client that OpenFL's plan built; its channel is used.
@@ -45,16 +46,14 @@ class AggregatorConnection:
         patience_seconds: how long to wait for an aggregator that cannot be reached.
     """
 
-    def __init__(
-        self, client: AggregatorGRPCClient, collaborator_name: str, patience_seconds: float
-    ) -> None:
+    def __init__(self, client: AggregatorGRPCClient, collaborator_name: str, patience_seconds: float) -> None:
         client._set_header(collaborator_name)
         self._header = client.header
         self._stub = AggregatorStub(client.channel)
         self._patience = patience_seconds
 
     def wait_for_tasks(self) -> tuple[list[Task], int, bool]:
-        """Return ``(tasks, round, time to quit)``; the aggregator answers when there is news, or after a moment."""
+        """Return ``(tasks, round, time to quit)``; the answer comes with news or after a moment."""
         request = aggregator_pb2.GetTasksRequest(header=self._header)
         reply = self._patiently(lambda: self._stub.GetTasks(request))
         return list(reply.tasks), reply.round_number, reply.quit

@@ -52,7 +52,9 @@ class PackedDirectorClient(DirectorClient):
         """Ask the director to end an experiment of ours."""
         self.stub.SetExperimentFailed(
             director_pb2.SetExperimentFailedRequest(
-                experiment_name=experiment_name, collaborator_name=self._client_id, error_description="stopped"
+                experiment_name=experiment_name,
+                collaborator_name=self._client_id,
+                error_description="stopped",
             )
         )
 

@@ -123,7 +123,7 @@ class FederatedExperiment(FLExperiment):
         with set_directory(Path(self._staging.name)):
             super().__init__(federation, experiment_name)
 
-    def start(  # type: ignore[override]
+    def start(
         self,
         *,
         model_provider: Any,
@@ -213,7 +213,8 @@ class FederatedExperiment(FLExperiment):
         except grpc.RpcError as error:
             raise FederationError(f"no {which} model: {error.details()}") from error
 
-    # OpenFL's own steps, corrected ---------------------------------------------------------------------------
+    # OpenFL's own steps, corrected
+    # ---------------------------------------------------------------------------
 
     def prepare_workspace_distribution(
         self,
@@ -231,7 +232,7 @@ class FederatedExperiment(FLExperiment):
         Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
         self.arch_path = self._pack_the_workspace()
 
-    def _pack_the_workspace(self) -> str:  # type: ignore[override]
+    def _pack_the_workspace(self) -> str:
         """Pack the plan, the pickles and this package's sources; nothing else.
 
         Corrects: OpenFL packs the whole working directory, checkpoints, logs and data included.
@@ -302,5 +303,3 @@ def _not_sources(folder: str, names: list[str]) -> list[str]:
         for name in names
         if name == "__pycache__" or not (name.endswith(".py") or (Path(folder) / name).is_dir())
     ]
-
-

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 class Membership:
     """The collaborators of an experiment, and which of them the current round waits for.
 
-    A collaborator that misses a round (too slow, or silent) is *away*: rounds go on without it until it asks for
-    tasks again; then it takes part from the next round on. One that failed is *gone* for good.
+    A collaborator that misses a round (too slow, or silent) is *away*: rounds go on without it until it
+    asks for tasks again; then it takes part from the next round on. One that failed is *gone* for good.
 
     Args:
         names: everybody who was enrolled.

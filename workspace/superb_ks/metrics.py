@@ -40,14 +40,16 @@ def pooled(reports: Mapping[str, Metrics]) -> Metrics:
 
 
 def as_records(round_number: int, origin: str, task_name: str, metrics: Metrics) -> list[dict[str, Any]]:
-    """Turn metrics into OpenFL's metric messages, one a scalar and one a non-zero array cell, ``name[i,j]``."""
+    """Turn metrics into OpenFL's messages: one a scalar, one a non-zero cell of an array, ``name[i,j]``."""
     cells: list[tuple[str, float]] = []
     for name, value in metrics.items():
         if value.ndim == 0:
             cells.append((name, float(value)))
         else:
-            for index in np.argwhere(value):
-                cells.append((f"{name}[{','.join(map(str, index))}]", float(value[tuple(index)])))
+            cells.extend(
+                (f"{name}[{','.join(map(str, index))}]", float(value[tuple(index)]))
+                for index in np.argwhere(value)
+            )
     return [
         {
             "round": round_number,

@@ -54,11 +54,11 @@ TINY_ARCHITECTURE: dict[str, Any] = dict(
 """A miniature Wav2Vec2 of 0.85 million parameters that two processor cores train from scratch."""
 
 
-class ModelUnavailable(RuntimeError):  # noqa: N818
+class ModelUnavailable(RuntimeError):
     """This node can neither find nor download the model that the specification names."""
 
 
-class ModelMismatch(RuntimeError):  # noqa: N818
+class ModelMismatch(RuntimeError):
     """This node rebuilds a model that differs from the one the specification was sealed with."""
 
 

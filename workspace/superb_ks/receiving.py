@@ -48,8 +48,9 @@ class Upload:
 class Receiver:
     """Reads uploads into memory, no more of them at a time than the director's memory is meant for.
 
-    Updates are added in a fixed order (see :class:`superb_ks.averaging.FederatedAverage`). A collaborator that is done
-    before its turn may upload while there is room; otherwise its stream waits, and with it the sender.
+    Updates are added in a fixed order (see :class:`superb_ks.averaging.FederatedAverage`). A collaborator
+    that is done before its turn may upload while there is room; otherwise its stream waits, and with it the
+    sender.
 
     Args:
         changed: the aggregator's condition; notified when an update was added or the round ended.

@@ -51,8 +51,6 @@ class RoundSchedule:
             tasks.append(TrainTask(name=TRAIN, function_name="train"))
         return tasks
 
-    def __call__(
-        self, collaborators: Iterable[str], round_number: int, **_: object
-    ) -> dict[str, list[Task]]:
+    def __call__(self, collaborators: Iterable[str], round_number: int, **_: object) -> dict[str, list[Task]]:
         """Return the tasks of each collaborator, as OpenFL's ``Assigner`` asks for them."""
         return {name: self.tasks(round_number) for name in collaborators}

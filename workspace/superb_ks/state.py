@@ -62,12 +62,13 @@ class ModelFile:
 def write_model(path: Path, vector: Vector, metadata: dict[str, str]) -> str:
     """Publish ``vector`` at ``path`` atomically; returns the SHA-256 of its bytes.
 
-    The safetensors library would copy the model to write it; its format is a length, a JSON header and the bytes.
+    The safetensors library would copy the model to write it; its format is a length, a JSON header and the
+    bytes.
     """
     entry = {"dtype": "F32", "shape": [vector.size], "data_offsets": [0, vector.nbytes]}
     header = json.dumps({"__metadata__": metadata, TRAINED: entry}).encode()
     header += b" " * (-len(header) % 8)
-    raw = memoryview(vector).cast("B")
+    raw = vector.data.cast("B")
     # Hashing takes longer than writing, and both let the other one run.
     with ThreadPoolExecutor(1) as beside, _replacing(path) as file:
         digest = beside.submit(lambda: hashlib.sha256(raw).hexdigest())
@@ -99,8 +100,9 @@ class _replacing:  # noqa: N801 (reads as a verb: `with _replacing(path) as file
 class ExperimentState:
     """The folder of one experiment on the director.
 
-    ``round-3.safetensors`` is the model that round 3 starts from. The manifest names the files that count; a new round
-    counts from the moment that the manifest is replaced, so a crash leaves either the old round or the new one.
+    ``round-3.safetensors`` is the model that round 3 starts from. The manifest names the files that count;
+    a new round counts from the moment that the manifest is replaced, so a crash leaves either the old round
+    or the new one.
 
     Args:
         folder: holds a manifest and the models that it names; the director makes it with the initial model.
@@ -143,7 +145,7 @@ class ExperimentState:
         manifest["digests"]["best"] = manifest["digests"].get("last")
 
     def publish(self, next_round: int, model: Vector | None) -> None:
-        """Complete the current round; ``model`` is what the next one starts from, None if that did not change."""
+        """Complete the current round; the next one starts from ``model``, or from the same if None."""
         if model is not None:
             name = f"round-{next_round}.safetensors"
             digest = write_model(self.folder / name, model, {"round": str(next_round)})

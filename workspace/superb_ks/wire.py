@@ -1,8 +1,8 @@
 """What travels between collaborators and the aggregator, in OpenFL's own messages.
 
-A model is one float32 vector, cut into parts of a few megabytes. No process ever holds a second copy of a whole
-model just to send or receive it, and no message comes near gRPC's or protobuf's limits. An upload is one stream: a
-``TaskResults`` message with the metrics first, then the raw bytes of the vector.
+A model is one float32 vector, cut into parts of a few megabytes. No process ever holds a second copy of a
+whole model just to send or receive it, and no message comes near gRPC's or protobuf's limits. An upload is
+one stream: a ``TaskResults`` message with the metrics first, then the raw bytes of the vector.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from superb_ks.metrics import Metrics
 TRAINED = "trained"
 #: Tags that say which of the aggregator's models a collaborator asks for.
 CURRENT, BEST = ("model",), ("best",)
-#: Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few enough.
+#: Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
+#: enough.
 PART_BYTES = 2**20
 
 
@@ -103,7 +104,7 @@ def upload(results: aggregator_pb2.TaskResults, weights: Vector | None) -> Itera
 
 def pieces(vector: NDArray[Any]) -> Iterator[memoryview]:
     """Yield views of the bytes of a contiguous ``vector``, part by part."""
-    raw = memoryview(vector).cast("B")
+    raw = vector.data.cast("B")
     for start in range(0, len(raw), PART_BYTES):
         yield raw[start : start + PART_BYTES]
 
@@ -114,7 +115,7 @@ def fill(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
     Raises:
         DamagedUpload: they hold more or fewer bytes than ``vector``.
     """
-    raw = memoryview(vector).cast("B")
+    raw = vector.data.cast("B")
     filled = 0
     for chunk in chunks:
         if filled + len(chunk) > len(raw):
