@@ -10,8 +10,9 @@ import numpy as np
 
 from .audio import SAMPLE_RATE, AudioBytes
 from .errors import DataError
+from .index import speaker_of
 from .labels import SILENCE, UNKNOWN
-from .reader import SPLITS, add_silence, bad_clips, speaker_of
+from .reader import SPLITS, add_silence, bad_clips
 from .settings import HubSettings
 from .table import ClipTable, Corpus, Split, make_table
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from .cache import cache_root
 from .errors import DataError
 
 VERSION = 1  # raised with every change of what is kept
+COLUMNS = ("keys", "folders", "speakers", "rates", "frames")
+SPEAKER = re.compile(r"(?:^|[_/])([0-9a-f]{8})_nohash_\d+\.\w+$")
 SETTLED = 2.0  # seconds: a folder changed more recently could change again within one tick of its time stamp
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,9 @@ class TreeIndex:
 
     Attributes:
         keys: str, path below the root with forward slashes.
+        folders: int, which of `folder_names` the file is in.
+        folder_names: the folders below the root, in order.
+        speakers: str, eight hex digits from the file's name, or "".
         rates: int, Hz.
         frames: int, length at that rate; 0 where the file is not readable as audio.
         problems: what is wrong with those, by key.
@@ -41,6 +47,9 @@ class TreeIndex:
     """
 
     keys: NDArray[np.str_]
+    folders: NDArray[np.int64]
+    folder_names: tuple[str, ...]
+    speakers: NDArray[np.str_]
     rates: NDArray[np.int64]
     frames: NDArray[np.int64]
     problems: dict[str, str]
@@ -58,14 +67,14 @@ def index_tree(root: Path) -> TreeIndex:
         kept = cache_file(root)
         index = load(kept, stamp)
         if index is None:
-            index = build(root, [name for name, *_ in stamp[1:]])
+            index = build(root, tuple(name for name, *_ in stamp[1:]))
             keep(index, kept, stamp)
         return index
     except OSError as error:
         raise DataError(f"{root}: cannot be listed ({error})") from error
 
 
-def build(root: Path, folders: list[str]) -> TreeIndex:
+def build(root: Path, folders: tuple[str, ...]) -> TreeIndex:
     """Read the header of every file that is not hidden."""
     entries = sorted(
         (f"{folder}/{name}", is_file) for folder in folders for name, is_file in visible_files(root / folder)
@@ -82,7 +91,22 @@ def build(root: Path, folders: list[str]) -> TreeIndex:
             rates[row], frames[row], _ = read_header(path, path)
         except DataError as error:
             problems[key] = str(error)
-    return TreeIndex(np.array(keys, dtype=np.str_), rates, frames, problems)
+    numbers = {folder: number for number, folder in enumerate(folders)}
+    return TreeIndex(
+        keys=np.array(keys, dtype=np.str_),
+        folders=np.array([numbers[key.split("/", 1)[0]] for key in keys], dtype=np.int64),
+        folder_names=folders,
+        speakers=np.array([speaker_of(key) for key in keys], dtype=np.str_),
+        rates=rates,
+        frames=frames,
+        problems=problems,
+    )
+
+
+def speaker_of(key: str) -> str:
+    """Return the speaker in a file name such as `0a7c2a8d_nohash_0.wav`, or "" where there is none."""
+    match = SPEAKER.search(key)
+    return match.group(1) if match else ""
 
 
 def stamp_of(root: Path) -> list[tuple[str, int, int]]:
@@ -118,7 +142,8 @@ def load(path: Path, stamp: list[tuple[str, int, int]]) -> TreeIndex | None:
             facts = json.loads(str(kept["facts"]))
             if [tuple(entry) for entry in facts["stamp"]] != stamp:
                 return None
-            return TreeIndex(kept["keys"], kept["rates"], kept["frames"], facts["problems"])
+            columns = {name: kept[name] for name in COLUMNS}
+            return TreeIndex(**columns, folder_names=tuple(facts["folders"]), problems=facts["problems"])
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file makes of the reader: it is only a cache
@@ -130,13 +155,14 @@ def keep(index: TreeIndex, path: Path, stamp: list[tuple[str, int, int]]) -> Non
     """Store an index for the next opening; a cache that cannot be written costs only time."""
     if max(changed for _, changed, _ in stamp) > (time.time() - SETTLED) * 1e9:
         return
-    facts = json.dumps({"stamp": stamp, "problems": index.problems})
+    facts = json.dumps({"stamp": stamp, "folders": index.folder_names, "problems": index.problems})
+    columns = {name: getattr(index, name) for name in COLUMNS}
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez(file, keys=index.keys, rates=index.rates, frames=index.frames, facts=np.array(facts))
+                np.savez(file, facts=np.array(facts), **columns)
             os.replace(partial, path)
         except BaseException:
             os.unlink(partial)

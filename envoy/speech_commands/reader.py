@@ -5,7 +5,6 @@ Training clips are what neither list names, validation is what `validation_list.
 headers only.
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,6 @@ TEST_FOLDER = "speech_commands_test_set_v0.01"
 BACKGROUND = "_background_noise_"
 VALIDATION_LIST = "validation_list.txt"
 TESTING_LIST = "testing_list.txt"
-
-SPEAKER = re.compile(r"(?:^|[_/])([0-9a-f]{8})_nohash_\d+\.\w+$")
 
 
 def read_folders(
@@ -81,24 +78,24 @@ def table_of(index: TreeIndex, labels: tuple[str, ...], on_bad_clip: str) -> tup
         DataError: one is not audio and `on_bad_clip` is "error".
 
     """
-    keys = index.keys.tolist()
-    label_ids: dict[str, int | None] = {}
-    for folder in {key.split("/", 1)[0] for key in keys}:
-        label_ids[folder] = None if folder == BACKGROUND else label_of(folder, labels)
-    wanted = [label_ids[key.split("/", 1)[0]] for key in keys]
-    problems = [line for key, line in index.problems.items() if label_ids[key.split("/", 1)[0]] is not None]
+    label_ids = [None if folder == BACKGROUND else label_of(folder, labels) for folder in index.folder_names]
+    wanted = {
+        folder for folder, label in zip(index.folder_names, label_ids, strict=True) if label is not None
+    }
+    problems = [line for key, line in index.problems.items() if key.split("/", 1)[0] in wanted]
     if problems and on_bad_clip == "error":
         raise bad_clips(problems)
-    rows = np.array([label is not None for label in wanted], dtype=bool) & (index.frames > 0)
+    by_folder = np.array([-1 if label is None else label for label in label_ids], dtype=np.int64)
+    clip_labels = by_folder[index.folders]
     table = ClipTable(
         keys=index.keys,
-        labels=np.array([-1 if label is None else label for label in wanted], dtype=np.int64),
-        speakers=np.array([speaker_of(key) for key in keys], dtype=np.str_),
+        labels=clip_labels,
+        speakers=index.speakers,
         rates=index.rates,
-        starts=np.zeros(len(keys), dtype=np.int64),
+        starts=np.zeros_like(index.frames),
         frames=index.frames,
     )
-    return table.take(rows), problems
+    return table.take((clip_labels >= 0) & (index.frames > 0)), problems
 
 
 def bad_clips(problems: list[str]) -> DataError:
@@ -124,15 +121,11 @@ def background_recordings(index: TreeIndex, root: Path, labels: tuple[str, ...])
         DataError: one of them is not audio; they are few, so none is skipped.
 
     """
-    keys = index.keys.tolist()
-    rows = [
-        row
-        for row, key in enumerate(keys)
-        if key.startswith(f"{BACKGROUND}/") and key.lower().endswith(".wav")
-    ]
+    here = np.array([folder == BACKGROUND for folder in index.folder_names], dtype=bool)[index.folders]
+    rows = [row for row in np.flatnonzero(here).tolist() if index.keys[row].lower().endswith(".wav")]
     for row in rows:
         if not index.frames[row]:
-            raise DataError(index.problems[keys[row]])
+            raise DataError(index.problems[str(index.keys[row])])
     label = labels.index(SILENCE) if SILENCE in labels else 0
     return ClipTable(
         keys=index.keys[rows],
@@ -172,12 +165,6 @@ def read_list(path: Path, required: bool) -> set[str]:
         raise DataError(f"{path}: missing; it names the validation clips") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable UTF-8 text ({error})") from error
-
-
-def speaker_of(key: str) -> str:
-    """Return the speaker in a file name such as `0a7c2a8d_nohash_0.wav`, or "" where there is none."""
-    match = SPEAKER.search(key)
-    return match.group(1) if match else ""
 
 
 def mean_keyword_count(table: ClipTable, labels: tuple[str, ...]) -> int:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from speech_commands.index import speaker_of
 from speech_commands.labels import KEYWORDS, LABELS, SILENCE, UNKNOWN
-from speech_commands.reader import SPLITS, read_folders, speaker_of
+from speech_commands.reader import SPLITS, read_folders
 from speech_commands.table import Split
 
 Folders = tuple[Path, Path]
