@@ -33,8 +33,8 @@ MISSED_SIGNS = 3
 
 
 class FreshWorkspace(ExperimentWorkspace):
-    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one, and what was
-    unpacked of a damaged archive stays.
+    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one, and what it
+    unpacked of a damaged archive.
     """
 
     def __enter__(self) -> None:
@@ -257,9 +257,10 @@ class TutorialDirector(Director):
                 records = aggregator.records
             else:
                 records = [] if running else self.experiments.records(experiment_name)
-            for record in records[sent:]:
+            news = records[sent:]  # a copy: the aggregator adds to the list while these are on their way
+            for record in news:
                 yield record
-            sent = max(sent, len(records))
+            sent += len(news)
             if not running:
                 return
             await asyncio.sleep(2 * POLL_SECONDS)
@@ -269,7 +270,9 @@ class TutorialDirector(Director):
     ) -> None:
         """Note that a task failed on ``collaborator_name``, or that its owner stopped it (``left``)."""
         experiment = self.experiments_registry.get(experiment_name)
-        if experiment is None or experiment.aggregator is None or collaborator_name not in experiment.collaborators:
+        if experiment is None or experiment.aggregator is None:
+            return
+        if collaborator_name not in experiment.collaborators:
             return
         if left:
             experiment.aggregator.drop(collaborator_name, reason)

@@ -93,7 +93,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
     async def UpdateShardInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Register an envoy.
 
-        Corrects: a second envoy of the same name, as of a copied folder, silently takes the place of the first.
+        Corrects: a second envoy of a name, as of a copied folder, silently takes the place of the first.
         """
         try:
             self.director.claim(

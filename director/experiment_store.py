@@ -85,7 +85,7 @@ class ExperimentStore:
         return {**manifest, **self._unwritten_changes.get(name, {})}
 
     def update(self, name: str, **changes: Any) -> None:
-        """Change entries of a manifest, atomically; what a full disk does not take holds until the director ends."""
+        """Change entries of a manifest, atomically; what a full disk does not take is kept in memory."""
         manifest = {**self.manifest(name), **changes}
         try:
             _write_json(self.folder(name) / MANIFEST, manifest)
@@ -135,7 +135,8 @@ class ExperimentStore:
         """Return everything that was recorded of an experiment."""
         path = self.folder(name) / RECORDS
         lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-        written = [json.loads(line) for line in lines if line.endswith("\n")]  # a power cut may tear the last one
+        # A power cut may tear the last line.
+        written = [json.loads(line) for line in lines if line.endswith("\n")]
         return written + self._unwritten_records.get(name, [])
 
     def append_failure(self, name: str, reason: str) -> None:
