@@ -39,8 +39,8 @@ class ShardRefused(ValueError):
 
 
 class FreshWorkspace(ExperimentWorkspace):
-    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one, and what was
-    unpacked of a damaged archive stays.
+    """Corrects: a long-lived process keeps the modules of one experiment's code for the next one, and what it
+    unpacked of a damaged archive.
     """
 
     def __enter__(self) -> None:
@@ -73,8 +73,8 @@ class SteadyEnvoy(Envoy):
         # The director tells two envoys of the same name apart by where they run.
         home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
         stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=(home,))
-        # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a director
-        # that was restarted is found after half a minute. A call that waits keeps it going.
+        # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a
+        # director that was restarted is found after half a minute. A call that waits keeps it going.
         stub.UpdateEnvoyStatus = functools.partial(
             stub.UpdateEnvoyStatus, wait_for_ready=True, timeout=SIGN_SECONDS
         )

@@ -151,6 +151,16 @@ def stop_on_signals() -> None:
             signal.signal(each, signal.SIG_IGN)
         raise StoppedBySignal(signum)
 
+    def raise_again(unraisable: Any) -> None:
+        # Python drops what is raised inside a finalizer. SIGALRM comes when that is over.
+        if isinstance(unraisable.exc_value, StoppedBySignal):
+            signum = unraisable.exc_value.signum
+            signal.signal(signal.SIGALRM, lambda *_: stop(signum, None))
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = raise_again
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
 
