@@ -40,7 +40,7 @@ class PackedCollaborator(Collaborator):
         self._fetched: tuple[tuple[int, tuple[str, ...]], Vector] | None = None
 
     def run(self) -> None:
-        """Work until the aggregator says that it is time to quit, or another experiment's has taken its place."""
+        """Work until the aggregator says that it is time to quit, or another one has taken its place."""
         try:
             self._work()
         except ExperimentOver as over:

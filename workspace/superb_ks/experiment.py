@@ -290,8 +290,8 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "aggregator.settings.on_task_error": settings.on_task_error,
         "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
         "network.settings.agg_port": settings.aggregator_port,
-        # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left behind (or this
-        # one, before it was resumed) would be taken for one of this.
+        # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left behind (or
+        # this one, before it was resumed) would be taken for one of this.
         "submission.settings.id": uuid.uuid4().hex,
     }
 

@@ -123,7 +123,8 @@ class ExperimentState:
         """Return the records of the rounds that are complete: those that a resumed experiment keeps."""
         path = self.folder / RECORDS
         lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-        records = [json.loads(line) for line in lines if line.endswith("\n")]  # a power cut may tear the last one
+        # A power cut may tear the last line.
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
         return [record for record in records if record["round"] < self.manifest["round"]]
 
     def append(self, records: list[dict[str, Any]]) -> None:
