@@ -26,7 +26,7 @@ from .script import Line, Size, write_script
 from .seeding import seeded_rng
 from .speaking import PARTS, write_wav
 
-VERSION = 1  # raised with every change that changes the bytes
+VERSION = 2  # raised with every change that changes the bytes
 BACKGROUND_SECONDS = 40.0
 BABBLE_CLIPS = 60
 FULL_SIZE = Size()
