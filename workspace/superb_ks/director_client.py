@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,18 @@ from typing import Any
 import numpy as np
 from openfl.protocols import base_pb2, director_pb2
 from openfl.transport.grpc.director_client import DirectorClient
+from openfl.transport.grpc.grpc_channel_options import channel_options
 
 from superb_ks import wire
 from superb_ks.averaging import Vector
+
+
+# How long a director that is starting again is waited for.
+ANSWER_SECONDS = 10.0
+
+# Corrects: a new connection to a director shares the state of earlier ones, so that it fails at once, for up to two
+# minutes, after the director was away.
+channel_options.extend([("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 1000)])
 
 
 class PackedDirectorClient(DirectorClient):
@@ -26,6 +36,9 @@ class PackedDirectorClient(DirectorClient):
     def __init__(self, *, client_id: str, **settings: Any) -> None:
         super().__init__(client_id=client_id, **settings)
         self._client_id = client_id
+        for name in ("GetEnvoys", "GetExperimentStatus"):
+            call = functools.partial(getattr(self.stub, name), wait_for_ready=True, timeout=ANSWER_SECONDS)
+            setattr(self.stub, name, call)
         #: Set to go on with an experiment that the director has on disk, instead of sending a model.
         self.resume = False
 
