@@ -1,8 +1,11 @@
 """The order that is made of an experiment's records."""
 
+import re
+import traceback
+
 import pytest
 
-from superb_ks.history import History, Score, history_of
+from superb_ks.history import History, Score, history_of, without_frames
 from tests.workspace.experiment_records import ENVOYS, UPDATE_BYTES, record, scores, training, two_rounds
 
 
@@ -92,3 +95,17 @@ def test_closed_round_waits_for_nobody() -> None:
     assert history.reported("validate", 0) == 1
     history.add(record(0, "aggregator", "round", "seconds", 3.0))
     assert history.reported("validate", 0) == 2
+
+
+def test_traceback_of_an_envoy_is_shortened_to_its_error() -> None:
+    try:
+        [].pop()
+    except IndexError:
+        trace = traceback.format_exc()
+    short = without_frames(f"experiment failed. env_one: {trace}")
+    assert re.fullmatch(
+        r"experiment failed\. env_one: in test_traceback_of_an_envoy_\w+, line \d+: "
+        r"IndexError: pop from empty list\n",
+        short,
+    )
+    assert without_frames("no disk space\nat all") == "no disk space\nat all"

@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from superb_ks.experiment import ExperimentFailed
 from superb_ks.history import History
 from superb_ks.monitor import Monitor, follow
 from tests.workspace.experiment_records import ENVOYS, record, scores, training, two_rounds
@@ -79,6 +80,13 @@ def test_failure_is_printed_and_raised(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(RuntimeError, match="experiment failed"):
         follow(failing(), 2, ENVOYS)
     assert "Note: env_two ended the experiment: no disk space" in capsys.readouterr().out
+
+
+def test_stopped_experiment_is_an_error_and_not_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    until_the_test = (item for item in two_rounds() if item["task_name"] != "test_best")
+    with pytest.raises(ExperimentFailed, match="somebody stopped it"):
+        follow(until_the_test, 2, ENVOYS)
+    assert printed_lines(capsys.readouterr().out) == LINES[:3]
 
 
 def test_notebook_keeps_one_bar_one_plot_and_the_lines() -> None:

@@ -26,6 +26,9 @@ EVENTS = {
 
 Record = Mapping[str, Any]
 
+# A traceback as Python prints it: frames, indented, and then the error.
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)")
+_FRAME = re.compile(r"line (\d+), in (\S+)")
 _CELL = re.compile(r"confusion\[(\d+),(\d+)\]")
 
 
@@ -65,7 +68,7 @@ class History:
 
     Args:
         rounds: training rounds of the experiment.
-        envoys: names of the envoys that take part.
+        envoys: names of the envoys that take part, in the order in which they are shown.
 
     Attributes:
         events: who dropped out, came back, was refused or failed, in words, in order.
@@ -73,7 +76,7 @@ class History:
 
     def __init__(self, rounds: int, envoys: Iterable[str]) -> None:
         self.rounds = rounds
-        self.envoys = sorted(envoys)
+        self.envoys = list(envoys)
         self.schedule = RoundSchedule(rounds)
         self.events: list[str] = []
         self._values: dict[tuple[str, str, int, str], float] = {}
@@ -82,7 +85,7 @@ class History:
         """Take in one record."""
         task, metric, origin = record["task_name"], record["metric_name"], record["metric_origin"]
         if task in EVENTS:
-            self.events.append(f"{origin} {EVENTS[task]}: {metric}")
+            self.events.append(f"{origin} {EVENTS[task]}: {without_frames(metric)}")
         self._values[task, metric, int(record["round"]), origin] = float(record["metric_value"])
 
     def value(self, task: str, metric: str, openfl_round: int, origin: str = AGGREGATOR) -> float | None:
@@ -193,3 +196,13 @@ def history_of(records: Iterable[Record], rounds: int, envoys: Sequence[str]) ->
     for record in records:
         history.add(record)
     return history
+
+
+def without_frames(reason: str) -> str:
+    """Shorten a traceback in a text to its error, and where in which function that arose."""
+
+    def place(found: re.Match[str]) -> str:
+        frames = _FRAME.findall(found["frames"])
+        return "in {1}, line {0}: ".format(*frames[-1]) if frames else ""
+
+    return _TRACEBACK.sub(place, reason)

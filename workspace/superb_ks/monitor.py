@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from IPython.display import Image, display
 
+from superb_ks.experiment import ExperimentFailed
 from superb_ks.history import History, Record
 from superb_ks.report import FAINT, INK, plot_learning, show
 from superb_ks.schedule import TRAIN
@@ -32,7 +33,8 @@ def follow(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> His
         envoys: names of the envoys that take part.
 
     Raises:
-        ExperimentFailed: as `records` does; what was reported until then stays in view.
+        ExperimentFailed: as `records` does, or the experiment was stopped before its best model was tested;
+            what was reported until then stays in view.
     """
     monitor = Monitor(History(rounds, envoys))
     try:
@@ -43,6 +45,9 @@ def follow(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> His
     except BaseException as error:
         monitor.close("failed" if isinstance(error, Exception) else "no longer watched")
         raise
+    if monitor.history.test is None:
+        monitor.close("stopped")
+        raise ExperimentFailed("the experiment ended before its best model was tested: somebody stopped it")
     monitor.close("finished")
     return monitor.history
 

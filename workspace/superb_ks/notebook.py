@@ -8,6 +8,8 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from superb_ks.history import without_frames
+
 
 def tidy_outputs() -> None:
     """Silence the libraries' advice, and show errors that explain themselves by name and message alone.
@@ -32,6 +34,7 @@ def tidy_outputs() -> None:
 def _show(
     shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: Any = None
 ) -> list[str]:
-    lines = [f"\x1b[31m{kind.__name__}:\x1b[0m {error}"]
+    # An envoy sends its traceback along; the envoy's log has all of it.
+    lines = [f"\x1b[31m{kind.__name__}:\x1b[0m {without_frames(str(error))}"]
     shell._showtraceback(kind, error, lines)
     return lines

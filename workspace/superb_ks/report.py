@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
@@ -42,7 +43,7 @@ _STYLE: Any = {
     "ytick.major.size": 0,
     "lines.solid_capstyle": "round",
 }
-_DPI = 110
+_DPI = 96
 
 Cards = Mapping[str, Mapping[str, Any]]
 
@@ -52,9 +53,9 @@ def style() -> Any:
     return mpl.rc_context(_STYLE)
 
 
-def envoy_colours(envoys: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each envoy: by its place in the alphabet, so the same in every plot."""
-    return {name: _ENVOY_COLOURS[i % len(_ENVOY_COLOURS)] for i, name in enumerate(sorted(envoys))}
+def envoy_colours(envoys: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each envoy, by its place in the order given; beyond six they repeat."""
+    return dict(zip(envoys, itertools.cycle(_ENVOY_COLOURS), strict=False))
 
 
 def show(figure: Figure, description: str) -> Image:
@@ -74,7 +75,7 @@ def plot_shards(cards: Cards) -> Figure:
         spaced = ConstrainedLayoutEngine(hspace=0.1, wspace=0.04)
         figure = Figure(figsize=(9.6, 0.3 + 1.7 * len(cards)), layout=spaced)
         axes = figure.subplots(len(cards), 2, squeeze=False, sharex="col", sharey="col", width_ratios=(1, 3))
-        for row, (name, colour) in zip(axes, envoy_colours(list(cards)).items(), strict=True):
+        for row, (name, colour) in zip(axes, envoy_colours(cards).items(), strict=True):
             _draw_splits(row[0], name, cards[name], colour)
             _draw_classes(row[1], cards[name], colour)
         return figure
