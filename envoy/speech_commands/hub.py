@@ -11,7 +11,7 @@ import numpy as np
 from .audio import SAMPLE_RATE, AudioBytes
 from .errors import DataError
 from .index import speaker_of
-from .labels import SILENCE, UNKNOWN
+from .labels import SILENCE, label_of
 from .reader import SPLITS, add_silence, bad_clips
 from .settings import HubSettings
 from .table import ClipTable, Corpus, Split, make_table
@@ -90,9 +90,7 @@ def load_rows(hub: HubSettings, split: str) -> "Dataset":
 
 def table_of(data: "Dataset", split: str, name: str, labels: tuple[str, ...]) -> ClipTable:
     """Make a table of the rows whose class is wanted; a key is a split and a row number: `train/17`."""
-    names = label_names(data, name)
-    unknown = labels.index(UNKNOWN) if UNKNOWN in labels else None
-    ids = [labels.index(label) if label in labels else unknown for label in names]
+    ids = [label_of(label, labels) for label in label_names(data, name)]
     rows = [row for row, label in enumerate(ids) if label is not None]
     files = data.data.column("file").to_pylist()
     return make_table(

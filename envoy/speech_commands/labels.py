@@ -7,10 +7,13 @@ LABELS = (*KEYWORDS, SILENCE, UNKNOWN)
 
 
 def label_of(folder: str, labels: tuple[str, ...] = LABELS) -> int | None:
-    """Label id of a clip in `folder`: its own class, else `_unknown_`, else None (the clip is left out)."""
+    """Label id of a clip in `folder`: its own class, else `_unknown_`, else None (the clip is left out).
+
+    Silence is no unknown word: where it is not a class of its own, it is left out.
+    """
     if folder in labels:
         return labels.index(folder)
-    return labels.index(UNKNOWN) if UNKNOWN in labels else None
+    return labels.index(UNKNOWN) if UNKNOWN in labels and folder != SILENCE else None
 
 
 def keyword_ids(labels: tuple[str, ...] = LABELS) -> list[int]:

@@ -21,7 +21,7 @@ Waveform = NDArray[np.float32]
 
 def stage(
     shard: dict[str, Split], corpus: Corpus, scenario: Scenario, labels: tuple[str, ...], seed: int
-) -> dict:
+) -> dict[str, Split]:
     """Apply a scenario to a shard.
 
     Args:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .errors import DataError
-from .labels import keyword_ids
+from .labels import LABELS, keyword_ids
 from .reader import TEST_FOLDER, read_folders
 from .settings import Settings
 from .table import Corpus
@@ -25,7 +25,8 @@ def open_source(settings: Settings) -> Corpus:
     else:
         train, test = find_folders(settings)
         corpus = read_folders(train, test, settings.labels, settings.seed, settings.on_bad_clip)
-    require_words(corpus, settings.labels)
+    if settings.labels != LABELS:
+        require_words(corpus, settings.labels)
     return corpus
 
 

@@ -147,6 +147,12 @@ def test_names_instead_of_ids_and_four_words(hub: Path, tmp_path: Path) -> None:
     assert json.loads(shard.dataset_description)["clips"]["train"] == {"go": 2, "up": 2}
 
 
+def test_silence_is_not_an_unknown_word(hub: Path) -> None:
+    clips = json.loads(describe(hub, labels=["yes", "_unknown_"]).dataset_description)["clips"]
+    assert clips["train"] == {"yes": 2, "_unknown_": 20}
+    assert clips["test"] == {"yes": 1, "_unknown_": 10}
+
+
 def test_bad_rows_are_named_or_skipped(hub: Path) -> None:
     columns = {
         "file": ["a.wav", "b.wav"],

@@ -32,6 +32,11 @@ def test_unknown_and_silence_where_they_are_asked_for(archives: Folders) -> None
     assert clips["val"] == {"bed": 1, "_unknown_": 10, "_silence_": 1}
 
 
+def test_silence_is_not_an_unknown_word(archives: Folders) -> None:
+    clips = json.loads(describe(archives, ["yes", "_unknown_"]).dataset_description)["clips"]
+    assert clips["test"] == {"yes": 1, "_unknown_": 10}
+
+
 def test_no_background_recordings_are_needed_without_silence(archives: Folders) -> None:
     (archives[0] / "_background_noise_" / "hum.wav").unlink()
     assert len(describe(archives, ["yes", "no"]).get_dataset("train")) == 4
