@@ -33,12 +33,12 @@ def killed_director(lab: Lab) -> str:
     assert uninterrupted.status == "finished", uninterrupted.error
     name = lab.new_name()
     slowly = Script(seconds=dict.fromkeys(lab.ranks, 0.3))
-    outcome = follow(
-        lab.submit(slowly, name=name, rounds=6), (at(2, lab.first, "train"), lambda: lab.kill("director"))
-    )
+    experiment = lab.submit(slowly, name=name, rounds=6)
+    outcome = follow(experiment, (at(2, lab.first, "train"), lambda: lab.kill("director")))
     assert "the director does not answer" in outcome.error, outcome.error
     lab.restart("director")
-    seconds = wait_until(lambda: registered(lab) == set(lab.envoy_names), REGISTRATION_SECONDS)
+    seconds = wait_until(lambda: living(lab) == set(lab.envoy_names), REGISTRATION_SECONDS)
+    assert experiment.status() == "interrupted", "the notebook's old connection"
     resumed = follow(lab.submit(slowly, name=name, rounds=6, resume=True))
     assert resumed.status == "finished", resumed.error
     for envoy in lab.envoy_names:
@@ -48,7 +48,7 @@ def killed_director(lab: Lab) -> str:
     return f"envoys back after {seconds:.1f} s, final model bit-identical"
 
 
-def registered(lab: Lab) -> set[str]:
+def living(lab: Lab) -> set[str]:
     """Return who is registered; nobody while the director does not answer."""
     try:
         return lab.registered()
