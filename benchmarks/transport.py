@@ -120,8 +120,8 @@ def show(engine: str, job: Job, run: Run) -> None:
     print(f"{engine}, {job.size}, {job.clients} clients: {seconds} s  {run.unfinished}")
     print(f"  rounds {[round(value, 3) for value in run.seconds['rounds']]} s; {run.loopback_bytes / 1e6:.0f} MB on lo")
     for role, memory in sorted(run.memory.items()):
-        parts = "  ".join(f"{name} {value / 1e6:.0f}" for name, value in memory.items())
-        print(f"  {role}: {parts} MB")
+        parts = "  ".join(f"{name} {value / 1e6:.0f}" for name, value in memory.items() if name != "cpu_seconds")
+        print(f"  {role}: {parts} MB; {memory['cpu_seconds']:.1f} s of processor time")
     for name, value in run.details.items():
         print(f"  {name}: {value}")
     sys.stdout.flush()

@@ -32,14 +32,14 @@ class Run:
 
     Attributes:
         seconds: see `benchmarks.transport_result.figures`.
-        memory: by role, `server` and `client` (the largest of them), bytes.
+        memory: by role, `server` and `client` (the largest of them): bytes, and seconds of processor time.
         loopback_bytes: what the loopback device carried meanwhile.
         unfinished: why the figures are incomplete, or an empty string.
         details: what else the engine reports.
     """
 
     seconds: dict[str, Any]
-    memory: dict[str, dict[str, int]]
+    memory: dict[str, dict[str, float]]
     loopback_bytes: int
     unfinished: str = ""
     details: dict[str, Any] = field(default_factory=dict)
@@ -125,9 +125,9 @@ def finished_run(
     return Run(figures(events, job), by_role(watch.figures(), roles), traffic, unfinished, details)
 
 
-def by_role(memory: dict[str, dict[str, int]], roles: dict[str, str]) -> dict[str, dict[str, int]]:
+def by_role(memory: dict[str, dict[str, float]], roles: dict[str, str]) -> dict[str, dict[str, int]]:
     """Return the largest of the processes of each role, by peak."""
-    largest: dict[str, dict[str, int]] = {}
+    largest: dict[str, dict[str, float]] = {}
     for name, figure in memory.items():
         role = roles[name]
         if role not in largest or figure["peak"] > largest[role]["peak"]:

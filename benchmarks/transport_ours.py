@@ -17,6 +17,13 @@ from demo.federation import Federation
 
 ROOT = Path(__file__).resolve().parent.parent
 
+ENVOY_CONFIG = """\
+shard_descriptor:
+  template: transport_shard.EmptyShardDescriptor
+  params:
+    rank_worldsize: 1, 2
+"""
+
 
 def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
     """Do a job once and measure it.
@@ -40,12 +47,17 @@ def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
 
 def stage_rooms(folder: Path) -> Path:
     """Copy director and envoy, the envoy with a shard descriptor that needs no data."""
+    envoy = copy_rooms(folder) / "envoy"
+    shutil.copy(ROOT / "benchmarks" / "transport_shard.py", envoy)
+    (envoy / "envoy_config.yaml").write_text(ENVOY_CONFIG, encoding="utf-8")
+    return folder
+
+
+def copy_rooms(folder: Path) -> Path:
+    """Copy the folders of director and envoy, without what running services left there; returns `folder`."""
     ignore = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
     for room in ("director", "envoy"):
         shutil.copytree(ROOT / room, folder / room, ignore=ignore)
-    shutil.copy(ROOT / "benchmarks" / "transport_shard.py", folder / "envoy")
-    config = "shard_descriptor:\n  template: transport_shard.EmptyShardDescriptor\n  params:\n    rank_worldsize: 1, 2\n"
-    (folder / "envoy" / "envoy_config.yaml").write_text(config, encoding="utf-8")
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -33,6 +34,8 @@ class MemoryWatch:
         self._members = members
         self._families: dict[str, set[int]] = {}
         self._highest: dict[int, int] = {}
+        self._cpu_before: dict[int, float] = {}
+        self._cpu: dict[int, float] = {}
         self.base: dict[str, dict[str, int]] = {}
         self.peak: dict[str, dict[str, int]] = {}
         self._done = threading.Event()
@@ -41,6 +44,7 @@ class MemoryWatch:
     def __enter__(self) -> MemoryWatch:
         self._look_for_children()
         self.base = {name: self._measure(pids) for name, pids in self._families.items()}
+        self._cpu_before = dict(self._cpu)
         self._thread.start()
         return self
 
@@ -48,8 +52,10 @@ class MemoryWatch:
         self._done.set()
         self._thread.join()
 
-    def figures(self) -> dict[str, dict[str, int]]:
-        """Return bytes by name: base and peak resident memory, of them anonymous, and the kernel's high-water mark."""
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return by name: base and peak resident memory in bytes, of them anonymous, the kernel's high-water mark of
+        the largest process, and seconds of processor time since the start of the watch.
+        """
         empty = {"rss": 0, "anon": 0}
         return {
             name: {
@@ -58,6 +64,7 @@ class MemoryWatch:
                 "peak": peak["rss"],
                 "peak_anonymous": peak["anon"],
                 "high_water_mark": max((self._highest.get(pid, 0) for pid in self._families[name]), default=0),
+                "cpu_seconds": sum(self._cpu.get(pid, 0) - self._cpu_before.get(pid, 0) for pid in self._families[name]),
             }
             for name, peak in self.peak.items()
         }
@@ -88,6 +95,7 @@ class MemoryWatch:
             total["rss"] += status.get("VmRSS", 0)
             total["anon"] += status.get("RssAnon", 0)
             self._highest[pid] = max(self._highest.get(pid, 0), status.get("VmHWM", 0))
+            self._cpu[pid] = max(self._cpu.get(pid, 0.0), processor_seconds(pid))
         return total
 
 
@@ -99,6 +107,15 @@ def process_memory(pid: int) -> dict[str, int]:
         return {}
     fields = (line.split() for line in text.splitlines() if line.endswith(" kB"))
     return {field[0].rstrip(":"): int(field[1]) * 1024 for field in fields}
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_until_settled(pids: Iterable[int], seconds: float = 1.0, at_most: float = 60.0) -> None:
