@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -124,18 +125,19 @@ LINES = [
 Damage = Callable[[Path], None]
 
 
-def put(folder: str, name: str, content: bytes) -> Damage:
-    def do(root: Path) -> None:
-        path = root / folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_dir():
-            path.write_bytes(content)
+def write(path: Path, content: bytes) -> None:
+    """Write a file in the place of whatever is there: an earlier damage may have made it a pipe."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
 
-    return do
+
+def put(folder: str, name: str, content: bytes) -> Damage:
+    return lambda root: write(root / folder / name, content)
 
 
 def write_list(name: str, text: bytes) -> Damage:
-    return lambda root: None if (root / name).is_dir() else (root / name).write_bytes(text) and None
+    return lambda root: write(root / name, text)
 
 
 def remove(name: str) -> Damage:
@@ -212,7 +214,8 @@ def test_damaged_folders(on_train: list[Damage], on_test: list[Damage], setup: d
         build(train, test)
         for root, list_of_damages in ((train, on_train), (test, on_test)):
             for damage in list_of_damages:
-                damage(root)
+                with suppress(OSError):  # one damage may leave no place for the next
+                    damage(root)
         shard, refusal = None, ""
         try:
             shard = SuperbShardDescriptor(source="folder", data_dir=str(train), test_dir=str(test), **setup)
