@@ -1,0 +1,195 @@
+"""Each correction of the director, beside what OpenFL's own class does in the same place."""
+
+import asyncio
+import io
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from director_corrections import FreshWorkspace, PromptRegistry, TutorialDirector
+from director_server import _require_whole
+from experiment_store import Refused
+from openfl.component.director import Director
+from openfl.component.director.experiment import ExperimentsRegistry
+from openfl.utilities.workspace import ExperimentWorkspace
+
+SHAPES = {"sample_shape": ["16000"], "target_shape": ["1"]}
+
+
+def archive_of(path: Path, **files: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"{name}.py", text)
+    return path
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def director(tmp_path: Path) -> TutorialDirector:
+    return TutorialDirector(
+        experiments_folder=tmp_path / "experiments", tls=False, envoy_health_check_period=5, **SHAPES
+    )
+
+
+def register(director: Director, name: str) -> None:
+    director.acknowledge_shard({"node_info": {"name": name}, **SHAPES})
+
+
+def editions(workspace_class: type[ExperimentWorkspace], work: Path) -> list[int]:
+    """Import the same module in two experiments of different code."""
+    seen = []
+    for number in (1, 2):
+        archive = archive_of(work / f"archive_{number}", edition_under_test=f"EDITION = {number}")
+        with workspace_class(f"exp_{number}", archive):
+            import edition_under_test
+
+            seen.append(edition_under_test.EDITION)
+    sys.modules.pop("edition_under_test", None)
+    return seen
+
+
+def test_each_experiment_imports_its_own_code(work):
+    assert editions(ExperimentWorkspace, work) == [1, 1], "OpenFL does this itself now"
+    assert editions(FreshWorkspace, work) == [1, 2]
+
+
+def left_of_a_damaged_archive(workspace_class: type[ExperimentWorkspace], work: Path) -> set[str]:
+    (work / "archive").write_bytes(b"no zip file")
+    with pytest.raises(Exception, match="is not a zip file"), workspace_class("exp", work / "archive"):
+        pass
+    return {path.name for path in work.iterdir()}
+
+
+def test_nothing_of_a_damaged_archive_stays(work):
+    assert left_of_a_damaged_archive(ExperimentWorkspace, work) == {"archive", "exp"}
+    assert left_of_a_damaged_archive(FreshWorkspace, work) == set()
+
+
+def test_envoys_can_be_listed_right_after_a_registration(director):
+    stock = Director(tls=False, **SHAPES)
+    register(stock, "env_one")
+    with pytest.raises(KeyError):
+        stock.get_envoys()
+    register(director, "env_one")
+    assert [envoy["is_online"] for envoy in director.get_envoys()] == [True]
+
+
+def test_experiments_can_be_listed(director):
+    stock = Director(tls=False, **SHAPES)
+    stock.experiments_registry.add(
+        SimpleNamespace(
+            name="x", users=["notebook"], status="in_progress", collaborators=[], aggregator=SimpleNamespace()
+        )
+    )
+    with pytest.raises(AttributeError):
+        stock.get_experiments_list("notebook")
+    assert director.get_experiments_list("notebook") == []
+
+
+async def picked_up_within(registry: ExperimentsRegistry, seconds: float) -> bool:
+    """Say whether an experiment that is submitted to a waiting registry is picked up soon."""
+
+    async def pick_up() -> None:
+        async with registry.get_next_experiment():
+            pass
+
+    waiting = asyncio.create_task(pick_up())
+    await asyncio.sleep(0.05)
+    registry.add(SimpleNamespace(name="x"))
+    done, _ = await asyncio.wait([waiting], timeout=seconds)
+    waiting.cancel()
+    return bool(done)
+
+
+def test_a_submitted_experiment_is_picked_up_at_once():
+    assert not asyncio.run(picked_up_within(ExperimentsRegistry(), 1.0)), "OpenFL does this itself now"
+    registry = PromptRegistry()
+    assert asyncio.run(picked_up_within(registry, 5.0))
+    assert "x" not in registry, "it is forgotten when it is over"
+
+
+def test_an_unknown_experiment_has_no_status_but_a_reason(director):
+    assert asyncio.run(Director(tls=False, **SHAPES).get_experiment_status("nowhere", "notebook")) is None
+    with pytest.raises(Refused, match="no experiment named 'nowhere'"):
+        asyncio.run(director.get_experiment_status("nowhere", "notebook"))
+
+
+class Aggregator:
+    """Adds records while they are streamed, and ends."""
+
+    def __init__(self, director: TutorialDirector) -> None:
+        self.records = [record(number) for number in range(3)]
+        self.director = director
+
+
+def record(number: int) -> dict:
+    return {"round": 0, "metric_origin": "a", "task_name": "t", "metric_name": str(number), "metric_value": 0.0}
+
+
+def test_no_record_is_skipped_that_arrives_while_others_are_sent(director):
+    async def chunks():
+        yield bytes(4)
+
+    async def stream() -> list[str]:
+        await director.experiments.create("x", "notebook", ["a"], 1, chunks())
+        director.experiments.update("x", status="in_progress")
+        aggregator = Aggregator(director)
+        director.experiments_registry.add(SimpleNamespace(name="x", aggregator=aggregator))
+        seen = []
+        async for each in director.stream_metrics("x", "notebook"):
+            seen.append(each["metric_name"])
+            if len(seen) in (2, 4):  # news, in the middle of the batch
+                aggregator.records.append(record(len(aggregator.records)))
+            if len(seen) == 5:
+                director.experiments.update("x", status="finished")
+        return seen
+
+    assert asyncio.run(asyncio.wait_for(stream(), 20)) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_living_envoy_keeps_its_name(director):
+    director.claim("env_one", "here")
+    register(director, "env_one")
+    director.claim("env_one", "here")
+    with pytest.raises(Refused, match="an envoy named 'env_one' takes part already; choose another name"):
+        director.claim("env_one", "there")
+    director._shard_registry["env_one"]["last_updated"] = time.time() - 11
+    director.claim("env_one", "there")
+
+
+def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
+    failed = []
+    aggregator = SimpleNamespace(task_failed=lambda *report: failed.append(report))
+    director.experiments_registry.add(SimpleNamespace(name="x", aggregator=aggregator, collaborators=["a"]))
+    director.set_experiment_failed(experiment_name="x", collaborator_name="stranger", reason="r")
+    director.set_experiment_failed(experiment_name="y", collaborator_name="a", reason="r")
+    assert failed == []
+    director.set_experiment_failed(experiment_name="x", collaborator_name="a", reason="r")
+    assert failed == [("a", "r")]
+
+
+def whole_archive() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("code.py", "print('x')\n" * 500)
+    return data.getvalue()
+
+
+def test_a_damaged_archive_is_refused_before_it_is_stored():
+    data = whole_archive()
+    _require_whole(SimpleNamespace(npbytes=data, size=len(data)))
+    flipped = bytearray(data)
+    flipped[45] ^= 0xFF
+    for damaged in (b"", data[: len(data) // 2], bytes(flipped)):
+        with pytest.raises(Refused, match="archive arrived damaged"):
+            _require_whole(SimpleNamespace(npbytes=damaged, size=len(damaged)))
+    with pytest.raises(Refused, match="archive arrived damaged"):
+        _require_whole(SimpleNamespace(npbytes=data, size=len(data) + 1))

@@ -1,0 +1,82 @@
+"""Starting the director: its config, its port, its folder."""
+
+import socket
+from pathlib import Path
+
+import director_service
+import pytest
+from director_service import MARKER, ConfigError, DirectorConfig, fresh_work_folder, require_free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_overrides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DIRECTOR_HOST", raising=False)
+    monkeypatch.delenv("DIRECTOR_PORT", raising=False)
+    monkeypatch.setattr(director_service, "WORK_FOLDER", tmp_path / "work")
+
+
+def config(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_config_that_is_shipped():
+    shipped = DirectorConfig.load(ROOT / "director" / "director_config.yaml")
+    assert (shipped.listen_host, shipped.listen_port) == ("localhost", 50050)
+
+
+def test_the_environment_takes_precedence(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIRECTOR_PORT", "51000")
+    assert DirectorConfig.load(config(tmp_path, "settings: {listen_port: 50050}")).listen_port == 51000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("settings: {port: 1}", "unknown setting 'port'; legal are listen_host"),
+        ("settings: {listen_port: 80}", "port is 80; legal are 1024 to 65535"),
+        ("settings: {listen_port: abc}", "port is 'abc'"),
+        ("settings: {envoy_health_check_period: 0}", "is 0; legal are 1 to 3600 seconds"),
+        ("settings: [1", "is not a YAML file"),
+        ("- 1", "is not a YAML file"),
+    ],
+)
+def test_mistakes_are_named_with_what_is_legal(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        DirectorConfig.load(config(tmp_path, text))
+
+
+def test_a_missing_config(tmp_path):
+    with pytest.raises(ConfigError, match="no director config at .*nowhere.yaml"):
+        DirectorConfig.load(tmp_path / "nowhere.yaml")
+
+
+def test_a_taken_port_is_named():
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"cannot listen on localhost:{port} .*DIRECTOR_PORT"):
+            require_free_port("localhost", port)
+    require_free_port("localhost", port)
+
+
+def test_a_foreign_host_is_named():
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:50050"):
+        require_free_port("192.0.2.1", 50050)
+
+
+def test_the_work_folder_is_swept_only_with_our_marker():
+    folder = fresh_work_folder("50050")
+    (folder / "remains").mkdir()
+    assert [path.name for path in fresh_work_folder("50050").iterdir()] == [MARKER]
+
+    foreign = director_service.WORK_FOLDER / "50051"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="50051 holds files that are not the director's"):
+        fresh_work_folder("50051")
+    assert (foreign / "thesis.txt").exists()

@@ -1,0 +1,228 @@
+"""Rounds as the aggregator keeps them, without a network: calls as OpenFL's service makes them."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from openfl.component.assigner.custom_assigner import Assigner
+from superb_ks import wire
+from superb_ks.aggregator import PackedAggregator
+from superb_ks.receiving import Results
+from superb_ks.schedule import RoundSchedule
+from superb_ks.state import write_manifest, write_model
+
+SIZE = 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_model(tmp_path / "round-0.safetensors", np.zeros(SIZE, np.float32), {})
+    manifest = {"round": 0, "last": "round-0.safetensors", "best": None, "best_round": None, "best_score": None}
+    write_manifest(tmp_path, {**manifest, "digests": {}})
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return what makes an aggregator on the folder, as OpenFL's plan does."""
+    from openfl.protocols import aggregator_pb2_grpc
+    from openfl.protocols import utils as protocol_utils
+    from openfl.transport.grpc import aggregator_server
+
+    for module, name in (  # what the aggregator puts in OpenFL's place is put back
+        (protocol_utils, "datastream_to_proto"),
+        (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
+        (aggregator_server, "cpu_count"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    made = []
+
+    def make(names: str = "ab", rounds: int = 2, **settings) -> PackedAggregator:
+        schedule = RoundSchedule(rounds)
+        assigner = Assigner(
+            assigner_function=schedule,
+            aggregation_functions_by_task=None,
+            authorized_cols=list(names),
+            rounds_to_train=schedule.total_rounds,
+        )
+        aggregator = PackedAggregator(
+            aggregator_uuid="aggregator",
+            federation_uuid="federation",
+            authorized_cols=list(names),
+            init_state_path=None,
+            best_state_path=None,
+            last_state_path=None,
+            assigner=assigner,
+            rounds_to_train=schedule.total_rounds,
+            initial_tensor_dict={"state_folder": folder},
+            **settings,
+        )
+        made.append(aggregator)
+        return aggregator
+
+    yield make
+    for aggregator in made:
+        aggregator.stop(reason="the test is over")
+        aggregator.state.close()
+
+
+def report(aggregator: PackedAggregator, name: str, task: str, weights: float | None = None, **metrics) -> None:
+    arrays = {key: np.asarray(value, np.float64) for key, value in metrics.items()}
+    vector = None if weights is None else np.full(SIZE, weights, np.float32)
+    clips = 10 * (1 + ord(name) - ord("a"))
+    aggregator.send_local_task_results(name, aggregator.round_number, task, clips, Results(arrays, vector))
+
+
+def work(aggregator: PackedAggregator, name: str, weights: float = 1.0, accuracy: float = 0.5) -> None:
+    """Do what ``name`` is asked to in the current round."""
+    tasks, _, _, _ = aggregator.get_tasks(name)
+    for task in tasks or []:
+        trains = task.task_type == "train"
+        report(aggregator, name, task.name, weights if trains else None, accuracy=accuracy, loss=1.0)
+
+
+def texts(aggregator: PackedAggregator, task: str) -> list[str]:
+    return [record["metric_name"] for record in aggregator.records if record["task_name"] == task]
+
+
+def test_a_round_by_hand(start):
+    aggregator = start()
+    work(aggregator, "a", weights=1)
+    assert aggregator.round_number == 0
+    work(aggregator, "b", weights=4)
+    assert aggregator.round_number == 1
+    assert aggregator.state.last.read().tolist() == [3.0] * SIZE  # (10 · 1 + 20 · 4) / 30
+
+
+def test_the_best_model_is_the_one_with_the_highest_validation(start):
+    """The last aggregate is eligible, later equal scores do not replace an earlier one, and a NaN never wins."""
+    aggregator = start("a", rounds=4)
+    for accuracy, weights in ((float("nan"), 1), (0.3, 2), (0.9, 3), (0.9, 4), (0.2, 5)):
+        work(aggregator, "a", weights=weights, accuracy=accuracy)
+    assert aggregator.state.manifest["best_round"] == 2
+    assert aggregator.state.best.read().tolist() == [2.0] * SIZE
+    part = aggregator.part(wire.part_name(0), aggregator.round_number, wire.BEST)
+    assert np.frombuffer(part, np.float32).tolist() == [2.0] * SIZE
+
+
+def test_loss_does_not_drive_best(start):
+    """OpenFL's own takes any validation metric for the one that decides, and a high loss for good."""
+    aggregator = start("a", rounds=2, best_metric="accuracy")
+    for loss, accuracy in ((9.0, 0.1), (5.0, 0.5), (1.0, 0.9)):
+        tasks, _, _, _ = aggregator.get_tasks("a")
+        for task in tasks:
+            weights = 1.0 if task.task_type == "train" else None
+            report(aggregator, "a", task.name, weights, loss=loss, accuracy=accuracy)
+    assert aggregator.state.manifest["best_round"] == 2
+
+
+def test_a_metric_that_is_not_there_ends_the_experiment(start):
+    aggregator = start("a", best_metric="f1")
+    work(aggregator, "a")
+    assert "validate returned no 'f1', only accuracy, clips, loss" in aggregator.failure
+
+
+def test_metrics_that_do_not_fit_together_end_the_experiment(start):
+    aggregator = start("ab")
+    for name, size in (("a", 2), ("b", 3)):
+        for task in ("validate", "test_initial"):
+            report(aggregator, name, task, accuracy=0.5, confusion=np.zeros((size, size)))
+        report(aggregator, name, "train", 1.0, loss=1.0)
+    assert aggregator.failure.startswith("director: round 0 could not be closed")
+
+
+def test_a_drop_out_is_left_out_and_the_rest_renormalised(start):
+    aggregator = start("abc")
+    work(aggregator, "a", weights=1)
+    aggregator.drop("b", "gone")
+    work(aggregator, "c", weights=5)
+    assert aggregator.round_number == 1
+    assert aggregator.state.last.read().tolist() == [4.0] * SIZE  # (10 · 1 + 30 · 5) / 40
+    assert texts(aggregator, "dropped") == ["gone"]
+    aggregator.get_tasks("b")  # it is back, and takes part from the next round on
+    work(aggregator, "a")
+    assert aggregator.round_number == 1
+    work(aggregator, "c")
+    assert aggregator.members.present == {"a", "b", "c"}
+    assert texts(aggregator, "returned") == ["from round 2 on"]
+
+
+def test_a_drop_out_wakes_who_waits_for_room(start):
+    aggregator = start("abcd")
+    for name in "bc":
+        work(aggregator, name)
+    with aggregator._changed:
+        assert not aggregator._receiver._may_send("d")
+    woken = threading.Event()
+
+    def wait() -> None:
+        with aggregator._changed:
+            aggregator._changed.wait_for(lambda: aggregator._receiver._may_send("d"), timeout=20)
+            woken.set() if aggregator._receiver._may_send("d") else None
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while not aggregator._changed._waiters:
+        pass
+    aggregator.drop("a", "dead")
+    assert woken.wait(5), "nobody told it"
+    waiting.join()
+
+
+def test_fewer_than_the_minimum_fails_by_name_and_keeps_the_aggregate(start):
+    aggregator = start("ab", min_collaborators=2)
+    work(aggregator, "a", weights=1)
+    work(aggregator, "b", weights=1)
+    aggregator.drop("b", "did not report")
+    assert aggregator.failure == "director: a left, min_envoys is 2; did not report"
+    assert aggregator.state.last.read().tolist() == [1.0] * SIZE
+    assert aggregator.get_tasks("a")[3], "time to quit"
+
+
+def test_the_cut_off_closes_a_round(start):
+    aggregator = start("ab", cutoff_seconds=0.3)
+    work(aggregator, "a", weights=2)
+    with aggregator._changed:
+        assert aggregator._changed.wait_for(lambda: aggregator.round_number == 1, timeout=10)
+    assert texts(aggregator, "dropped") == ["did not report within 0.3 s"]
+    aggregator.send_local_task_results("b", 0, "train", 10, Results({}, np.ones(SIZE, np.float32)))
+    assert texts(aggregator, "late") == ["train of round 0"]
+    assert aggregator.state.last.read().tolist() == [2.0] * SIZE
+
+
+@pytest.mark.parametrize("on_error", ["fail", "continue"])
+def test_a_failed_collaborator_is_not_invited_again(start, on_error):
+    """The director asks `quit_job_sent_to` whether an envoy has work to do."""
+    aggregator = start("ab", on_task_error=on_error)
+    aggregator.task_failed("b", "Traceback: no luck")
+    assert "b" in aggregator.quit_job_sent_to
+    assert (aggregator.failure is None) == (on_error == "continue")
+    told = texts(aggregator, "failure") + texts(aggregator, "dropped")
+    assert told == ["Traceback: no luck"]
+
+
+def test_all_updates_refused_ends_the_experiment(start):
+    aggregator = start("a")
+    work(aggregator, "a", weights=float("nan"))
+    assert "no collaborator sent an update that could be averaged" in aggregator.failure
+    assert texts(aggregator, "refused") == ["a sent 4 values that are not finite (NaN or infinity)"]
+
+
+def test_resumes_from_the_last_complete_round(start):
+    whole = start("ab", rounds=3)
+    for number in range(3):
+        for name in "ab":
+            work(whole, name, weights=number + ord(name) % 7)
+    final = whole.state.last.read()
+    whole.state.close()
+
+    resumed = start("ab", rounds=5)
+    assert resumed.round_number == 3
+    assert np.array_equal(resumed.state.last.read(), final)
+    assert {record["round"] for record in resumed.records} == {0, 1, 2}
+
+
+def test_a_part_of_another_round_is_empty(start):
+    aggregator = start("a")
+    assert aggregator.part(wire.part_name(0), 5, wire.CURRENT) == b""

@@ -1,0 +1,68 @@
+"""The notebook's side without a federation: names, classes, and an address where nobody answers."""
+
+import json
+import socket
+
+import pytest
+from superb_ks import experiment as experiment_module
+from superb_ks.experiment import FederatedExperiment, FederationError, connect, shard_cards, shared_labels
+from superb_ks.settings import Settings
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def test_an_unknown_director_is_named_with_what_to_do():
+    port = closed_port()
+    with pytest.raises(FederationError, match=rf"no director answers at localhost:{port} .*start_director.sh"):
+        connect(Settings(director_port=port))
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a b", "../cert", "a/b", "a" * 64, "ä", "a.b", "-a"])
+def test_illegal_names_are_refused_before_anything_is_made(name):
+    with pytest.raises(ValueError, match="experiment name .*legal are a letter"):
+        FederatedExperiment(None, name)
+
+
+class Registry:
+    """Stands in for a federation whose director knows these shards."""
+
+    def __init__(self, **shards: tuple[bool, list[str]]) -> None:
+        self.shards = shards
+
+    def get_shard_registry(self) -> dict:
+        info = type("Info", (), {})
+        registry = {}
+        for name, (online, labels) in self.shards.items():
+            shard = info()
+            shard.shard_description = json.dumps({"labels": labels})
+            registry[name] = {"is_online": online, "shard_info": shard}
+        return registry
+
+
+def test_cards_of_those_online_in_the_order_of_names():
+    cards = shard_cards(Registry(b=(True, ["x"]), a=(True, ["x"]), c=(False, ["y"])))
+    assert list(cards) == ["a", "b"]
+    assert shared_labels(cards) == ("x",)
+
+
+def test_shards_with_different_classes_are_named():
+    with pytest.raises(FederationError, match="a, c: yes no; b: yes up"):
+        shared_labels({name: {"labels": ["yes", "up" if name == "b" else "no"]} for name in "abc"})
+    with pytest.raises(FederationError, match="no envoy is online"):
+        shared_labels({})
+
+
+def test_equal_settings_make_different_plans():
+    """A collaborator of another submission must not be taken for one of this (its id is the plan's hash)."""
+    first, second = (experiment_module._plan_changes(Settings()) for _ in range(2))
+    assert first != second
+    assert {key for key in first if first[key] != second[key]} == {"submission.settings.id"}
+
+
+def test_only_sources_are_shipped():
+    names = ["model.py", "__pycache__", "notes.txt", "weights.pt", ".ipynb_checkpoints"]
+    assert set(experiment_module._not_sources("/nowhere", names)) == set(names) - {"model.py"}

@@ -1,0 +1,115 @@
+"""Uploads wait for their turn or for room, and nobody waits for one that left."""
+
+import threading
+
+import numpy as np
+import pytest
+from openfl.protocols import aggregator_pb2
+from superb_ks import wire
+from superb_ks.codec import decode_chunk, encode_chunk
+from superb_ks.membership import Membership
+from superb_ks.receiving import Receiver, Results
+
+SIZE = 6
+
+
+class Side:
+    """The aggregator's part in receiving: adds what arrives to the round's average."""
+
+    def __init__(self, names: str) -> None:
+        self.changed = threading.Condition(threading.RLock())
+        self.members = Membership(names)
+        self.receiver = Receiver(self.changed, SIZE, self.members)
+        self.average = self.receiver.start_round(self.members.present)
+
+    def upload(self, name: str, values: float = 1.0, size: int = SIZE, cut: int = 0) -> Results:
+        """Receive an upload as the gRPC service does; ``cut`` messages at its end are lost."""
+        head = aggregator_pb2.TaskResults(tensors=[wire.metric_message("loss", 0.5, 0)])
+        head.header.sender = name
+        messages = list(wire.upload(head, np.full(size, values, np.float32)))
+        chunks = [decode_chunk(encode_chunk(message)) for message in messages[: len(messages) - cut]]
+        chunks[0] = type("Head", (), {"npbytes": bytes(chunks[0].npbytes)})
+        return self.receiver.receive(aggregator_pb2.TaskResults(), chunks).tensors
+
+    def take(self, name: str) -> None:
+        """Receive and add, as the aggregator does."""
+        results = self.upload(name)
+        with self.changed:
+            self.receiver.done_with(name)
+            self.average.add(name, 1, results.weights)
+            self.changed.notify_all()
+
+
+def started(work, *arguments) -> threading.Thread:
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_weights_and_metrics_arrive():
+    results = Side("a").upload("a", 3.0)
+    assert results.weights.tolist() == [3.0] * SIZE
+    assert results.metrics["loss"] == 0.5
+    assert results.nbytes == 4 * SIZE
+
+
+def test_another_size_is_refused_without_reading():
+    results = Side("a").upload("a", size=SIZE + 1)
+    assert results.weights is None
+    assert results.refusal == f"sent {SIZE + 1} values, the model has {SIZE}"
+
+
+def test_a_stream_that_breaks_off_is_damaged_and_frees_its_room():
+    side = Side("a")
+    with pytest.raises(wire.DamagedUpload, match="0 of the announced 24 bytes"):
+        side.upload("a", cut=1)
+    assert side.upload("a").weights is not None
+
+
+def test_an_empty_stream():
+    with pytest.raises(RuntimeError, match="empty upload"):
+        Side("a").receiver.receive(aggregator_pb2.TaskResults(), [])
+
+
+def test_who_is_away_delivers_metrics_only():
+    side = Side("ab")
+    side.members.leave("b")
+    assert side.upload("b").weights is None
+
+
+def test_all_orders_end_with_everybody_averaged():
+    side = Side("abcdef")
+    threads = [started(side.take, name) for name in "fedcba"]
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert side.average.result().tolist() == [1.0] * SIZE
+
+
+def test_who_waits_for_room_may_send_when_the_one_whose_turn_it_is_has_left():
+    """``b`` and ``c`` fill the memory, ``d`` waits; ``a`` is dead. Once it is left out all goes on."""
+    side = Side("abcd")
+    side.take("b")
+    side.take("c")
+    waiting = started(side.take, "d")
+    waiting.join(0.2)
+    assert waiting.is_alive(), "three models in memory"
+    with side.changed:
+        side.average.leave_out("a")
+        side.changed.notify_all()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert side.average.result().tolist() == [1.0] * SIZE
+
+
+def test_who_waits_is_let_go_when_the_round_ends():
+    side = Side("abcd")
+    side.take("b")
+    side.take("c")
+    results = []
+    waiting = started(lambda: results.append(side.upload("d")))
+    with side.changed:
+        side.receiver.start_round([])
+        side.changed.notify_all()
+    waiting.join(10)
+    assert results[0].refusal == "came too late"
