@@ -84,7 +84,8 @@ def measure_original(train: str, test: str, reads: int) -> dict[str, float]:
     import numpy as np
     import soundfile
 
-    paths = sorted(Path(train).glob("[a-z]*/*.wav"))
+    listed = listed_names(Path(train))
+    paths = [path for path in sorted(Path(train).glob("[a-z]*/*.wav")) if name_of(path) not in listed]
     soundfile.info(paths[0])
     before = resident_mb()
 
@@ -124,18 +125,21 @@ def in_a_process(measure: str, train: Path, test: Path, reads: int, cache: Path)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def listed_names(archive: Path) -> set[str]:
+    """Return what the two lists of a training archive name: the clips that are not for training."""
+    lists = (archive / name for name in ("validation_list.txt", "testing_list.txt"))
+    return {name for path in lists if path.exists() for name in path.read_text().split()}
+
+
+def name_of(path: Path) -> str:
+    """Return a clip's name in those lists."""
+    return f"{path.parent.name}/{path.name}"
+
+
 def make_folder(train: Path, sample: Path, clips: int) -> None:
     """Make a training archive of hard links to one copy of the sample's training clips."""
-    listed = {
-        name
-        for text in ("validation_list.txt", "testing_list.txt")
-        for name in (sample / text).read_text().split()
-    }
-    chosen = [
-        path
-        for path in sorted(sample.glob("[a-z]*/*.wav"))
-        if f"{path.parent.name}/{path.name}" not in listed
-    ]
+    listed = listed_names(sample)
+    chosen = [path for path in sorted(sample.glob("[a-z]*/*.wav")) if name_of(path) not in listed]
     pool = train.parent / "pool"
     for number in range(clips):
         source = chosen[number % len(chosen)]

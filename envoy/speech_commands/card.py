@@ -36,4 +36,4 @@ def clips_per_class(table: ClipTable, labels: tuple[str, ...]) -> dict[str, int]
 
 def count_speakers(table: ClipTable) -> int:
     """Count the speakers that are known by name."""
-    return len(np.unique(table.speakers[table.speakers != ""]))
+    return len(set(table.speakers.tolist()) - {""})

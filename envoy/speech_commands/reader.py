@@ -170,4 +170,5 @@ def read_list(path: Path, required: bool) -> set[str]:
 def mean_keyword_count(table: ClipTable, labels: tuple[str, ...]) -> int:
     """Return how many clips the average keyword has."""
     words = keyword_ids(labels)
-    return round(int(np.isin(table.labels, words).sum()) / len(words))
+    counts = np.bincount(table.labels, minlength=len(labels))
+    return round(int(counts[words].sum()) / len(words))

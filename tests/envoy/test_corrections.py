@@ -1,0 +1,209 @@
+"""Each correction of the envoy, beside what OpenFL's own class does in the same place."""
+
+import sys
+import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import grpc
+import pytest
+from envoy_corrections import FreshWorkspace, ShardRefused, SteadyEnvoy
+from openfl.component.envoy.envoy import Envoy
+from openfl.transport.grpc.exceptions import ShardNotFoundError
+from openfl.utilities.workspace import ExperimentWorkspace
+
+
+class Stop(BaseException):
+    """Ends an envoy's endless loops in a test."""
+
+
+class Unavailable(grpc.RpcError, grpc.Call):
+    """What gRPC raises while the director is away."""
+
+    def __init__(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, details: str = "away") -> None:
+        self._code, self._details = code, details
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+
+for _abstract in list(Unavailable.__abstractmethods__):
+    setattr(Unavailable, _abstract, lambda *_: None)
+Unavailable.__abstractmethods__ = frozenset()
+
+
+class DirectorClient:
+    """Answers an envoy from a script; each entry of a list is returned, or raised, once. Then the test is over."""
+
+    def __init__(self, **answers: list) -> None:
+        self.answers = answers
+        self.failures: list[tuple] = []
+        self.calls: list[str] = []
+
+    def _next(self, method: str):
+        self.calls.append(method)
+        if not self.answers.get(method):
+            raise Stop(method)
+        answer = self.answers[method].pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def wait_experiment(self):
+        return self._next("wait_experiment")
+
+    def get_experiment_data(self, name):
+        return self._next("get_experiment_data")
+
+    def report_shard_info(self, **_):
+        return self._next("report_shard_info")
+
+    def send_health_check(self, **_):
+        return self._next("send_health_check")
+
+    def set_experiment_failed(self, *report, **named):
+        self.failures.append((*report, *named.values()))
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Return what makes an envoy of a class with scripted answers of the director."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("envoy_corrections", "openfl.component.envoy.envoy"):
+        monkeypatch.setattr(sys.modules[module].time, "sleep", lambda _: None)
+
+    def make_envoy(envoy_class: type[Envoy], **answers: list) -> Envoy:
+        shard = SimpleNamespace(sample_shape=["16000"], target_shape=["1"], dataset_description="")
+        envoy = envoy_class(
+            shard_name="env_one",
+            director_host="localhost",
+            director_port=1,
+            shard_descriptor=shard,
+            tls=False,
+            install_requirements=False,
+        )
+        envoy.director_client = DirectorClient(**answers)
+        return envoy
+
+    return make_envoy
+
+
+def run(envoy: Envoy) -> BaseException:
+    with pytest.raises(BaseException) as ended:  # noqa: PT011 (what ends it is the question)
+        envoy.run()
+    return ended.value
+
+
+def chunk(size: int, data: bytes) -> SimpleNamespace:
+    return SimpleNamespace(size=size, npbytes=data)
+
+
+def test_a_damaged_download_is_reported_and_the_envoy_serves_on(make):
+    answers = {"wait_experiment": ["exp"], "get_experiment_data": [[chunk(9, b"1234")]]}
+    assert str(run(make(Envoy, **{k: list(v) for k, v in answers.items()}))) == "Broken archive"
+
+    envoy = make(SteadyEnvoy, **answers)
+    assert isinstance(run(envoy), Stop)
+    ((name, code, description),) = envoy.director_client.failures
+    assert (name, code) == ("exp", 1)
+    assert "the archive of exp arrived damaged: Broken archive" in description
+    assert envoy.director_client.calls[-1] == "wait_experiment", "it asks for the next one"
+
+
+def test_what_is_not_an_archive_is_reported_with_a_traceback_and_nothing_stays(make, tmp_path):
+    answers = {"wait_experiment": ["exp"], "get_experiment_data": [[chunk(4, b"1234")]]}
+    envoy = make(SteadyEnvoy, **answers)
+    run(envoy)
+    ((_, _, description),) = envoy.director_client.failures
+    assert description.startswith("Traceback")
+    assert "is not a zip file" in description
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_envoy_waits_for_a_director_that_is_not_there_yet(make):
+    stock = make(Envoy, report_shard_info=[Unavailable()])
+    with pytest.raises(SystemExit):
+        stock.start()
+    envoy = make(SteadyEnvoy, report_shard_info=[Unavailable(), Unavailable(), True])
+    envoy._register()
+    assert envoy.director_client.calls == ["report_shard_info"] * 3
+
+
+def test_an_envoy_that_is_cut_off_asks_again(make):
+    envoy = make(SteadyEnvoy, wait_experiment=[Unavailable(), Unavailable()])
+    assert isinstance(run(envoy), Stop)
+    assert envoy.director_client.calls == ["wait_experiment"] * 3
+    assert envoy.director_client.failures == []
+
+
+@pytest.mark.parametrize(("envoy_class", "signs"), [(Envoy, 1), (SteadyEnvoy, 4)])
+def test_the_heartbeat_outlives_the_director(make, envoy_class, signs):
+    """OpenFL's own dies of the first sign that is not delivered, or with the answer's missing period."""
+    envoy = make(
+        envoy_class,
+        send_health_check=[Unavailable(), ShardNotFoundError(), 1],
+        report_shard_info=[True],
+    )
+    with pytest.raises((Stop, Unavailable)):
+        envoy.send_health_check()
+    assert envoy.director_client.calls.count("send_health_check") == signs
+
+
+def test_a_refused_shard_is_told_with_the_reason(make):
+    with pytest.raises(ShardRefused, match=r"refused shard env_one: sample_shape \['16000'\]"):
+        make(SteadyEnvoy, report_shard_info=[False])._register()
+    taken = Unavailable(grpc.StatusCode.ALREADY_EXISTS, "an envoy named 'env_one' takes part already")
+    with pytest.raises(ShardRefused, match="takes part already"):
+        make(SteadyEnvoy, report_shard_info=[taken])._register()
+
+
+def test_a_heartbeat_whose_name_was_taken_goes_on(make):
+    taken = Unavailable(grpc.StatusCode.ALREADY_EXISTS, "takes part already")
+    envoy = make(SteadyEnvoy, send_health_check=[ShardNotFoundError()], report_shard_info=[taken])
+    with pytest.raises(Stop):
+        envoy.send_health_check()
+    assert envoy.director_client.calls == ["send_health_check", "report_shard_info", "send_health_check"]
+
+
+def test_the_heartbeat_does_not_keep_the_process_alive(make, monkeypatch):
+    envoy = make(SteadyEnvoy, report_shard_info=[True])
+    monkeypatch.setattr(SteadyEnvoy, "send_health_check", lambda self: threading.Event().wait())
+    with pytest.raises(Stop):
+        envoy.start()
+    assert next(thread for thread in threading.enumerate() if thread.name == "heartbeat").daemon
+
+
+def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make, tmp_path, monkeypatch):
+    archive = tmp_path / "archive"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("x.py", "")
+    envoy = make(SteadyEnvoy)
+
+    def stopped() -> None:
+        raise Stop("SIGTERM")
+
+    monkeypatch.setattr(envoy, "_run_collaborator", stopped)
+    with pytest.raises(Stop):
+        envoy._take_part("exp", archive)
+    assert envoy.director_client.failures == [("exp", 2, "stopped by its owner (SIGTERM)")]
+    assert not envoy.is_experiment_running
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_experiment_imports_its_own_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for workspace_class, expected in ((ExperimentWorkspace, [1, 1]), (FreshWorkspace, [1, 2])):
+        seen = []
+        for number in (1, 2):
+            with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+                archive.writestr("envoy_edition_under_test.py", f"EDITION = {number}")
+            with workspace_class(f"exp_{number}", tmp_path / "archive"):
+                import envoy_edition_under_test
+
+                seen.append(envoy_edition_under_test.EDITION)
+        sys.modules.pop("envoy_edition_under_test", None)
+        assert seen == expected, workspace_class
