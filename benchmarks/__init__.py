@@ -1,1 +1,1 @@
-"""Measures this project beside other ways of doing the same: transport (`transport`) and training (`training`)."""
+"""Measures this project beside other ways of doing the same; see benchmarks/README.md."""

@@ -21,13 +21,13 @@ sys.path.insert(0, str(ROOT / "workspace"))
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from superb_ks.model import ModelSpec  # noqa: E402
-from superb_ks.settings import SUPERB_LABELS, Settings  # noqa: E402
-from superb_ks.tasks import local_trainer  # noqa: E402
 
 from benchmarks.training_federated import measure_federation  # noqa: E402
 from benchmarks.training_job import noise_dataset, plain_training  # noqa: E402
 from benchmarks.transport_result import machine, merge, now  # noqa: E402
+from superb_ks.model import ModelSpec  # noqa: E402
+from superb_ks.settings import SUPERB_LABELS, Settings  # noqa: E402
+from superb_ks.tasks import local_trainer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 MODELS = ("tiny", "base")
@@ -37,7 +37,9 @@ CLIPS = {"tiny": 320, "base": 48}
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what the command line asks for, print it and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", nargs="*", default=list(MODELS), choices=MODELS)
     parser.add_argument("--federated", action="store_true", help="the federated ratio, too")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch, for clips a second")
@@ -57,7 +59,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def keep(name: str, figures: dict[str, Any]) -> None:
     """Print figures and put them into the results file."""
-    print(name, *(f"{key}={value:.3f}" if isinstance(value, float) else f"{key}={value}" for key, value in figures.items()))
+    print(
+        name,
+        *(
+            f"{key}={value:.3f}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in figures.items()
+        ),
+    )
     merge(name, {**figures, "date": now(), "machine": machine()}, RESULTS)
 
 
@@ -72,12 +80,15 @@ def measure_speed(name: str, clips: int, repeats: int) -> dict[str, Any]:
         original = Settings(model=spec.name, epochs_per_round=1, batch_size=BATCH, precision="float32")
         dataset = noise_dataset(spec, clips)
         ways: dict[str, Callable[[], float]] = {
-            "task": lambda: timed(lambda model: local_trainer(model, dataset, settings, "cpu", 0).train(), spec),
+            "task": lambda: timed(
+                lambda model: local_trainer(model, dataset, settings, "cpu", 0).train(), spec
+            ),
             "plain": lambda: timed(lambda model: plain_training(model, dataset, settings), spec),
             "original": lambda: timed(
                 lambda model: plain_training(model.requires_grad_(True), dataset, original), spec
             ),
         }
+        plain_training(spec.build(), noise_dataset(spec, BATCH), settings)  # libraries choose their kernels
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(repeats):
             for way, measure in ways.items():

@@ -1,4 +1,4 @@
-"""Federated training of the tiny model beside the same steps in two processes that know nothing of each other."""
+"""Federated training of the tiny model beside the same steps in processes that know nothing of each other."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ shard_descriptor:
 
 
 def measure_federation(clips: int, repeats: int) -> dict[str, Any]:
-    """Return the wall time of a federation, of two plain processes, and their ratio; medians of several in turn.
+    """Return the wall time of a federation, of plain processes, and their ratio; medians of several.
 
-    Both train and evaluate the same numbers of clips, with one thread in each process. The federation's time is
-    that from submission to the end.
+    Both train and evaluate the same numbers of clips, with one thread in each process. The
+    federation's time is that from submission to the end.
 
     Args:
         clips: training clips of each envoy; a tenth of it is evaluated each time.
@@ -41,18 +41,24 @@ def measure_federation(clips: int, repeats: int) -> dict[str, Any]:
     figures = {"federated_seconds": statistics.median(federated), "plain_seconds": statistics.median(plain)}
     ratio = figures["federated_seconds"] / figures["plain_seconds"]
     work = {"envoys": ENVOYS, "training_rounds": ROUNDS, "epochs": EPOCHS, "clips_per_envoy": clips}
-    return {**figures, "ratio": ratio, "ratios": [f / p for f, p in zip(federated, plain, strict=True)], **work}
+    return {
+        **figures,
+        "ratio": ratio,
+        "ratios": [f / p for f, p in zip(federated, plain, strict=True)],
+        **work,
+    }
 
 
 def plain_seconds(clips: int) -> float:
-    """Train in processes without a federation; returns seconds from their common start to the last one's end."""
+    """Train in processes without a federation; returns seconds from common start to last end."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(ENVOYS + 1)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         processes = [
-            context.Process(target=_plain_process, args=(rank, clips, barrier)) for rank in range(1, ENVOYS + 1)
+            context.Process(target=_plain_process, args=(rank, clips, barrier))
+            for rank in range(1, ENVOYS + 1)
         ]
         for process in processes:
             process.start()
@@ -73,11 +79,11 @@ def plain_seconds(clips: int) -> float:
 def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     """Do an envoy's share of the work: the schedule's tasks on the same data, without exchanging weights."""
     import torch
+
+    from benchmarks.training_job import noise_dataset, plain_training
     from superb_ks.model import ModelSpec
     from superb_ks.settings import SUPERB_LABELS
     from superb_ks.tasks import evaluate
-
-    from benchmarks.training_job import noise_dataset, plain_training
 
     torch.set_num_threads(1)
     spec = ModelSpec("tiny", SUPERB_LABELS)
@@ -129,6 +135,7 @@ def federated_seconds(clips: int) -> float:
 def _submit(director_port: int, aggregator_port: int) -> float:
     """Run the tutorial's tasks on a federation that is up."""
     from openfl.interface.interactive_api.experiment import TaskInterface
+
     from superb_ks.data import ShardData
     from superb_ks.experiment import FederatedExperiment, connect
     from superb_ks.model import ModelSpec

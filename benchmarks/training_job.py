@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from superb_ks.data import ClipDataset
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from superb_ks.data import Augmentation, ClipDataset
 from superb_ks.model import SAMPLING_RATE, ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.tasks import autocast_dtype, lr_over_federation, round_seed, steps_per_round
-from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
 
 CLIP_NORM = 1.0
 """The norm to which the Trainer clips gradients by default."""
@@ -44,10 +45,12 @@ def noise_dataset(spec: ModelSpec, clips: int, seed: int = 0) -> ClipDataset:
     return ClipDataset(NoiseClips(clips, seed), spec.feature_extractor())
 
 
-def plain_training(model: PreTrainedModel, dataset: ClipDataset, settings: Settings, round_num: int = 0) -> float:
-    """Train a round as a plain PyTorch loop would, with the settings of the training task; returns the mean loss.
+def plain_training(
+    model: PreTrainedModel, dataset: ClipDataset, settings: Settings, round_num: int = 0
+) -> float:
+    """Train a round as a plain PyTorch loop would; returns the mean loss.
 
-    The same optimizer, schedule, order of magnitude of work in the input, precision and gradient clipping.
+    Optimizer, schedule, input, precision and gradient clipping are those of the training task.
     """
     recipe = settings.recipe
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -57,7 +60,7 @@ def plain_training(model: PreTrainedModel, dataset: ClipDataset, settings: Setti
     seed = round_seed(settings.seed, round_num)
     order = torch.Generator().manual_seed(seed)
     loader = DataLoader(
-        dataset.for_training(seed),  # type: ignore[arg-type]
+        dataset.for_training(Augmentation(seed, recipe.speed_change)),
         batch_size=recipe.batch_size,
         shuffle=True,
         generator=order,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import shutil
 import sys
 from dataclasses import asdict
@@ -38,18 +39,22 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     engines = ENGINES if options.engine == "all" else (options.engine,)
     failures = 0
-    for size in options.size:
-        for engine in engines:
-            failures += not measure(engine, Job(size, options.clients, options.rounds), options)
+    jobs = [(engine, size, options.clients) for size in options.size for engine in engines]
     if options.growth:
-        measure_growth(options)
+        jobs += [job for job in growth_jobs() if job not in jobs]
+    for engine, size, clients in jobs:
+        settings = options.setting if engine == "ours" else {}
+        job = Job(size, clients, options.rounds, settings=settings)
+        failures += not measure(engine, job, options)
     merge("limits", {"machine": transport_limits.measure()})
     return min(failures, 1)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engine", choices=[*ENGINES, "all"], default="all")
     parser.add_argument("--size", nargs="+", default=["small", "base"], help="small, 1m, 10m, base or large")
     parser.add_argument("--clients", type=int, default=2)
@@ -57,10 +62,30 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="runs of each engine; medians are kept")
     parser.add_argument("--growth", action="store_true", help="our engine over envoys and parameters, too")
     parser.add_argument("--quick", action="store_true", help="one run, short limits")
+    parser.add_argument(
+        "--setting", action="append", default=[], metavar="NAME=VALUE", help="of our engine; kept apart"
+    )
     options = parser.parse_args(argv)
+    options.setting = dict(map(read_setting, options.setting))
     if options.quick:
         options.runs = 1
     return options
+
+
+def read_setting(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE; what is not JSON is text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def growth_jobs() -> list[tuple[str, str, int]]:
+    """Return what shows our engine's growth: over parameters, over envoys, and memory with 8 envoys."""
+    sizes = [("ours", size, 2) for size in ("small", "1m", "10m", "base", "large")]
+    envoys = [("ours", "10m", clients) for clients in (1, 4, 8, 16)]
+    return [*sizes, *envoys, ("ours", "base", 8)]
 
 
 def measure(engine: str, job: Job, options: argparse.Namespace) -> bool:
@@ -76,7 +101,8 @@ def measure(engine: str, job: Job, options: argparse.Namespace) -> bool:
         show(engine, job, runs[-1])
         if runs[-1].unfinished:
             break  # another try would take as long
-    merge("engines", {f"{engine}/{job.size}/{job.clients}": entry(engine, job, runs)})
+    settings = "".join(f"/{name}={value}" for name, value in sorted(job.settings.items()))
+    merge("engines", {f"{engine}/{job.size}/{job.clients}{settings}": entry(engine, job, runs)})
     return True
 
 
@@ -107,6 +133,7 @@ def entry(engine: str, job: Job, runs: list[Run]) -> dict[str, Any]:
         "parameters": parameter_count(job.size),
         "clients": job.clients,
         "training_rounds": job.rounds,
+        "settings": job.settings,
         "runs": len(runs),
         "date": now(),
         "machine": machine(),
@@ -118,26 +145,16 @@ def show(engine: str, job: Job, run: Run) -> None:
     names = ("submit", "to_first_task", "first_round", "warm_round", "to_finished", "total")
     seconds = "  ".join(f"{name} {run.seconds[name]:.3f}" for name in names if name in run.seconds)
     print(f"{engine}, {job.size}, {job.clients} clients: {seconds} s  {run.unfinished}")
-    print(f"  rounds {[round(value, 3) for value in run.seconds['rounds']]} s; {run.loopback_bytes / 1e6:.0f} MB on lo")
+    rounds = [round(value, 3) for value in run.seconds["rounds"]]
+    print(f"  rounds {rounds} s; {run.loopback_bytes / 1e6:.0f} MB on the loopback device")
     for role, memory in sorted(run.memory.items()):
-        parts = "  ".join(f"{name} {value / 1e6:.0f}" for name, value in memory.items() if name != "cpu_seconds")
+        parts = "  ".join(
+            f"{name} {value / 1e6:.0f}" for name, value in memory.items() if name != "cpu_seconds"
+        )
         print(f"  {role}: {parts} MB; {memory['cpu_seconds']:.1f} s of processor time")
     for name, value in run.details.items():
         print(f"  {name}: {value}")
     sys.stdout.flush()
-
-
-def measure_growth(options: argparse.Namespace) -> None:
-    """Measure our engine over envoys and over parameters."""
-    sizes = ["small", "1m", "10m", "base", "large"]
-    envoys = [1, 2, 4, 8, 16]
-    runs = 1 if options.quick else options.runs
-    for size in sizes:
-        measure("ours", Job(size, 2), argparse.Namespace(runs=runs, quick=False))
-    for clients in envoys:
-        measure("ours", Job("10m", clients), argparse.Namespace(runs=runs, quick=False))
-    for clients in (1, 4, 8):
-        measure("ours", Job("base", clients), argparse.Namespace(runs=1, quick=False))
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def finished_run(
     return Run(figures(events, job), by_role(watch.figures(), roles), traffic, unfinished, details)
 
 
-def by_role(memory: dict[str, dict[str, float]], roles: dict[str, str]) -> dict[str, dict[str, int]]:
+def by_role(memory: dict[str, dict[str, float]], roles: dict[str, str]) -> dict[str, dict[str, float]]:
     """Return the largest of the processes of each role, by peak."""
     largest: dict[str, dict[str, float]] = {}
     for name, figure in memory.items():
@@ -136,7 +136,7 @@ def by_role(memory: dict[str, dict[str, float]], roles: dict[str, str]) -> dict[
 
 
 def notebook_arguments(job: Job, run_dir: Path, **arguments: Any) -> str:
-    """Return the argument that a notebook process of ours gets: JSON with the job, the event log and `arguments`."""
+    """Return the argument of a notebook process of ours: JSON with job, event log and `arguments`."""
     return json.dumps({"job": asdict(job), "events": str(run_dir / "events.jsonl"), **arguments})
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.transport_engine import EngineFailed, Run, run_notebook
 from benchmarks.transport_job import Job
@@ -65,7 +65,7 @@ def submit(
 
 
 def prepare(run_dir: Path) -> dict[str, str]:
-    """Make virtual environment, app and home of Flower; returns the environment variables of all its processes."""
+    """Make virtual environment, app and home of Flower; returns the variables of its processes."""
     make_environment()
     app = run_dir / "app"
     shutil.copytree(ROOT / "benchmarks" / "flower_app", app, ignore=shutil.ignore_patterns("__pycache__"))
@@ -109,7 +109,7 @@ def write_connection(run_dir: Path, settings: str) -> None:
 def services(
     commands: dict[str, list[str]], port: int, run_dir: Path, environment: dict[str, str]
 ) -> Iterator[dict[str, int]]:
-    """Start services, the first of which listens on `port` before the others start; yields their process ids."""
+    """Start services, the first of which listens on `port`; yields their process ids."""
     variables = {**local_environment(), **environment}
     logs = run_dir / "logs"
     logs.mkdir()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +62,29 @@ class Job:
         clients: collaborators, each a process of its own.
         rounds: training rounds.
         seed: of the initial weights.
+        settings: further settings of this project's engine (`superb_ks.settings.Settings`).
     """
 
     size: str = "small"
     clients: int = 2
     rounds: int = 3
     seed: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.size not in ARCHITECTURES:
             raise ValueError(f"size is {self.size!r}; legal: {', '.join(ARCHITECTURES)}")
-        for field in ("clients", "rounds"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}; legal: 1 and more")
+        for name in ("clients", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; legal: 1 and more")
 
 
 def empty_model(size: str) -> Wav2Vec2ForSequenceClassification:
-    """Return a model whose weights are undefined: for nodes, which receive all of them before the first task."""
+    """Return a model with undefined weights: for nodes, which receive all before the first task."""
     with no_init_weights():
-        return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(num_labels=LABELS, **ARCHITECTURES[size])).eval()
+        return Wav2Vec2ForSequenceClassification(
+            Wav2Vec2Config(**{"num_labels": LABELS, **ARCHITECTURES[size]})
+        ).eval()
 
 
 def random_model(size: str, seed: int) -> Wav2Vec2ForSequenceClassification:

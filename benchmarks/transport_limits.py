@@ -1,4 +1,4 @@
-"""What the machine can do at best: bytes a second through a plain loopback socket, and of a copy in memory."""
+"""What the machine can do at best: bytes a second through a loopback socket, and of a copy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def measure(repeats: int = 3) -> dict[str, Any]:
     return {
         "loopback_bytes_per_second": statistics.median(socket_speed() for _ in range(repeats)),
         "memcpy_bytes_per_second": statistics.median(copy_speed(touched=True) for _ in range(repeats)),
-        "memcpy_to_new_memory_bytes_per_second": statistics.median(copy_speed(touched=False) for _ in range(repeats)),
+        "memcpy_to_new_memory_bytes_per_second": statistics.median(
+            copy_speed(touched=False) for _ in range(repeats)
+        ),
         "bytes": BYTES,
         "date": now(),
         "machine": machine(),
@@ -37,7 +39,7 @@ def socket_speed() -> float:
         sender = multiprocessing.get_context("spawn").Process(target=_send, args=(port,))
         sender.start()
         connection, _ = server.accept()
-        buffer = memoryview(np.ones(BYTES, np.uint8))
+        buffer = np.ones(BYTES, np.uint8).data
         with connection:
             connection.sendall(b"g")
             started = time.perf_counter()
@@ -50,7 +52,7 @@ def socket_speed() -> float:
 
 
 def _send(port: int) -> None:
-    data = memoryview(np.ones(BYTES, np.uint8))
+    data = np.ones(BYTES, np.uint8).data
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.recv(1)
         for start in range(0, BYTES, _PIECE):
@@ -61,8 +63,9 @@ def copy_speed(touched: bool) -> float:
     """Copy `BYTES` from one array to another with one thread.
 
     Args:
-        touched: the target was written to before. If not, the operating system must first find a page of memory
-            for every 4 KiB, which takes longer than the copy: what a program pays that does not reuse its memory.
+        touched: the target was written to before. If not, the operating system must first find a page of
+            memory for every few KiB, which takes longer than the copy: what a program pays that does not
+            reuse its memory.
     """
     source = np.ones(BYTES, np.uint8)
     target = np.ones(BYTES, np.uint8) if touched else np.empty(BYTES, np.uint8)

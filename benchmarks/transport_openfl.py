@@ -1,8 +1,9 @@
-"""OpenFL 1.7.1 as shipped, driven as the original tutorial drives it: `fx`, a pickled model, the stock adapter.
+"""OpenFL 1.7.1 as shipped, driven as the original tutorial does: `fx`, a pickled model, the stock adapter.
 
-Run as a module it is the notebook. Two changes let it run at all: the weight normalisation of Wav2Vec2's positional
-convolution is folded into its weight, because PyTorch does not pickle it otherwise; and the envoys do not install the
-notebook's `pip freeze`. The optimizer makes no step, so that its state, which OpenFL would send too, stays empty.
+Run as a module it is the notebook. Two changes let it run at all: the weight normalisation of Wav2Vec2's
+positional convolution is folded into its weight, because PyTorch does not pickle it otherwise; and the envoys
+do not install the notebook's `pip freeze`. The optimizer makes no step, so that its state, which OpenFL would
+send too, stays empty.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def wait_until_registered(run_dir: Path, port: int, started: list[ServiceProcess
 
 def notebook(job: Job, director_port: int, aggregator_port: int, events: str) -> None:
     """Submit the job and follow it to its end."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
     import torch
     from openfl.interface.interactive_api.experiment import FLExperiment, ModelInterface
     from openfl.interface.interactive_api.federation import Federation as OpenFLFederation

@@ -1,4 +1,4 @@
-"""This project's engine: its director and envoys, started from their own scripts, and its `FederatedExperiment`.
+"""This project's engine: its director and envoys, started by their scripts, and its `FederatedExperiment`.
 
 Run as a module it is the notebook: `python -m benchmarks.transport_ours '{"size": "small", …}'`.
 """
@@ -63,12 +63,12 @@ def copy_rooms(folder: Path) -> Path:
 
 def notebook(job: Job, director_port: int, aggregator_port: int, events: str) -> None:
     """Submit the job and follow it to its end."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
     from openfl.interface.interactive_api.experiment import TaskInterface
-    from superb_ks.experiment import FederatedExperiment, connect
-    from superb_ks.settings import Settings
 
     from benchmarks import transport_data, transport_job, transport_ours_model
+    from superb_ks.experiment import FederatedExperiment, connect
+    from superb_ks.settings import Settings
 
     # The other nodes know neither module, so what is defined there travels with the pickles.
     for module in (transport_data, transport_job, transport_ours_model):
@@ -79,6 +79,7 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
         aggregator_port=aggregator_port,
         rounds=job.rounds,
         min_envoys=job.clients,
+        **job.settings,
     )
     provider = transport_ours_model.BenchmarkModel(job)
     log.note("initial", value=transport_job.evaluate(provider.build_initial()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from openfl.interface.interactive_api.experiment import TaskInterface
-from superb_ks.model import ModelSpec
-from superb_ks.openfl_model import SpecifiedModel
 from torch import nn
 
 from benchmarks.transport_job import EventLog, Job, empty_model, evaluate, random_model, train_step
+from superb_ks.model import ModelSpec
+from superb_ks.openfl_model import SpecifiedModel
 
 
 class BenchmarkModel(SpecifiedModel):

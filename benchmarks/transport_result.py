@@ -23,8 +23,8 @@ class WrongResult(RuntimeError):
 def figures(events: list[dict[str, Any]], job: Job) -> dict[str, Any]:
     """Return what the event log of one run says, in seconds.
 
-    A round lasts from its first task to the first task of the next one, on whichever client that runs; the last
-    round lasts to the first task after it, or to its last result where nothing follows.
+    A round lasts from its first task to the first task of the next one, on whichever client that runs; the
+    last round lasts to the first task after it, or to its last result where nothing follows.
     """
     times: dict[str, float] = {}
     for event in events:

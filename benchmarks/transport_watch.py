@@ -6,10 +6,10 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped, unused-ignore]
 
 INTERVAL_SECONDS = 0.02
 # New children are looked for less often, because that reads all of /proc.
@@ -19,19 +19,15 @@ _FAMILY_SECONDS = 0.25
 class MemoryWatch:
     """Samples the memory of process trees in a thread; a context manager.
 
-    Resident memory has two kinds: anonymous (arrays, objects) and file-backed (libraries, mapped files), which
-    the operating system shares and takes back. Both are summed over a tree.
+    Resident memory has two kinds: anonymous (arrays, objects) and file-backed (libraries, mapped files),
+    which the operating system shares and takes back. Both are summed over a tree.
 
     Args:
         roots: name to process id; the descendants of a process count with it.
-        members: called for each look at the families; more process ids by name, for what has no living parent.
     """
 
-    def __init__(
-        self, roots: dict[str, int], members: Callable[[], dict[str, set[int]]] = lambda: {}
-    ) -> None:
+    def __init__(self, roots: dict[str, int]) -> None:
         self._roots = roots
-        self._members = members
         self._families: dict[str, set[int]] = {}
         self._highest: dict[int, int] = {}
         self._cpu_before: dict[int, float] = {}
@@ -53,8 +49,8 @@ class MemoryWatch:
         self._thread.join()
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Return by name: base and peak resident memory in bytes, of them anonymous, the kernel's high-water mark of
-        the largest process, and seconds of processor time since the start of the watch.
+        """Return by name: base and peak resident memory in bytes, of them anonymous, the kernel's high-water
+        mark of the largest process, and seconds of processor time since the start of the watch.
         """
         empty = {"rss": 0, "anon": 0}
         return {
@@ -63,8 +59,12 @@ class MemoryWatch:
                 "base_anonymous": self.base.get(name, empty)["anon"],
                 "peak": peak["rss"],
                 "peak_anonymous": peak["anon"],
-                "high_water_mark": max((self._highest.get(pid, 0) for pid in self._families[name]), default=0),
-                "cpu_seconds": sum(self._cpu.get(pid, 0) - self._cpu_before.get(pid, 0) for pid in self._families[name]),
+                "high_water_mark": max(
+                    (self._highest.get(pid, 0) for pid in self._families[name]), default=0
+                ),
+                "cpu_seconds": sum(
+                    self._cpu.get(pid, 0) - self._cpu_before.get(pid, 0) for pid in self._families[name]
+                ),
             }
             for name, peak in self.peak.items()
         }
@@ -85,8 +85,6 @@ class MemoryWatch:
             family = self._families.setdefault(name, {root})
             with contextlib.suppress(psutil.Error):
                 family |= {child.pid for child in psutil.Process(root).children(recursive=True)}
-        for name, pids in self._members().items():
-            self._families.setdefault(name, set()).update(pids)
 
     def _measure(self, pids: Iterable[int]) -> dict[str, int]:
         total = {"rss": 0, "anon": 0}
@@ -119,7 +117,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def wait_until_settled(pids: Iterable[int], seconds: float = 1.0, at_most: float = 60.0) -> None:
-    """Return when no process has grown for a while: they load libraries in the background after their start."""
+    """Return when no process has grown for a while: they load libraries in the background."""
     pids = list(pids)
     give_up = time.monotonic() + at_most
     last, since = -1, time.monotonic()
@@ -131,7 +129,7 @@ def wait_until_settled(pids: Iterable[int], seconds: float = 1.0, at_most: float
 
 
 def loopback_bytes() -> int:
-    """Return the bytes that this machine's loopback device has carried; other programs' traffic counts too."""
+    """Return the bytes that the loopback device has carried; other programs' traffic counts too."""
     for line in Path("/proc/net/dev").read_text().splitlines():
         name, _, counters = line.partition(":")
         if name.strip() == "lo":
