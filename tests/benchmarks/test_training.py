@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from superb_ks.model import ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Settings
 
 from benchmarks.training_job import NoiseClips, noise_dataset, plain_training
 from benchmarks.training_shard import LABELS, NoiseShardDescriptor
+from superb_ks.model import ModelSpec
+from superb_ks.settings import SUPERB_LABELS, Settings
 
 
 def test_both_ways_have_the_same_clips() -> None:
