@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from superb_ks.data import ClipDataset, ShardData
+from superb_ks.data import Augmentation, ClipDataset, ShardData, change_speed
 from superb_ks.model import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 
@@ -57,7 +57,7 @@ def test_long_clips_are_cropped_for_training_alone_and_repeatably(tone_clips):
     assert lengths == [40_000, 16_000, 5_000]
 
     def crops(seed):
-        training = whole.for_training(seed)
+        training = whole.for_training(Augmentation(seed))
         return [training[i]["input_values"] for i in (0, 0, 1, 2)]
 
     first, again, other = crops(1), crops(1), crops(2)
@@ -71,9 +71,24 @@ def test_a_crop_is_a_stretch_of_the_clip():
     ramp = np.linspace(-1, 1, 20_000, dtype=np.float32)
     extractor = TINY.feature_extractor()
     extractor.do_normalize = False
-    crop = ClipDataset([(ramp, 0)], extractor, crop_seed=3)[0]["input_values"]
+    crop = ClipDataset([(ramp, 0)], extractor, Augmentation(3))[0]["input_values"]
     start = int(np.flatnonzero(ramp == crop[0])[0])
     assert np.array_equal(crop, ramp[start : start + 16_000])
+
+
+def test_double_speed_takes_every_second_sample_and_half_speed_the_means():
+    ramp = np.arange(9, dtype=np.float32)
+    assert change_speed(ramp, 2.0).tolist() == [0, 2, 4, 6]
+    assert change_speed(ramp, 0.5).tolist() == [i / 2 for i in range(16)]
+    assert change_speed(ramp, 2.0).dtype == np.float32
+
+
+def test_speeds_are_drawn_from_the_given_range():
+    augmentation = Augmentation(seed=1, speed_change=0.2)
+    lengths = [len(augmentation(np.zeros(8_000, np.float32))) for _ in range(200)]
+    assert 8_000 / 1.2 - 1 <= min(lengths) < 6_800
+    assert 9_800 < max(lengths) <= 8_000 / 0.8 + 1
+    assert len(Augmentation(seed=1)(np.zeros(8_000, np.float32))) == 8_000
 
 
 def test_a_shard_offers_its_three_splits_and_their_sizes(tone_clips):

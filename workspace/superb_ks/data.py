@@ -25,27 +25,60 @@ class Clips(Protocol):
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
 
 
+def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
+    """Play a waveform faster (factor above 1) or slower, pitch included, by linear interpolation.
+
+    Args:
+        waveform: float32, shape [n_samples].
+        factor: the speed; the result has about n_samples / factor samples.
+    """
+    positions = np.arange(0, len(waveform) - 1, factor)
+    return np.interp(positions, np.arange(len(waveform)), waveform).astype(np.float32)
+
+
+class Augmentation:
+    """Another take of a clip at each call: at a random speed, and a random second of what is longer."""
+
+    def __init__(self, seed: int, speed_change: float = 0.0) -> None:
+        """Draw from a seed.
+
+        Args:
+            seed: decides all draws, in the order of the calls.
+            speed_change: the speed is drawn evenly from 1 - speed_change to 1 + speed_change.
+        """
+        self.speed_change = speed_change
+        self._draw = np.random.default_rng(seed)
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Return a waveform of at most a second."""
+        if self.speed_change:
+            waveform = change_speed(waveform, 1 + self._draw.uniform(-self.speed_change, self.speed_change))
+        if len(waveform) > SAMPLING_RATE:
+            start = int(self._draw.integers(len(waveform) - SAMPLING_RATE + 1))
+            waveform = waveform[start : start + SAMPLING_RATE]
+        return waveform
+
+
 class ClipDataset(Dataset):
     """Clips as a model takes them, one at a time; decoding happens at each access."""
 
     def __init__(
-        self, clips: Clips, extractor: Wav2Vec2FeatureExtractor, crop_seed: int | None = None
+        self, clips: Clips, extractor: Wav2Vec2FeatureExtractor, augmentation: Augmentation | None = None
     ) -> None:
         """Wrap clips.
 
         Args:
             clips: 16 kHz waveforms with their labels.
             extractor: the model's feature extractor.
-            crop_seed: None gives whole clips. A number cuts clips of over a second to a random second, in
-                an order of draws that the number decides.
+            augmentation: what is done to each clip at each access; None gives whole clips as they are.
         """
         self.clips = clips
         self.extractor = extractor
-        self._draw = None if crop_seed is None else np.random.default_rng(crop_seed)
+        self.augmentation = augmentation
 
-    def for_training(self, seed: int) -> ClipDataset:
-        """Return the same clips, cropped at random from a seed."""
-        return ClipDataset(self.clips, self.extractor, crop_seed=seed)
+    def for_training(self, augmentation: Augmentation) -> ClipDataset:
+        """Return the same clips, each time in another take."""
+        return ClipDataset(self.clips, self.extractor, augmentation)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -53,9 +86,8 @@ class ClipDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return `{"input_values": float32 [n_samples], "labels": int}`."""
         waveform, label = self.clips[index]
-        if self._draw is not None and len(waveform) > SAMPLING_RATE:
-            start = int(self._draw.integers(len(waveform) - SAMPLING_RATE + 1))
-            waveform = waveform[start : start + SAMPLING_RATE]
+        if self.augmentation is not None:
+            waveform = self.augmentation(waveform)
         features = self.extractor(waveform, sampling_rate=SAMPLING_RATE)
         return {"input_values": features["input_values"][0], "labels": int(label)}
 

@@ -36,22 +36,25 @@ TINY_ARCHITECTURE: dict[str, Any] = dict(
     feat_extract_norm="group",
     do_stable_layer_norm=False,
     hidden_size=128,
-    num_hidden_layers=4,
+    # What can be learned in two minutes decides the rest: fewer layers, initial weights on the scale of
+    # 1/sqrt(hidden_size) instead of 0.02, and no dropout or masking all speed up the first passes.
+    num_hidden_layers=2,
+    initializer_range=0.08,
     num_attention_heads=4,
     intermediate_size=256,
     num_conv_pos_embeddings=16,
     num_conv_pos_embedding_groups=4,
     classifier_proj_size=128,
-    hidden_dropout=0.05,
-    attention_dropout=0.05,
-    activation_dropout=0.05,
-    feat_proj_dropout=0.05,
-    final_dropout=0.05,
+    hidden_dropout=0.0,
+    attention_dropout=0.0,
+    activation_dropout=0.0,
+    feat_proj_dropout=0.0,
+    final_dropout=0.0,
     layerdrop=0.0,
     mask_time_prob=0.0,
     mask_feature_prob=0.0,
 )
-"""A miniature Wav2Vec2 of 0.85 million parameters that two processor cores train from scratch."""
+"""A miniature Wav2Vec2 of 0.6 million parameters that two processor cores train from scratch."""
 
 
 class ModelUnavailable(RuntimeError):

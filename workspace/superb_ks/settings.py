@@ -40,6 +40,7 @@ class Recipe:
         learning_rate: the peak of AdamW's rate, reached after the warm-up.
         warmup_fraction: share of all the federation's steps during which the rate rises, in [0, 1).
         weight_decay: AdamW's decoupled weight decay.
+        speed_change: clips are played up to this share faster or slower in training, in [0, 1).
         freeze_feature_encoder: keep the convolutional layers that turn samples into frames as they are.
     """
 
@@ -48,14 +49,15 @@ class Recipe:
     learning_rate: float
     warmup_fraction: float
     weight_decay: float
+    speed_change: float
     freeze_feature_encoder: bool
 
 
 RECIPES = {
     # A miniature that starts from random weights has no feature encoder worth keeping: it learns all of it.
-    "tiny": Recipe(4, 16, 1e-3, 0.1, 0.01, freeze_feature_encoder=False),
+    "tiny": Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15, freeze_feature_encoder=False),
     # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
-    "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, freeze_feature_encoder=True),
+    "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, speed_change=0.0, freeze_feature_encoder=True),
 }
 
 
