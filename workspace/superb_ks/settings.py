@@ -54,7 +54,8 @@ class Recipe:
 
 
 RECIPES = {
-    # A miniature that starts from random weights has no feature encoder worth keeping: it learns all of it.
+    # A miniature that starts from random weights has no feature encoder worth keeping: it learns all of it,
+    # which also leaves no frozen random numbers that two kinds of processor might draw differently.
     "tiny": Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15, freeze_feature_encoder=False),
     # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
     "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, speed_change=0.0, freeze_feature_encoder=True),

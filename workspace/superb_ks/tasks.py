@@ -104,8 +104,8 @@ class _FiniteSteps(TrainerCallback):
     """Skips an optimizer step whose gradient is infinite or undefined.
 
     One such step would turn all weights into NaN, and the federation's average with them. It was seen about
-    once in 500 steps in bfloat16 on a CPU: oneDNN's AMX weight gradient of a strided conv1d (64 channels to 96,
-    kernel 8, stride 4, 1,599 samples) multiplies what lies behind its input by zero, and finds a NaN there.
+    once in 500 steps in bfloat16 on a CPU with AMX: oneDNN's weight gradient of a strided conv1d (64 channels
+    to 96, kernel 8, stride 4, 1,599 samples) multiplies what lies behind its input by zero; a NaN stays NaN.
     """
 
     skipped = 0
