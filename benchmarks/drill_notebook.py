@@ -45,12 +45,15 @@ def kernel_restart(lab: Lab) -> str:
     )
     kernel = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
     reached_round_1 = threading.Event()
-    threading.Thread(target=_watch, args=(kernel, reached_round_1), daemon=True).start()
+    watcher = threading.Thread(target=_watch, args=(kernel, reached_round_1))
+    watcher.start()
     try:
         assert reached_round_1.wait(60), "the first kernel never saw a record of round 1"
     finally:
         kernel.kill()
         kernel.wait()
+        watcher.join()
+        kernel.stdout.close()
 
     experiments = [attach(connect(lab.settings()), name) for _ in range(2)]
     assert experiments[0].status() == "in_progress"

@@ -14,7 +14,7 @@ STOP_SECONDS = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@drill("Ctrl-C and SIGTERM, idle", quick=True)
+@drill("Ctrl-C and SIGTERM, idle")
 def stopped_idle(lab: Lab) -> str:
     """Director and envoy end within seconds by the signal, with their work folders swept."""
     slowest = 0.0
@@ -25,7 +25,7 @@ def stopped_idle(lab: Lab) -> str:
     return f"all four ended by the signal, the slowest after {slowest:.1f} s, work folders swept"
 
 
-@drill("Ctrl-C and SIGTERM in a round", quick=True)
+@drill("Ctrl-C and SIGTERM in a round")
 def stopped_in_a_round(lab: Lab) -> str:
     """The same while they are at work; the others are told at once."""
     slowest = 0.0
@@ -58,7 +58,7 @@ def stops_cleanly(lab: Lab, name: str, signum: int) -> float:
     return seconds
 
 
-@drill("remains of a crash", quick=True)
+@drill("remains of a crash")
 def crash_remains(lab: Lab) -> str:
     """They are swept at the next start, and only what carries our marker."""
     director, envoy = work_folders(lab)
@@ -80,7 +80,7 @@ def crash_remains(lab: Lab) -> str:
     return "experiment folders of director and envoy swept; a folder without the marker stayed"
 
 
-@drill("work folder that is not ours", quick=True)
+@drill("work folder that is not ours")
 def foreign_folder(lab: Lab) -> str:
     """A folder where ours should be, without our marker, is left alone: the service says so and ends."""
     for name, folder in zip(("director", lab.last), work_folders(lab), strict=True):

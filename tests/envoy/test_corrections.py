@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from envoy_corrections import FreshWorkspace, ShardRefused, SteadyEnvoy
 from openfl.component.envoy.envoy import Envoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 from openfl.utilities.workspace import ExperimentWorkspace
+
+from envoy_corrections import FreshWorkspace, ShardRefused, SteadyEnvoy
 
 
 class Stop(BaseException):

@@ -1,0 +1,129 @@
+"""Experiments on a real federation: what is averaged, what travels, what is refused."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import superb_ks.experiment
+from superb_ks.experiment import (
+    MAX_ARCHIVE_BYTES,
+    FederationError,
+    attach,
+    connect,
+    list_experiments,
+    shard_cards,
+    shared_labels,
+)
+
+from tests.support.lab import Lab, follow
+from tests.support.sine_experiment import Script, ballast_after
+
+pytestmark = pytest.mark.federation
+
+
+def test_two_rounds(lab: Lab) -> None:
+    outcome = lab.run(rounds=2)
+    assert outcome.status == "finished", outcome.error
+    for name in lab.envoy_names:
+        assert outcome.rounds("train", name) == [0, 1]
+        assert outcome.rounds("validate", name) == [0, 1, 2]
+        assert outcome.rounds("test_initial", name) == [0]
+        assert outcome.rounds("test_best", name) == [3]
+    assert np.isclose(outcome.ballast, ballast_after([[1, 2], [1, 2]]))  # 12 and 24 clips
+    pooled = {r["metric_name"]: r["metric_value"] for r in outcome.of("test_best", "aggregator")}
+    assert pooled["clips"] == 6 + 12
+    assert pooled["accuracy"] > 0.9, "the sine waves were not learnt"
+
+
+def test_the_same_experiment_twice_is_bit_identical(lab: Lab) -> None:
+    first, second = lab.run(rounds=2), lab.run(rounds=2)
+    assert np.array_equal(first.weights, second.weights)
+
+
+def test_the_cards_of_the_shards(lab: Lab) -> None:
+    cards = shard_cards(connect(lab.settings()))
+    assert list(cards) == lab.envoy_names
+    assert [card["clips"]["train"] for card in cards.values()] == [12, 24]
+    assert shared_labels(cards) == ("low", "middle", "high")
+
+
+def test_the_archive_is_small_and_its_package_can_be_imported_alone(lab: Lab, tmp_path: Path) -> None:
+    sizes = []
+
+    def unpack(archive: Path) -> None:
+        sizes.append(archive.stat().st_size)
+        with zipfile.ZipFile(archive) as contents:
+            contents.extractall(tmp_path)
+
+    assert lab.run(rounds=1, on_the_way=unpack).status == "finished"
+    assert sizes[0] < MAX_ARCHIVE_BYTES
+    assert {path.name for path in tmp_path.iterdir()} >= {"superb_ks", "plan", "model_obj.pkl"}
+    names = [path.stem for path in (tmp_path / "superb_ks").glob("*.py") if path.stem != "__init__"]
+    source = f"import importlib\nfor name in {names!r}: importlib.import_module('superb_ks.' + name)\n"
+    source += "import superb_ks; print(superb_ks.__file__)"
+    fresh = subprocess.run(
+        [sys.executable, "-c", source], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": "/"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert fresh.returncode == 0, fresh.stderr
+    assert Path(fresh.stdout.strip()).parent.parent == tmp_path
+
+
+def test_a_large_object_in_a_task_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superb_ks.experiment, "MAX_ARCHIVE_BYTES", 1000)
+    with pytest.raises(FederationError, match="1000 are allowed; does a task refer to a large object"):
+        lab.run()
+
+
+def test_too_few_envoys_are_named(lab: Lab) -> None:
+    with pytest.raises(FederationError, match=r"2 envoys are online \(env_one, env_two\), min_envoys is 3"):
+        lab.run(min_envoys=3)
+
+
+def test_a_name_is_used_once(lab: Lab) -> None:
+    name = lab.new_name()
+    assert lab.run(name=name, rounds=1).status == "finished"
+    with pytest.raises(FederationError, match=f"'{name}' exists; choose another name"):
+        lab.run(name=name, rounds=1)
+    with pytest.raises(FederationError, match=f"'{name}' is finished; only failed, stopped, interrupted"):
+        lab.run(name=name, rounds=1, resume=True)
+    assert list_experiments(connect(lab.settings()))[name] == "finished"
+
+
+def test_an_unknown_experiment(lab: Lab) -> None:
+    with pytest.raises(FederationError, match="no experiment named 'nowhere'"):
+        attach(connect(lab.settings()), "nowhere")
+
+
+def test_an_experiment_can_be_removed_when_it_has_ended(lab: Lab) -> None:
+    experiment = lab.submit(Script(seconds=dict.fromkeys(lab.ranks, 0.5)), rounds=50)
+    client, name = experiment.federation.dir_client, experiment.experiment_name
+    with pytest.raises(Exception, match="stop it first"):
+        client.remove_experiment_data(name)
+    experiment.stop()
+    assert follow(experiment).status == "stopped"
+    client.remove_experiment_data(name)
+    assert name not in list_experiments(experiment.federation)
+
+
+def test_two_submissions_wait_for_each_other(lab: Lab) -> None:
+    experiments = [lab.submit(rounds=2) for _ in range(2)]
+    assert [follow(experiment).status for experiment in experiments] == ["finished"] * 2
+
+
+def test_each_experiment_runs_its_own_tasks_and_package(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    package = superb_ks.experiment._PACKAGE
+    for edition in (1, 2):
+        copy = tmp_path / str(edition) / package.name
+        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / "edition.py").write_text(f"EDITION = {edition}\n")
+        monkeypatch.setattr(superb_ks.experiment, "_PACKAGE", copy)
+        outcome = lab.run(Script(reports_edition=True), rounds=1)
+        assert {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"} == {edition}

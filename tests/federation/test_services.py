@@ -1,0 +1,134 @@
+"""Director and envoys by their own scripts: signals, folders, and the real clips."""
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from openfl.interface.interactive_api.experiment import TaskInterface
+from superb_ks.data import ShardData
+from superb_ks.experiment import FederatedExperiment, connect, shard_cards, shared_labels
+from superb_ks.model import ModelSpec
+from superb_ks.openfl_model import SpecifiedModel
+from superb_ks.tasks import evaluate, local_trainer
+
+from demo.federation import Federation
+from tests.support.lab import ROOT, Lab, follow
+
+pytestmark = pytest.mark.federation
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.mark.parametrize(("signum", "shell"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_director_and_envoy_as_a_shell_expects(tmp_path: Path, signum: int, shell: int) -> None:
+    with Lab(tmp_path, envoys=1) as lab:
+        for name in (lab.last, "director"):
+            code, seconds = lab.stop_service(name, signum)
+            assert (128 - code if code < 0 else code) == shell, lab.log(name)
+            assert seconds < 5
+            assert lab.work_left(name) == []
+            assert "Traceback" not in lab.log(name)
+
+
+def test_a_taken_port_ends_the_director_with_one_line(lab: Lab) -> None:
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        variables = {**lab._variables(), "DIRECTOR_PORT": str(port)}
+        result = subprocess.run(
+            ["bash", "start_director.sh"], cwd=lab.nodes_dir / "director", env=variables,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert f"cannot listen on localhost:{port}" in line
+
+
+def test_a_shard_of_another_shape_is_refused(lab: Lab) -> None:
+    name, folder = "env_other", lab.nodes_dir / "env_other"
+    import shutil
+
+    import yaml
+
+    shutil.copytree(lab.nodes_dir / lab.first, folder, ignore=shutil.ignore_patterns("work"))
+    config = yaml.safe_load((folder / "envoy_config.yaml").read_text())
+    config["shard_descriptor"]["params"]["sample_shape"] = "8000"
+    (folder / "envoy_config.yaml").write_text(yaml.safe_dump(config))
+    result = subprocess.run(
+        ["bash", "start_envoy.sh", name], cwd=folder, env=lab._variables(),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "the director refused shard env_other: sample_shape ['8000']" in result.stderr
+
+
+def test_an_envoy_started_twice_from_one_folder(lab: Lab) -> None:
+    result = subprocess.run(
+        ["bash", "start_envoy.sh", lab.first], cwd=lab.nodes_dir / lab.first, env=lab._variables(),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert f"an envoy named {lab.first} already runs from {lab.first}/" in result.stderr
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the sample of real clips is not at shared/ beside the repository")
+def test_real_clips_through_the_real_descriptor(tmp_path: Path) -> None:
+    params = {
+        "source": "folder",
+        "data_dir": str(SHARED / "speech_commands_v0.01"),
+        "test_dir": str(SHARED / "speech_commands_test_set_v0.01"),
+        "rank_worldsize": "1, 24",
+    }
+    with Federation(tmp_path, envoys=1, shard_params=params) as federation:
+        outcome, cards, spec = real_experiment(federation)
+        assert outcome.status == "finished", outcome.error
+        assert cards["env_one"]["source"] == "folder"
+        clips = sum(cards["env_one"]["clips"]["test"].values())
+        pooled = {r["metric_name"]: r["metric_value"] for r in outcome.of("test_best", "aggregator")}
+        assert pooled["clips"] == clips
+        cells = [r["metric_value"] for r in outcome.of("test_best", "aggregator") if "confusion" in r["metric_name"]]
+        assert sum(cells) == clips
+        assert outcome.weights is not None
+        assert len(spec.labels) == 12
+
+
+def real_experiment(federation: Federation):
+    """Run one round of the tiny model on the federation, with the notebook's own tasks."""
+    from superb_ks.settings import Settings
+
+    settings = Settings(
+        director_port=federation.director_port,
+        aggregator_port=federation.aggregator_port,
+        rounds=1,
+        epochs_per_round=1,
+    )
+    connection = connect(settings)
+    cards = shard_cards(connection)
+    spec = ModelSpec("tiny", shared_labels(cards), 0).sealed()
+    tasks = TaskInterface()
+
+    @tasks.register_fl_task(
+        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
+    )
+    def train(model, shard, device, optimizer, round_num):
+        result = local_trainer(model, shard["train"], settings, device, round_num).train()
+        return {"loss": result.training_loss, "clips": len(shard["train"])}
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def validate(model, shard, device):
+        return evaluate(model, shard["val"], device)
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def test(model, shard, device):
+        return evaluate(model, shard["test"], device)
+
+    experiment = FederatedExperiment(connection, "real-clips")
+    experiment.start(
+        model_provider=SpecifiedModel(spec),
+        task_keeper=tasks,
+        data_loader=ShardData(spec),
+        settings=settings,
+    )
+    return follow(experiment), cards, spec
