@@ -1,7 +1,8 @@
 """The director's memory of its experiments, on disk: it survives a restart, and nothing is kept in RAM.
 
 Each experiment has a folder with a manifest, the models that the manifest names, and the log of its
-records. The director makes the folder; while the experiment runs, its aggregator writes to it (``superb_ks/state.py``).
+records. The director makes the folder; while the experiment runs, its aggregator writes to it
+(``superb_ks/state.py``).
 """
 
 from __future__ import annotations

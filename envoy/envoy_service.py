@@ -1,6 +1,6 @@
 """Run an envoy, the data owner's side of the federation, until Ctrl-C or SIGTERM.
 
-python envoy_service.py --name env_one --config envoy_config.yaml --director-host localhost --director-port 50050
+python envoy_service.py --name env_one --config envoy_config.yaml --director-host localhost
 """
 
 from __future__ import annotations
