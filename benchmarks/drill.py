@@ -14,8 +14,8 @@ class Drill:
 
     Attributes:
         name: as the table shows it.
-        run: takes a healthy federation, returns the outcome in a few words, raises AssertionError if a promise
-            is broken. It may leave services dead.
+        run: takes a healthy federation, returns the outcome in a few words, raises AssertionError if a
+            promise is broken. It may leave services dead.
         quick: also among the tests.
     """
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import superb_ks.experiment
-from superb_ks.experiment import FederationError
 
+import superb_ks.experiment
 from benchmarks.drill import drill
+from superb_ks.experiment import FederationError
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
 from tests.support.sine_experiment import Script
 
@@ -69,7 +69,9 @@ def port_taken(lab: Lab) -> str:
 @drill("aggregator cannot start", quick=True)
 def cannot_start(lab: Lab) -> str:
     """Code that raises on the director fails the experiment with its error."""
-    change = changed_source("superb_ks/aggregator.py", lambda text: f"{text}\nraise RuntimeError('no such luck')\n")
+    change = changed_source(
+        "superb_ks/aggregator.py", lambda text: f"{text}\nraise RuntimeError('no such luck')\n"
+    )
     outcome, seconds = timed(lambda: lab.run(on_the_way=change))
     return one_clear_error(lab, outcome, seconds, "no such luck")
 

@@ -8,9 +8,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from superb_ks.experiment import attach, connect, list_experiments
 
 from benchmarks.drill import drill
+from superb_ks.experiment import attach, connect, list_experiments
 from tests.support.lab import ROOT, Lab, follow, wait_until
 from tests.support.sine_experiment import Script
 
@@ -24,8 +24,8 @@ from tests.support.sine_experiment import Script, SineData, SineModel, sine_task
 script = Script(seconds={seconds})
 settings = Settings(director_port={director}, aggregator_port={aggregator}, rounds={rounds})
 experiment = FederatedExperiment(connect(settings), {name!r})
-experiment.start(model_provider=SineModel(script), task_keeper=sine_tasks(script), data_loader=SineData(script),
-                 settings=settings)
+experiment.start(model_provider=SineModel(script), task_keeper=sine_tasks(script),
+                 data_loader=SineData(script), settings=settings)
 for record in experiment.records():
     print(record["round"], flush=True)
 """
@@ -91,4 +91,5 @@ def stop_and_list(lab: Lab) -> str:
     following = lab.run(rounds=1)
     assert following.status == "finished", following.error
     assert all(following.rounds("train", name) == [0] for name in lab.envoy_names)
-    return f"stopped in round {max(r['round'] for r in outcome.records)} of 500; {len(listed)} experiments listed"
+    reached = max(record["round"] for record in outcome.records)
+    return f"stopped in round {reached} of 500; {len(listed)} experiments listed"

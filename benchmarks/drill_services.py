@@ -33,14 +33,20 @@ def stopped_in_a_round(lab: Lab) -> str:
         # The envoy sleeps in its task when the signal comes.
         script = Script(seconds={lab.ranks[-1]: 30.0})
         seconds = []
-        stop = (at(0, lab.first, "train"), lambda n=signum, s=seconds: s.append(stops_cleanly(lab, lab.last, n)))
+        stop = (
+            at(0, lab.first, "train"),
+            lambda n=signum, s=seconds: s.append(stops_cleanly(lab, lab.last, n)),
+        )
         outcome = lab.run(script, stop, rounds=2)
         assert outcome.status == "finished", outcome.error
         assert "stopped by its owner" in outcome.text("dropped"), outcome.records
         lab.heal()
 
         experiment = lab.submit(Script(seconds={lab.ranks[-1]: 3.0}), rounds=20)
-        stop = (at(0, lab.first, "train"), lambda n=signum, s=seconds: s.append(stops_cleanly(lab, "director", n)))
+        stop = (
+            at(0, lab.first, "train"),
+            lambda n=signum, s=seconds: s.append(stops_cleanly(lab, "director", n)),
+        )
         outcome = follow(experiment, stop)
         assert "the director was stopped" in outcome.text("failure") or outcome.error, outcome.records
         lab.heal()

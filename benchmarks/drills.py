@@ -1,6 +1,6 @@
 """Run the failure drills of docs/reliability.md against real processes and print how each one ended.
 
-    python -m benchmarks.drills [--only TEXT] [--json PATH]
+python -m benchmarks.drills [--only TEXT] [--json PATH]
 """
 
 from __future__ import annotations
@@ -78,11 +78,15 @@ def main() -> int:
     """Run the drills; returns 1 if one failed."""
     parser = argparse.ArgumentParser(description="Run the failure drills.")
     parser.add_argument("--only", default="", help="only drills with this text in their name")
-    parser.add_argument("--json", type=Path, help="where the rows go; default: benchmarks/results/drills.json")
+    parser.add_argument(
+        "--json", type=Path, help="where the rows go; default: benchmarks/results/drills.json"
+    )
     arguments = parser.parse_args()
     chosen = [drill for drill in DRILLS if arguments.only.lower() in drill.name.lower()]
     if not chosen:
-        print(f"no drill has {arguments.only!r} in its name; there are:", *(d.name for d in DRILLS), sep="\n  ")
+        print(
+            f"no drill has {arguments.only!r} in its name; there are:", *(d.name for d in DRILLS), sep="\n  "
+        )
         return 2
     console, results = Console(), []
     with tempfile.TemporaryDirectory(prefix="drills-") as folder, Lab(Path(folder), ENVOYS) as lab:
@@ -90,7 +94,9 @@ def main() -> int:
         for drill in chosen:
             with console.status(drill.name):
                 results.append(perform(drill, lab))
-            console.print(f"{'passed' if results[-1].passed else 'FAILED'} {drill.name} ({results[-1].seconds} s)")
+            console.print(
+                f"{'passed' if results[-1].passed else 'FAILED'} {drill.name} ({results[-1].seconds} s)"
+            )
     console.print(table_of(results))
     path = arguments.json or (ROOT / "benchmarks" / "results" / "drills.json" if not arguments.only else None)
     if path is not None:

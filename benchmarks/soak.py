@@ -1,6 +1,6 @@
-"""Let a federation run for hundreds of rounds while its envoys are killed at random, and count what gets lost.
+"""Let a federation run for hundreds of rounds while its envoys are killed at random; count what gets lost.
 
-    python -m benchmarks.soak [--rounds 500] [--json PATH]
+python -m benchmarks.soak [--rounds 500] [--json PATH]
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
 from superb_ks.experiment import FederatedExperiment  # noqa: E402
-
 from tests.support.lab import Lab, Record  # noqa: E402
 from tests.support.sine_experiment import Script  # noqa: E402
 

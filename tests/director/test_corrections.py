@@ -9,12 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from director_corrections import FreshWorkspace, PromptRegistry, TutorialDirector
-from director_server import _require_whole
-from experiment_store import Refused
 from openfl.component.director import Director
 from openfl.component.director.experiment import ExperimentsRegistry
 from openfl.utilities.workspace import ExperimentWorkspace
+
+from director_corrections import FreshWorkspace, PromptRegistry, TutorialDirector
+from director_server import _require_whole
+from experiment_store import Refused
 
 SHAPES = {"sample_shape": ["16000"], "target_shape": ["1"]}
 
@@ -131,7 +132,13 @@ class Aggregator:
 
 
 def record(number: int) -> dict:
-    return {"round": 0, "metric_origin": "a", "task_name": "t", "metric_name": str(number), "metric_value": 0.0}
+    return {
+        "round": 0,
+        "metric_origin": "a",
+        "task_name": "t",
+        "metric_name": str(number),
+        "metric_value": 0.0,
+    }
 
 
 def test_no_record_is_skipped_that_arrives_while_others_are_sent(director):

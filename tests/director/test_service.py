@@ -3,8 +3,9 @@
 import socket
 from pathlib import Path
 
-import director_service
 import pytest
+
+import director_service
 from director_service import MARKER, ConfigError, DirectorConfig, fresh_work_folder, require_free_port
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from experiment_store import ExperimentStore, Refused
 
 SIZE = 5
@@ -29,7 +30,8 @@ def store(tmp_path: Path) -> ExperimentStore:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../cert", "/etc", "a/b", "1a", "-a", "a b", "a.b", "ä", "a" * 64, "a\n", ".partial-a"]
+    "name",
+    ["", ".", "..", "../cert", "/etc", "a/b", "1a", "-a", "a b", "a.b", "ä", "a" * 64, "a\n", ".partial-a"],
 )
 def test_illegal_names_never_become_folders(store, name):
     for use in (store.folder, store.manifest, store.remove, lambda n: create(store, n)):

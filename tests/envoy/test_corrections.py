@@ -38,7 +38,7 @@ Unavailable.__abstractmethods__ = frozenset()
 
 
 class DirectorClient:
-    """Answers an envoy from a script; each entry of a list is returned, or raised, once. Then the test is over."""
+    """Answers an envoy from a script: each entry of a list is returned, or raised, once."""
 
     def __init__(self, **answers: list) -> None:
         self.answers = answers

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import superb_ks.experiment
 from superb_ks.experiment import (
     MAX_ARCHIVE_BYTES,
@@ -17,7 +18,6 @@ from superb_ks.experiment import (
     shard_cards,
     shared_labels,
 )
-
 from tests.support.lab import Lab, follow
 from tests.support.sine_experiment import Script, ballast_after
 
@@ -65,7 +65,7 @@ def test_the_archive_is_small_and_its_package_can_be_imported_alone(lab: Lab, tm
     source = f"import importlib\nfor name in {names!r}: importlib.import_module('superb_ks.' + name)\n"
     source += "import superb_ks; print(superb_ks.__file__)"
     fresh = subprocess.run(
-        [sys.executable, "-c", source], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": "/"},
+        [sys.executable, "-c", source], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "HOME": "/"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert fresh.returncode == 0, fresh.stderr
@@ -126,4 +126,6 @@ def test_each_experiment_runs_its_own_tasks_and_package(
         (copy / "edition.py").write_text(f"EDITION = {edition}\n")
         monkeypatch.setattr(superb_ks.experiment, "_PACKAGE", copy)
         outcome = lab.run(Script(reports_edition=True), rounds=1)
-        assert {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"} == {edition}
+        assert {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"} == {
+            edition
+        }

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from openfl.interface.interactive_api.experiment import TaskInterface
+
+from demo.federation import Federation
 from superb_ks.data import ShardData
 from superb_ks.experiment import FederatedExperiment, connect, shard_cards, shared_labels
 from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
 from superb_ks.tasks import evaluate, local_trainer
-
-from demo.federation import Federation
 from tests.support.lab import ROOT, Lab, follow
 
 pytestmark = pytest.mark.federation
@@ -73,7 +73,9 @@ def test_an_envoy_started_twice_from_one_folder(lab: Lab) -> None:
     assert f"an envoy named {lab.first} already runs from {lab.first}/" in result.stderr
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the sample of real clips is not at shared/ beside the repository")
+@pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the sample of real clips is not at shared/ beside the repository"
+)
 def test_real_clips_through_the_real_descriptor(tmp_path: Path) -> None:
     params = {
         "source": "folder",
@@ -88,7 +90,11 @@ def test_real_clips_through_the_real_descriptor(tmp_path: Path) -> None:
         clips = sum(cards["env_one"]["clips"]["test"].values())
         pooled = {r["metric_name"]: r["metric_value"] for r in outcome.of("test_best", "aggregator")}
         assert pooled["clips"] == clips
-        cells = [r["metric_value"] for r in outcome.of("test_best", "aggregator") if "confusion" in r["metric_name"]]
+        cells = [
+            r["metric_value"]
+            for r in outcome.of("test_best", "aggregator")
+            if "confusion" in r["metric_name"]
+        ]
         assert sum(cells) == clips
         assert outcome.weights is not None
         assert len(spec.labels) == 12

@@ -16,10 +16,10 @@ from typing import Any
 import grpc
 import numpy as np
 import yaml
-from superb_ks.experiment import ExperimentFailed, FederatedExperiment, FederationError, connect
-from superb_ks.settings import Settings
 
 from demo.federation import Federation
+from superb_ks.experiment import ExperimentFailed, FederatedExperiment, FederationError, connect
+from superb_ks.settings import Settings
 from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,7 +217,7 @@ class Lab(Federation):
 
 
 def follow(experiment: FederatedExperiment, *events: Event) -> Outcome:
-    """Follow an experiment to its end; at the first record that matches an event, do what goes with it, in order."""
+    """Follow an experiment to its end; at the first record that matches the next event, do what it says."""
     outcome = Outcome()
     waiting = list(events)
     try:

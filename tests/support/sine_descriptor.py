@@ -1,4 +1,4 @@
-"""A shard descriptor of a few sine waves, copied into the envoys' folders: a federation that starts at once."""
+"""A shard descriptor of a few sine waves, copied into the envoys' folders: a quick federation."""
 
 import json
 import math
@@ -28,7 +28,7 @@ class SineClips(ShardDataset):
 
 
 class SineShardDescriptor(ShardDescriptor):
-    """Rank r has 12 r training clips, and 6 r for validation and test each, so that no two shards weigh the same.
+    """Rank r has 12 r training clips, 6 r for validation and 6 r for test: no two shards weigh the same.
 
     Args:
         rank_worldsize: "RANK, WORLD_SIZE".
@@ -61,4 +61,6 @@ class SineShardDescriptor(ShardDescriptor):
     @property
     def dataset_description(self) -> str:
         clips = {name: len(split) for name, split in self._splits.items()}
-        return json.dumps({"labels": LABELS, "clips": clips, "rank": self.rank, "world_size": self.world_size})
+        return json.dumps(
+            {"labels": LABELS, "clips": clips, "rank": self.rank, "world_size": self.world_size}
+        )

@@ -1,4 +1,4 @@
-"""The data scientist's side of the sine federation: a model of 0.1 million values that trains in milliseconds.
+"""The data scientist's side of the sine federation: 0.1 million weights that train in milliseconds.
 
 Everything here travels by value in the experiment's pickles, faults included: what goes wrong on which envoy
 and in which round is a :class:`Script` that the tasks look up.
@@ -16,8 +16,9 @@ import cloudpickle
 import numpy as np
 import torch
 from openfl.interface.interactive_api.experiment import DataInterface, ModelInterface, TaskInterface
-from superb_ks.openfl_model import PackedAdapter
 from torch import nn
+
+from superb_ks.openfl_model import PackedAdapter
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -26,7 +27,7 @@ SAMPLES, LABELS, STEPS = 256, 3, 5
 
 @dataclass(frozen=True)
 class Script:
-    """What goes wrong in training, by the envoy's rank: in which rounds, or (``seconds``) how long it takes."""
+    """What goes wrong in training, by the envoy's rank: in which rounds, or how many seconds it takes."""
 
     seconds: dict[int, float] = field(default_factory=dict)
     raises: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class Script:
 
 
 class SineNet(nn.Linear):
-    """One linear layer, and a ballast of weights that tells who was averaged: each step adds a hundredth of the rank."""
+    """One linear layer, and a ballast that tells who was averaged: each step adds a hundredth of the rank."""
 
     def __init__(self, ballast: int) -> None:
         super().__init__(SAMPLES, LABELS)
@@ -64,7 +65,9 @@ class SineModel(ModelInterface):
 
     def __init__(self, script: Script) -> None:
         super().__init__(
-            model=None, optimizer=None, framework_plugin=f"{PackedAdapter.__module__}.{PackedAdapter.__qualname__}"
+            model=None,
+            optimizer=None,
+            framework_plugin=f"{PackedAdapter.__module__}.{PackedAdapter.__qualname__}",
         )
         self.script = script
         self.model: nn.Module | None = None
@@ -135,7 +138,7 @@ def sine_tasks(script: Script) -> TaskInterface:
     @tasks.register_fl_task(
         model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
     )
-    def train(model, shard, device, optimizer, round_num):  # noqa: ANN001, ANN202
+    def train(model, shard, device, optimizer, round_num):
         rank = shard.rank
         time.sleep(script.seconds.get(rank, 0.0))
         if round_num in script.raises.get(rank, ()):
@@ -154,7 +157,7 @@ def sine_tasks(script: Script) -> TaskInterface:
         clips = 0 if round_num in script.no_clips.get(rank, ()) else len(labels)
         return {"loss": loss.item(), "clips": clips}
 
-    def score(model, shard, split):  # noqa: ANN001, ANN202
+    def score(model, shard, split):
         features, labels = shard.splits[split]
         with torch.no_grad():
             logits = model(features)
@@ -168,18 +171,18 @@ def sine_tasks(script: Script) -> TaskInterface:
         return metrics
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def validate(model, shard, device):  # noqa: ANN001, ANN202
+    def validate(model, shard, device):
         return score(model, shard, "val")
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def test(model, shard, device):  # noqa: ANN001, ANN202
+    def test(model, shard, device):
         return score(model, shard, "test")
 
     return tasks
 
 
 def ballast_after(rounds: Iterable[Iterable[int]]) -> float:
-    """Work out the ballast by hand: ``rounds`` says which ranks, with 12 clips times their rank, were averaged."""
+    """Work out the ballast by hand: ``rounds`` says which ranks (12 clips times the rank) were averaged."""
     total = 0.0
     for ranks in map(list, rounds):
         clips = sum(12 * rank for rank in ranks)

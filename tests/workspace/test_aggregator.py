@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from openfl.component.assigner.custom_assigner import Assigner
+
 from superb_ks import wire
 from superb_ks.aggregator import PackedAggregator
 from superb_ks.receiving import Results
@@ -18,7 +19,13 @@ SIZE = 4
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_model(tmp_path / "round-0.safetensors", np.zeros(SIZE, np.float32), {})
-    manifest = {"round": 0, "last": "round-0.safetensors", "best": None, "best_round": None, "best_score": None}
+    manifest = {
+        "round": 0,
+        "last": "round-0.safetensors",
+        "best": None,
+        "best_round": None,
+        "best_score": None,
+    }
     write_manifest(tmp_path, {**manifest, "digests": {}})
     return tmp_path
 
@@ -67,7 +74,9 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
         aggregator.state.close()
 
 
-def report(aggregator: PackedAggregator, name: str, task: str, weights: float | None = None, **metrics) -> None:
+def report(
+    aggregator: PackedAggregator, name: str, task: str, weights: float | None = None, **metrics
+) -> None:
     arrays = {key: np.asarray(value, np.float64) for key, value in metrics.items()}
     vector = None if weights is None else np.full(SIZE, weights, np.float32)
     clips = 10 * (1 + ord(name) - ord("a"))
@@ -96,7 +105,7 @@ def test_a_round_by_hand(start):
 
 
 def test_the_best_model_is_the_one_with_the_highest_validation(start):
-    """The last aggregate is eligible, later equal scores do not replace an earlier one, and a NaN never wins."""
+    """The last aggregate is eligible, an equal score does not replace an earlier one, a NaN never wins."""
     aggregator = start("a", rounds=4)
     for accuracy, weights in ((float("nan"), 1), (0.3, 2), (0.9, 3), (0.9, 4), (0.2, 5)):
         work(aggregator, "a", weights=weights, accuracy=accuracy)

@@ -4,6 +4,7 @@ import json
 import socket
 
 import pytest
+
 from superb_ks import experiment as experiment_module
 from superb_ks.experiment import FederatedExperiment, FederationError, connect, shard_cards, shared_labels
 from superb_ks.settings import Settings
@@ -17,7 +18,9 @@ def closed_port() -> int:
 
 def test_an_unknown_director_is_named_with_what_to_do():
     port = closed_port()
-    with pytest.raises(FederationError, match=rf"no director answers at localhost:{port} .*start_director.sh"):
+    with pytest.raises(
+        FederationError, match=rf"no director answers at localhost:{port} .*start_director.sh"
+    ):
         connect(Settings(director_port=port))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from superb_ks.metrics import as_records, pooled
 
 
@@ -31,7 +32,10 @@ def test_pooled_accuracy_is_the_accuracy_over_all_clips(counts):
 
 
 def test_what_somebody_did_not_report_is_left_out():
-    assert set(pooled({"a": metrics(clips=1, loss=2, f1=1), "b": metrics(clips=1, loss=4)})) == {"clips", "loss"}
+    assert set(pooled({"a": metrics(clips=1, loss=2, f1=1), "b": metrics(clips=1, loss=4)})) == {
+        "clips",
+        "loss",
+    }
     assert pooled({}) == {}
 
 

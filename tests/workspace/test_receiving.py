@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from openfl.protocols import aggregator_pb2
+
 from superb_ks import wire
 from superb_ks.codec import decode_chunk, encode_chunk
 from superb_ks.membership import Membership
@@ -56,7 +57,9 @@ def test_weights_and_metrics_arrive():
 def test_another_size_is_refused_without_reading():
     results = Side("a").upload("a", size=SIZE + 1)
     assert results.weights is None
-    assert results.refusal == f"sent {SIZE + 1} values, the model has {SIZE}"
+    assert results.refusal == (
+        f"sent {SIZE + 1} values of float32, the model has {SIZE} and travels as float32"
+    )
 
 
 def test_a_stream_that_breaks_off_is_damaged_and_frees_its_room():

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+
 from superb_ks.schedule import RoundSchedule
 
 

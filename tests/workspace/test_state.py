@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from superb_ks import state as state_module
 from superb_ks.state import ExperimentState, ModelFile, write_manifest, write_model
 from superb_ks.wire import PART_BYTES
@@ -20,7 +21,13 @@ from superb_ks.wire import PART_BYTES
 def folder(tmp_path: Path) -> Path:
     """An experiment as the director makes it."""
     write_model(tmp_path / "round-0.safetensors", np.zeros(4, np.float32), {})
-    manifest = {"round": 0, "last": "round-0.safetensors", "best": None, "best_round": None, "best_score": None}
+    manifest = {
+        "round": 0,
+        "last": "round-0.safetensors",
+        "best": None,
+        "best_round": None,
+        "best_score": None,
+    }
     write_manifest(tmp_path, {**manifest, "digests": {}})
     return tmp_path
 
@@ -57,7 +64,9 @@ def test_safetensors_reads_what_was_written(tmp_path):
         file.part(2)
 
 
-@pytest.mark.parametrize("content", [b"", b"1234", b"\x08" + bytes(7) + b"no json!", b"\x02" + bytes(7) + b"{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"1234", b"\x08" + bytes(7) + b"no json!", b"\x02" + bytes(7) + b"{}"]
+)
 def test_another_file_is_no_model(tmp_path, content):
     (tmp_path / "m.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="m.safetensors does not hold a packed model"):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from openfl.protocols import aggregator_pb2, base_pb2
+
 from superb_ks import wire
 
 PART = wire.PART_BYTES // 4
@@ -28,7 +29,9 @@ def test_names_of_parts():
             wire.part_number(name)
 
 
-@given(arrays(np.float64, array_shapes(min_dims=0, max_dims=3, max_side=4), elements=st.floats(allow_nan=False)))
+@given(
+    arrays(np.float64, array_shapes(min_dims=0, max_dims=3, max_side=4), elements=st.floats(allow_nan=False))
+)
 def test_metrics_keep_shape_and_every_bit(value):
     message = base_pb2.NamedTensor.FromString(wire.metric_message("m", value, 3).SerializeToString())
     read = wire.read_metrics([message])["m"]
@@ -49,17 +52,19 @@ def test_an_upload_carries_metrics_first_and_then_the_weights():
     head, *chunks = wire.upload(results, weights)
     read = aggregator_pb2.TaskResults.FromString(bytes(head))
     assert wire.read_metrics(read.tensors)["loss"] == 0.25
-    assert wire.announced_size(read.tensors) == weights.size
+    assert wire.announced(read.tensors) == (weights.size, wire.FLOAT32)
     assert len(chunks) == 2
     assert np.array_equal(wire.fill(np.empty_like(weights), chunks), weights)
 
 
 def test_an_upload_without_weights_announces_none():
     (head,) = wire.upload(aggregator_pb2.TaskResults(), None)
-    assert wire.announced_size(aggregator_pb2.TaskResults.FromString(bytes(head)).tensors) is None
+    assert wire.announced(aggregator_pb2.TaskResults.FromString(bytes(head)).tensors) is None
 
 
-@pytest.mark.parametrize(("chunks", "reason"), [([b"1234"], "4 of the announced 8"), ([b"1234"] * 3, "more than")])
+@pytest.mark.parametrize(
+    ("chunks", "reason"), [([b"1234"], "4 of the announced 8"), ([b"1234"] * 3, "more than")]
+)
 def test_an_upload_of_another_length_is_damaged(chunks, reason):
     with pytest.raises(wire.DamagedUpload, match=reason):
         wire.fill(np.empty(2, np.float32), chunks)
