@@ -15,7 +15,7 @@ from openfl.component.assigner.tasks import Task
 from openfl.protocols import base_pb2
 
 from superb_ks import wire
-from superb_ks.averaging import UpdateRefused
+from superb_ks.averaging import UpdateRefused, Vector
 from superb_ks.membership import Membership
 from superb_ks.metrics import Metrics, as_records, pooled
 from superb_ks.openfl_corrections import correct_aggregator_service
@@ -47,6 +47,7 @@ class PackedAggregator(Aggregator):
         on_task_error: ``"fail"`` ends the experiment when a task raises on one collaborator, ``"continue"``
         goes
             on without that collaborator.
+        update_dtype: what collaborators send: ``"float32"`` weights, or their change as ``"bfloat16"``.
         settings: what OpenFL's plan gives to its own aggregator.
     """
 
@@ -58,6 +59,7 @@ class PackedAggregator(Aggregator):
         min_collaborators: int = 1,
         cutoff_seconds: float | None = None,
         on_task_error: str = "fail",
+        update_dtype: str = wire.FLOAT32,
         **settings: Any,
     ) -> None:
         # The base class wants some model, for structures that are not used here.
@@ -65,13 +67,14 @@ class PackedAggregator(Aggregator):
         self.best_metric = best_metric
         self.cutoff_seconds = cutoff_seconds
         self.on_task_error = on_task_error
+        self.update_dtype = update_dtype
         self.failure: str | None = None
         self.members = Membership(self.authorized_cols, min_collaborators)
         self.state = ExperimentState(Path(initial_tensor_dict["state_folder"]))
         self.records: list[dict[str, Any]] = self.state.records()
         self.round_number = self.state.manifest["round"]
         self._changed = threading.Condition(threading.RLock())
-        self._receiver = Receiver(self._changed, self.state.last.size, self.members)
+        self._receiver = Receiver(self._changed, self.state.last.size, self.members, update_dtype)
         self._ended_at: float | None = None
         self._timer: threading.Timer | None = None
         correct_aggregator_service(self._receiver.receive)
@@ -253,7 +256,7 @@ class PackedAggregator(Aggregator):
             self._note("aggregator", task_name, pooled(reports))
         if self._reports.get(VALIDATE):
             self._mark_if_best(pooled(self._reports[VALIDATE]))
-        model = self._average.result() if TRAIN in self._reports else None
+        model = self._new_model() if TRAIN in self._reports else None
         seconds = time.monotonic() - self._round_started
         self._note("aggregator", "round", {"seconds": np.asarray(seconds)})
         if self._timer:
@@ -263,6 +266,12 @@ class PackedAggregator(Aggregator):
             self._receiver.recycle(model)
         self.round_number += 1
         self._start_round_or_end()
+
+    def _new_model(self) -> Vector:
+        average = self._average.result()
+        if self.update_dtype == wire.BFLOAT16:  # the average change is added to what it is a change of
+            self.state.last.add_to(average)
+        return average
 
     def _mark_if_best(self, metrics: Metrics) -> None:
         if self.best_metric not in metrics:

@@ -56,7 +56,9 @@ class FederatedAverage:
         if clips < 1:
             raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
         # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
-        if not np.isfinite(update.sum()) and not np.isfinite(update).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspicious = not np.isfinite(update.sum())
+        if suspicious and not np.isfinite(update).all():
             bad = int(update.size - np.isfinite(update).sum())
             raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
         if name not in self._turns:

@@ -14,6 +14,7 @@ from openfl.component.collaborator.collaborator import DevicePolicy
 from superb_ks import wire
 from superb_ks.averaging import Vector
 from superb_ks.connection import AggregatorConnection, ExperimentOver, RoundOver
+from superb_ks.half import Half, UpdateEncoder
 from superb_ks.metrics import CLIPS
 from superb_ks.schedule import TEST_BEST, TRAIN
 
@@ -26,11 +27,14 @@ class PackedCollaborator(Collaborator):
     It takes the place of OpenFL's own, which fetches and sends every tensor in a call of its own, and sleeps.
 
     Args:
+        update_dtype: what is sent: ``"float32"`` weights, or their change as ``"bfloat16"``.
         patience_seconds: how long an aggregator that does not answer is waited for.
         settings: what OpenFL's plan gives to its own collaborator.
     """
 
-    def __init__(self, *, patience_seconds: float = 60.0, **settings: Any) -> None:
+    def __init__(
+        self, *, update_dtype: str = wire.FLOAT32, patience_seconds: float = 60.0, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
         # The task runner packed the model once to learn its tensors; only the size is needed.
@@ -38,6 +42,7 @@ class PackedCollaborator(Collaborator):
         self._size: int = packed["global_model_dict"][wire.TRAINED].size
         packed.clear()
         self._fetched: tuple[tuple[int, tuple[str, ...]], Vector] | None = None
+        self._encoder = UpdateEncoder() if update_dtype == wire.BFLOAT16 else None
 
     def run(self) -> None:
         """Work until the aggregator says that it is time to quit, or another one has taken its place."""
@@ -66,13 +71,19 @@ class PackedCollaborator(Collaborator):
         weights, metrics = self._run(task, round_number)
         metrics["seconds"] = time.monotonic() - started
         clips = int(metrics.pop(CLIPS, self._default_clips(task)))
-        self._aggregator.deliver(round_number, task.name, clips, metrics, weights)
+        update = self._as_sent(weights)
+        self._aggregator.deliver(round_number, task.name, clips, metrics, update)
         return metrics
+
+    def _as_sent(self, weights: Vector | None) -> Vector | Half | None:
+        if weights is None or self._encoder is None or self._fetched is None:
+            return weights
+        return self._encoder.encode(weights, self._fetched[1])
 
     def _run(self, task: Task, round_number: int) -> tuple[Vector | None, dict[str, Any]]:
         """Call the task through OpenFL's task runner, which loads the weights and binds the arguments."""
         inputs = {wire.TRAINED: self._model_for(task, round_number)}
-        if task.name == TRAIN:
+        if task.name == TRAIN and self._encoder is None:
             self._fetched = None  # training is the last to need it in a round
         settings = {} if task.task_type == "train" else {"apply": "global"}
         outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](

@@ -15,6 +15,7 @@ from openfl.transport.grpc.aggregator_client import AggregatorGRPCClient
 from superb_ks import wire
 from superb_ks.averaging import Vector
 from superb_ks.codec import AggregatorStub
+from superb_ks.half import Half
 
 Reply = TypeVar("Reply")
 
@@ -68,9 +69,14 @@ class AggregatorConnection:
         return wire.fill(np.empty(size, np.float32), parts)
 
     def deliver(
-        self, round_number: int, task_name: str, clips: int, metrics: dict[str, Any], weights: Vector | None
+        self,
+        round_number: int,
+        task_name: str,
+        clips: int,
+        metrics: dict[str, Any],
+        update: Vector | Half | None,
     ) -> None:
-        """Deliver what a task returned: metrics, and weights ``[size]`` if it trained."""
+        """Deliver what a task returned: metrics, and an update ``[size]`` if it trained."""
         results = aggregator_pb2.TaskResults(
             header=self._header,
             round_number=round_number,
@@ -82,7 +88,7 @@ class AggregatorConnection:
         def send() -> Any:
             again = aggregator_pb2.TaskResults()  # a repeated upload starts from the same head
             again.CopyFrom(results)
-            return self._stub.SendLocalTaskResults(wire.upload(again, weights))
+            return self._stub.SendLocalTaskResults(wire.upload(again, update))
 
         self._patiently(send)
 

@@ -288,7 +288,9 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "aggregator.settings.min_collaborators": settings.min_envoys,
         "aggregator.settings.cutoff_seconds": settings.round_cutoff_seconds,
         "aggregator.settings.on_task_error": settings.on_task_error,
+        "aggregator.settings.update_dtype": settings.update_dtype,
         "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
+        "collaborator.settings.update_dtype": settings.update_dtype,
         "network.settings.agg_port": settings.aggregator_port,
         # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left behind (or
         # this one, before it was resumed) would be taken for one of this.

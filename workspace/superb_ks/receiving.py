@@ -22,16 +22,15 @@ MODELS_IN_MEMORY = 2
 
 @dataclass(frozen=True)
 class Results:
-    """What one upload held: metrics, and weights ``[size]`` or the reason why there are none."""
+    """What one upload held: metrics, and weights or their change, ``[size]``, or why there are none.
+
+    ``nbytes`` is what the weights took on the wire.
+    """
 
     metrics: Metrics
     weights: Vector | None = None
     refusal: str | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the weights."""
-        return 0 if self.weights is None else self.weights.nbytes
+    nbytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,17 @@ class Receiver:
 
     Args:
         changed: the aggregator's condition; notified when an update was added or the round ended.
-        size: float32 elements of the model.
+        size: elements of the model.
         members: who may upload.
+        kind: what updates of this experiment consist of, ``float32`` or ``bfloat16``.
     """
 
-    def __init__(self, changed: threading.Condition, size: int, members: Membership) -> None:
+    def __init__(
+        self, changed: threading.Condition, size: int, members: Membership, kind: str = wire.FLOAT32
+    ) -> None:
         self._changed = changed
         self._size = size
+        self._kind = kind
         self._members = members
         self._receiving: set[str] = set()
         self._spare: list[Vector] = []
@@ -96,27 +99,31 @@ class Receiver:
             raise RuntimeError("empty upload")
         proto.ParseFromString(head.npbytes)
         metrics = wire.read_metrics(proto.tensors)
-        size = wire.announced_size(proto.tensors)
-        if size is None or proto.header.sender not in self._members.present:
+        announced = wire.announced(proto.tensors)
+        if announced is None or proto.header.sender not in self._members.present:
             results = Results(metrics)
-        elif size != self._size:
-            results = Results(metrics, refusal=f"sent {size} values, the model has {self._size}")
+        elif announced != (self._size, self._kind):
+            size, kind = announced
+            refusal = f"sent {size} values of {kind}, the model has {self._size} and travels as {self._kind}"
+            results = Results(metrics, refusal=refusal)
         else:
-            weights = self._weights(proto.header.sender, chunks)
-            results = Results(metrics, weights, None if weights is not None else "came too late")
+            results = self._read(proto.header.sender, metrics, chunks)
         return Upload(proto.header, proto.round_number, proto.task_name, proto.data_size, results)
 
-    def _weights(self, name: str, chunks: Iterable[Any]) -> Vector | None:
-        """Wait for room, then read the weights; None if the round ended meanwhile."""
+    def _read(self, name: str, metrics: Metrics, chunks: Iterable[Any]) -> Results:
+        """Wait for room, then read the weights, unless the round ended meanwhile."""
         with self._changed:
             average = self._average
             self._changed.wait_for(lambda: self._may_send(name) or average is not self._average)
             if average is not self._average:
-                return None
+                return Results(metrics, refusal="came too late")
             self._receiving.add(name)
             vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
+        half = self._kind == wire.BFLOAT16
         try:
-            return wire.fill(vector, (chunk.npbytes for chunk in chunks))
+            fill = wire.fill_from_half if half else wire.fill
+            weights = fill(vector, (chunk.npbytes for chunk in chunks))
+            return Results(metrics, weights, nbytes=weights.nbytes // (2 if half else 1))
         except BaseException:
             with self._changed:
                 self._receiving.discard(name)

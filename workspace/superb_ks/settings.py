@@ -25,6 +25,7 @@ SUPERB_LABELS = (
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
+UPDATE_DTYPES = ("float32", "bfloat16")
 ON_TASK_ERROR = ("fail", "continue")
 
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
@@ -90,6 +91,9 @@ class Settings:
             that live.
         on_task_error: "fail" ends the experiment when a task raises on one envoy, "continue" goes on
             without it.
+        update_dtype: what envoys send after training: "float32" weights, or their change as "bfloat16",
+        which is
+            half as much.
         best_metric: what `validate` returns and the best model has most of.
         experiment_name: letters, digits, "-" and "_", starting with a letter; `None` makes one up.
         test_data: folder of the test archive, for scoring the final model in the notebook; `None` skips it.
@@ -115,6 +119,7 @@ class Settings:
     round_cutoff_seconds: float | None = None
     on_task_error: str = "fail"
     best_metric: str = "accuracy"
+    update_dtype: str = "float32"
     experiment_name: str | None = None
     test_data: str | None = None
     runs_dir: str = "../runs"
@@ -132,6 +137,9 @@ class Settings:
         self._require(self.precision in PRECISIONS, "precision", " or ".join(map(repr, PRECISIONS)))
         self._require(
             self.on_task_error in ON_TASK_ERROR, "on_task_error", " or ".join(map(repr, ON_TASK_ERROR))
+        )
+        self._require(
+            self.update_dtype in UPDATE_DTYPES, "update_dtype", " or ".join(map(repr, UPDATE_DTYPES))
         )
         cutoff = self.round_cutoff_seconds
         self._require(

@@ -54,6 +54,12 @@ class ModelFile:
         with self.path.open("rb", buffering=0) as file:
             return os.pread(file.fileno(), length, self._data_starts + start)
 
+    def add_to(self, vector: Vector) -> None:
+        """Add the model to ``vector``, float32 ``[size]``, in place and part by part."""
+        step = PART_BYTES // 4
+        for number in range(count_parts(self.size)):
+            vector[number * step : (number + 1) * step] += np.frombuffer(self.part(number), np.float32)
+
     def read(self) -> Vector:
         """Read the whole vector, float32 ``[size]``."""
         return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)

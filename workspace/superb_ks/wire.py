@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from openfl.protocols import aggregator_pb2, base_pb2
 
 from superb_ks.averaging import Vector
+from superb_ks.half import Half, from_bfloat16
 from superb_ks.metrics import Metrics
 
 #: Name of the one tensor that a model consists of on the wire (see :mod:`superb_ks.packing`).
 TRAINED = "trained"
 #: Tags that say which of the aggregator's models a collaborator asks for.
 CURRENT, BEST = ("model",), ("best",)
+#: What an update consists of: new weights, or their change since the round's start.
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
 #: Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
 #: enough.
 PART_BYTES = 2**20
@@ -84,22 +87,26 @@ def read_metrics(tensors: Iterable[base_pb2.NamedTensor]) -> Metrics:
     return metrics
 
 
-def announced_size(tensors: Iterable[base_pb2.NamedTensor]) -> int | None:
-    """Return how many float32 elements follow the metrics, or None if no weights do."""
+def announced(tensors: Iterable[base_pb2.NamedTensor]) -> tuple[int, str] | None:
+    """Return how many elements follow the metrics, and their type; None if no weights do."""
     for tensor in tensors:
         if tensor.name == TRAINED and len(tensor.transformer_metadata) == 1:
-            return int(np.prod(tensor.transformer_metadata[0].int_list))
+            return int(np.prod(tensor.transformer_metadata[0].int_list)), "".join(tensor.tags) or FLOAT32
     return None
 
 
-def upload(results: aggregator_pb2.TaskResults, weights: Vector | None) -> Iterator[bytes | memoryview]:
-    """Yield the chunks that deliver a task's results and, after training, its weights ``[size]``."""
-    if weights is not None:
-        shape = base_pb2.MetadataProto(int_list=weights.shape)
-        results.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape]))
+def upload(results: aggregator_pb2.TaskResults, update: Vector | Half | None) -> Iterator[bytes | memoryview]:
+    """Yield the chunks that deliver a task's results and, after training, its update ``[size]``.
+
+    An update is the new weights as float32, or their change as bfloat16 (see :mod:`superb_ks.half`).
+    """
+    if update is not None:
+        shape = base_pb2.MetadataProto(int_list=update.shape)
+        kind = FLOAT32 if update.dtype == np.float32 else BFLOAT16
+        results.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape], tags=[kind]))
     yield results.SerializeToString()
-    if weights is not None:
-        yield from pieces(weights)
+    if update is not None:
+        yield from pieces(update)
 
 
 def pieces(vector: NDArray[Any]) -> Iterator[memoryview]:
@@ -124,4 +131,22 @@ def fill(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
         filled += len(chunk)
     if filled != len(raw):
         raise DamagedUpload(f"{filled} of the announced {len(raw)} bytes of weights")
+    return vector
+
+
+def fill_from_half(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
+    """Write bfloat16 ``chunks`` one after another into ``vector``, as float32, and return it.
+
+    Raises:
+        DamagedUpload: they hold more or fewer values than ``vector``, or half a value.
+    """
+    filled = 0
+    for chunk in chunks:
+        if len(chunk) % 2 or filled + len(chunk) // 2 > vector.size:
+            raise DamagedUpload(f"{len(chunk)} bytes that do not fit the announced {vector.size} values")
+        values = np.frombuffer(chunk, np.uint16)
+        from_bfloat16(values, vector[filled : filled + values.size])
+        filled += values.size
+    if filled != vector.size:
+        raise DamagedUpload(f"{filled} of the announced {vector.size} values")
     return vector
