@@ -5,6 +5,7 @@
 
 The exit code is 0 if there is no problem (notes do not count), 1 if there is one, 2 if the corpus cannot be
 read at all.
+Relative folders in a configuration are taken from where this is run, as the envoy takes them.
 """
 
 import argparse
