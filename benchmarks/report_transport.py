@@ -175,13 +175,13 @@ def _draw_engines(axis: Any, results: dict[str, Any]) -> None:
             label = NAMES[engine] if place == 0 else None
             x = place + (offset - 1.5) * width
             axis.bar(x, seconds or 0, width, color=COLORS[engine], label=label)
-            text = f"{seconds:.2g}" if seconds else "×" if entry.get("unfinished") else ""
+            text = f"{seconds:.2g}" if seconds else "not\ndone" if entry.get("unfinished") else ""
             axis.annotate(text, (x, seconds or 0.01), ha="center", va="bottom", fontsize=8)
     axis.set_yscale("log")
     axis.set_ylim(bottom=0.01)
     axis.set_xticks(range(len(SIZES)), ["0.12 M parameters", "94.6 M parameters"])
     axis.set_ylabel("seconds a warm round")
-    axis.legend(fontsize=8, frameon=False)
+    axis.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 if __name__ == "__main__":
