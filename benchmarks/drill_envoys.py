@@ -160,7 +160,7 @@ def bad_updates(lab: Lab) -> str:
     assert outcome.status == "finished", outcome.error
     refused = outcome.of("refused", lab.last)
     assert [record["round"] for record in refused] == [0, 1, 2]
-    for record, reason in zip(refused, ("not finite", "values, the model has", "clips"), strict=True):
+    for record, reason in zip(refused, ("not finite", "the model has", "clips"), strict=True):
         assert lab.last in record["metric_name"], record
         assert reason in record["metric_name"], record
     others = lab.ranks[:-1]
