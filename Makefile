@@ -3,9 +3,10 @@
 PYTHON ?= python3  ## Python 3.10 to 3.12 from which .venv is made
 ENVOYS = 2  ## demo: collaborators, each with a copy of the envoy folder
 ROUNDS = 3  ## demo: training rounds
-PARTITION = iid  ## demo: iid | speaker (no speaker in two shards)
+PARTITION = iid  ## demo: iid | speaker (no speaker in two shards) | dirichlet (skewed words) | quantity (sizes)
+ALPHA = 0.5  ## demo: of dirichlet and quantity; the smaller, the more skew
 MODEL = tiny  ## demo: tiny | facebook/wav2vec2-base or another hub id | folder of a saved model
-DATA = synthetic  ## demo: synthetic | folder of the Speech Commands training archive
+DATA = synthetic  ## demo, check-data: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## demo: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 TESTS = tests  ## test: what pytest runs, such as tests/demo
@@ -13,6 +14,7 @@ TESTS = tests  ## test: what pytest runs, such as tests/demo
 # The comments above leave spaces at the ends of the values.
 override PYTHON := $(strip $(PYTHON))
 DEMO_OPTIONS = --envoys '$(strip $(ENVOYS))' --rounds '$(strip $(ROUNDS))' --partition '$(strip $(PARTITION))' \
+  --alpha '$(strip $(ALPHA))' \
   --model '$(strip $(MODEL))' --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
 
 MAKEFILE = $(firstword $(MAKEFILE_LIST))
@@ -22,12 +24,12 @@ NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
 PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab data install clean
+.PHONY: help demo test lint lab data check-data drills bench-transport bench-data install clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
 	@echo
-	@awk -F'  ## ' '/^[a-z]+:.*  ## / {sub(/:.*/, "", $$1); printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE)
+	@awk -F'  ## ' '/^[a-z-]+:.*  ## / {sub(/:.*/, "", $$1); printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE)
 	@echo
 	@awk -F'  ## ' '/^[A-Z_]+ [?]?=.*  ## / {sub(/ [?]?= ?/, "=", $$1); printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE)
 
@@ -47,6 +49,19 @@ lab: $(VENV)/.installed  ## open the notebook in JupyterLab
 
 data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unless it is there
 	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed '$(strip $(SEED))'
+
+check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts, doubles, damage; exit code 1 if any
+	@cd envoy && ../$(RUN) -m speech_commands.check '$(abspath $(strip $(DATA)))' \
+	  $(if $(strip $(TEST_DATA)),--test-data '$(abspath $(strip $(TEST_DATA)))')
+
+drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
+	$(RUN) -m benchmarks.drills
+
+bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, beside Flower and OpenFL as shipped
+	$(RUN) -m benchmarks.transport --engine all --growth
+
+bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
+	$(RUN) -m benchmarks.data
 
 install: $(VENV)/.installed  ## make .venv with the requirements
 

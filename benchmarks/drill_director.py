@@ -17,7 +17,7 @@ import psutil
 
 import superb_ks.experiment
 from benchmarks.drill import drill
-from superb_ks.experiment import FederationError
+from superb_ks.federation import FederationError
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
 from tests.support.sine_experiment import Script
 

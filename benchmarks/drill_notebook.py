@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from benchmarks.drill import drill
-from superb_ks.experiment import attach, connect, list_experiments
+from superb_ks.experiment import attach, list_experiments
+from superb_ks.federation import connect
 from tests.support.lab import ROOT, Lab, follow, wait_until
 from tests.support.sine_experiment import Script
 
@@ -18,7 +19,8 @@ from tests.support.sine_experiment import Script
 SUBMIT = """
 import sys
 sys.path[:0] = [{root!r}, {root!r} + "/workspace"]
-from superb_ks.experiment import FederatedExperiment, connect
+from superb_ks.experiment import FederatedExperiment
+from superb_ks.federation import connect
 from superb_ks.settings import Settings
 from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
 script = Script(seconds={seconds})

@@ -137,7 +137,8 @@ def _submit(director_port: int, aggregator_port: int) -> float:
     from openfl.interface.interactive_api.experiment import TaskInterface
 
     from superb_ks.data import ShardData
-    from superb_ks.experiment import FederatedExperiment, connect
+    from superb_ks.experiment import FederatedExperiment
+    from superb_ks.federation import connect
     from superb_ks.model import ModelSpec
     from superb_ks.openfl_model import SpecifiedModel
     from superb_ks.settings import SUPERB_LABELS

@@ -11,7 +11,7 @@ import yaml
 
 from demo.errors import DemoError
 
-ShardValue = str | int
+ShardValue = str | int | float | list[str]
 _ANCHOR = "rank_worldsize"
 
 

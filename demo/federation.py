@@ -31,7 +31,7 @@ _ORDINALS = "one two three four five six seven eight nine ten".split()
 _NOT_COPIED = shutil.ignore_patterns("work", "__pycache__", ".*")
 
 
-class NotReady(DemoError):  # noqa: N818
+class NotReady(DemoError):
     """The director or some of the envoys did not come up in time."""
 
 

@@ -13,7 +13,8 @@ from demo.errors import DemoError
 
 SYNTHETIC = "synthetic"
 TINY = "tiny"
-PARTITIONS = ("iid", "speaker")
+PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
+SKEWED = ("dirichlet", "quantity")
 TEST_FOLDER = "speech_commands_test_set_v0.01"
 MAX_ENVOYS = 32
 MAX_ROUNDS = 1000
@@ -31,6 +32,7 @@ class Options:
         envoys: how many collaborators.
         rounds: training rounds.
         partition: how clips are shared out, one of PARTITIONS.
+        alpha: of the partitions in SKEWED; the smaller, the more skew.
         model: "tiny", a hub id, or the absolute path of a folder.
         data_dir: folder of the training archive; None for the embedded synthetic speech.
         test_dir: folder of the test archive; None for the embedded synthetic speech.
@@ -40,6 +42,7 @@ class Options:
     envoys: int = 2
     rounds: int = 3
     partition: str = "iid"
+    alpha: float = 0.5
     model: str = TINY
     data_dir: Path | None = None
     test_dir: Path | None = None
@@ -49,6 +52,8 @@ class Options:
     def shard_params(self) -> dict[str, ShardValue]:
         """Parameters for every envoy's shard descriptor."""
         shared: dict[str, ShardValue] = {"partition": self.partition, "seed": self.seed}
+        if self.partition in SKEWED:
+            shared["alpha"] = self.alpha
         if self.data_dir is None:
             return {"source": SYNTHETIC, **shared}
         return {"source": "folder", "data_dir": str(self.data_dir), "test_dir": str(self.test_dir), **shared}
@@ -62,12 +67,13 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     """
     named = _parser().parse_args(arguments)
     if named.partition not in PARTITIONS:
-        raise OptionError(f"PARTITION={named.partition}: legal values are {' and '.join(PARTITIONS)}")
+        raise OptionError(f"PARTITION={named.partition}: legal values are {', '.join(PARTITIONS)}")
     data_dir, test_dir = _folders(named.data, named.test_data)
     return Options(
         envoys=_whole_number("ENVOYS", named.envoys, 1, MAX_ENVOYS),
         rounds=_whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS),
         partition=named.partition,
+        alpha=_above_zero("ALPHA", named.alpha),
         model=_model(named.model),
         data_dir=data_dir,
         test_dir=test_dir,
@@ -88,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m demo", description=description, allow_abbrev=False)
     parser.add_argument("--envoys", default="2", help="collaborators (2)")
     parser.add_argument("--rounds", default="3", help="training rounds (3)")
-    parser.add_argument("--partition", default="iid", help="iid | speaker: how clips are shared out (iid)")
+    parser.add_argument("--partition", default="iid", help=f"{' | '.join(PARTITIONS)} (iid)")
+    parser.add_argument("--alpha", default="0.5", help="skew of dirichlet and quantity, above 0 (0.5)")
     parser.add_argument("--model", default=TINY, help="tiny | hub id | folder (tiny)")
     parser.add_argument("--data", default=SYNTHETIC, help="synthetic | training archive's folder (synthetic)")
     parser.add_argument("--test-data", default="", help=f"test archive's folder ({TEST_FOLDER} beside DATA)")
@@ -103,6 +110,16 @@ def _whole_number(name: str, text: str, lowest: int, highest: int) -> int:
         number = lowest - 1
     if not lowest <= number <= highest:
         raise OptionError(f"{name}={text}: legal values are whole numbers from {lowest} to {highest}")
+    return number
+
+
+def _above_zero(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise OptionError(f"{name}={text}: legal values are numbers above 0")
     return number
 
 

@@ -18,7 +18,7 @@ GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
 
-class ProcessDied(DemoError):  # noqa: N818
+class ProcessDied(DemoError):
     """A service ended although nobody had stopped it.
 
     Attributes:

@@ -13,8 +13,9 @@ from openfl.component.director import Director
 from openfl.component.director.experiment import ExperimentsRegistry
 from openfl.utilities.workspace import ExperimentWorkspace
 
-from director_corrections import FreshWorkspace, PromptRegistry, TutorialDirector
+from director_corrections import TutorialDirector
 from director_server import _require_whole
+from experiment_corrections import FreshWorkspace, PromptRegistry
 from experiment_store import Refused
 
 SHAPES = {"sample_shape": ["16000"], "target_shape": ["1"]}

@@ -9,15 +9,8 @@ import numpy as np
 import pytest
 
 import superb_ks.experiment
-from superb_ks.experiment import (
-    MAX_ARCHIVE_BYTES,
-    FederationError,
-    attach,
-    connect,
-    list_experiments,
-    shard_cards,
-    shared_labels,
-)
+from superb_ks.experiment import MAX_ARCHIVE_BYTES, attach, list_experiments
+from superb_ks.federation import FederationError, connect, shard_cards, shared_labels
 from tests.support.lab import Lab, follow
 from tests.support.sine_experiment import Script, ballast_after
 

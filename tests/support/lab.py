@@ -18,7 +18,8 @@ import numpy as np
 import yaml
 
 from demo.federation import Federation
-from superb_ks.experiment import ExperimentFailed, FederatedExperiment, FederationError, connect
+from superb_ks.experiment import ExperimentFailed, FederatedExperiment
+from superb_ks.federation import FederationError, connect
 from superb_ks.settings import Settings
 from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
 

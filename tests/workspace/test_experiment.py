@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from superb_ks import experiment as experiment_module
-from superb_ks.experiment import FederatedExperiment, FederationError, connect, shard_cards, shared_labels
+from superb_ks.experiment import FederatedExperiment
+from superb_ks.federation import FederationError, connect, shard_cards, shared_labels
 from superb_ks.settings import Settings
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
 from superb_ks.half import UpdateEncoder, from_bfloat16, to_bfloat16
 
 FLOATS = arrays.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=32))

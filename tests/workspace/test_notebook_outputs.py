@@ -12,7 +12,7 @@ SETUP = f"""
 import sys; sys.path.insert(0, {str(WORKSPACE)!r})
 from superb_ks.notebook import tidy_outputs
 tidy_outputs()
-from superb_ks.experiment import FederationError
+from superb_ks.federation import FederationError
 def deep(error):
     raise error
 """

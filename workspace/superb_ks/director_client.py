@@ -15,19 +15,18 @@ from openfl.transport.grpc.grpc_channel_options import channel_options
 from superb_ks import wire
 from superb_ks.averaging import Vector
 
-
 # How long a director that is starting again is waited for.
 ANSWER_SECONDS = 10.0
 
-# Corrects: a new connection to a director shares the state of earlier ones, so that it fails at once, for up to two
-# minutes, after the director was away.
+# Corrects: a new connection to a director shares the state of earlier ones, so that it fails at once, for up
+# to two minutes, after the director was away.
 channel_options.extend([("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 1000)])
 
 
 class PackedDirectorClient(DirectorClient):
     """Corrects: the whole model is repeated in every 2 MiB of the archive, and is fetched in one message.
 
-    The director's counterpart is in ``director/director_corrections.py``.
+    The director's counterpart is in ``director/director_server.py``.
 
     Args:
         client_id: the name under which experiments are submitted.

@@ -1,8 +1,7 @@
-"""The data scientist's side of a federation: connect, submit an experiment, follow it, fetch its model."""
+"""One experiment on a federation: submit it, follow it, stop or resume it, fetch its model."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
@@ -19,7 +18,7 @@ from openfl.interface.interactive_api.federation import Federation
 from openfl.utilities.workspace import set_directory
 
 from superb_ks.averaging import Vector
-from superb_ks.director_client import PackedDirectorClient
+from superb_ks.federation import FederationError, shard_cards
 from superb_ks.schedule import RoundSchedule
 from superb_ks.settings import Settings
 
@@ -30,77 +29,11 @@ NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 #: OpenFL repeats the whole model in every chunk of the archive; one chunk means that it is sent once.
 MAX_ARCHIVE_BYTES = 2 * 1024 * 1024
 
-CLIENT_ID = "notebook"
-
 _PACKAGE = Path(__file__).resolve().parent
-
-
-class FederationError(RuntimeError):
-    """The federation cannot do what was asked; the message says what to do about it."""
 
 
 class ExperimentFailed(RuntimeError):
     """The experiment ended without finishing; the message holds who failed and why."""
-
-
-def connect(settings: Settings) -> Federation:
-    """Connect to the director at ``settings.director_host:director_port``, without TLS.
-
-    Raises:
-        FederationError: nobody answers there.
-    """
-    # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    logging.getLogger("openfl").setLevel(logging.ERROR)
-    address = f"{settings.director_host}:{settings.director_port}"
-    try:
-        federation = Federation(
-            client_id=CLIENT_ID,
-            director_node_fqdn=settings.director_host,
-            director_port=str(settings.director_port),
-            tls=False,
-        )
-        federation.dir_client = PackedDirectorClient(
-            client_id=CLIENT_ID,
-            director_host=settings.director_host,
-            director_port=settings.director_port,
-            tls=False,
-            root_certificate=None,
-            private_key=None,
-            certificate=None,
-        )
-        return federation
-    except grpc.RpcError as error:
-        raise FederationError(
-            f"no director answers at {address} ({error.code().name}). "
-            "Start one: cd director && bash start_director.sh"
-        ) from error
-
-
-def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
-    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name."""
-    return {
-        name: json.loads(info["shard_info"].shard_description)
-        for name, info in sorted(federation.get_shard_registry().items())
-        if info["is_online"]
-    }
-
-
-def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    """Return the class names that all shards agree on.
-
-    Raises:
-        FederationError: no shard is online, or two shards have different classes.
-    """
-    if not cards:
-        raise FederationError("no envoy is online. Start one: cd envoy && bash start_envoy.sh")
-    by_labels: dict[tuple[str, ...], list[str]] = {}
-    for name, card in cards.items():
-        by_labels.setdefault(tuple(card["labels"]), []).append(name)
-    if len(by_labels) > 1:
-        sides = "; ".join(f"{', '.join(names)}: {' '.join(labels)}" for labels, names in by_labels.items())
-        raise FederationError(f"the envoys' shards have different classes: {sides}")
-    return next(iter(by_labels))
 
 
 class FederatedExperiment(FLExperiment):
@@ -292,8 +225,8 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
         "collaborator.settings.update_dtype": settings.update_dtype,
         "network.settings.agg_port": settings.aggregator_port,
-        # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left behind (or
-        # this one, before it was resumed) would be taken for one of this.
+        # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left
+        # behind (or this one, before it was resumed) would be taken for one of this.
         "submission.settings.id": uuid.uuid4().hex,
     }
 

@@ -21,7 +21,8 @@ def tidy_outputs() -> None:
     warnings.filterwarnings("ignore", message="IProgress not found")
     import transformers
 
-    from superb_ks.experiment import ExperimentFailed, FederationError
+    from superb_ks.experiment import ExperimentFailed
+    from superb_ks.federation import FederationError
     from superb_ks.model import ModelMismatch, ModelUnavailable
 
     transformers.logging.set_verbosity_error()

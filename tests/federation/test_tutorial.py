@@ -1,0 +1,134 @@
+"""The tutorial as a person runs it: two envoys in copied folders, the notebook top to bottom.
+
+The clips are those of ../shared where it is there (real speech), otherwise a small synthetic corpus.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+from demo import notebook
+from demo.federation import Federation
+from speech_commands.script import Size
+from speech_commands.synthetic import write_corpus
+
+pytestmark = [pytest.mark.federation, pytest.mark.notebook, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKSPACE = ROOT / "workspace"
+NOTEBOOK = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
+SHARED = ROOT.parent / "shared"
+TRAIN, TEST = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
+
+
+class Silent:
+    """Listens to nothing; the outputs are in the notebook."""
+
+    def on_cell(self, number: int, total: int, section: str) -> None: ...
+
+    def on_line(self, line: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the training and the test archive."""
+    if (SHARED / TRAIN).is_dir():
+        return SHARED
+    folder = tmp_path_factory.mktemp("speech")
+    write_corpus(folder, seed=0, size=Size(12, 4, 4, 2, 2, 2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory, archives: Path) -> Iterator[Federation]:
+    params = {
+        "source": "folder",
+        "data_dir": str(archives / TRAIN),
+        "test_dir": str(archives / TEST),
+        "partition": "speaker",
+    }
+    with Federation(tmp_path_factory.mktemp("tutorial"), envoys=2, shard_params=params) as running:
+        yield running
+
+
+def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
+    """`labels:` in the envoys' configs replaces the twelve classes, in the model's head and the notebook too."""
+    words = ["yes", "no", "up", "down"]
+    params = {
+        "source": "folder",
+        "data_dir": str(archives / TRAIN),
+        "test_dir": str(archives / TEST),
+        "labels": words,
+    }
+    with Federation(tmp_path / "nodes", envoys=1, shard_params=params) as running:
+        run_notebook(running, tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert np.asarray(summary["confusion"]).shape == (4, 4)
+    assert summary["test_accuracy"] > 0.25
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "run" / "model")
+    assert [model.config.id2label[i] for i in range(4)] == words
+
+
+def run_notebook(federation: Federation, run_dir: Path, **parameters: object) -> str:
+    """Execute the notebook on ``federation``; returns it as JSON text, outputs included."""
+    run_dir.mkdir()
+    settings = {
+        "ROUNDS": 1,
+        "EPOCHS_PER_ROUND": 1,
+        "DIRECTOR_PORT": federation.director_port,
+        "AGGREGATOR_PORT": federation.aggregator_port,
+        "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
+        **parameters,
+    }
+    tutorial = notebook.load(NOTEBOOK, settings)
+    notebook.execute(tutorial, WORKSPACE, Silent(), federation.check)
+    return json.dumps(tutorial)
+
+
+def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_path: Path) -> None:
+    before = {path.name for path in WORKSPACE.iterdir()}
+    outputs = run_notebook(federation, tmp_path / "run")
+    check_summary(json.loads((tmp_path / "run" / "summary.json").read_text()), tmp_path / "run")
+    check_model(tmp_path / "run" / "model", next((archives / TEST / "yes").glob("*.wav")))
+    assert '"output_type": "error"' not in outputs
+    assert str(ROOT) not in outputs, "a path of this machine is in the outputs"
+
+    # OpenFL litters the working directory with plans and pickles; ours go elsewhere.
+    assert {path.name for path in WORKSPACE.iterdir()} - before <= {"__pycache__"}
+
+
+def check_summary(summary: dict, run_dir: Path) -> None:
+    confusion = np.asarray(summary["confusion"])
+    assert confusion.shape == (12, 12)
+    assert confusion.sum() == summary["test_clips"]
+    assert summary["test_accuracy"] == pytest.approx(confusion.trace() / confusion.sum())
+    assert summary["test_accuracy"] > summary["initial_test_accuracy"] > 0
+    assert (summary["model"], summary["partition"], summary["envoys"]) == ("tiny", "speaker", 2)
+    (only,) = summary["rounds"]
+    assert only["round"] == 1
+    assert 0 < only["val_accuracy"] <= 1
+    assert only["train_loss"] > 0
+    assert only["seconds"] > 0
+    assert summary["bytes_up_per_envoy_round"] == 4 * 596_508
+    assert (run_dir / summary["model_dir"] / "model.safetensors").is_file()
+
+
+def check_model(folder: Path, clip: Path) -> None:
+    """The saved model reloads, and the command line answers as the reloaded model does."""
+    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    waveform, rate = soundfile.read(clip, dtype="float32")
+    inputs = AutoFeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=rate, return_tensors="pt")
+    expected = model.config.id2label[int(model(**inputs).logits.argmax())]
+    command = [sys.executable, "-m", "superb_ks.classify", str(folder), str(clip)]
+    printed = subprocess.run(command, cwd=WORKSPACE, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith(f"{clip}: {expected} ")

@@ -1,0 +1,80 @@
+"""The data scientist's view of a federation: its director, and who is online with which shard."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import grpc
+from openfl.interface.interactive_api.federation import Federation
+
+from superb_ks.director_client import PackedDirectorClient
+from superb_ks.settings import Settings
+
+#: The name under which a notebook's experiments are submitted; without TLS, callers name themselves.
+CLIENT_ID = "notebook"
+
+
+class FederationError(RuntimeError):
+    """The federation cannot do what was asked; the message says what to do about it."""
+
+
+def connect(settings: Settings) -> Federation:
+    """Connect to the director at ``settings.director_host:director_port``, without TLS.
+
+    Raises:
+        FederationError: nobody answers there.
+    """
+    # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("openfl").setLevel(logging.ERROR)
+    address = f"{settings.director_host}:{settings.director_port}"
+    try:
+        federation = Federation(
+            client_id=CLIENT_ID,
+            director_node_fqdn=settings.director_host,
+            director_port=str(settings.director_port),
+            tls=False,
+        )
+        federation.dir_client = PackedDirectorClient(
+            client_id=CLIENT_ID,
+            director_host=settings.director_host,
+            director_port=settings.director_port,
+            tls=False,
+            root_certificate=None,
+            private_key=None,
+            certificate=None,
+        )
+        return federation
+    except grpc.RpcError as error:
+        raise FederationError(
+            f"no director answers at {address} ({error.code().name}). "
+            "Start one: cd director && bash start_director.sh"
+        ) from error
+
+
+def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
+    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name."""
+    return {
+        name: json.loads(info["shard_info"].shard_description)
+        for name, info in sorted(federation.get_shard_registry().items())
+        if info["is_online"]
+    }
+
+
+def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """Return the class names that all shards agree on.
+
+    Raises:
+        FederationError: no shard is online, or two shards have different classes.
+    """
+    if not cards:
+        raise FederationError("no envoy is online. Start one: cd envoy && bash start_envoy.sh")
+    by_labels: dict[tuple[str, ...], list[str]] = {}
+    for name, card in cards.items():
+        by_labels.setdefault(tuple(card["labels"]), []).append(name)
+    if len(by_labels) > 1:
+        sides = "; ".join(f"{', '.join(names)}: {' '.join(labels)}" for labels, names in by_labels.items())
+        raise FederationError(f"the envoys' shards have different classes: {sides}")
+    return next(iter(by_labels))
