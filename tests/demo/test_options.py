@@ -9,7 +9,7 @@ from demo.options import OptionError, Options, parse_options
 
 
 def test_defaults_are_those_of_the_makefile() -> None:
-    assert parse_options([]) == Options(2, 3, "iid", "tiny", None, None, 0)
+    assert parse_options([]) == Options(2, 3, "iid", 0.5, "tiny", None, None, 0)
     assert parse_options([]).shard_params == {"source": "synthetic", "partition": "iid", "seed": 0}
 
 

@@ -62,7 +62,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory, archives: Path) -> Iter
 
 
 def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
-    """`labels:` in the envoys' configs replaces the twelve classes, in the model's head and the notebook too."""
+    """`labels:` in an envoy's config replaces the twelve classes, in model and notebook too."""
     words = ["yes", "no", "up", "down"]
     params = {
         "source": "folder",

@@ -64,7 +64,8 @@ class ClipFolder:
     def one_of_each(self, words: Iterable[str], seed: int = 0) -> list[int]:
         """Return the index of one clip of each word that there is, drawn from a seed."""
         draw = np.random.default_rng(seed)
-        of_word = (np.flatnonzero(self.labels == self.classes.index(word)) for word in words)
+        classes = [self.classes.index(word) for word in words if word in self.classes]
+        of_word = (np.flatnonzero(self.labels == label) for label in classes)
         return [int(draw.choice(indices)) for indices in of_word if len(indices)]
 
 
