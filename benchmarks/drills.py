@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "workspace"))
 
 from benchmarks import drill_director, drill_envoys, drill_notebook, drill_services  # noqa: E402, F401
 from benchmarks.drill import DRILLS, Drill  # noqa: E402
+from demo.interrupts import raise_interrupted  # noqa: E402
 from tests.support.lab import Lab  # noqa: E402
 
 ENVOYS = 3
@@ -89,7 +90,11 @@ def main() -> int:
         )
         return 2
     console, results = Console(), []
-    with tempfile.TemporaryDirectory(prefix="drills-") as folder, Lab(Path(folder), ENVOYS) as lab:
+    with (
+        raise_interrupted(),
+        tempfile.TemporaryDirectory(prefix="drills-") as folder,
+        Lab(Path(folder), ENVOYS) as lab,
+    ):
         lab.heal()
         for drill in chosen:
             with console.status(drill.name):

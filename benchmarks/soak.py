@@ -21,6 +21,7 @@ from rich.progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
+from demo.interrupts import raise_interrupted  # noqa: E402
 from superb_ks.experiment import FederatedExperiment  # noqa: E402
 from tests.support.lab import Lab, Record  # noqa: E402
 from tests.support.sine_experiment import Script  # noqa: E402
@@ -107,7 +108,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "soak.json")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, Lab(Path(folder), ENVOYS) as lab:
+    with (
+        raise_interrupted(),
+        tempfile.TemporaryDirectory(prefix="soak-") as folder,
+        Lab(Path(folder), ENVOYS) as lab,
+    ):
         figures = run(lab, arguments.rounds)
     print(json.dumps(figures, indent=1))
     partial = arguments.json.with_name(f".{arguments.json.name}.partial")
