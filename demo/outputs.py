@@ -18,7 +18,7 @@ from demo.errors import DemoError
 from demo.federation import Federation
 from demo.run_folder import write_atomically
 
-DEFAULT_PORTS = {"director_port": 50050, "aggregator_port": 50051}
+DIRECTOR_PORT, AGGREGATOR_PORT = 50050, 50051
 
 
 class Lines:
@@ -47,13 +47,16 @@ def main() -> int:
     """Run the notebook on two envoys and write it back; returns the exit code."""
     tutorial = without_outputs(NOTEBOOK)
     try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Federation(
-                Path(folder), envoys=2, shard_params={"source": "synthetic"}, **DEFAULT_PORTS
-            ) as running,
-        ):
-            notebook.execute(tutorial, WORKSPACE, Lines(), running.check)
+        with tempfile.TemporaryDirectory() as folder:
+            federation = Federation(
+                Path(folder),
+                envoys=2,
+                shard_params={"source": "synthetic"},
+                director_port=DIRECTOR_PORT,
+                aggregator_port=AGGREGATOR_PORT,
+            )
+            with federation:
+                notebook.execute(tutorial, WORKSPACE, Lines(), federation.check)
     except DemoError as error:
         print(error, file=sys.stderr)
         return 1
