@@ -119,6 +119,7 @@ def test_each_experiment_runs_its_own_tasks_and_package(
         (copy / "edition.py").write_text(f"EDITION = {edition}\n")
         monkeypatch.setattr(superb_ks.experiment, "_PACKAGE", copy)
         outcome = lab.run(Script(reports_edition=True), rounds=1)
+        assert outcome.status == "finished", outcome.error
         assert {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"} == {
             edition
         }
