@@ -60,6 +60,8 @@ def living(lab: Lab) -> set[str]:
 def port_taken(lab: Lab) -> str:
     """One clear error; with the port free, the next experiment runs."""
     with socket.socket() as taken:
+        # Connections of earlier experiments that linger on the port are no reason to fail.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", lab.aggregator_port))
         taken.listen()
         outcome, seconds = timed(lab.run)
