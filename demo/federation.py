@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import sys
@@ -28,7 +29,10 @@ _POLL_SECONDS = 0.2
 _CALL_SECONDS = 2.0
 _ORDINALS = "one two three four five six seven eight nine ten".split()
 # What a service leaves in its folder while it runs; a copy starts without it.
-_NOT_COPIED = shutil.ignore_patterns("work", "__pycache__", ".*")
+_NOT_COPIED = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
+# Below the range from which systems take the ports of outgoing connections, so that none of those is in the
+# way when a service opens its port a moment later.
+_PORTS = range(20_000, 32_000)
 
 
 class NotReady(DemoError):
@@ -42,14 +46,18 @@ def envoy_name(rank: int) -> str:
 
 def free_ports(count: int) -> list[int]:
     """Ports, all different, on which nothing listens on this machine now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    # Drawn, so that two programs that ask at the same time hardly ever get the same ones.
+    ports = [port for port in random.sample(_PORTS, 20 * count) if _is_free(port)]
+    return ports[:count]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 class Federation:
