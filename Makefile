@@ -6,7 +6,7 @@ ROUNDS = 3  ## demo: training rounds
 PARTITION = iid  ## demo: iid | speaker (no speaker in two shards) | dirichlet (skewed words) | quantity (sizes)
 ALPHA = 0.5  ## demo: of dirichlet and quantity; the smaller, the more skew
 MODEL = tiny  ## demo: tiny | facebook/wav2vec2-base or another hub id | folder of a saved model
-DATA = synthetic  ## demo, check-data: synthetic | folder of the Speech Commands training archive
+DATA = synthetic  ## demo: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## demo: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 TESTS = tests  ## test: what pytest runs, such as tests/demo
@@ -51,6 +51,7 @@ data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unle
 	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed '$(strip $(SEED))'
 
 check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts, doubles, damage; exit code 1 if any
+	@test '$(strip $(DATA))' != synthetic || { echo 'make check-data DATA=FOLDER: a folder is needed' >&2; exit 2; }
 	@cd envoy && ../$(RUN) -m speech_commands.check '$(abspath $(strip $(DATA)))' \
 	  $(if $(strip $(TEST_DATA)),--test-data '$(abspath $(strip $(TEST_DATA)))')
 

@@ -6,12 +6,16 @@ python director_service.py --config director_config.yaml
 from __future__ import annotations
 
 import argparse
+import errno
+import fcntl
 import logging
 import os
 import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +64,10 @@ class DirectorConfig:
         settings["listen_host"] = os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
         settings["listen_port"] = _port(os.environ.get("DIRECTOR_PORT") or settings.get("listen_port", 50050))
         for shape in ("sample_shape", "target_shape"):
+            if shape in settings and not isinstance(settings[shape], list):
+                raise ConfigError(
+                    f"{path}: {shape} is {settings[shape]!r}; a list such as ['16000'] is legal"
+                )
             if shape in settings:
                 settings[shape] = tuple(map(str, settings[shape]))
         period = settings.get("envoy_health_check_period", 5)
@@ -90,14 +98,33 @@ def require_free_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror}). "
-            "Is another director running? Stop it, or choose another port with DIRECTOR_PORT"
-        ) from error
+        advice = "DIRECTOR_HOST must be a name or an address of this machine"
+        if error.errno == errno.EADDRINUSE:
+            advice = "Is another director running? Stop it, or choose another port with DIRECTOR_PORT"
+        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}). {advice}") from error
 
 
-def fresh_work_folder(name: str) -> Path:
-    """Make ``work/<name>`` empty, sweeping what a crashed director left there.
+@contextmanager
+def only_director_here() -> Iterator[None]:
+    """Keep a second director out of this folder: both would write to the same experiments.
+
+    Raises:
+        ConfigError: one runs from here.
+    """
+    WORK_FOLDER.mkdir(exist_ok=True)
+    with (WORK_FOLDER / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                "a director already runs from this folder; for another one, copy the folder"
+            ) from error
+        yield
+
+
+@contextmanager
+def own_work_folder(name: str) -> Iterator[None]:
+    """Work in an empty ``work/<name>``; what a crash left there is swept, and the folder goes at the end.
 
     Raises:
         ConfigError: what is there is not a director's.
@@ -109,13 +136,37 @@ def fresh_work_folder(name: str) -> Path:
     if any(folder.iterdir()):
         raise ConfigError(f"{folder} holds files that are not the director's; move them away")
     (folder / MARKER).touch()
-    return folder
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(WORK_FOLDER.parent)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def leave_by(signum: int) -> None:
     """End this process in the way that a shell expects after ``signum``: exit code 128 + signum."""
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
+
+
+def serve(config: DirectorConfig) -> int:
+    """Serve until a signal comes; returns its number."""
+    # OpenFL takes seconds to import; a mistake in the config is reported before that.
+    from director_corrections import TutorialDirector
+    from director_server import TutorialDirectorServer
+
+    server = TutorialDirectorServer(
+        director_cls=TutorialDirector,
+        tls=False,
+        listen_host=config.listen_host,
+        listen_port=config.listen_port,
+        sample_shape=list(config.sample_shape),
+        target_shape=list(config.target_shape),
+        envoy_health_check_period=config.envoy_health_check_period,
+        experiments_folder=EXPERIMENTS_FOLDER,
+    )
+    return server.serve_until_stopped()
 
 
 def main() -> int:
@@ -130,35 +181,14 @@ def main() -> int:
     try:
         config = DirectorConfig.load(arguments.config)
         require_free_port(config.listen_host, config.listen_port)
-        work = fresh_work_folder(str(config.listen_port))
+        with only_director_here(), own_work_folder(str(config.listen_port)):
+            stopped_by = serve(config)
     except ConfigError as error:
         print(f"director: {error}", file=sys.stderr)
         return 2
-
-    # OpenFL takes seconds to import; a mistake in the config is reported before that.
-    try:
-        from director_corrections import TutorialDirector
-        from director_server import TutorialDirectorServer
     except ModuleNotFoundError as error:
         print(f"director: {error}. Is the environment active? See the README: make install", file=sys.stderr)
         return 2
-
-    os.chdir(work)
-    server = TutorialDirectorServer(
-        director_cls=TutorialDirector,
-        tls=False,
-        listen_host=config.listen_host,
-        listen_port=config.listen_port,
-        sample_shape=list(config.sample_shape),
-        target_shape=list(config.target_shape),
-        envoy_health_check_period=config.envoy_health_check_period,
-        experiments_folder=EXPERIMENTS_FOLDER,
-    )
-    try:
-        stopped_by = server.serve_until_stopped()
-    finally:
-        os.chdir(WORK_FOLDER.parent)
-        shutil.rmtree(work, ignore_errors=True)
     logger.info("Director stopped")
     leave_by(stopped_by)
     return 128 + stopped_by

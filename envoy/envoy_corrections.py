@@ -38,6 +38,10 @@ class ShardRefused(ValueError):
     """The director does not accept this envoy's shard."""
 
 
+class DamagedArchive(OSError):
+    """An experiment's archive did not arrive, or could not be written."""
+
+
 class FreshWorkspace(ExperimentWorkspace):
     """Corrects: a long-lived process keeps the modules of one experiment's code for the next one, and what it
     unpacked of a damaged archive.
@@ -69,6 +73,8 @@ class SteadyEnvoy(Envoy):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self._refusal = ""
+        self._director = f"{settings['director_host']}:{settings['director_port']}"
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
@@ -97,7 +103,7 @@ class SteadyEnvoy(Envoy):
             try:
                 experiment_name = self.director_client.wait_experiment()
                 archive = self._download(experiment_name)
-            except OSError as error:  # a damaged archive, a full disk: the director goes on without us
+            except DamagedArchive as error:  # or a full disk: the director goes on without us
                 logger.error("Experiment %s not received: %s", experiment_name, error)
                 self._report_failure(experiment_name, error)
                 time.sleep(RETRY_SECONDS)
@@ -126,7 +132,9 @@ class SteadyEnvoy(Envoy):
                 try:
                     self._register()
                 except ShardRefused as refused:
-                    logger.error("%s", refused)
+                    if str(refused) != self._refusal:  # said once; the name may become free again
+                        logger.error("%s", refused)
+                    self._refusal = str(refused)
             except Exception as error:
                 logger.debug("Sign of life not delivered: %s", _reason(error))
             time.sleep(seconds or RETRY_SECONDS)
@@ -142,7 +150,11 @@ class SteadyEnvoy(Envoy):
                 if error.code() is grpc.StatusCode.ALREADY_EXISTS:
                     raise ShardRefused(error.details()) from None
                 if not waiting:
-                    logger.info("Waiting for the director (%s)", _reason(error))
+                    logger.info(
+                        "No director at %s yet; trying again every second. Start one: "
+                        "cd director && bash start_director.sh",
+                        self._director,
+                    )
                 waiting = True
                 time.sleep(RETRY_SECONDS)
                 continue
@@ -162,7 +174,7 @@ class SteadyEnvoy(Envoy):
         except grpc.RpcError:
             raise
         except Exception as error:  # OpenFL raises a bare Exception for a chunk of the wrong size
-            raise OSError(f"the archive of {experiment_name} arrived damaged: {error}") from error
+            raise DamagedArchive(f"the archive of {experiment_name} arrived damaged: {error}") from error
 
     def _take_part(self, experiment_name: str, archive: Path) -> None:
         logger.info("Experiment %s", experiment_name)

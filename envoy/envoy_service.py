@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import fcntl
 import importlib
+import inspect
 import logging
 import os
 import re
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +71,8 @@ class EnvoyConfig:
             descriptor = dict(config.get("shard_descriptor") or {})
         except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
+        for section in sorted(set(config) - {"params", "shard_descriptor"}):
+            raise ConfigError(f"{path}: unknown section {section!r}; legal are params, shard_descriptor")
         unknown = sorted(set(params) - {"cuda_devices", "cpu_threads"})
         if unknown:
             raise ConfigError(
@@ -79,10 +83,15 @@ class EnvoyConfig:
         threads = params.get("cpu_threads")
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ConfigError(f"{path}: params.cpu_threads is {threads!r}; legal are null or 1 and more")
+        devices = params.get("cuda_devices") or []
+        if not isinstance(devices, list) or params.get("cuda_devices") == 0:
+            raise ConfigError(
+                f"{path}: params.cuda_devices is {params['cuda_devices']!r}; a list such as [0] is legal"
+            )
         return cls(
             descriptor=descriptor["template"],
             descriptor_params=dict(descriptor.get("params") or {}),
-            cuda_devices=tuple(params.get("cuda_devices") or ()),
+            cuda_devices=tuple(devices),
             cpu_threads=threads,
         )
 
@@ -95,9 +104,10 @@ def build_descriptor(config: EnvoyConfig) -> Any:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"shard_descriptor.template {config.descriptor}: {error}") from error
     try:
-        return descriptor_class(**config.descriptor_params)
+        inspect.signature(descriptor_class).bind(**config.descriptor_params)
     except TypeError as error:
         raise ConfigError(f"shard_descriptor.params: {error}") from error
+    return descriptor_class(**config.descriptor_params)
 
 
 @contextmanager
@@ -108,13 +118,14 @@ def own_work_folder(name: str) -> Iterator[Path]:
         ConfigError: an envoy of that name already runs from this folder, or what is there is not an envoy's.
     """
     WORK_FOLDER.mkdir(exist_ok=True)
-    lock_path = WORK_FOLDER / f"{name}.lock"
-    with lock_path.open("w") as lock:
+    # The lock file stays: who removes it lets a second process lock another file of the same name.
+    with (WORK_FOLDER / f".{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigError(
-                f"an envoy named {name} already runs from {WORK_FOLDER.parent.name}/"
+                f"an envoy named {name} already runs from this folder; for a further one copy the folder, "
+                "change the rank in its envoy_config.yaml and start it under another name"
             ) from error
         folder = WORK_FOLDER / name
         if (folder / MARKER).is_file():
@@ -125,12 +136,14 @@ def own_work_folder(name: str) -> Iterator[Path]:
         (folder / MARKER).touch()
         before = Path.cwd()
         os.chdir(folder)
+        # Scratch folders of tasks go with the work folder, even if a signal ends the process in between.
+        tempfile.tempdir = str(folder)
         try:
             yield folder
         finally:
             os.chdir(before)
+            tempfile.tempdir = None
             shutil.rmtree(folder, ignore_errors=True)
-            lock_path.unlink(missing_ok=True)
 
 
 def preload() -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 import director_service
-from director_service import MARKER, ConfigError, DirectorConfig, fresh_work_folder, require_free_port
+from director_service import (
+    MARKER,
+    ConfigError,
+    DirectorConfig,
+    only_director_here,
+    own_work_folder,
+    require_free_port,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,13 +78,38 @@ def test_a_foreign_host_is_named():
 
 
 def test_the_work_folder_is_swept_only_with_our_marker():
-    folder = fresh_work_folder("50050")
-    (folder / "remains").mkdir()
-    assert [path.name for path in fresh_work_folder("50050").iterdir()] == [MARKER]
+    folder = director_service.WORK_FOLDER / "50050"
+    (folder / "remains").mkdir(parents=True)
+    (folder / MARKER).touch()
+    with own_work_folder("50050"):
+        assert Path.cwd() == folder
+        assert [path.name for path in folder.iterdir()] == [MARKER]
+    assert not folder.exists()
 
     foreign = director_service.WORK_FOLDER / "50051"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="50051 holds files that are not the director's"):
-        fresh_work_folder("50051")
+    with (
+        pytest.raises(ConfigError, match="50051 holds files that are not the director's"),
+        own_work_folder("50051"),
+    ):
+        pass
     assert (foreign / "thesis.txt").exists()
+
+
+def test_a_second_director_is_kept_out_of_the_folder():
+    with (
+        only_director_here(),
+        pytest.raises(ConfigError, match="a director already runs from this folder"),
+        only_director_here(),
+    ):
+        pass
+    with only_director_here():
+        pass
+
+
+@pytest.mark.parametrize("shape", ["16000", "{}"])
+def test_a_shape_is_a_list(tmp_path: Path, shape: str):
+    (tmp_path / "config.yaml").write_text(f"settings:\n  sample_shape: {shape}\n")
+    with pytest.raises(ConfigError, match="sample_shape is .* a list such as"):
+        DirectorConfig.load(tmp_path / "config.yaml")

@@ -71,7 +71,7 @@ def test_an_envoy_started_twice_from_one_folder(lab: Lab) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert result.returncode == 2
-    assert f"an envoy named {lab.first} already runs from {lab.first}/" in result.stderr
+    assert f"an envoy named {lab.first} already runs from this folder" in result.stderr
 
 
 @pytest.mark.skipif(

@@ -44,9 +44,8 @@ class PackedAggregator(Aggregator):
         best_metric: the pooled validation metric whose highest value marks the best model.
         min_collaborators: with fewer than so many left, the experiment fails.
         cutoff_seconds: a round closes after so long with whoever reported; None waits.
-        on_task_error: ``"fail"`` ends the experiment when a task raises on one collaborator, ``"continue"``
-        goes
-            on without that collaborator.
+        on_task_error: ``"fail"`` ends the experiment when a task raises on one collaborator,
+            ``"continue"`` goes on without that collaborator.
         update_dtype: what collaborators send: ``"float32"`` weights, or their change as ``"bfloat16"``.
         settings: what OpenFL's plan gives to its own aggregator.
     """

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from openfl.interface.interactive_api.federation import Federation
 from openfl.utilities.workspace import set_directory
 
 from superb_ks.averaging import Vector
-from superb_ks.federation import FederationError, shard_cards
+from superb_ks.federation import FederationError, require_disjoint_shards, shard_cards
 from superb_ks.schedule import RoundSchedule
 from superb_ks.settings import Settings
 
@@ -50,10 +51,8 @@ class FederatedExperiment(FLExperiment):
                 f"experiment name {experiment_name!r}: legal are a letter, then up to 62 letters, "
                 "digits, '-' or '_'"
             )
-        # OpenFL writes plans, pickles and archives into the working directory; ours go elsewhere.
-        self._staging = tempfile.TemporaryDirectory(prefix="superb-ks-")
         self.archive_bytes: int | None = None
-        with set_directory(Path(self._staging.name)):
+        with _staging():
             super().__init__(federation, experiment_name)
 
     def start(
@@ -81,7 +80,7 @@ class FederatedExperiment(FLExperiment):
         schedule = RoundSchedule(settings.rounds)
         self.federation.dir_client.resume = resume
         try:
-            with set_directory(Path(self._staging.name)):
+            with _staging():
                 super().start(
                     model_provider=model_provider,
                     task_keeper=task_keeper,
@@ -170,7 +169,7 @@ class FederatedExperiment(FLExperiment):
 
         Corrects: OpenFL packs the whole working directory, checkpoints, logs and data included.
         """
-        staging = Path(self._staging.name)
+        staging = Path.cwd()
         contents = staging / "archive"
         shutil.rmtree(contents, ignore_errors=True)
         shutil.copytree(_PACKAGE, contents / _PACKAGE.name, ignore=_not_sources)
@@ -187,11 +186,21 @@ class FederatedExperiment(FLExperiment):
         return archive
 
     def _require_envoys(self, least: int) -> None:
-        online = sorted(shard_cards(self.federation))
+        cards = shard_cards(self.federation)
+        online = sorted(cards)
+        require_disjoint_shards(cards)
         if len(online) < least:
             raise FederationError(
                 f"{len(online)} envoys are online ({', '.join(online) or 'none'}), min_envoys is {least}"
             )
+
+
+@contextmanager
+def _staging() -> Iterator[None]:
+    """Work in a temporary folder: OpenFL writes plans, pickles and archives into the working directory."""
+    with tempfile.TemporaryDirectory(prefix="superb-ks-") as folder, set_directory(Path(folder)):
+        Path("plan").mkdir()
+        yield
 
 
 def attach(federation: Federation, experiment_name: str) -> FederatedExperiment:

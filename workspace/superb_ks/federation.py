@@ -67,10 +67,11 @@ def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     """Return the class names that all shards agree on.
 
     Raises:
-        FederationError: no shard is online, or two shards have different classes.
+        FederationError: no shard is online, two have different classes, or two hold the same clips.
     """
     if not cards:
         raise FederationError("no envoy is online. Start one: cd envoy && bash start_envoy.sh")
+    require_disjoint_shards(cards)
     by_labels: dict[tuple[str, ...], list[str]] = {}
     for name, card in cards.items():
         by_labels.setdefault(tuple(card["labels"]), []).append(name)
@@ -78,3 +79,29 @@ def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:
         sides = "; ".join(f"{', '.join(names)}: {' '.join(labels)}" for labels, names in by_labels.items())
         raise FederationError(f"the envoys' shards have different classes: {sides}")
     return next(iter(by_labels))
+
+
+def require_disjoint_shards(cards: dict[str, dict[str, Any]]) -> None:
+    """Make sure that the online shards are different shares of one partition; shares may be missing.
+
+    Raises:
+        FederationError: two envoys hold the same share, or their shares are of different partitions.
+    """
+    owners: dict[tuple[Any, ...], str] = {}
+    kinds: dict[tuple[Any, ...], str] = {}
+    for name, card in cards.items():
+        if card.get("rank") is None:  # a data owner's own recordings, not a share of a common corpus
+            continue
+        kind = (card.get("source"), card.get("partition"), card.get("world_size"))
+        share = (*kind, card["rank"])
+        if share in owners:
+            raise FederationError(
+                f"{owners[share]} and {name} hold the same clips: both have rank {card['rank']} of "
+                f"{card['world_size']}. Change rank_worldsize in one's envoy_config.yaml and start it again"
+            )
+        owners[share] = kinds[kind] = name
+    if len(kinds) > 1:
+        sides = "; ".join(
+            f"{name}: {source}, {kind}, {n} shares" for (source, kind, n), name in kinds.items()
+        )
+        raise FederationError(f"the envoys' shards are not of one partition, so clips may be shared: {sides}")

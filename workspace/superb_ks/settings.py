@@ -92,8 +92,7 @@ class Settings:
         on_task_error: "fail" ends the experiment when a task raises on one envoy, "continue" goes on
             without it.
         update_dtype: what envoys send after training: "float32" weights, or their change as "bfloat16",
-        which is
-            half as much.
+            which is half as much.
         best_metric: what `validate` returns and the best model has most of.
         experiment_name: letters, digits, "-" and "_", starting with a letter; `None` makes one up.
         test_data: folder of the test archive, for scoring the final model in the notebook; `None` skips it.

@@ -1,0 +1,46 @@
+"""Who may take part together: shards of one partition, each share once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from superb_ks.federation import FederationError, require_disjoint_shards, shared_labels
+
+
+def card(rank: int, **changes: Any) -> dict[str, Any]:
+    labels = ["yes", "no"]
+    return {
+        "labels": labels,
+        "source": "synthetic",
+        "partition": "iid",
+        "rank": rank,
+        "world_size": 3,
+        **changes,
+    }
+
+
+def test_different_shares_of_one_partition_may_be_incomplete() -> None:
+    cards = {"env_one": card(1), "env_two": card(3)}
+    require_disjoint_shards(cards)
+    assert shared_labels(cards) == ("yes", "no")
+
+
+def test_a_forgotten_rank_is_named() -> None:
+    with pytest.raises(FederationError, match="env_one and env_two hold the same clips: both have rank 1"):
+        shared_labels({"env_one": card(1), "env_two": card(1)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"world_size": 2}, {"partition": "speaker"}, {"source": "folder"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_shares_of_two_partitions_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(FederationError, match="not of one partition"):
+        require_disjoint_shards({"env_one": card(1), "env_two": card(2, **change)})
+
+
+def test_recordings_of_ones_own_are_no_share() -> None:
+    require_disjoint_shards({"clinic": {"labels": ["yes"]}, "phone": {"labels": ["yes"]}})
