@@ -119,7 +119,7 @@ def check_summary(summary: dict, run_dir: Path) -> None:
     assert 0 < only["val_accuracy"] <= 1
     assert only["train_loss"] > 0
     assert only["seconds"] > 0
-    assert summary["bytes_up_per_envoy_round"] == 4 * 596_508
+    assert summary["bytes_up_per_envoy_round"] == 4 * 590_364
     assert (run_dir / summary["model_dir"] / "model.safetensors").is_file()
 
 
