@@ -214,7 +214,9 @@ class Lab(Federation):
 
     def work_left(self, name: str) -> list[str]:
         """Return what is in the work folder of a service."""
-        return sorted(path.name for path in (self.nodes_dir / name / "work").glob("*"))
+        # A lock file stays: it is empty, and who removed it could let two processes lock one name.
+        left = (self.nodes_dir / name / "work").glob("*")
+        return sorted(path.name for path in left if not path.name.endswith(".lock"))
 
 
 def follow(experiment: FederatedExperiment, *events: Event) -> Outcome:
