@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from openfl.component.director.experiment import Experiment, ExperimentsRegistry, Status
@@ -33,6 +35,7 @@ class FreshWorkspace(ExperimentWorkspace):
 
     def __enter__(self) -> None:
         """Unpack the archive into a folder of its own, and work there."""
+        forget_code_below(self.cwd)
         try:
             super().__enter__()
         except BaseException:
@@ -41,12 +44,23 @@ class FreshWorkspace(ExperimentWorkspace):
             raise
 
     def __exit__(self, *exception: Any) -> None:
-        """Leave the experiment's folder and forget the modules that came from it."""
-        folder = str(self.experiment_work_dir)
-        super().__exit__(*exception)
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", None) or "").startswith(folder):
-                del sys.modules[name]
+        """Leave the experiment's folder and forget the code that came from it."""
+        try:
+            super().__exit__(*exception)
+        finally:
+            forget_code_below(self.cwd)
+
+
+def forget_code_below(folder: Path) -> None:
+    """Forget the modules that were imported from below ``folder``, and the ways there.
+
+    A copy is looked through: another thread may be importing.
+    """
+    below = f"{folder}{os.sep}"
+    for name, module in sys.modules.copy().items():
+        if str(getattr(module, "__dict__", {}).get("__file__")).startswith(below):
+            sys.modules.pop(name, None)
+    sys.path[:] = [entry for entry in sys.path if not entry.startswith(below)]
 
 
 class PromptExperiment(Experiment):
