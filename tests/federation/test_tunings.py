@@ -1,0 +1,121 @@
+"""Adapters, or a head, of the pretrained miniature through a real director and two real envoys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openfl.interface.interactive_api.experiment import TaskInterface
+from safetensors import safe_open
+
+from demo.federation import Federation
+from speech_commands.script import Size
+from speech_commands.synthetic import write_corpus
+from superb_ks.clips import reachable_clips
+from superb_ks.data import ClipDataset, ShardData
+from superb_ks.experiment import FederatedExperiment
+from superb_ks.federation import connect, shard_cards, shared_labels
+from superb_ks.history import history_of
+from superb_ks.miniature import CHECKPOINT
+from superb_ks.model import ModelSpec
+from superb_ks.openfl_model import SpecifiedModel
+from superb_ks.packing import trained_layout, unpack
+from superb_ks.settings import Settings
+from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tuning import merged
+
+pytestmark = pytest.mark.federation
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the envoys keep hidden states; not the user's own cache."""
+    folder: Path = tmp_path_factory.mktemp("cache")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Federation]:
+    speech = tmp_path_factory.mktemp("speech")
+    write_corpus(speech, seed=0, size=Size(12, 4, 4, 2, 2, 2))
+    params = {
+        "source": "folder",
+        "data_dir": str(speech / "speech_commands_v0.01"),
+        "test_dir": str(speech / "speech_commands_test_set_v0.01"),
+    }
+    folder = tmp_path_factory.mktemp("tunings")
+    environment = {"SUPERB_CACHE": str(cache)}
+    with Federation(folder, envoys=2, shard_params=params, environment=environment) as running:
+        yield running
+
+
+@pytest.mark.parametrize("tuning", ["lora", "head"])
+def test_what_is_tuned_travels_and_the_merged_model_scores_as_the_federation_says(
+    tuning: str, federation: Federation, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPERB_CACHE", str(tmp_path))  # of this process, which stands for the notebook's
+    settings = Settings(
+        director_port=federation.director_port,
+        aggregator_port=federation.aggregator_port,
+        tuning=tuning,
+        rounds=2,
+        epochs_per_round=1,
+    )
+    connection = connect(settings)
+    cards = shard_cards(connection)
+    labels = shared_labels(cards)
+    spec = ModelSpec.of(settings, labels).sealed()
+    model = spec.build()
+    experiment = FederatedExperiment(connection, f"tuning-{tuning}")
+    experiment.start(
+        model_provider=SpecifiedModel(spec),
+        task_keeper=tasks_of(settings),
+        data_loader=ShardData(spec),
+        settings=settings,
+    )
+    history = history_of(experiment.records(), settings.rounds, list(cards))
+    assert experiment.archive_bytes > (CHECKPOINT / "model.safetensors").stat().st_size / 2
+    assert history.bytes_up() == 4 * trained_layout(model)[-1].stop
+
+    unpack(experiment.best_weights(), model)
+    plain, clips = merged(model), reachable_clips(cards, labels)
+    plain.requires_grad_(True)  # scored through the whole model, whatever the cache knows
+    scores = evaluate(plain, ClipDataset(clips, spec.feature_extractor()), "cpu")
+    assert scores["clips"] == history.test.clips > 50
+    assert scores["confusion"].trace() == history.test.correct
+    if tuning == "head":
+        held = sum(sum(sum(split.values()) for split in card["clips"].values()) for card in cards.values())
+        assert clips_kept(cache) == held
+
+
+def tasks_of(settings: Settings) -> TaskInterface:
+    """Return the notebook's tasks."""
+    tasks = TaskInterface()
+
+    @tasks.register_fl_task(
+        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
+    )
+    def train(model, shard, device, optimizer, round_num):
+        result = local_trainer(model, shard["train"], settings, device, round_num).train()
+        return {"loss": result.training_loss, "clips": len(shard["train"])}
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def validate(model, shard, device):
+        return evaluate(model, shard["val"], device)
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def test(model, shard, device):
+        return evaluate(model, shard["test"], device)
+
+    return tasks
+
+
+def clips_kept(cache: Path) -> int:
+    """Return how many clips both envoys have written hidden states of."""
+    (upstream,) = (cache / "hidden-states").iterdir()
+    kept = 0
+    for path in upstream.iterdir():
+        with safe_open(path, "pt") as file:
+            kept += len(file.get_tensor("clips"))
+    return kept
