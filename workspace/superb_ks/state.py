@@ -7,6 +7,7 @@ file. The same files are what a viewer attaches to and what an interrupted exper
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ from superb_ks.averaging import Vector
 from superb_ks.wire import PART_BYTES, TRAINED, count_parts
 
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
+# A model's file that is not needed any more; the next model is written over it.
+SPARE = ".spare"
 
 
 class ModelFile:
@@ -65,33 +68,60 @@ class ModelFile:
         return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)
 
 
-def write_model(path: Path, vector: Vector, metadata: dict[str, str]) -> str:
+def write_model(path: Path, vector: Vector, metadata: dict[str, str], spare: Path | None = None) -> str:
     """Publish ``vector`` at ``path`` atomically; returns the SHA-256 of its bytes.
 
     The safetensors library would copy the model to write it; its format is a length, a JSON header and the
     bytes.
+
+    Args:
+        path: the file.
+        vector: float32 ``[size]``.
+        metadata: goes into the file's header.
+        spare: a file that becomes this one, if there is one (see :func:`keep_as_spare`).
     """
     entry = {"dtype": "F32", "shape": [vector.size], "data_offsets": [0, vector.nbytes]}
     header = json.dumps({"__metadata__": metadata, TRAINED: entry}).encode()
     header += b" " * (-len(header) % 8)
     raw = vector.data.cast("B")
     # Hashing takes longer than writing, and both let the other one run.
-    with ThreadPoolExecutor(1) as beside, _replacing(path) as file:
+    with ThreadPoolExecutor(1) as beside, _replacing(path, spare) as file:
         digest = beside.submit(lambda: hashlib.sha256(raw).hexdigest())
         file.write(struct.pack("<Q", len(header)) + header)
         file.write(raw)
+        file.truncate()
         return digest.result()
 
 
-class _replacing:  # noqa: N801 (reads as a verb: `with _replacing(path) as file`)
-    """Write beside ``path`` and put the result in its place only if nothing went wrong."""
+def keep_as_spare(file: Path, spare: Path) -> None:
+    """Let ``file``, which nobody will ask for again, become ``spare``; remove it if somebody still reads it.
 
-    def __init__(self, path: Path) -> None:
+    The next model is written over it: the system has its memory at hand, while memory for a new file has to
+    be found page by page, which takes several times as long.
+    """
+    os.replace(file, spare)  # from here on nobody can open it any more
+    try:
+        with spare.open("r+b") as opened:
+            # A write lease is granted only while nobody else has the file open (Linux); closing ends it.
+            fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except (AttributeError, OSError):
+        spare.unlink()
+
+
+class _replacing:  # noqa: N801 (reads as a verb: `with _replacing(path) as file`)
+    """Write beside ``path``, or over ``spare``, and put the result in place only if nothing went wrong."""
+
+    def __init__(self, path: Path, spare: Path | None = None) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.partial")
+        self._spare = spare
 
     def __enter__(self) -> BinaryIO:
-        self._file = self._temporary.open("wb")
+        try:
+            os.replace(self._spare or "", self._temporary)
+            self._file: BinaryIO = self._temporary.open("r+b")
+        except FileNotFoundError:
+            self._file = self._temporary.open("wb")
         return self._file
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
@@ -155,7 +185,7 @@ class ExperimentState:
         """Complete the current round; the next one starts from ``model``, or from the same if None."""
         if model is not None:
             name = f"round-{next_round}.safetensors"
-            digest = write_model(self.folder / name, model, {"round": str(next_round)})
+            digest = write_model(self.folder / name, model, {"round": str(next_round)}, self.folder / SPARE)
             self.manifest["last"] = name
             self.manifest["digests"]["last"] = digest
         self.manifest["round"] = next_round
@@ -163,11 +193,12 @@ class ExperimentState:
         self.last = ModelFile(self.folder / self.manifest["last"])
         for file in self.folder.glob("round-*.safetensors"):
             if file.name not in (self.manifest["last"], self.manifest["best"]):
-                file.unlink()
+                keep_as_spare(file, self.folder / SPARE)
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log, and give back what a further round would have used."""
         self._records.close()
+        (self.folder / SPARE).unlink(missing_ok=True)
 
     def _reopened_log(self) -> Any:
         """Open the log for appending, without what an interrupted round left in it."""
