@@ -14,7 +14,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from superb_ks import state as state_module
-from superb_ks.state import ExperimentState, ModelFile, keep_as_spare, write_manifest, write_model
+from superb_ks.model_file import ModelFile, keep_as_spare, write_model
+from superb_ks.state import ExperimentState, write_manifest
 from superb_ks.wire import PART_BYTES
 
 
