@@ -47,8 +47,6 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         ("time_mask_seconds", -0.1),
         ("mask_time_prob", 1),
         ("mask_feature_prob", float("nan")),
-        ("proximal_mu", -1e-9),
-        ("proximal_mu", None),
         ("seed", -1),
         ("seed", 2**32),
         ("precision", "float16"),

@@ -109,7 +109,12 @@ def test_fedprox_of_mu_0_is_fedavg_bit_for_bit_and_a_larger_mu_stays_nearer(data
     start = pack(TINY.build())
     plain, mu_0, weak, strong = (
         trained(dataset, replace(settings, **mu))
-        for mu in ({}, {"proximal_mu": 0}, {"proximal_mu": 1.0}, {"proximal_mu": 100.0})
+        for mu in (
+            {},
+            {"strategy": "fedprox", "proximal_mu": 0},
+            {"strategy": "fedprox", "proximal_mu": 1.0},
+            {"strategy": "fedprox", "proximal_mu": 100.0},
+        )
     )
     assert np.array_equal(plain, mu_0)
     distances = [float(np.linalg.norm(weights - start)) for weights in (plain, weak, strong)]
@@ -149,7 +154,7 @@ def test_a_frozen_feature_encoder_has_no_backward_pass(base_folder: Path, tone_c
 
 
 def test_a_trainer_that_is_done_is_freed_without_a_garbage_collection(dataset):
-    settings = replace(ONE_EPOCH, mask_time_prob=0.2, balanced_classes=True, proximal_mu=1.0)
+    settings = replace(ONE_EPOCH, mask_time_prob=0.2, balanced_classes=True, strategy="fedprox")
     trainer = local_trainer(TINY.build(), dataset, settings, "cpu", 0)
     trainer.train()
     gone = [weakref.ref(part) for part in (trainer, trainer.model, trainer.optimizer, trainer.proximal)]

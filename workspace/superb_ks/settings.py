@@ -127,8 +127,6 @@ class Settings:
         time_mask_seconds: seconds of each clip that are silenced at most, in [0, 0.5].
         mask_time_prob: share of the model's frames that is masked at most, in [0, 1).
         mask_feature_prob: share of the frames' channels that is masked at most, in [0, 1).
-        proximal_mu: strength of FedProx's pull towards the weights that a round begins with, from 0; 0 has
-            none.
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
@@ -176,7 +174,6 @@ class Settings:
     time_mask_seconds: float | None = None
     mask_time_prob: float | None = None
     mask_feature_prob: float | None = None
-    proximal_mu: float = 0.0
     seed: int = 0
     precision: str = "auto"
     strategy: str = "fedavg"
@@ -236,13 +233,12 @@ class Settings:
             warmup is None or (_is_real(warmup) and 0 <= warmup < 1), "warmup_fraction", "None or in [0, 1)"
         )
         self._require(decay is None or (_is_real(decay) and decay >= 0), "weight_decay", "None or from 0")
-        epochs, mu = self.epochs_per_round, self.proximal_mu
+        epochs = self.epochs_per_round
         self._require(
             epochs is None or self.steps_per_round is None,
             "steps_per_round",
             f"None where epochs_per_round is set, and it is {epochs}",
         )
-        self._require(_is_real(mu) and mu >= 0, "proximal_mu", "from 0")
         self._check_augmentation()
 
     def _check_augmentation(self) -> None:

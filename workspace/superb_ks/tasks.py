@@ -72,8 +72,8 @@ def local_trainer(
     trainer.mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
     if recipe.balanced_classes:
         trainer.sampler = BalancedSampler(dataset.labels, seed)
-    if settings.proximal_mu:
-        trainer.proximal = ProximalTerm(model.parameters(), settings.proximal_mu)
+    if mu := settings.strategy_parameters.get("proximal_mu"):
+        trainer.proximal = ProximalTerm(model.parameters(), mu)
     weakref.finalize(trainer, shutil.rmtree, scratch, ignore_errors=True)
     return trainer
 
