@@ -19,20 +19,22 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from superb_ks.augmentation import Augmentation
 from superb_ks.data import ClipDataset
 from superb_ks.generators import seeded
+from superb_ks.head import HeadTrainer, cached_answers
 from superb_ks.proximal import ProximalTerm
 from superb_ks.sampling import BalancedSampler
 from superb_ks.settings import Recipe, Settings
 from superb_ks.trainer import RoundTrainer
+from superb_ks.tuning import is_head_tuned
 
 
 def local_trainer(
     model: PreTrainedModel, dataset: ClipDataset, settings: Settings, device: str, round_num: int
-) -> Trainer:
+) -> RoundTrainer | HeadTrainer:
     """Prepare one envoy's training in one round; `.train()` runs it and changes the model in place.
 
     The optimizer is fresh each round, because its moments belong to weights that the average has replaced.
@@ -57,8 +59,40 @@ def local_trainer(
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
     )
-    schedule = lr_over_federation(optimizer, steps_per_round(len(dataset), recipe), settings, round_num)
-    takes = dataset.for_training(Augmentation.of(recipe, seed))
+    steps = steps_per_round(len(dataset), recipe)
+    schedule = lr_over_federation(optimizer, steps, settings, round_num)
+    trainer: RoundTrainer | HeadTrainer
+    if is_head_tuned(model):
+        trainer = HeadTrainer(
+            model,
+            dataset,
+            optimizer,
+            schedule,
+            steps=steps,
+            batch_size=recipe.batch_size,
+            seed=seed,
+            device=device,
+        )
+    else:
+        takes = dataset.for_training(Augmentation.of(recipe, seed))
+        trainer = _round_trainer(model, takes, recipe, seed, device, (optimizer, schedule))
+        trainer.autocast_dtype = autocast_dtype(settings.precision, device)
+    if recipe.balanced_classes:
+        trainer.sampler = BalancedSampler(dataset.labels, seed)
+    if mu := settings.strategy_parameters.get("proximal_mu"):
+        trainer.proximal = ProximalTerm(model.parameters(), mu)
+    return trainer
+
+
+def _round_trainer(
+    model: PreTrainedModel,
+    takes: ClipDataset,
+    recipe: Recipe,
+    seed: int,
+    device: str,
+    optimizers: tuple[Optimizer, LambdaLR],
+) -> RoundTrainer:
+    """Set up the Trainer of transformers for one round."""
     scratch = tempfile.mkdtemp(prefix="superb_ks_")  # the Trainer insists on a folder, and leaves it empty
     with seeded(seed, device):
         trainer = RoundTrainer(
@@ -66,14 +100,9 @@ def local_trainer(
             args=_training_arguments(recipe, device, seed, scratch),
             train_dataset=takes,
             data_collator=takes.collate,
-            optimizers=(optimizer, schedule),
+            optimizers=optimizers,
         )
-    trainer.autocast_dtype = autocast_dtype(settings.precision, device)
     trainer.mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
-    if recipe.balanced_classes:
-        trainer.sampler = BalancedSampler(dataset.labels, seed)
-    if mu := settings.strategy_parameters.get("proximal_mu"):
-        trainer.proximal = ProximalTerm(model.parameters(), mu)
     weakref.finalize(trainer, shutil.rmtree, scratch, ignore_errors=True)
     return trainer
 
@@ -169,7 +198,8 @@ def evaluate(
         model: the model; moved to the device.
         dataset: the clips.
         device: "cpu" or a CUDA device.
-        batch_size: clips in one forward pass at most; it does not change the result.
+        batch_size: clips in one forward pass at most; it does not change the result. Where the head alone is
+            trained, its answers come from hidden states that were computed before.
 
     Returns:
         `accuracy` and mean cross-entropy `loss`, `clips` scored, and `confusion`, int64 of shape
@@ -183,16 +213,14 @@ def evaluate(
     n_classes = len(model.config.id2label or {})
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     loss = 0.0
-    was_training = model.training
-    nn.Module.to(model, device)
-    model.eval()
-    with torch.inference_mode():
-        for batch in _equal_length_batches(dataset, batch_size):
-            labels = batch.pop("labels")
-            logits = model(**{name: values.to(device) for name, values in batch.items()}).logits.float().cpu()
-            loss += cross_entropy(logits, labels, reduction="sum").item()
-            np.add.at(confusion, (labels.numpy(), logits.argmax(dim=-1).numpy()), 1)
-    model.train(was_training)
+    if is_head_tuned(model) and dataset.augmentation is None:
+        answers = cached_answers(model, dataset, device)
+    else:
+        answers = _answers(model, dataset, device, batch_size)
+    for logits, labels in answers:
+        logits = logits.float().cpu()
+        loss += cross_entropy(logits, labels, reduction="sum").item()
+        np.add.at(confusion, (labels.numpy(), logits.argmax(dim=-1).numpy()), 1)
     clips = int(confusion.sum())
     return {
         "accuracy": float(confusion.trace()) / clips,
@@ -200,6 +228,20 @@ def evaluate(
         "clips": clips,
         "confusion": confusion,
     }
+
+
+def _answers(
+    model: PreTrainedModel, dataset: ClipDataset, device: str, batch_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield logits [n, n_classes] and labels [n] of all clips, batch by batch; the model's mode stays."""
+    was_training = model.training
+    nn.Module.to(model, device)
+    model.eval()
+    with torch.inference_mode():
+        for batch in _equal_length_batches(dataset, batch_size):
+            labels = batch.pop("labels")
+            yield model(**{name: values.to(device) for name, values in batch.items()}).logits, labels
+    model.train(was_training)
 
 
 def _equal_length_batches(dataset: ClipDataset, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
