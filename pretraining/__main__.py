@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from speech_commands.errors import DataError
 
 from pretraining.card import write_card
 from pretraining.checkpoint import FOLDER, Publication, write_model
 from pretraining.corpus import speak_corpus
 from pretraining.training import Plan, pretrain
+from speech_commands.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,12 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     plan = Plan()
     parser.add_argument("--seed", type=int, default=plan.seed, help="of everything (default %(default)s)")
     parser.add_argument("--clips", type=int, default=plan.clips, help="to speak (default %(default)s)")
-    parser.add_argument("--steps", type=int, default=plan.steps, help="of the optimizer (default %(default)s)")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="to publish (default: the one that ships)")
+    parser.add_argument(
+        "--steps", type=int, default=plan.steps, help="of the optimizer (default %(default)s)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="to publish (default: the one that ships)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -41,7 +45,9 @@ def main() -> None:
     except DataError as error:
         sys.exit(f"error: {error}")
     spoken = time.monotonic() - begin
-    logger.info("%d clips, %d phonemes, %d pairs in %.0f s", len(corpus), len(corpus.names), corpus.n_pairs, spoken)
+    logger.info(
+        "%d clips, %d phonemes, %d pairs in %.0f s", len(corpus), len(corpus.names), corpus.n_pairs, spoken
+    )
     model, curve = pretrain(corpus, plan)
     with Publication(chosen.folder) as folder:
         digest = write_model(model, folder)

@@ -6,10 +6,10 @@ Every draw comes from one generator, in a fixed order: the same seed gives the s
 import math
 
 import torch
-from speech_commands.audio import SAMPLE_RATE
 
 from pretraining.corpus import SpokenCorpus
 from pretraining.speaking import LABEL_STEP
+from speech_commands.audio import SAMPLE_RATE
 
 SPEED = (0.75, 1.3)  # of playing: pitch, formants and length change together, as between a child and a man
 SNR_RANGE = (0.0, 40.0)  # dB
@@ -110,7 +110,9 @@ class Augmenter:
         decibels = self.normal(count, len(KNOTS)) * self.uniform(count, 0, 8)
         curve = torch.lerp(decibels[:, right - 1], decibels[:, right], share)
         low, high = self.uniform(count, 20, 250), self.uniform(count, 3000, 9000)
-        octaves = (low / (self._frequencies + 1)).log2().clamp(min=0) + (self._frequencies / high).log2().clamp(min=0)
+        octaves = (low / (self._frequencies + 1)).log2().clamp(min=0) + (
+            self._frequencies / high
+        ).log2().clamp(min=0)
         return 10 ** ((curve - 18 * octaves).clamp(min=-80) / 20)
 
     def echo(self, count: int) -> torch.Tensor:
@@ -132,7 +134,9 @@ class Augmenter:
 
     def distort(self, sound: torch.Tensor) -> torch.Tensor:
         """Drive some clips into a soft limiter."""
-        drive = torch.where(self.uniform(len(sound), 0, 1) < 0.2, self.uniform(len(sound), 1, 6), torch.zeros(()))
+        drive = torch.where(
+            self.uniform(len(sound), 0, 1) < 0.2, self.uniform(len(sound), 1, 6), torch.zeros(())
+        )
         peak = sound.abs().amax(1, keepdim=True) + 1e-9
         limited = torch.tanh(sound / peak * drive) * peak / drive.clamp(min=1e-3)
         return torch.where(drive > 0, limited, sound)

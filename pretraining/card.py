@@ -37,4 +37,6 @@ def write_card(
             for point in curve
         ),
     }
-    (folder / CARD).write_text(Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
+    (folder / CARD).write_text(
+        Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values), encoding="utf-8"
+    )

@@ -1,4 +1,4 @@
-"""The folder that ships: weights in half precision, configuration, feature extractor and model card, all or nothing."""
+"""The folder that ships: weights in half precision, configuration, extractor and card; all or none."""
 
 import hashlib
 import os
@@ -19,8 +19,8 @@ CARD = "README.md"
 def write_model(model: Wav2Vec2Model, folder: Path) -> str:
     """Write all files but the card into an empty folder.
 
-    The weights are kept in float16, which halves what travels with every experiment; the configuration asks for
-    float32, so that `from_pretrained` computes in it.
+    The weights are kept in float16, which halves what travels with every experiment; the configuration asks
+    for float32, so that `from_pretrained` computes in it.
 
     Returns:
         the SHA-256 sum of the file of weights.
@@ -44,8 +44,7 @@ def sha256(path: Path) -> str:
 class Publication:
     """A folder that appears under its name when the block ends well, and in place of an older one.
 
-    What is written goes to `partial`, beside it. If the block raises, or the process dies, the older folder is
-    what it was.
+    What is written goes to `partial`, beside it. If the block raises, the older folder is what it was.
     """
 
     def __init__(self, folder: Path) -> None:

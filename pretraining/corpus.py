@@ -1,4 +1,4 @@
-"""The pretraining corpus: spoken on the spot into memory, with a phoneme every 5 ms; nothing of it is kept."""
+"""The pretraining corpus: spoken on the spot, with a phoneme for every 5 ms; nothing of it is kept."""
 
 import json
 import os
@@ -10,25 +10,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from speech_commands.errors import DataError
-from speech_commands.espeak import require_espeak
-from speech_commands.seeding import seeded_rng
-from speech_commands.voices import ACCENTS, VARIANTS
 from tqdm import tqdm
 
 from pretraining import ROOT
 from pretraining.phonetics import PAUSE, PhoneticEngine
 from pretraining.speaking import PARTS
 from pretraining.vocabulary import choose_texts
+from speech_commands.errors import DataError
+from speech_commands.espeak import require_espeak
+from speech_commands.seeding import seeded_rng
+from speech_commands.voices import ACCENTS, VARIANTS
 
 BLOCK = 50  # clips that one voice speaks in a row
 RARE = 40  # clips; a pair of phonemes heard in fewer is not worth a class
 
-# Whispers and the less outlandish of the voices that the synthetic corpus leaves out. None of those that speak in
-# its validation and test splits, nor a relative of theirs, is here.
+# Whispers and the less outlandish of the voices that the synthetic corpus leaves out. None of those that
+# speak in its validation and test splits, nor a relative of theirs, is here.
 MORE_VARIANTS = (
-    "AnxiousAndy", "Storm", "Tweaky", "RicishayMax", "RicishayMax2", "RicishayMax3", "announcer", "croak", "fast",
-    "kaukovalta", "klatt4", "klatt5", "klatt6", "mike2", "robert", "sandro", "whisper", "whisperf",
+    "AnxiousAndy", "Storm", "Tweaky", "RicishayMax", "RicishayMax2", "RicishayMax3", "announcer", "croak",
+    "fast", "kaukovalta", "klatt4", "klatt5", "klatt6", "mike2", "robert", "sandro", "whisper", "whisperf",
 )  # fmt: skip
 PRETRAINING_VARIANTS = (*VARIANTS["train"], *MORE_VARIANTS)
 
@@ -41,7 +41,7 @@ class SpokenCorpus:
         samples: int16 at 16 kHz, shape [n_labels * 80].
         labels: phoneme id of every 80 samples, shape [n_labels].
         starts: first label of each clip, shape [n_clips + 1].
-        pairs: ids of the pairs of phonemes that each clip has, int16, shape [n_clips, most], filled up with -1.
+        pairs: ids of the pairs of phonemes in each clip, int16, shape [n_clips, most], filled up with -1.
         names: of the phonemes; 0 is the pause.
         n_pairs: how many different pairs there are.
         n_words: how many different words were to be spoken, phrases not counted.
@@ -71,7 +71,10 @@ class SpokenCorpus:
     @classmethod
     def load(cls, folder: Path) -> "SpokenCorpus":
         """Read what `save` wrote; the arrays stay on disk, in copies that are private to this process."""
-        arrays = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("samples", "labels", "starts", "pairs"))
+        arrays = (
+            np.load(folder / f"{name}.npy", mmap_mode="c")
+            for name in ("samples", "labels", "starts", "pairs")
+        )
         return cls(*arrays, *json.loads((folder / "facts.json").read_text(encoding="utf-8")))
 
 
@@ -85,9 +88,12 @@ def speak_corpus(clips: int, invented: int, phrases: int, seed: int) -> SpokenCo
         seed: of everything.
 
     Raises:
+        ValueError: there is nothing to speak.
         DataError: eSpeak NG is missing or fails.
 
     """
+    if clips < 1:
+        raise ValueError(f"clips is {clips}; legal: at least 1")
     require_espeak()
     words, phrases_chosen = choose_texts(PhoneticEngine(), invented, phrases, seed)
     script = write_script([*words, *phrases_chosen], clips, seed)
@@ -142,7 +148,9 @@ Part = tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.int64], list[str]]
 
 def load_part(folder: Path, part: int) -> Part:
     """Read what one worker left."""
-    samples, labels, lengths = (np.load(folder / f"{kind}-{part}.npy") for kind in ("samples", "labels", "lengths"))
+    samples, labels, lengths = (
+        np.load(folder / f"{kind}-{part}.npy") for kind in ("samples", "labels", "lengths")
+    )
     return samples, labels, lengths, json.loads((folder / f"names-{part}.json").read_text(encoding="utf-8"))
 
 
@@ -157,12 +165,14 @@ def join(parts: list[Part], n_words: int, n_phrases: int) -> SpokenCorpus:
     return SpokenCorpus(samples, labels, starts, pairs, list(ids), n_pairs, n_words, n_phrases)
 
 
-def pairs_of(labels: NDArray[np.uint8], starts: NDArray[np.int64], phonemes: int) -> tuple[NDArray[np.int16], int]:
+def pairs_of(
+    labels: NDArray[np.uint8], starts: NDArray[np.int64], phonemes: int
+) -> tuple[NDArray[np.int16], int]:
     """Tell which phonemes follow one another in each clip; before and after it is a pause.
 
     Returns:
-        ids, shape [n_clips, most], filled up with -1, and how many different ids there are: pairs that fewer than
-        `RARE` clips have get none.
+        ids, shape [n_clips, most], filled up with -1, and how many different ids there are: pairs that fewer
+        than `RARE` clips have get none.
 
     """
     found = []

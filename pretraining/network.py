@@ -1,4 +1,4 @@
-"""The miniature with what it is pretrained for: the phoneme of every frame, and the clip's pairs of phonemes."""
+"""The miniature with what it is pretrained for: a phoneme for every frame, and a clip's pairs of them."""
 
 from typing import Any
 
@@ -47,7 +47,13 @@ class PretrainingNetwork(nn.Module):
 
 
 def phoneme_loss(scores: torch.Tensor, phonemes: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the frames, pauses counted less; shapes [batch, n_frames, n_phonemes] and [batch, n_frames]."""
+    """Cross-entropy of the frames, pauses counted less.
+
+    Args:
+        scores: shape [batch, n_frames, n_phonemes].
+        phonemes: ids, shape [batch, n_frames].
+
+    """
     weight = torch.ones(scores.shape[-1])
     weight[0] = PAUSE_WEIGHT
     return cross_entropy(scores.flatten(0, 1), phonemes.flatten(), weight)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from speech_commands.errors import DataError
 from speech_commands.espeak import AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, ESPEAK_RATE, Engine
 
@@ -74,7 +75,9 @@ class PhoneticEngine(Engine):
             number = 0
             while row[number].type != LIST_TERMINATED:
                 if row[number].type == PHONEME:
-                    self._events.append((row[number].id.string.decode("utf-8", "replace"), row[number].sample))
+                    self._events.append(
+                        (row[number].id.string.decode("utf-8", "replace"), row[number].sample)
+                    )
                 number += 1
         return super()._receive(samples, count, events)
 

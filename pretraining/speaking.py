@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pretraining.phonetics import PAUSE, PhoneticEngine, Utterance
 from speech_commands.audio import SAMPLE_RATE
 from speech_commands.espeak import ESPEAK_RATE
 from speech_commands.scene import WINDOW, Room, hear
 from speech_commands.seeding import seeded_rng
-
-from pretraining.phonetics import PAUSE, PhoneticEngine, Utterance
 
 PARTS = 2  # fixed and not the number of cores: what a process spoke before changes what it speaks next
 LABEL_STEP = 80  # samples at 16 kHz that one phoneme label is for: 5 ms
@@ -59,7 +59,9 @@ def speak(script: list[list], seed: int, part: int, folder: Path) -> None:
         engine.use_voice(accent, variant)
         rng = seeded_rng("take", seed, number)
         for text in texts:
-            rate, pitch, pitch_range = (int(rng.integers(*limits)) for limits in ((80, 190), (20, 90), (10, 95)))
+            rate, pitch, pitch_range = (
+                int(rng.integers(*limits)) for limits in ((80, 190), (20, 90), (10, 95))
+            )
             clip, ids = label(engine.utter(text, rate, pitch, pitch_range), names)
             samples.append(clip)
             labels.append(ids)

@@ -1,4 +1,4 @@
-"""The pretraining itself: two losses, one schedule, a curve; the same weights from the same seed and machine."""
+"""The pretraining: two losses, one schedule, a curve; the same weights from the same seed on one machine."""
 
 import math
 import tempfile
@@ -21,8 +21,8 @@ from pretraining.network import PretrainingNetwork, pair_loss, phoneme_loss, sha
 from superb_ks.miniature import ARCHITECTURE
 
 PROCESSES = 2
-"""How many share a batch, with one thread each: a third faster than one with two. Fixed, because the order in which
-gradients are added is part of the result."""
+"""How many share a batch, with one thread each: a third faster than one with two. Fixed, because which clips
+meet in a batch, and the order in which gradients are added, are part of the result."""
 
 PATIENCE = 600.0  # seconds that one process waits for the other
 
@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Means over the steps since the point before: both losses, and the share of voiced frames that were right."""
+    """Means over the steps since the last point: both losses, and the share of voiced frames right."""
 
     step: int
     phoneme_loss: float
@@ -125,8 +125,8 @@ class Team:
 
         Args:
             rank: this process's number.
-            exchange: shared, shape [2, PROCESSES, n_parameters]: even steps use the first half, odd ones the second, so
-                that nobody overwrites what another still reads.
+            exchange: shared, shape [2, PROCESSES, n_parameters]: even steps use the first half, odd ones the
+                second, so that nobody overwrites what another still reads.
             barrier: where they meet once a step.
 
         """
@@ -180,7 +180,7 @@ def run(
 
 
 def learn(network: PretrainingNetwork, batch: Batch, pair_weight: float) -> tuple[float, float, float]:
-    """Compute this process's gradients of one step; return both losses and the share of voiced frames right."""
+    """Compute this process's gradients; return both losses and the share of voiced frames that were right."""
     waveforms, phonemes, pairs = batch
     with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16()):
         phoneme_scores, pair_scores = network(waveforms)

@@ -1,19 +1,18 @@
-"""What is spoken in pretraining: words, invented words and phrases, and none that a federation may be asked to spot.
+"""What is spoken in pretraining: words, invented words and phrases, none of which is to be spotted later.
 
-The invented words follow English spelling (an onset, a rime, now and then an ending), so that every sound is heard
-beside every other; there is no list to download and no licence to mind.
+The invented words follow English spelling (an onset, a rime, now and then an ending), so that every sound is
+heard beside every other; there is no list to download and no licence to mind.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pretraining.phonetics import PhoneticEngine
 from speech_commands.labels import KEYWORDS
 from speech_commands.script import OTHER_WORDS
 from speech_commands.seeding import seeded_rng
 from speech_commands.voices import ACCENTS
-
-from pretraining.phonetics import PhoneticEngine
 
 WORDS = Path(__file__).with_name("words.txt")
 
@@ -24,8 +23,8 @@ RESERVED = (*KEYWORDS, *OTHER_WORDS, *LATER_WORDS)
 """The 35 words of Speech Commands: none of them, and nothing that sounds like one, is spoken."""
 
 ONSETS = (
-    "b bl br ch d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sh shr sk sl sm sn sp spl spr st str sw t th thr "
-    "tr tw v w y z"
+    "b bl br ch d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sh shr sk sl sm sn sp spl spr st str "
+    "sw t th thr tr tw v w y z"
 ).split()
 
 RIMES = (
@@ -82,7 +81,7 @@ class Censor:
         self._phonemes = phonemes
         self._reserved = frozenset(reserved)
         self._sounds = frozenset(sound_of(phonemes(word)) for word in reserved)
-        # Two sounds, as in "no" or "up", are part of half the language: those are refused as whole words only.
+        # Short ones, such as "no" or "up", are part of half the language: refused as whole words only.
         self._long = tuple(word for word in reserved if len(word) >= 4)
         self._long_sounds = tuple(sound for sound in self._sounds if len(sound) >= 4)
 
@@ -102,7 +101,9 @@ def sound_of(phonemes: str) -> str:
     return re.sub(r"[',%_|:;2 ]", "", phonemes)
 
 
-def choose_texts(engine: PhoneticEngine, invented: int, phrases: int, seed: int) -> tuple[list[str], list[str]]:
+def choose_texts(
+    engine: PhoneticEngine, invented: int, phrases: int, seed: int
+) -> tuple[list[str], list[str]]:
     """Choose what is spoken: nothing that sounds reserved in any of the accents.
 
     Args:

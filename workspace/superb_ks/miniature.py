@@ -1,4 +1,4 @@
-"""The architecture of the miniature, in one place: what is pretrained, shipped and rebuilt agrees by construction."""
+"""The architecture of the miniature, in one place: what is pretrained is what is shipped and rebuilt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 ARCHITECTURE: dict[str, Any] = dict(
     # Large early strides bring 16,000 samples down to 48 frames a second: most of the speed comes from here.
-    # The first layer's output is the largest tensor of all, so it is narrow, and the last, which is small, is wide.
+    # The first layer's output is the largest tensor of all, so it is narrow; the last is small and wide.
     conv_dim=(48, 64, 96, 128, 192),
     # 7, not 8: then every sample of the layer before is used. Where some are left over, oneDNN's gradient for
     # bfloat16 on AMX reads past the input, and now and then meets a NaN there (see tasks.py).
@@ -23,8 +23,8 @@ ARCHITECTURE: dict[str, Any] = dict(
     num_conv_pos_embeddings=16,
     num_conv_pos_embedding_groups=4,
     classifier_proj_size=128,
-    # Initial weights on the scale of 1/sqrt(hidden_size) instead of 0.02, and next to no dropout or masking: what
-    # can be learned in minutes decides.
+    # Initial weights on the scale of 1/sqrt(hidden_size) instead of 0.02, and next to no dropout or masking:
+    # what can be learned in minutes decides.
     initializer_range=0.08,
     hidden_dropout=0.05,
     attention_dropout=0.0,
