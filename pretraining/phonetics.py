@@ -43,7 +43,7 @@ class Utterance:
 
     Attributes:
         samples: int16 at 22,050 Hz, shape [n].
-        names: of the phonemes in order, without stress; a pause is "_".
+        names: of the phonemes in order, without stress and length; a pause is "_".
         starts: the sample at which each begins, shape [n_phonemes].
 
     """

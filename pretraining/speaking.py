@@ -43,6 +43,9 @@ def label(utterance: Utterance, names: dict[str, int]) -> tuple[NDArray[np.int16
     first, end = utterance.starts[voiced[0]] * ratio, min(ends[voiced[-1]] * ratio, LONGEST * SAMPLE_RATE)
     count = int((end - first) / LABEL_STEP)
     heard = hear(utterance.samples, ANECHOIC)[int(first) : int(first) + count * LABEL_STEP]
+    heard = np.clip(
+        heard * ratio, -1.0, 1.0
+    )  # `hear` leaves the spectrum as it is: fewer samples, larger ones
     middles = first + (np.arange(count) + 0.5) * LABEL_STEP
     which = np.searchsorted(utterance.starts * ratio, middles, side="right") - 1
     ids = [names.setdefault(name, len(names)) for name in utterance.names]
