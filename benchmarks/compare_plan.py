@@ -93,7 +93,7 @@ class Job:
 
     def settings(self, **more: Any) -> Settings:
         """Return the experiment's settings; whatever else they take, such as ports, comes from `more`."""
-        chosen = {"model": self.model, "tuning": self.tuning, "seed": self.seed, **more}
+        chosen: dict[str, Any] = {"model": self.model, "tuning": self.tuning, "seed": self.seed, **more}
         if self.strategy is not None:
             chosen["strategy"] = self.strategy
         known = {field.name for field in fields(Settings)}
