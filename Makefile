@@ -5,7 +5,8 @@ ENVOYS = 2  ## demo: collaborators, each with a copy of the envoy folder
 ROUNDS = 3  ## demo: training rounds
 PARTITION = iid  ## demo: iid | speaker (no speaker in two shards) | dirichlet (skewed words) | quantity (sizes)
 ALPHA = 0.5  ## demo: of dirichlet and quantity; the smaller, the more skew
-MODEL = tiny  ## demo: tiny | facebook/wav2vec2-base or another hub id | folder of a saved model
+MODEL = tiny  ## demo: tiny | scratch (tiny untrained) | facebook/wav2vec2-base or another hub id | folder of a model
+TUNING = full  ## demo: full (all but the feature encoder is trained) | lora (adapters and head) | head
 DATA = synthetic  ## demo: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## demo: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
@@ -15,7 +16,7 @@ TESTS = tests  ## test: what pytest runs, such as tests/demo
 override PYTHON := $(strip $(PYTHON))
 DEMO_OPTIONS = --envoys '$(strip $(ENVOYS))' --rounds '$(strip $(ROUNDS))' --partition '$(strip $(PARTITION))' \
   --alpha '$(strip $(ALPHA))' \
-  --model '$(strip $(MODEL))' --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
+  --model '$(strip $(MODEL))' --tuning '$(strip $(TUNING))' --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
 
 MAKEFILE = $(firstword $(MAKEFILE_LIST))
 VENV = .venv

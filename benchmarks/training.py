@@ -1,6 +1,6 @@
 """Measures training speed: inside the training task, in a plain PyTorch loop, and in a federation.
 
-    python -m benchmarks.training --model tiny base --federated
+    python -m benchmarks.training --model scratch base --federated
 
 Results go to benchmarks/results/training.json.
 """
@@ -30,9 +30,9 @@ from superb_ks.settings import SUPERB_LABELS, Settings  # noqa: E402
 from superb_ks.tasks import local_trainer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
-MODELS = ("tiny", "base")
+MODELS = ("scratch", "base")
 BATCH = 16
-CLIPS = {"tiny": 320, "base": 48}
+CLIPS = {"scratch": 320, "base": 48}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def measure_speed(name: str, clips: int, repeats: int) -> dict[str, Any]:
     The ways take turns, so that a busy machine slows all of them, and the medians are compared.
     """
     with tempfile.TemporaryDirectory() as folder:
-        spec = ModelSpec("tiny" if name == "tiny" else save_base(Path(folder) / "base"), SUPERB_LABELS)
+        spec = ModelSpec(name if name == "scratch" else save_base(Path(folder) / "base"), SUPERB_LABELS)
         settings = Settings(model=spec.name, epochs_per_round=1, batch_size=BATCH)
         original = Settings(model=spec.name, epochs_per_round=1, batch_size=BATCH, precision="float32")
         dataset = noise_dataset(spec, clips)

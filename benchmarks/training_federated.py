@@ -1,4 +1,4 @@
-"""Federated training of the tiny model beside the same steps in processes that know nothing of each other."""
+"""Federated training of the untrained miniature beside the same steps in processes that work alone."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     from superb_ks.tasks import evaluate
 
     torch.set_num_threads(1)
-    spec = ModelSpec("tiny", SUPERB_LABELS)
-    model, settings = spec.build(), tiny_settings()
+    spec = ModelSpec("scratch", SUPERB_LABELS)
+    model, settings = spec.build(), miniature_settings()
     held_out = noise_dataset(spec, max(1, clips // 10), rank)
     train = noise_dataset(spec, clips, rank)
     barrier.wait()
@@ -100,11 +100,12 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     barrier.wait()
 
 
-def tiny_settings(**ports: int) -> Any:
+def miniature_settings(**ports: int) -> Any:
     """Return the settings of both ways."""
     from superb_ks.settings import Settings
 
     return Settings(
+        model="scratch",
         rounds=ROUNDS,
         epochs_per_round=EPOCHS,
         batch_size=BATCH,
@@ -144,8 +145,8 @@ def _submit(director_port: int, aggregator_port: int) -> float:
     from superb_ks.settings import SUPERB_LABELS
     from superb_ks.tasks import evaluate, local_trainer
 
-    settings = tiny_settings(director_port=director_port, aggregator_port=aggregator_port)
-    spec = ModelSpec("tiny", SUPERB_LABELS).sealed()
+    settings = miniature_settings(director_port=director_port, aggregator_port=aggregator_port)
+    spec = ModelSpec("scratch", SUPERB_LABELS).sealed()
     tasks = TaskInterface()
 
     @tasks.register_fl_task(

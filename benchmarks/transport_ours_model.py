@@ -20,7 +20,7 @@ class BenchmarkModel(SpecifiedModel):
     """
 
     def __init__(self, job: Job) -> None:
-        super().__init__(ModelSpec("tiny", ("yes", "no")))  # a specification of some kind is expected
+        super().__init__(ModelSpec("scratch", ("yes", "no")))  # a specification of some kind is expected
         self.job = job
 
     def build_initial(self) -> nn.Module:

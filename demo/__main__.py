@@ -98,6 +98,7 @@ def notebook_parameters(options: Options, federation: Federation, run_dir: Path)
     test_data = None if options.test_dir is None else os.path.relpath(options.test_dir, WORKSPACE)
     return {
         "MODEL": options.model,
+        "TUNING": options.tuning,
         "ROUNDS": options.rounds,
         "DIRECTOR_HOST": federation.director_host,
         "DIRECTOR_PORT": federation.director_port,

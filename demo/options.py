@@ -13,6 +13,8 @@ from demo.errors import DemoError
 
 SYNTHETIC = "synthetic"
 TINY = "tiny"
+SCRATCH = "scratch"
+TUNINGS = ("full", "lora", "head")
 PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
 SKEWED = ("dirichlet", "quantity")
 TEST_FOLDER = "speech_commands_test_set_v0.01"
@@ -33,7 +35,9 @@ class Options:
         rounds: training rounds.
         partition: how clips are shared out, one of PARTITIONS.
         alpha: of the partitions in SKEWED; the smaller, the more skew.
-        model: "tiny", a hub id, or the absolute path of a folder.
+        model: "tiny" (the pretrained miniature), "scratch" (it, from random weights), a hub id, or the
+            absolute path of a folder.
+        tuning: what is trained and sent, one of TUNINGS.
         data_dir: folder of the training archive; None for the embedded synthetic speech.
         test_dir: folder of the test archive; None for the embedded synthetic speech.
         seed: of speech, partition, initial weights and training.
@@ -47,6 +51,7 @@ class Options:
     data_dir: Path | None = None
     test_dir: Path | None = None
     seed: int = 0
+    tuning: str = "full"
 
     @property
     def shard_params(self) -> dict[str, ShardValue]:
@@ -69,15 +74,17 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     if named.partition not in PARTITIONS:
         raise OptionError(f"PARTITION={named.partition}: legal values are {', '.join(PARTITIONS)}")
     data_dir, test_dir = _folders(named.data, named.test_data)
+    model = _model(named.model)
     return Options(
         envoys=_whole_number("ENVOYS", named.envoys, 1, MAX_ENVOYS),
         rounds=_whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS),
         partition=named.partition,
         alpha=_above_zero("ALPHA", named.alpha),
-        model=_model(named.model),
+        model=model,
         data_dir=data_dir,
         test_dir=test_dir,
         seed=_whole_number("SEED", named.seed, 0, 2**31 - 1),
+        tuning=_tuning(named.tuning, model),
     )
 
 
@@ -96,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", default="3", help="training rounds (3)")
     parser.add_argument("--partition", default="iid", help=f"{' | '.join(PARTITIONS)} (iid)")
     parser.add_argument("--alpha", default="0.5", help="skew of dirichlet and quantity, above 0 (0.5)")
-    parser.add_argument("--model", default=TINY, help="tiny | hub id | folder (tiny)")
+    parser.add_argument("--model", default=TINY, help="tiny | scratch | hub id | folder (tiny)")
+    parser.add_argument("--tuning", default="full", help=f"{' | '.join(TUNINGS)} (full)")
     parser.add_argument("--data", default=SYNTHETIC, help="synthetic | training archive's folder (synthetic)")
     parser.add_argument("--test-data", default="", help=f"test archive's folder ({TEST_FOLDER} beside DATA)")
     parser.add_argument("--seed", default="0", help="of speech, partition, weights and training (0)")
@@ -145,8 +153,17 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
 def _model(model: str) -> str:
     """A folder becomes an absolute path, as every node looks for it from its own place."""
     folder = Path(model).expanduser()
-    if model not in ("", TINY) and folder.is_dir():
+    if model not in ("", TINY, SCRATCH) and folder.is_dir():
         return str(folder.resolve())
     if not model or model.startswith((".", "/", "~")):
-        raise OptionError(f"MODEL={model}: no such folder; legal values are {TINY}, a hub id and a folder")
+        raise OptionError(
+            f"MODEL={model}: no such folder; legal values are {TINY}, {SCRATCH}, a hub id and a folder"
+        )
     return model
+
+
+def _tuning(tuning: str, model: str) -> str:
+    legal = TUNINGS[:1] if model == SCRATCH else TUNINGS
+    if tuning not in legal:
+        raise OptionError(f"TUNING={tuning}: legal values with MODEL={model} are {', '.join(legal)}")
+    return tuning

@@ -105,6 +105,7 @@ def test_make_alone_lists_every_target_and_variable() -> None:
         "ROUNDS=3",
         "PARTITION=iid",
         "MODEL=tiny",
+        "TUNING=full",
         "DATA=synthetic",
         "TEST_DATA=",
         "SEED=0",

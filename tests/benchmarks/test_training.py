@@ -23,7 +23,7 @@ def test_both_ways_have_the_same_clips() -> None:
 
 
 def test_the_plain_loop_trains_what_is_not_frozen() -> None:
-    spec = ModelSpec("tiny", SUPERB_LABELS)
+    spec = ModelSpec("scratch", SUPERB_LABELS)
     model, untouched = spec.build(), spec.build()
     model.freeze_feature_encoder()
     loss = plain_training(model, noise_dataset(spec, 4), Settings(epochs_per_round=1, batch_size=2))

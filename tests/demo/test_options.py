@@ -9,7 +9,7 @@ from demo.options import OptionError, Options, parse_options
 
 
 def test_defaults_are_those_of_the_makefile() -> None:
-    assert parse_options([]) == Options(2, 3, "iid", 0.5, "tiny", None, None, 0)
+    assert parse_options([]) == Options(2, 3, "iid", 0.5, "tiny", None, None, 0, "full")
     assert parse_options([]).shard_params == {"source": "synthetic", "partition": "iid", "seed": 0}
 
 
@@ -55,6 +55,8 @@ def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pyt
         (["--test-data", "."], "TEST_DATA=.: goes with DATA=PATH only"),
         (["--model", "./no/such"], "MODEL=./no/such: no such folder"),
         (["--model", ""], "MODEL=: no such folder"),
+        (["--tuning", "all"], "TUNING=all: legal values with MODEL=tiny are full, lora, head"),
+        (["--model", "scratch", "--tuning", "head"], "TUNING=head: legal values with MODEL=scratch are full"),
         (["--envoy_count", "2"], "unrecognized arguments: --envoy_count 2"),
     ],
 )

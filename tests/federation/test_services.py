@@ -113,7 +113,7 @@ def real_experiment(federation: Federation):
     )
     connection = connect(settings)
     cards = shard_cards(connection)
-    spec = ModelSpec("tiny", shared_labels(cards), 0).sealed()
+    spec = ModelSpec("scratch", shared_labels(cards), 0).sealed()
     tasks = TaskInterface()
 
     @tasks.register_fl_task(

@@ -40,13 +40,25 @@ def large_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_shrunk(tmp_path_factory.mktemp("models") / "large", layer_norm=True)
 
 
-def save_shrunk(folder: Path, layer_norm: bool) -> Path:
-    """Save a pretraining checkpoint with seven convolutions, as published models have, but narrow."""
+@pytest.fixture(scope="session")
+def hubert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for hubert-base."""
+    return save_shrunk(tmp_path_factory.mktemp("models") / "hubert", layer_norm=False, family="Hubert")
+
+
+@pytest.fixture(scope="session")
+def wavlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for wavlm-base."""
+    return save_shrunk(tmp_path_factory.mktemp("models") / "wavlm", layer_norm=False, family="WavLM")
+
+
+def save_shrunk(folder: Path, layer_norm: bool, family: str = "Wav2Vec2") -> Path:
+    """Save an upstream with seven convolutions, as published models have, but narrow."""
     import torch
     import transformers
 
     transformers.logging.disable_progress_bar()
-    config = transformers.Wav2Vec2Config(
+    config = getattr(transformers, f"{family}Config")(
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -60,9 +72,10 @@ def save_shrunk(folder: Path, layer_norm: bool) -> Path:
         feat_extract_norm="layer" if layer_norm else "group",
         do_stable_layer_norm=layer_norm,
     )
+    kind = f"{family}ForPreTraining" if family == "Wav2Vec2" else f"{family}Model"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        transformers.Wav2Vec2ForPreTraining(config).save_pretrained(folder)
+        getattr(transformers, kind)(config).save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor(return_attention_mask=layer_norm).save_pretrained(folder)
     return folder
 

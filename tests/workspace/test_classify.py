@@ -14,7 +14,7 @@ from superb_ks.settings import SUPERB_LABELS
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
-    spec = ModelSpec("tiny", SUPERB_LABELS, seed=1)
+    spec = ModelSpec("scratch", SUPERB_LABELS, seed=1)
     spec.build().save_pretrained(folder)
     spec.feature_extractor().save_pretrained(folder)
     return folder

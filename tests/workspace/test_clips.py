@@ -56,7 +56,7 @@ def test_words_that_are_no_class_are_left_out_where_unknown_is_none(archive: Pat
 
 
 def test_folder_can_be_evaluated_as_a_shard_is(archive: Path) -> None:
-    spec = ModelSpec("tiny", SUPERB_LABELS)
+    spec = ModelSpec("scratch", SUPERB_LABELS)
     dataset = ClipDataset(ClipFolder(archive, SUPERB_LABELS), spec.feature_extractor())
     assert evaluate(spec.build(), dataset, "cpu")["clips"] == 5
 

@@ -10,7 +10,7 @@ from superb_ks.data import Augmentation, ClipDataset, ShardData, change_speed
 from superb_ks.model import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 
-TINY = ModelSpec("tiny", SUPERB_LABELS)
+SCRATCH = ModelSpec("scratch", SUPERB_LABELS)
 
 
 class Shard:
@@ -27,7 +27,7 @@ class Shard:
 
 def test_an_item_is_the_normalised_waveform_and_its_label(tone_clips):
     clips = tone_clips([16_000, 9_000])
-    item = ClipDataset(clips, TINY.feature_extractor())[1]
+    item = ClipDataset(clips, SCRATCH.feature_extractor())[1]
     waveform, label = clips[1]
     assert item["labels"] == label == 1
     assert item["input_values"].dtype == np.float32
@@ -39,7 +39,7 @@ def test_a_batch_is_padded_with_zeros_and_has_a_mask_only_where_the_family_wants
     tone_clips, large_folder
 ):
     large = ModelSpec(str(large_folder), SUPERB_LABELS)
-    for spec, wants_mask in ((TINY, False), (large, True)):
+    for spec, wants_mask in ((SCRATCH, False), (large, True)):
         dataset = ClipDataset(tone_clips([6_000, 4_000]), spec.feature_extractor())
         batch = dataset.collate([dataset[0], dataset[1]])
         assert batch["input_values"].shape == (2, 6_000)
@@ -52,7 +52,7 @@ def test_a_batch_is_padded_with_zeros_and_has_a_mask_only_where_the_family_wants
 
 
 def test_long_clips_are_cropped_for_training_alone_and_repeatably(tone_clips):
-    whole = ClipDataset(tone_clips([40_000, 16_000, 5_000]), TINY.feature_extractor())
+    whole = ClipDataset(tone_clips([40_000, 16_000, 5_000]), SCRATCH.feature_extractor())
     lengths = [len(whole[i]["input_values"]) for i in range(3)]
     assert lengths == [40_000, 16_000, 5_000]
 
@@ -69,7 +69,7 @@ def test_long_clips_are_cropped_for_training_alone_and_repeatably(tone_clips):
 
 def test_a_crop_is_a_stretch_of_the_clip():
     ramp = np.linspace(-1, 1, 20_000, dtype=np.float32)
-    extractor = TINY.feature_extractor()
+    extractor = SCRATCH.feature_extractor()
     extractor.do_normalize = False
     crop = ClipDataset([(ramp, 0)], extractor, Augmentation(3))[0]["input_values"]
     start = int(np.flatnonzero(ramp == crop[0])[0])
@@ -95,7 +95,7 @@ def test_a_shard_offers_its_three_splits_and_their_sizes(tone_clips):
     shard = Shard(
         {"train": tone_clips([900] * 5), "val": tone_clips([900] * 3), "test": tone_clips([900] * 2)}
     )
-    data = pickle.loads(pickle.dumps(ShardData(TINY)))
+    data = pickle.loads(pickle.dumps(ShardData(SCRATCH)))
     data.shard_descriptor = shard
     assert shard.opened == []
     assert {split: len(clips) for split, clips in data.get_train_loader().items()} == {
@@ -109,7 +109,7 @@ def test_a_shard_offers_its_three_splits_and_their_sizes(tone_clips):
 
 
 def test_another_shard_descriptor_replaces_the_clips(tone_clips):
-    data = ShardData(TINY)
+    data = ShardData(SCRATCH)
     for size in (2, 4):
         data.shard_descriptor = Shard(dict.fromkeys(("train", "val", "test"), tone_clips([900] * size)))
         assert data.get_train_data_size() == size
@@ -124,4 +124,4 @@ def test_an_error_of_a_clip_reaches_the_caller():
             raise ValueError("clip 0 is not audio")
 
     with pytest.raises(ValueError, match="clip 0 is not audio"):
-        ClipDataset(Broken(), TINY.feature_extractor())[0]
+        ClipDataset(Broken(), SCRATCH.feature_extractor())[0]

@@ -18,13 +18,13 @@ from superb_ks.settings import SUPERB_LABELS
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(global_seeds_untouched):
-    first, again, other = (pack(ModelSpec("tiny", SUPERB_LABELS, seed).build()) for seed in (1, 1, 2))
+    first, again, other = (pack(ModelSpec("scratch", SUPERB_LABELS, seed).build()) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_the_tiny_model_is_trained_whole_and_knows_its_labels():
-    model = ModelSpec("tiny", SUPERB_LABELS).build()
+def test_the_untrained_miniature_is_trained_whole_and_knows_its_labels():
+    model = ModelSpec("scratch", SUPERB_LABELS).build()
     assert all(p.requires_grad for p in model.parameters())
     assert sum(p.numel() for p in model.parameters()) < 900_000
     assert [model.config.id2label[i] for i in range(12)] == list(SUPERB_LABELS)
@@ -68,8 +68,9 @@ def test_a_head_with_our_classes_in_another_order_is_reordered_by_name(base_fold
     sound = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = theirs(sound).logits[0], ours(sound).logits[0]
-    assert torch.equal(found[:10], expected[:10])
-    assert found[10:].tolist() == [expected[11].item(), expected[10].item()]
+    # Not to the bit: how a product of matrices is rounded hangs on where a row lies in it.
+    order = [*range(10), 11, 10]
+    assert found.tolist() == pytest.approx(expected[order].tolist(), abs=1e-6)
 
 
 def test_a_folder_is_kept_as_an_absolute_path(base_folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -89,7 +90,7 @@ def test_a_folder_that_is_not_there_is_refused_at_once(name: str):
 @pytest.mark.parametrize("labels", [("yes",), ("yes", "no", "yes")])
 def test_labels_must_differ(labels: tuple[str, ...]):
     with pytest.raises(ValueError, match="labels are"):
-        ModelSpec("tiny", labels)
+        ModelSpec("scratch", labels)
 
 
 def test_a_model_out_of_reach_says_what_to_do():
@@ -138,8 +139,8 @@ def test_other_weights_in_a_trained_layer_are_accepted_because_they_are_overwrit
 
 
 def test_a_node_with_other_trained_shapes_is_refused():
-    eleven = ModelSpec("tiny", SUPERB_LABELS[:11])
-    sealed = replace(eleven, digest=ModelSpec("tiny", SUPERB_LABELS).sealed().digest)
+    eleven = ModelSpec("scratch", SUPERB_LABELS[:11])
+    sealed = replace(eleven, digest=ModelSpec("scratch", SUPERB_LABELS).sealed().digest)
     with pytest.raises(ModelMismatch, match="trained layers differ"):
         sealed.build()
 
@@ -158,12 +159,12 @@ def test_only_the_specification_is_pickled_even_after_the_model_was_built(base_f
 def test_openfl_finds_the_adapter_by_its_name():
     from openfl.federated import Plan
 
-    provider = SpecifiedModel(ModelSpec("tiny", SUPERB_LABELS))
+    provider = SpecifiedModel(ModelSpec("scratch", SUPERB_LABELS))
     assert isinstance(Plan.build(provider.framework_plugin, {}), PackedAdapter)
 
 
 def test_the_adapter_moves_one_vector_and_no_optimizer_state():
-    sender, receiver = (ModelSpec("tiny", SUPERB_LABELS, seed).build() for seed in (1, 2))
+    sender, receiver = (ModelSpec("scratch", SUPERB_LABELS, seed).build() for seed in (1, 2))
     optimizer = torch.optim.AdamW(sender.parameters())
     sent = PackedAdapter.get_tensor_dict(sender, optimizer)
     assert list(sent) == ["trained"]

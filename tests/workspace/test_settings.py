@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from superb_ks.settings import RECIPES, SUPERB_LABELS, Settings
+from superb_ks.settings import RECIPES, SUPERB_LABELS, TUNINGS, Settings
 
 WORKSPACE = Path(__file__).resolve().parents[2] / "workspace"
 
@@ -42,6 +42,8 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         ("weight_decay", -0.1),
         ("seed", -1),
         ("seed", 2**32),
+        ("lora_rank", 0),
+        ("lora_alpha", 0.0),
         ("precision", "float16"),
         ("min_envoys", 0),
         ("experiment_name", "../cert"),
@@ -63,6 +65,25 @@ def test_the_recipe_is_the_models_own_where_nothing_is_set():
 def test_what_is_set_goes_over_the_models_own_recipe():
     recipe = Settings(batch_size=7, weight_decay=0.0).recipe
     assert recipe == replace(RECIPES["tiny"], batch_size=7, weight_decay=0.0)
+
+
+def test_a_tuning_is_named_with_what_the_model_allows():
+    with pytest.raises(
+        ValueError, match="^tuning is 'adapter'; legal: 'full' or 'lora' or 'head' for 'tiny'$"
+    ):
+        Settings(tuning="adapter")
+    with pytest.raises(ValueError, match="^tuning is 'head'; legal: 'full' for 'scratch'$"):
+        Settings(model="scratch", tuning="head")
+
+
+@pytest.mark.parametrize("model", ["tiny", "some/model"])
+def test_each_tuning_brings_its_own_recipe_and_a_head_hears_clips_as_they_are(model):
+    full, lora, head = (Settings(model=model, tuning=tuning).recipe for tuning in TUNINGS)
+    assert full == RECIPES.get(model, RECIPES["pretrained"])
+    assert lora.learning_rate > full.learning_rate
+    assert head.epochs_per_round > full.epochs_per_round and head.speed_change == 0
+    chosen = Settings(model=model, tuning="lora", lora_rank=3, lora_alpha=5, learning_rate=0.5).recipe
+    assert (chosen.lora_rank, chosen.lora_alpha, chosen.learning_rate) == (3, 5, 0.5)
 
 
 def test_another_model_brings_its_own_recipe():

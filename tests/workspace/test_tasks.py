@@ -25,11 +25,11 @@ from superb_ks.tasks import (
     steps_per_round,
 )
 
-TINY = ModelSpec("tiny", SUPERB_LABELS, seed=1)
+SCRATCH = ModelSpec("scratch", SUPERB_LABELS, seed=1)
 FAST = Settings(rounds=3, epochs_per_round=2, batch_size=4, learning_rate=1e-3, precision="float32")
 
 
-def dataset_of(clips, spec: ModelSpec = TINY) -> ClipDataset:
+def dataset_of(clips, spec: ModelSpec = SCRATCH) -> ClipDataset:
     return ClipDataset(clips, spec.feature_extractor())
 
 
@@ -71,7 +71,7 @@ def test_rounds_joined_are_one_uninterrupted_schedule():
 
 
 def test_the_trainer_really_steps_by_that_schedule(tone_clips):
-    model, dataset = TINY.build(), dataset_of(tone_clips([1_600] * 10))
+    model, dataset = SCRATCH.build(), dataset_of(tone_clips([1_600] * 10))
     used = [rate for r in range(3) for rate in rates(local_trainer(model, dataset, FAST, "cpu", r))]
     assert used == pytest.approx(
         [1e-3 * lr_factor(step, 18, FAST.recipe.warmup_fraction) for step in range(18)]
@@ -79,7 +79,7 @@ def test_the_trainer_really_steps_by_that_schedule(tone_clips):
 
 
 def test_each_round_starts_with_a_fresh_optimizer(tone_clips):
-    model, dataset = TINY.build(), dataset_of(tone_clips([1_600] * 4))
+    model, dataset = SCRATCH.build(), dataset_of(tone_clips([1_600] * 4))
     first = local_trainer(model, dataset, FAST, "cpu", 0)
     first.train()
     assert next(iter(first.optimizer.state.values()))["step"] == 2
@@ -107,7 +107,7 @@ def test_the_same_round_gives_the_same_weights_and_another_seed_others(tone_clip
 
     def trained(seed: int) -> np.ndarray:
         settings = Settings(epochs_per_round=1, batch_size=4, seed=seed, precision="float32")
-        model = TINY.build()
+        model = SCRATCH.build()
         local_trainer(model, dataset, settings, "cpu", 0).train()
         return pack(model)
 
@@ -121,7 +121,7 @@ def test_no_two_rounds_or_neighbouring_seeds_share_a_seed():
 
 
 def test_bfloat16_is_for_training_alone_and_leaves_the_model_as_it_was(tone_clips):
-    model, dataset = TINY.build(), dataset_of(tone_clips([1_600] * 4))
+    model, dataset = SCRATCH.build(), dataset_of(tone_clips([1_600] * 4))
     settings = Settings(epochs_per_round=1, batch_size=4, precision="bfloat16")
     seen = []
     hook = model.projector.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
@@ -145,7 +145,7 @@ def test_training_leaves_nothing_behind_and_says_nothing(tone_clips, tmp_path, m
     dataset = dataset_of(tone_clips([1_600] * 4))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trainer = local_trainer(TINY.build(), dataset, FAST, "cpu", 0)
+        trainer = local_trainer(SCRATCH.build(), dataset, FAST, "cpu", 0)
         trainer.train()
     scratch = Path(trainer.args.output_dir)
     assert os.listdir(tmp_path) == [] and os.listdir(scratch) == []
@@ -159,7 +159,7 @@ def test_a_step_with_an_undefined_gradient_is_skipped_and_told(tone_clips, caplo
     clips = tone_clips([1_600] * 8)
     clips.items[3][0][:] = np.nan
     settings = Settings(epochs_per_round=1, batch_size=1, precision="float32")
-    model = TINY.build()
+    model = SCRATCH.build()
     before = pack(model)
     local_trainer(model, dataset_of(clips), settings, "cpu", 0).train()
     after = pack(model)
@@ -172,20 +172,20 @@ def test_a_round_without_a_single_finite_gradient_fails(tone_clips):
     for waveform, _ in clips.items:
         waveform[:] = np.nan
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        local_trainer(TINY.build(), dataset_of(clips), FAST, "cpu", 0).train()
+        local_trainer(SCRATCH.build(), dataset_of(clips), FAST, "cpu", 0).train()
 
 
 def test_nothing_to_train_on_or_to_evaluate_is_refused(tone_clips):
     empty = dataset_of(tone_clips([]))
     with pytest.raises(ValueError, match="nothing to train on"):
-        local_trainer(TINY.build(), empty, FAST, "cpu", 0)
+        local_trainer(SCRATCH.build(), empty, FAST, "cpu", 0)
     with pytest.raises(ValueError, match="nothing to evaluate"):
-        evaluate(TINY.build(), empty, "cpu")
+        evaluate(SCRATCH.build(), empty, "cpu")
 
 
-@pytest.mark.parametrize("family", ["tiny", "base", "large"])
+@pytest.mark.parametrize("family", ["scratch", "base", "large"])
 def test_evaluation_answers_as_the_plain_pipeline_does(family, tone_clips, base_folder, large_folder):
-    name = {"tiny": "tiny", "base": str(base_folder), "large": str(large_folder)}[family]
+    name = {"scratch": "scratch", "base": str(base_folder), "large": str(large_folder)}[family]
     spec = ModelSpec(name, SUPERB_LABELS, seed=2)
     model, clips = spec.build(), tone_clips([16_000, 7_000, 16_000, 3_001, 7_000, 12_345, 16_000] * 3)
     with torch.no_grad():
@@ -208,7 +208,7 @@ def test_evaluation_answers_as_the_plain_pipeline_does(family, tone_clips, base_
 
 
 def test_evaluation_ignores_dropout_and_batch_size_and_keeps_the_mode(tone_clips):
-    model, dataset = TINY.build().train(), dataset_of(tone_clips([4_000] * 5 + [2_000] * 2))
+    model, dataset = SCRATCH.build().train(), dataset_of(tone_clips([4_000] * 5 + [2_000] * 2))
     scores = [evaluate(model, dataset, "cpu", batch_size=size) for size in (1, 3, 32)]
     assert model.training
     assert scores[0]["loss"] == pytest.approx(scores[1]["loss"]) == pytest.approx(scores[2]["loss"])

@@ -20,6 +20,7 @@ from openfl.utilities.workspace import set_directory
 
 from superb_ks.averaging import Vector
 from superb_ks.federation import FederationError, require_disjoint_shards, shard_cards
+from superb_ks.miniature import CHECKPOINT
 from superb_ks.schedule import RoundSchedule
 from superb_ks.settings import Settings
 
@@ -27,10 +28,12 @@ logger = logging.getLogger(__name__)
 
 #: Names become folder names on every node, so they are held to letters, digits, ``-`` and ``_``.
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-#: OpenFL repeats the whole model in every chunk of the archive; one chunk means that it is sent once.
-MAX_ARCHIVE_BYTES = 2 * 1024 * 1024
+#: The archive is sources, three pickles and at most the pretrained miniature. What is larger than this has
+#: caught an object of the notebook, and would go to every node.
+MAX_ARCHIVE_BYTES = 16 * 1024 * 1024
 
 _PACKAGE = Path(__file__).resolve().parent
+_HIDDEN = shutil.ignore_patterns(".*")
 
 
 class ExperimentFailed(RuntimeError):
@@ -162,17 +165,27 @@ class FederatedExperiment(FLExperiment):
         """
         self._serialize_interface_objects(model_provider, task_keeper, data_loader, task_assigner)
         Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
-        self.arch_path = self._pack_the_workspace()
+        spec = getattr(model_provider, "spec", None)
+        self.arch_path = self._pack_the_workspace(with_checkpoint=getattr(spec, "travels", False))
 
-    def _pack_the_workspace(self) -> str:
+    def _pack_the_workspace(self, with_checkpoint: bool = False) -> str:
         """Pack the plan, the pickles and this package's sources; nothing else.
 
         Corrects: OpenFL packs the whole working directory, checkpoints, logs and data included.
+
+        Args:
+            with_checkpoint: pack the pretrained miniature as well. It travels with each experiment that uses
+                it, because the folder of an envoy may have been copied before there was one.
+
+        Raises:
+            FederationError: the archive is too large.
         """
         staging = Path.cwd()
         contents = staging / "archive"
         shutil.rmtree(contents, ignore_errors=True)
         shutil.copytree(_PACKAGE, contents / _PACKAGE.name, ignore=_not_sources)
+        if with_checkpoint:
+            shutil.copytree(CHECKPOINT, contents / _PACKAGE.name / CHECKPOINT.name, ignore=_HIDDEN)
         shutil.copytree(staging / "plan", contents / "plan")
         for pickled in staging.glob("*.pkl"):
             shutil.copy(pickled, contents)
@@ -241,9 +254,10 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
 
 
 def _not_sources(folder: str, names: list[str]) -> list[str]:
-    """Name what of the package is not shipped: everything but Python sources and folders of them."""
+    """Name what of the package is not shipped as a source: all but Python files and folders of them."""
     return [
         name
         for name in names
-        if name == "__pycache__" or not (name.endswith(".py") or (Path(folder) / name).is_dir())
+        if name in ("__pycache__", CHECKPOINT.name)
+        or not (name.endswith(".py") or (Path(folder) / name).is_dir())
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,40 +23,12 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
-from superb_ks.settings import recipe_for
+from superb_ks.miniature import ARCHITECTURE, CHECKPOINT
+from superb_ks.settings import SCRATCH, TINY, Settings, legal_tunings
+from superb_ks.tuning import tune
 
 SAMPLING_RATE = 16_000
 """Samples per second that all models of the family expect."""
-
-TINY_ARCHITECTURE: dict[str, Any] = dict(
-    # Large early strides bring 16,000 samples down to 48 frames a second: most of the speed comes from here.
-    conv_dim=(64, 96, 128, 128, 128),
-    # 7, not 8: then every sample of the layer before is used. Where some are left over, oneDNN's gradient for
-    # bfloat16 on AMX reads past the input, and now and then meets a NaN there (see tasks.py).
-    conv_kernel=(20, 7, 4, 4, 4),
-    conv_stride=(10, 4, 2, 2, 2),
-    feat_extract_norm="group",
-    do_stable_layer_norm=False,
-    hidden_size=128,
-    # What can be learned in two minutes decides the rest: fewer layers, initial weights on the scale of
-    # 1/sqrt(hidden_size) instead of 0.02, and no dropout or masking all speed up the first passes.
-    num_hidden_layers=2,
-    initializer_range=0.08,
-    num_attention_heads=4,
-    intermediate_size=256,
-    num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
-    classifier_proj_size=128,
-    hidden_dropout=0.0,
-    attention_dropout=0.0,
-    activation_dropout=0.0,
-    feat_proj_dropout=0.0,
-    final_dropout=0.0,
-    layerdrop=0.0,
-    mask_time_prob=0.0,
-    mask_feature_prob=0.0,
-)
-"""A miniature Wav2Vec2 of 0.6 million parameters that two processor cores train from scratch."""
 
 
 class ModelUnavailable(RuntimeError):
@@ -72,19 +44,28 @@ class ModelSpec:
     """What a node needs to rebuild a model.
 
     Attributes:
-        name: "tiny", a model id of the Hugging Face hub, or a folder; a folder is kept as an absolute
-            path, because the other nodes work elsewhere.
+        name: "tiny" (the pretrained miniature), "scratch" (the same from random weights), a model id of the
+            Hugging Face hub, or a folder; a folder is kept as an absolute path, because the other nodes
+            work elsewhere.
         labels: class names, in the order of the model's outputs.
-        seed: draws all weights of "tiny", and the new classification head of a pretrained model.
+        seed: draws all weights of "scratch", and what is new on a pretrained model: the classification
+            head and the adapters.
+        tuning: what of it is trained, "full", "lora" or "head" (see `superb_ks.tuning`).
+        lora_rank: width of the adapters of "lora".
+        lora_alpha: the adapters' output is scaled by alpha / rank.
         digest: fingerprint of the model that every node must arrive at (see `digest`), or None.
 
     Raises:
-        ValueError: the name looks like a folder and there is none, or labels repeat.
+        ValueError: the name looks like a folder and there is none, labels repeat, or the model cannot be
+            tuned that way.
     """
 
     name: str
     labels: tuple[str, ...]
     seed: int = 0
+    tuning: str = "full"
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
     digest: str | None = None
 
     def __post_init__(self) -> None:
@@ -92,10 +73,40 @@ class ModelSpec:
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
             raise ValueError(f"labels are {self.labels}; legal: at least two different names")
         folder = Path(self.name).expanduser()
-        if self.name != "tiny" and folder.is_dir():
+        if self.name not in (TINY, SCRATCH) and folder.is_dir():
             object.__setattr__(self, "name", str(folder.resolve()))
         elif self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
-            raise ValueError(f"model is {self.name!r}, no folder here; legal: 'tiny', a hub id, a folder")
+            raise ValueError(
+                f"model is {self.name!r}, no folder here; legal: 'tiny', 'scratch', a hub id, a folder"
+            )
+        legal = legal_tunings(self.name)
+        if self.tuning not in legal:
+            raise ValueError(
+                f"tuning is {self.tuning!r}; legal for {self.name!r}: {' or '.join(map(repr, legal))}"
+            )
+
+    @classmethod
+    def of(cls, settings: Settings, labels: Sequence[str]) -> ModelSpec:
+        """Return the specification of an experiment's model.
+
+        Args:
+            settings: the experiment's; name, seed, and how the model is tuned are taken from them.
+            labels: class names, in the order of the model's outputs.
+        """
+        recipe = settings.recipe
+        return cls(
+            settings.model,
+            tuple(labels),
+            settings.seed,
+            settings.tuning,
+            recipe.lora_rank,
+            recipe.lora_alpha,
+        )
+
+    @property
+    def travels(self) -> bool:
+        """Whether the model's files lie in this package, and so must be shipped with the experiment."""
+        return self.name == TINY
 
     def build(self) -> PreTrainedModel:
         """Build the model: float32, on the CPU, the same on every node, without touching global seeds.
@@ -110,9 +121,11 @@ class ModelSpec:
         """
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would reseed GPUs as well
-            model = _build_tiny(self.labels) if self.name == "tiny" else _load(self.name, self.labels)
-        if recipe_for(self.name).freeze_feature_encoder:
-            model.freeze_feature_encoder()
+            if self.name == SCRATCH:
+                model = _build_scratch(self.labels)
+            else:
+                model = _load(self._source(), self.labels, weighted_sum=self.tuning == "head")
+                model = tune(model, self.tuning, self.lora_rank, self.lora_alpha)
         if self.digest is not None:
             self._check(digest(model))
         return model.eval()
@@ -123,16 +136,28 @@ class ModelSpec:
         Raises:
             ModelUnavailable: its files are neither here nor within reach.
         """
-        if self.name == "tiny":
+        if self.name == SCRATCH:
             return Wav2Vec2FeatureExtractor(
                 sampling_rate=SAMPLING_RATE, do_normalize=True, return_attention_mask=False
             )
-        with _explained(self.name):
-            return AutoFeatureExtractor.from_pretrained(self.name)
+        source = self._source()
+        with _explained(source):
+            return AutoFeatureExtractor.from_pretrained(source)
 
     def sealed(self) -> ModelSpec:
         """Return a copy that carries the digest of the model as this node builds it."""
         return replace(self, digest=digest(replace(self, digest=None).build()))
+
+    def _source(self) -> str:
+        """Return what `from_pretrained` takes."""
+        if self.name != TINY:
+            return self.name
+        if not (CHECKPOINT / "model.safetensors").is_file():
+            raise ModelUnavailable(
+                f"the pretrained miniature is not at {CHECKPOINT}: it belongs to the package superb_ks "
+                "and travels with an experiment that is submitted as MODEL=tiny; MODEL=scratch needs no files"
+            )
+        return str(CHECKPOINT)
 
     def _check(self, found: str) -> None:
         if found == self.digest:
@@ -172,16 +197,21 @@ def _sha256(tensors: Iterable[tuple[str, torch.Tensor]], content: bool) -> str:
     return checksum.hexdigest()
 
 
-def _build_tiny(labels: tuple[str, ...]) -> Wav2Vec2ForSequenceClassification:
-    return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**TINY_ARCHITECTURE, **_label_maps(labels)))
+def _build_scratch(labels: tuple[str, ...]) -> Wav2Vec2ForSequenceClassification:
+    """Build the miniature from random weights: there is no feature encoder worth keeping, all is trained.
+
+    That also leaves no frozen random numbers that two kinds of processor might draw differently.
+    """
+    return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**ARCHITECTURE, **_label_maps(labels)))
 
 
-def _load(name: str, labels: tuple[str, ...]) -> Wav2Vec2ForSequenceClassification:
+def _load(name: str, labels: tuple[str, ...], weighted_sum: bool) -> PreTrainedModel:
     """Load a pretrained model of the Wav2Vec2 family, with a new head unless it already knows our classes."""
+    changes = {**_label_maps(labels), **({"use_weighted_layer_sum": True} if weighted_sum else {})}
     with _explained(name):
         config = AutoConfig.from_pretrained(name)
         model = AutoModelForAudioClassification.from_pretrained(
-            name, **_label_maps(labels), ignore_mismatched_sizes=True, dtype=torch.float32
+            name, **changes, ignore_mismatched_sizes=True, dtype=torch.float32
         )
     if not hasattr(model, "freeze_feature_encoder"):
         kind = type(model).__name__
@@ -219,7 +249,7 @@ def _explained(name: str) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         raise ModelUnavailable(
             f"cannot load the model {name!r} on this node ({reason}). Name a local folder that holds it, run "
-            "once with a network on every node, or choose MODEL=tiny, which needs no files."
+            "once with a network on every node, or choose MODEL=tiny, which travels with the experiment."
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)

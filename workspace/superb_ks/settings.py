@@ -23,6 +23,12 @@ SUPERB_LABELS = (
 )
 """The twelve classes of SUPERB keyword spotting, in its order."""
 
+TINY = "tiny"
+"""The name of the pretrained miniature that ships with this package."""
+SCRATCH = "scratch"
+"""The name of the same miniature from random weights."""
+
+TUNINGS = ("full", "lora", "head")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 UPDATE_DTYPES = ("float32", "bfloat16")
@@ -42,7 +48,8 @@ class Recipe:
         warmup_fraction: share of all the federation's steps during which the rate rises, in [0, 1).
         weight_decay: AdamW's decoupled weight decay.
         speed_change: clips are played up to this share faster or slower in training, in [0, 1).
-        freeze_feature_encoder: keep the convolutional layers that turn samples into frames as they are.
+        lora_rank: width of the adapters of tuning "lora".
+        lora_alpha: the adapters' output is scaled by alpha / rank.
     """
 
     epochs_per_round: int
@@ -51,21 +58,38 @@ class Recipe:
     warmup_fraction: float
     weight_decay: float
     speed_change: float
-    freeze_feature_encoder: bool
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
 
 
 RECIPES = {
-    # A miniature that starts from random weights has no feature encoder worth keeping: it learns all of it,
-    # which also leaves no frozen random numbers that two kinds of processor might draw differently.
-    "tiny": Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15, freeze_feature_encoder=False),
+    TINY: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15, lora_rank=4),
+    SCRATCH: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
     # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
-    "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, speed_change=0.0, freeze_feature_encoder=True),
+    "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, speed_change=0.0),
 }
+"""How a model is trained by the tuning "full", by its name."""
+
+_CHANGES: dict[tuple[str, str], dict[str, Any]] = {
+    # Adapters start from nothing and are few: they bear, and need, a higher rate than the weights they adapt.
+    (TINY, "lora"): {"learning_rate": 5e-3},
+    ("pretrained", "lora"): {"learning_rate": 5e-4},
+    # A pass over cached hidden states costs next to nothing, and a head alone does not wear the upstream out.
+    (TINY, "head"): {"epochs_per_round": 50, "learning_rate": 1e-2, "speed_change": 0.0},
+    ("pretrained", "head"): {"epochs_per_round": 50, "learning_rate": 1e-3, "speed_change": 0.0},
+}
+"""What the other tunings change in it."""
 
 
-def recipe_for(model: str) -> Recipe:
-    """Return the recipe of a model's name: its own, or the one of pretrained models in general."""
-    return RECIPES.get(model, RECIPES["pretrained"])
+def recipe_for(model: str, tuning: str = "full") -> Recipe:
+    """Return the recipe of a tuning and a model's name: its own, or that of pretrained models in general."""
+    kind = model if model in RECIPES else "pretrained"
+    return replace(RECIPES[kind], **_CHANGES.get((kind, tuning), {}))
+
+
+def legal_tunings(model: str) -> tuple[str, ...]:
+    """Return how a model can be tuned; frozen random weights would be of no use to a head or an adapter."""
+    return ("full",) if model == SCRATCH else TUNINGS
 
 
 @dataclass(frozen=True)
@@ -76,13 +100,18 @@ class Settings:
         director_host: name or address under which the director is reached from here.
         director_port: TCP port of the director.
         aggregator_port: TCP port that the director opens for the envoys while an experiment runs.
-        model: "tiny", a model id of the Hugging Face hub, or a folder written by `save_pretrained`.
+        model: "tiny" (the pretrained miniature that ships with this package), "scratch" (the same from
+            random weights), a model id of the Hugging Face hub, or a folder written by `save_pretrained`.
+        tuning: what is trained and sent: "full", all but the convolutional feature encoder (with "scratch"
+            that as well); "lora", low-rank adapters and the head; "head", the head alone.
         rounds: training rounds; every envoy trains and the director averages once in each.
         epochs_per_round: passes over an envoy's training clips in one round.
         batch_size: clips in one optimizer step.
         learning_rate: peak learning rate of AdamW.
         warmup_fraction: share of the whole federation's steps spent warming up, in [0, 1).
         weight_decay: weight decay of AdamW.
+        lora_rank: width of the adapters of tuning "lora".
+        lora_alpha: the adapters' output is scaled by alpha / rank.
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
@@ -105,13 +134,16 @@ class Settings:
     director_host: str = "localhost"
     director_port: int = 50050
     aggregator_port: int = 50051
-    model: str = "tiny"
+    model: str = TINY
+    tuning: str = "full"
     rounds: int = 3
     epochs_per_round: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
     warmup_fraction: float | None = None
     weight_decay: float | None = None
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
     seed: int = 0
     precision: str = "auto"
     min_envoys: int = 1
@@ -134,6 +166,10 @@ class Settings:
             self._require(_is_int(getattr(self, field), 1), field, "a whole number from 1")
         self._require(_is_int(self.seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2**32 - 1")
         self._require(self.precision in PRECISIONS, "precision", " or ".join(map(repr, PRECISIONS)))
+        tunings = legal_tunings(self.model)
+        self._require(
+            self.tuning in tunings, "tuning", f"{' or '.join(map(repr, tunings))} for {self.model!r}"
+        )
         self._require(
             self.on_task_error in ON_TASK_ERROR, "on_task_error", " or ".join(map(repr, ON_TASK_ERROR))
         )
@@ -153,9 +189,11 @@ class Settings:
         self._check_recipe()
 
     def _check_recipe(self) -> None:
-        for field in ("epochs_per_round", "batch_size"):
+        for field in ("epochs_per_round", "batch_size", "lora_rank"):
             value = getattr(self, field)
             self._require(value is None or _is_int(value, 1), field, "None or a whole number from 1")
+        alpha = self.lora_alpha
+        self._require(alpha is None or (_is_real(alpha) and alpha > 0), "lora_alpha", "None or above 0")
         rate, warmup, decay = self.learning_rate, self.warmup_fraction, self.weight_decay
         self._require(rate is None or (_is_real(rate) and rate > 0), "learning_rate", "None or above 0")
         self._require(
@@ -172,7 +210,7 @@ class Settings:
         """The recipe that this experiment trains by: the model's own, with what is set here put over it."""
         chosen = {field.name: getattr(self, field.name, None) for field in fields(Recipe)}
         set_here = {name: value for name, value in chosen.items() if value is not None}
-        return replace(recipe_for(self.model), **set_here)
+        return replace(recipe_for(self.model, self.tuning), **set_here)
 
 
 def _is_int(value: Any, low: int, high: float = math.inf) -> bool:
