@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for job in jobs:
             print(job.name)
         return 0
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of each row's own")
     parser.add_argument("--quick", action="store_true", help="one seed, one round of one pass")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="without a federation")
     parser.add_argument("--again", action="store_true", help="also what is in the results")
     parser.add_argument("--list", action="store_true", help="print the runs and do nothing")
     parser.add_argument("--results", type=Path, help="file of the rows")

@@ -10,13 +10,13 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks import compare_tasks
-from benchmarks.compare_local import model_spec
 from benchmarks.compare_plan import Job
 from benchmarks.compare_results import class_accuracies, row
 from demo.federation import Federation
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.federation import connect, shard_cards, shared_labels
 from superb_ks.history import History
+from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
 from superb_ks.schedule import TEST_BEST, TRAIN, VALIDATE
 from superb_ks.settings import Settings
@@ -43,7 +43,7 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
     labels = shared_labels(cards)
     experiment = FederatedExperiment(connection, f"compare-{uuid.uuid4().hex[:12]}")
     started = time.monotonic()
-    spec = model_spec(settings, labels)
+    spec = ModelSpec.of(settings, labels).sealed()
     # The nodes do not have this module: what is defined there travels with the pickles.
     cloudpickle.register_pickle_by_value(compare_tasks)
     experiment.start(

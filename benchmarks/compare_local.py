@@ -57,14 +57,9 @@ def run(job: Job, shard_params: Mapping[str, ShardValue]) -> dict[str, Any]:
     if job.regime != CENTRALISED:
         ranks = range(1, job.envoys + 1)
         shards = [SuperbShardDescriptor(f"{rank}, {job.envoys}", **shard_params) for rank in ranks]  # type: ignore[arg-type]
-    spec = model_spec(settings, everything.labels)
+    spec = ModelSpec.of(settings, everything.labels).sealed()
     results = [train_alone(spec, settings, shard, everything) for shard in shards]
     return _row(job, settings, everything.labels, results)
-
-
-def model_spec(settings: Settings, labels: tuple[str, ...]) -> ModelSpec:
-    """Return the specification of the experiment's model."""
-    return ModelSpec(settings.model, labels, settings.seed).sealed()
 
 
 def train_alone(

@@ -39,6 +39,9 @@ class Work:
 WORK = {REAL: Work(4, 2), SYNTHETIC: Work(3, None)}
 QUICK = Work(1, 1)
 
+STRATEGY_SETTINGS = {"trimmed_mean": {"trim_fraction": 0.25}}
+"""What a strategy is told for four envoys: the trimmed mean leaves out the largest and the smallest value."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -94,15 +97,17 @@ class Job:
     def settings(self, **more: Any) -> Settings:
         """Return the experiment's settings; whatever else they take, such as ports, comes from `more`."""
         chosen: dict[str, Any] = {"model": self.model, "tuning": self.tuning, "seed": self.seed, **more}
-        if self.strategy is not None:
-            chosen["strategy"] = self.strategy
-        known = {field.name for field in fields(Settings)}
-        for name, default in (("tuning", "full"), ("strategy", "fedavg")):
-            if name not in known and chosen.get(name, default) == default:
-                chosen.pop(name, None)
+        if self.strategy not in (None, "fedavg"):
+            chosen |= {"strategy": self.strategy, **STRATEGY_SETTINGS.get(str(self.strategy), {})}
         return Settings(
             rounds=self.work.rounds, epochs_per_round=self.work.epochs, min_envoys=self.envoys, **chosen
         )
+
+
+def work_for(job: Job) -> Work:
+    """Return how much a run trains: `head` has its recipe's many passes, as each costs next to nothing."""
+    work = WORK[job.data]
+    return replace(work, epochs=None) if job.tuning == "head" else work
 
 
 def with_seeds(job: Job, seeds: Iterable[int]) -> list[Job]:
@@ -120,7 +125,7 @@ def plan(seeds: Sequence[int] | None = None, work: Work | None = None) -> list[J
     jobs = [
         with_work
         for job, own_seeds in _rows()
-        for with_work in with_seeds(replace(job, work=work or WORK[job.data]), seeds or own_seeds)
+        for with_work in with_seeds(replace(job, work=work or work_for(job)), seeds or own_seeds)
     ]
     order = list(dict.fromkeys(job.federation for job in jobs))
     return sorted(jobs, key=lambda job: order.index(job.federation))
