@@ -39,9 +39,6 @@ class Work:
 WORK = {REAL: Work(4, 2), SYNTHETIC: Work(3, None)}
 QUICK = Work(1, 1)
 
-STRATEGY_SETTINGS = {"trimmed_mean": {"trim_fraction": 0.25}}
-"""What a strategy is told for four envoys: the trimmed mean leaves out the largest and the smallest value."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -97,8 +94,8 @@ class Job:
     def settings(self, **more: Any) -> Settings:
         """Return the experiment's settings; whatever else they take, such as ports, comes from `more`."""
         chosen: dict[str, Any] = {"model": self.model, "tuning": self.tuning, "seed": self.seed, **more}
-        if self.strategy not in (None, "fedavg"):
-            chosen |= {"strategy": self.strategy, **STRATEGY_SETTINGS.get(str(self.strategy), {})}
+        if self.strategy is not None:
+            chosen["strategy"] = self.strategy
         return Settings(
             rounds=self.work.rounds, epochs_per_round=self.work.epochs, min_envoys=self.envoys, **chosen
         )

@@ -94,11 +94,6 @@ def test_an_experiment_waits_for_all_of_its_envoys() -> None:
         assert job.settings().seed == job.seed
 
 
-def test_with_four_envoys_the_trimmed_mean_trims() -> None:
-    (job,) = [job for job in plan() if job.strategy == "trimmed_mean" and job.partition == "dirichlet"]
-    assert int(job.settings().trim_fraction * job.envoys) == 1
-
-
 def test_the_best_strategy_by_validation_gets_the_other_seeds() -> None:
     work = Work(4, 2)
     rows = [

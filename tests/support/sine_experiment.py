@@ -23,6 +23,8 @@ from superb_ks.openfl_model import PackedAdapter
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 SAMPLES, LABELS, STEPS = 256, 3, 5
+# What a faulty envoy sends for every weight: finite, so that it is not refused.
+GARBAGE = -1e6
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Script:
     nan: dict[int, tuple[int, ...]] = field(default_factory=dict)
     other_shape: dict[int, tuple[int, ...]] = field(default_factory=dict)
     no_clips: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    garbage: dict[int, tuple[int, ...]] = field(default_factory=dict)
     cannot_build: tuple[int, ...] = ()
     reports_edition: bool = False
     ballast: int = 100_000
@@ -153,6 +156,9 @@ def sine_tasks(script: Script) -> TaskInterface:
                 model.ballast += 0.01 * rank
         if round_num in script.nan.get(rank, ()):
             model.weight.detach()[0, 0] = float("nan")
+        if round_num in script.garbage.get(rank, ()):
+            for parameter in (model.weight, model.bias, model.ballast):
+                parameter.detach().fill_(GARBAGE)
         model.too_many = round_num in script.other_shape.get(rank, ())
         clips = 0 if round_num in script.no_clips.get(rank, ()) else len(labels)
         return {"loss": loss.item(), "clips": clips}

@@ -80,7 +80,7 @@ class FederatedExperiment(FLExperiment):
             FederationError: too few envoys are online, or the director refuses.
         """
         self._require_envoys(settings.min_envoys)
-        schedule = RoundSchedule(settings.rounds)
+        schedule = RoundSchedule(settings.rounds, settings.fraction, settings.seed)
         self.federation.dir_client.resume = resume
         try:
             with _staging():
@@ -244,6 +244,8 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "aggregator.settings.cutoff_seconds": settings.round_cutoff_seconds,
         "aggregator.settings.on_task_error": settings.on_task_error,
         "aggregator.settings.update_dtype": settings.update_dtype,
+        "aggregator.settings.strategy": settings.strategy,
+        "aggregator.settings.strategy_parameters": settings.strategy_parameters,
         "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
         "collaborator.settings.update_dtype": settings.update_dtype,
         "network.settings.agg_port": settings.aggregator_port,

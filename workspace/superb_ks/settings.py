@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -33,6 +34,27 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 UPDATE_DTYPES = ("float32", "bfloat16")
 ON_TASK_ERROR = ("fail", "continue")
+
+# The paper's betas and tau (Reddi et al., 2021); OpenFL's learning rate.
+_ADAPTIVE = {"server_learning_rate": 0.01, "server_beta1": 0.9, "server_beta2": 0.99, "server_tau": 1e-3}
+STRATEGIES: dict[str, dict[str, float]] = {
+    "fedavg": {},
+    "fedprox": {"proximal_mu": 0.01},
+    "fedadam": _ADAPTIVE,
+    "fedyogi": _ADAPTIVE,
+    "median": {},
+    "trimmed_mean": {"trim_fraction": 0.2},
+}
+"""The strategies (`superb_ks.strategies` holds their formulas), and what each takes, with its default."""
+
+_STRATEGY_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "proximal_mu": (lambda value: value >= 0, "from 0"),
+    "server_learning_rate": (lambda value: value > 0, "above 0"),
+    "server_beta1": (lambda value: 0 <= value < 1, "in [0, 1)"),
+    "server_beta2": (lambda value: 0 <= value < 1, "in [0, 1)"),
+    "server_tau": (lambda value: value > 0, "above 0"),
+    "trim_fraction": (lambda value: 0 <= value < 0.5, "in [0, 0.5)"),
+}
 
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
@@ -115,6 +137,17 @@ class Settings:
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
+        strategy: how updates become the next model: "fedavg", "fedprox", "fedadam", "fedyogi", "median" or
+            "trimmed_mean". `None` in a field of a strategy means its default in `STRATEGIES`; a strategy that
+            does not use the field refuses a value.
+        proximal_mu: of "fedprox": weight of the term that keeps training near the round's start, from 0.
+        server_learning_rate: of "fedadam" and "fedyogi": learning rate of the director's optimizer.
+        server_beta1: of both: share of the first moment (of the changes) that a round keeps, in [0, 1).
+        server_beta2: of both: the same of the second moment (of their squares), in [0, 1).
+        server_tau: of both: about the change of a weight below which steps follow its size, above 0.
+        trim_fraction: of "trimmed_mean": share of the values that goes at each end, in [0, 0.5).
+        fraction: share of the envoys that train in a round, in (0, 1], rounded up and drawn from the seed;
+            the others validate only.
         min_envoys: how many envoys must be online before an experiment is submitted.
         round_cutoff_seconds: a round closes after so long with whoever reported; `None` waits for all
             that live.
@@ -146,6 +179,14 @@ class Settings:
     lora_alpha: float | None = None
     seed: int = 0
     precision: str = "auto"
+    strategy: str = "fedavg"
+    proximal_mu: float | None = None
+    server_learning_rate: float | None = None
+    server_beta1: float | None = None
+    server_beta2: float | None = None
+    server_tau: float | None = None
+    trim_fraction: float | None = None
+    fraction: float = 1.0
     min_envoys: int = 1
     round_cutoff_seconds: float | None = None
     on_task_error: str = "fail"
@@ -187,6 +228,7 @@ class Settings:
             "None, or up to 63 letters, digits, '-' and '_', starting with a letter",
         )
         self._check_recipe()
+        self._check_strategy()
 
     def _check_recipe(self) -> None:
         for field in ("epochs_per_round", "batch_size", "lora_rank"):
@@ -201,6 +243,22 @@ class Settings:
         )
         self._require(decay is None or (_is_real(decay) and decay >= 0), "weight_decay", "None or from 0")
 
+    def _check_strategy(self) -> None:
+        self._require(self.strategy in tuple(STRATEGIES), "strategy", " or ".join(map(repr, STRATEGIES)))
+        fraction = self.fraction
+        self._require(_is_real(fraction) and 0 < fraction <= 1, "fraction", "in (0, 1]")
+        for field, (within, legal) in _STRATEGY_RANGES.items():
+            value = getattr(self, field)
+            self._require(value is None or (_is_real(value) and within(value)), field, f"None or {legal}")
+            users = " or ".join(repr(name) for name, takes in STRATEGIES.items() if field in takes)
+            # No weight on the proximal term is what every other strategy does anyway.
+            without_effect = value is None or (field == "proximal_mu" and value == 0)
+            self._require(
+                without_effect or field in STRATEGIES[self.strategy],
+                field,
+                f"None with strategy {self.strategy!r}, only {users} has it",
+            )
+
     def _require(self, ok: bool, field: str, legal: str) -> None:
         if not ok:
             raise ValueError(f"{field} is {getattr(self, field)!r}; legal: {legal}")
@@ -211,6 +269,13 @@ class Settings:
         chosen = {field.name: getattr(self, field.name, None) for field in fields(Recipe)}
         set_here = {name: value for name, value in chosen.items() if value is not None}
         return replace(recipe_for(self.model, self.tuning), **set_here)
+
+    @property
+    def strategy_parameters(self) -> dict[str, float]:
+        """What the strategy takes, by field: its defaults, with what is set here put over them."""
+        defaults = STRATEGIES[self.strategy]
+        set_here = {field: getattr(self, field) for field in defaults if getattr(self, field) is not None}
+        return {**defaults, **set_here}
 
 
 def _is_int(value: Any, low: int, high: float = math.inf) -> bool:

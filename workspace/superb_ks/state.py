@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,25 +22,31 @@ from superb_ks.averaging import Vector
 from superb_ks.wire import PART_BYTES, TRAINED, count_parts
 
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
+# Updates of the current round, for strategies that need all of them at once; worthless after a crash.
+UPDATES = "updates"
 
 
 class ModelFile:
-    """A packed model in a safetensors file, read part by part.
+    """A packed model, or another vector of its size, in a safetensors file, read part by part.
+
+    Args:
+        path: the file.
+        tensor: name of the vector in the file.
 
     Raises:
-        ValueError: not a safetensors file with one float32 vector named ``trained``.
+        ValueError: not a safetensors file with a float32 vector of that name.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tensor: str = TRAINED) -> None:
         self.path = path
         with path.open("rb") as file:
             try:
                 (header_bytes,) = struct.unpack("<Q", file.read(8))
-                entry = json.loads(file.read(header_bytes))[TRAINED]
-                (self.size,) = entry["shape"]
+                entry = json.loads(file.read(header_bytes))[tensor]
+                (self.size,), (starts, _) = entry["shape"], entry["data_offsets"]
             except (struct.error, ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path.name} does not hold a packed model: {error!r}") from error
-        self._data_starts = 8 + header_bytes
+        self._data_starts = 8 + header_bytes + starts
 
     def part(self, number: int) -> bytes:
         """Read part ``number`` (from 0), at most ``PART_BYTES`` bytes.
@@ -71,19 +78,28 @@ def write_model(path: Path, vector: Vector, metadata: dict[str, str]) -> str:
     The safetensors library would copy the model to write it; its format is a length, a JSON header and the
     bytes.
     """
-    entry = {"dtype": "F32", "shape": [vector.size], "data_offsets": [0, vector.nbytes]}
-    header = json.dumps({"__metadata__": metadata, TRAINED: entry}).encode()
-    header += b" " * (-len(header) % 8)
+    header = safetensors_header([TRAINED], vector.size, metadata)
     raw = vector.data.cast("B")
     # Hashing takes longer than writing, and both let the other one run.
-    with ThreadPoolExecutor(1) as beside, _replacing(path) as file:
+    with ThreadPoolExecutor(1) as beside, replacing(path) as file:
         digest = beside.submit(lambda: hashlib.sha256(raw).hexdigest())
-        file.write(struct.pack("<Q", len(header)) + header)
+        file.write(header)
         file.write(raw)
         return digest.result()
 
 
-class _replacing:  # noqa: N801 (reads as a verb: `with _replacing(path) as file`)
+def safetensors_header(tensors: list[str], size: int, metadata: dict[str, str]) -> bytes:
+    """Return what precedes the bytes of float32 vectors, ``[size]`` each, one after another in a file."""
+    entries = {
+        name: {"dtype": "F32", "shape": [size], "data_offsets": [4 * size * at, 4 * size * (at + 1)]}
+        for at, name in enumerate(tensors)
+    }
+    header = json.dumps({"__metadata__": metadata, **entries}).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header
+
+
+class replacing:  # noqa: N801 (reads as a verb: `with replacing(path) as file`)
     """Write beside ``path`` and put the result in its place only if nothing went wrong."""
 
     def __init__(self, path: Path) -> None:
@@ -119,6 +135,12 @@ class ExperimentState:
         self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         self.last = ModelFile(folder / self.manifest["last"])
         self._records = self._reopened_log()
+        shutil.rmtree(self.updates_folder, ignore_errors=True)
+
+    @property
+    def updates_folder(self) -> Path:
+        """Where updates of the current round may wait for the others; made and removed by who needs it."""
+        return self.folder / UPDATES
 
     @property
     def best(self) -> ModelFile:
@@ -151,6 +173,15 @@ class ExperimentState:
         manifest.update(best=manifest["last"], best_round=manifest["round"], best_score=score)
         manifest["digests"]["best"] = manifest["digests"].get("last")
 
+    def moments(self, strategy: str) -> Path | None:
+        """Return the file of the moments that ``strategy``'s optimizer has arrived at; None at its start."""
+        entry = self.manifest.get("moments")
+        return self.folder / entry["file"] if entry and entry["strategy"] == strategy else None
+
+    def mark_moments(self, strategy: str, file: Path | None) -> None:
+        """Let ``file`` be the moments of ``strategy``, or drop them; counts from the next publication."""
+        self.manifest["moments"] = file and {"strategy": strategy, "file": file.name}
+
     def publish(self, next_round: int, model: Vector | None) -> None:
         """Complete the current round; the next one starts from ``model``, or from the same if None."""
         if model is not None:
@@ -161,8 +192,10 @@ class ExperimentState:
         self.manifest["round"] = next_round
         write_manifest(self.folder, self.manifest)
         self.last = ModelFile(self.folder / self.manifest["last"])
+        moments = self.manifest.get("moments") or {}
+        kept = (self.manifest["last"], self.manifest["best"], moments.get("file"))
         for file in self.folder.glob("round-*.safetensors"):
-            if file.name not in (self.manifest["last"], self.manifest["best"]):
+            if file.name not in kept:
                 file.unlink()
 
     def close(self) -> None:
@@ -172,7 +205,7 @@ class ExperimentState:
     def _reopened_log(self) -> Any:
         """Open the log for appending, without what an interrupted round left in it."""
         kept = self.records()
-        with _replacing(self.folder / RECORDS) as file:
+        with replacing(self.folder / RECORDS) as file:
             file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
         # Without a buffer a failed write is over when it has failed, and not tried again at the end.
         return (self.folder / RECORDS).open("ab", buffering=0)
@@ -180,5 +213,5 @@ class ExperimentState:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest of ``folder`` atomically."""
-    with _replacing(folder / MANIFEST) as file:
+    with replacing(folder / MANIFEST) as file:
         file.write(json.dumps(manifest, indent=1).encode())
