@@ -42,15 +42,8 @@ def test_a_baseline_has_its_own_rounds_and_score() -> None:
     history = history_of(two_rounds(), 2, ENVOYS)
     cards = {name: card() for name in ENVOYS}
     assert summary_of()["baseline"] is None
-    told = summarize(
-        history,
-        cards,
-        model="tiny",
-        tuning="lora",
-        strategy="median",
-        baseline=("scratch", history),
-        **PLACES,
-    )
+    choices: dict[str, Any] = {"tuning": "lora", "strategy": "median", "baseline": ("scratch", history)}
+    told = summarize(history, cards, model="tiny", **choices, **PLACES)
     assert (told["tuning"], told["strategy"]) == ("lora", "median")
     assert told["baseline"] == {
         "model": "scratch",

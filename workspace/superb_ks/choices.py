@@ -76,7 +76,7 @@ def tunings_table(sizes: Sequence[UpdateSize], settings: Settings) -> Table:
 
 
 def strategies_table(settings: Settings) -> Table:
-    """Return one row for each strategy: the next model, and its parameters' defaults; the chosen one is bold."""
+    """Return one row for each strategy, with its parameters; the chosen one is bold."""
     rows = []
     for name, takes in STRATEGIES.items():
         values = settings.strategy_parameters if name == settings.strategy else takes
