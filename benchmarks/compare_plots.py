@@ -106,7 +106,7 @@ def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
         if dash == "-" and (found := outcomes(rows, **{**_PLAIN, **wanted}))
     }
     if not picked:
-        return
+        return _finish(axes, "Test accuracy by class", "")
     means = {name: _class_means(outcome) for name, outcome in picked.items()}
     first = next(iter(means.values()))
     classes = sorted(first, key=lambda label: -first[label])
@@ -179,6 +179,10 @@ def _finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
 
     Bars and curves need the zero; dots need not, and are told apart better without.
     """
+    if not axes.has_data():
+        axes.set_title(f"{title}: no rows yet")
+        axes.set_axis_off()
+        return
     lowest = 0.0 if from_zero else max(0.0, np.floor(10 * (axes.dataLim.y0 - 0.02)) / 10)
     axes.set(title=title, xlabel=label, ylim=(lowest, 1.04 - 0.04 * lowest))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -21,7 +21,7 @@ matplotlib.use("Agg")
 
 from benchmarks.compare_plots import save_plot  # noqa: E402
 from benchmarks.compare_results import RESULTS, load_rows  # noqa: E402
-from superb_ks.comparison import Outcome, outcomes  # noqa: E402
+from superb_ks.comparison import Outcome, order_shown, outcomes  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 TUNINGS = ("full", "lora", "head")
@@ -66,14 +66,7 @@ def regimes_table(rows: Sequence[Row]) -> str:
     """Return regimes, partitions and tunings, with the distance to the centralised run of the same tuning."""
     found = outcomes(rows, data="real", garbage=0, strategy=("fedavg", None))
     best = {o.conditions["tuning"]: o.mean for o in found if o.conditions["regime"] == "centralised"}
-    order = ("centralised", "federated", "local")
-    found.sort(
-        key=lambda o: (
-            TUNINGS.index(o.conditions["tuning"]),
-            order.index(o.conditions["regime"]),
-            o.conditions["envoys"],
-        )
-    )
+    found.sort(key=lambda o: (TUNINGS.index(o.conditions["tuning"]), order_shown(o.conditions)))
     lines = []
     for outcome in found:
         named = outcome.conditions

@@ -101,8 +101,13 @@ def regimes(rows: Iterable[Row]) -> list[Outcome]:
     shown = [
         item for item in found if (item.conditions["partition"], item.conditions["envoys"]) != ("iid", 4)
     ]
-    order = list(REGIMES)
-    return sorted(shown, key=lambda item: (order.index(item.conditions["regime"]), item.conditions["envoys"]))
+    return sorted(shown, key=lambda item: order_shown(item.conditions))
+
+
+def order_shown(conditions: Mapping[str, Any]) -> tuple[int, int]:
+    """Return what to sort by: regimes as they are shown, in each the partitions that skew least first."""
+    partitions = ("pooled", "iid", "quantity", "speaker", "dirichlet")
+    return list(REGIMES).index(conditions["regime"]), partitions.index(conditions["partition"])
 
 
 def condition_in_words(conditions: Mapping[str, Any]) -> str:
@@ -198,6 +203,7 @@ def plot_beside(histories: Mapping[str, History]) -> Figure:
         bars.set_xticks(range(len(histories)), list(histories), color=GREY)
         bars.margins(x=0.25)
         for axes in (curves, bars):
+            axes.grid(True, axis="y")
             axes.spines["left"].set_visible(False)
         return figure
 
