@@ -17,6 +17,14 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """No test of this folder may write into the user's cache."""
+    folder: Path = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SUPERB_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def global_seeds_untouched() -> Iterator[None]:
     """Fail a test after which the global generators stand elsewhere than before."""

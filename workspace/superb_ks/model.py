@@ -81,9 +81,8 @@ class ModelSpec:
             )
         legal = legal_tunings(self.name)
         if self.tuning not in legal:
-            raise ValueError(
-                f"tuning is {self.tuning!r}; legal for {self.name!r}: {' or '.join(map(repr, legal))}"
-            )
+            ways = " or ".join(map(repr, legal))
+            raise ValueError(f"tuning is {self.tuning!r}; legal: {ways} for {self.name!r}")
 
     @classmethod
     def of(cls, settings: Settings, labels: Sequence[str]) -> ModelSpec:
@@ -210,9 +209,12 @@ def _load(name: str, labels: tuple[str, ...], weighted_sum: bool) -> PreTrainedM
     changes = {**_label_maps(labels), **({"use_weighted_layer_sum": True} if weighted_sum else {})}
     with _explained(name):
         config = AutoConfig.from_pretrained(name)
-        model = AutoModelForAudioClassification.from_pretrained(
-            name, **changes, ignore_mismatched_sizes=True, dtype=torch.float32
+        model, loading = AutoModelForAudioClassification.from_pretrained(
+            name, **changes, ignore_mismatched_sizes=True, dtype=torch.float32, output_loading_info=True
         )
+    if "layer_weights" in loading["missing_keys"]:
+        # from_pretrained leaves this one parameter as it finds the memory; the model's own start is even.
+        nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
     if not hasattr(model, "freeze_feature_encoder"):
         kind = type(model).__name__
         raise ModelUnavailable(f"{name!r} is a {kind}; legal: the Wav2Vec2 family, on raw waveforms")

@@ -94,11 +94,11 @@ RECIPES = {
 
 _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     # Adapters start from nothing and are few: they bear, and need, a higher rate than the weights they adapt.
-    (TINY, "lora"): {"learning_rate": 5e-3},
-    ("pretrained", "lora"): {"learning_rate": 5e-4},
+    (TINY, "lora"): dict(learning_rate=5e-3),
+    ("pretrained", "lora"): dict(learning_rate=5e-4),
     # A pass over cached hidden states costs next to nothing, and a head alone does not wear the upstream out.
-    (TINY, "head"): {"epochs_per_round": 50, "learning_rate": 1e-2, "speed_change": 0.0},
-    ("pretrained", "head"): {"epochs_per_round": 50, "learning_rate": 1e-3, "speed_change": 0.0},
+    (TINY, "head"): dict(epochs_per_round=50, batch_size=128, learning_rate=1e-2, speed_change=0.0),
+    ("pretrained", "head"): dict(epochs_per_round=50, batch_size=128, learning_rate=1e-3, speed_change=0.0),
 }
 """What the other tunings change in it."""
 

@@ -33,14 +33,16 @@ from transformers import (
 )
 
 from superb_ks.data import Augmentation, ClipDataset
+from superb_ks.head import HeadTrainer, cached_answers
 from superb_ks.settings import Recipe, Settings
+from superb_ks.tuning import is_head_tuned
 
 logger = logging.getLogger(__name__)
 
 
 def local_trainer(
     model: PreTrainedModel, dataset: ClipDataset, settings: Settings, device: str, round_num: int
-) -> Trainer:
+) -> Trainer | HeadTrainer:
     """Prepare one envoy's training in one round; `.train()` runs it and changes the model in place.
 
     The optimizer is fresh each round, because its moments belong to weights that the average has replaced.
@@ -65,7 +67,19 @@ def local_trainer(
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
     )
-    schedule = lr_over_federation(optimizer, steps_per_round(len(dataset), recipe), settings, round_num)
+    steps = steps_per_round(len(dataset), recipe)
+    schedule = lr_over_federation(optimizer, steps, settings, round_num)
+    if is_head_tuned(model):
+        return HeadTrainer(
+            model,
+            dataset,
+            optimizer,
+            schedule,
+            steps=steps,
+            batch_size=recipe.batch_size,
+            seed=seed,
+            device=device,
+        )
     dataset = dataset.for_training(Augmentation(seed, recipe.speed_change))
     scratch = tempfile.mkdtemp(prefix="superb_ks_")  # the Trainer insists on a folder, and leaves it empty
     trainer = _QuietTrainer(
@@ -218,7 +232,8 @@ def evaluate(
         model: the model; moved to the device.
         dataset: the clips.
         device: "cpu" or a CUDA device.
-        batch_size: clips in one forward pass at most; it does not change the result.
+        batch_size: clips in one forward pass at most; it does not change the result. Where the head alone is
+            trained, its answers come from hidden states that were computed before.
 
     Returns:
         `accuracy` and mean cross-entropy `loss`, `clips` scored, and `confusion`, int64 of shape
@@ -232,16 +247,14 @@ def evaluate(
     n_classes = len(model.config.id2label or {})
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     loss = 0.0
-    was_training = model.training
-    nn.Module.to(model, device)
-    model.eval()
-    with torch.inference_mode():
-        for batch in _equal_length_batches(dataset, batch_size):
-            labels = batch.pop("labels")
-            logits = model(**{name: values.to(device) for name, values in batch.items()}).logits.float().cpu()
-            loss += cross_entropy(logits, labels, reduction="sum").item()
-            np.add.at(confusion, (labels.numpy(), logits.argmax(dim=-1).numpy()), 1)
-    model.train(was_training)
+    if is_head_tuned(model) and dataset.augmentation is None:
+        answers = cached_answers(model, dataset, device)
+    else:
+        answers = _answers(model, dataset, device, batch_size)
+    for logits, labels in answers:
+        logits = logits.float().cpu()
+        loss += cross_entropy(logits, labels, reduction="sum").item()
+        np.add.at(confusion, (labels.numpy(), logits.argmax(dim=-1).numpy()), 1)
     clips = int(confusion.sum())
     return {
         "accuracy": float(confusion.trace()) / clips,
@@ -249,6 +262,20 @@ def evaluate(
         "clips": clips,
         "confusion": confusion,
     }
+
+
+def _answers(
+    model: PreTrainedModel, dataset: ClipDataset, device: str, batch_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield logits [n, n_classes] and labels [n] of all clips, batch by batch; the model's mode stays."""
+    was_training = model.training
+    nn.Module.to(model, device)
+    model.eval()
+    with torch.inference_mode():
+        for batch in _equal_length_batches(dataset, batch_size):
+            labels = batch.pop("labels")
+            yield model(**{name: values.to(device) for name, values in batch.items()}).logits, labels
+    model.train(was_training)
 
 
 def _equal_length_batches(dataset: ClipDataset, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
