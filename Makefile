@@ -7,7 +7,9 @@ PARTITION = iid  ## demo: iid | speaker (no speaker in two shards) | dirichlet (
 ALPHA = 0.5  ## demo: of dirichlet and quantity; the smaller, the more skew
 MODEL = tiny  ## demo: tiny | scratch (tiny untrained) | facebook/wav2vec2-base or another hub id | folder of a model
 TUNING = full  ## demo: full (all but the feature encoder is trained) | lora (adapters and head) | head
-DATA = synthetic  ## demo: synthetic | folder of the Speech Commands training archive
+STRATEGY = fedavg  ## demo: fedavg | fedprox | fedadam | fedyogi | median | trimmed_mean
+BASELINE =  ## demo: model trained beside it for comparison, or none; default: scratch beside tiny
+DATA = synthetic  ## demo, compare: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## demo: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 TESTS = tests  ## test: what pytest runs, such as tests/demo
@@ -16,7 +18,9 @@ TESTS = tests  ## test: what pytest runs, such as tests/demo
 override PYTHON := $(strip $(PYTHON))
 DEMO_OPTIONS = --envoys '$(strip $(ENVOYS))' --rounds '$(strip $(ROUNDS))' --partition '$(strip $(PARTITION))' \
   --alpha '$(strip $(ALPHA))' \
-  --model '$(strip $(MODEL))' --tuning '$(strip $(TUNING))' --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
+  --model '$(strip $(MODEL))' --tuning '$(strip $(TUNING))' --strategy '$(strip $(STRATEGY))' \
+  --baseline '$(strip $(BASELINE))' \
+  --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
 
 MAKEFILE = $(firstword $(MAKEFILE_LIST))
 VENV = .venv
@@ -25,7 +29,7 @@ NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
 PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab data check-data drills bench-transport bench-data install clean
+.PHONY: help demo test lint lab data check-data pretrain drills compare bench-transport bench-data install clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -59,11 +63,18 @@ check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts,
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
 	$(RUN) -m benchmarks.drills
 
+compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; 35 minutes
+	$(RUN) -m benchmarks.compare --data '$(strip $(DATA))'
+	$(RUN) -m benchmarks.report_compare
+
 bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, beside Flower and OpenFL as shipped
 	$(RUN) -m benchmarks.transport --engine all --growth
 
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
 	$(RUN) -m benchmarks.data
+
+pretrain: $(VENV)/.installed  ## make the miniature that ships anew, from synthetic speech; 15 minutes
+	$(RUN) -m pretraining
 
 install: $(VENV)/.installed  ## make .venv with the requirements
 

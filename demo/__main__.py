@@ -99,6 +99,8 @@ def notebook_parameters(options: Options, federation: Federation, run_dir: Path)
     return {
         "MODEL": options.model,
         "TUNING": options.tuning,
+        "STRATEGY": options.strategy,
+        "BASELINE": options.baseline,
         "ROUNDS": options.rounds,
         "DIRECTOR_HOST": federation.director_host,
         "DIRECTOR_PORT": federation.director_port,

@@ -14,7 +14,9 @@ from demo.errors import DemoError
 SYNTHETIC = "synthetic"
 TINY = "tiny"
 SCRATCH = "scratch"
+NO_BASELINE = "none"
 TUNINGS = ("full", "lora", "head")
+STRATEGIES = ("fedavg", "fedprox", "fedadam", "fedyogi", "median", "trimmed_mean")
 PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
 SKEWED = ("dirichlet", "quantity")
 TEST_FOLDER = "speech_commands_test_set_v0.01"
@@ -38,6 +40,8 @@ class Options:
         model: "tiny" (the pretrained miniature), "scratch" (it, from random weights), a hub id, or the
             absolute path of a folder.
         tuning: what is trained and sent, one of TUNINGS.
+        strategy: how updates become the next model, one of STRATEGIES.
+        baseline: a model like `model`, trained beside it for comparison; None for none.
         data_dir: folder of the training archive; None for the embedded synthetic speech.
         test_dir: folder of the test archive; None for the embedded synthetic speech.
         seed: of speech, partition, initial weights and training.
@@ -52,6 +56,8 @@ class Options:
     test_dir: Path | None = None
     seed: int = 0
     tuning: str = "full"
+    strategy: str = "fedavg"
+    baseline: str | None = SCRATCH
 
     @property
     def shard_params(self) -> dict[str, ShardValue]:
@@ -73,6 +79,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     named = _parser().parse_args(arguments)
     if named.partition not in PARTITIONS:
         raise OptionError(f"PARTITION={named.partition}: legal values are {', '.join(PARTITIONS)}")
+    if named.strategy not in STRATEGIES:
+        raise OptionError(f"STRATEGY={named.strategy}: legal values are {', '.join(STRATEGIES)}")
     data_dir, test_dir = _folders(named.data, named.test_data)
     model = _model(named.model)
     return Options(
@@ -85,6 +93,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         test_dir=test_dir,
         seed=_whole_number("SEED", named.seed, 0, 2**31 - 1),
         tuning=_tuning(named.tuning, model),
+        strategy=named.strategy,
+        baseline=_baseline(named.baseline, model),
     )
 
 
@@ -105,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--alpha", default="0.5", help="skew of dirichlet and quantity, above 0 (0.5)")
     parser.add_argument("--model", default=TINY, help="tiny | scratch | hub id | folder (tiny)")
     parser.add_argument("--tuning", default="full", help=f"{' | '.join(TUNINGS)} (full)")
+    parser.add_argument("--strategy", default="fedavg", help=f"{' | '.join(STRATEGIES)} (fedavg)")
+    parser.add_argument("--baseline", default="", help="model beside it, or none (scratch beside tiny)")
     parser.add_argument("--data", default=SYNTHETIC, help="synthetic | training archive's folder (synthetic)")
     parser.add_argument("--test-data", default="", help=f"test archive's folder ({TEST_FOLDER} beside DATA)")
     parser.add_argument("--seed", default="0", help="of speech, partition, weights and training (0)")
@@ -150,16 +162,23 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
     raise OptionError(f"DATA={data}: no {TEST_FOLDER} beside it; name the test archive with TEST_DATA=PATH")
 
 
-def _model(model: str) -> str:
+def _model(model: str, name: str = "MODEL") -> str:
     """A folder becomes an absolute path, as every node looks for it from its own place."""
     folder = Path(model).expanduser()
     if model not in ("", TINY, SCRATCH) and folder.is_dir():
         return str(folder.resolve())
     if not model or model.startswith((".", "/", "~")):
         raise OptionError(
-            f"MODEL={model}: no such folder; legal values are {TINY}, {SCRATCH}, a hub id and a folder"
+            f"{name}={model}: no such folder; legal values are {TINY}, {SCRATCH}, a hub id and a folder"
         )
     return model
+
+
+def _baseline(baseline: str, model: str) -> str | None:
+    """By default the miniature has itself from random weights beside it, and other models have nothing."""
+    if baseline == NO_BASELINE or (not baseline and model != TINY):
+        return None
+    return _model(baseline, "BASELINE") if baseline else SCRATCH
 
 
 def _tuning(tuning: str, model: str) -> str:

@@ -72,6 +72,9 @@ def print_results(console: Console, summary: Mapping[str, Any], run: Path, secon
         f"{seconds:.0f} s in all.",
         highlight=False,
     )
+    if (baseline := summary["baseline"]) is not None:
+        after = _number(baseline["test_accuracy"], 4)
+        console.print(f"{escape(baseline['model'])}, in as many rounds: {after}.", highlight=False)
     page = Path(summary["notebook"]).with_suffix(".html")
     places = {
         "notebook": summary["notebook"],
@@ -85,17 +88,25 @@ def print_results(console: Console, summary: Mapping[str, Any], run: Path, secon
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
-    """One row for each round of a `summary.json`."""
-    title = f"{summary['model']}, {summary['data']} data, {envoys(summary['envoys'])}, {summary['partition']}"
+    """One row for each round of a `summary.json`, with the baseline's accuracy where there is one."""
+    title = (
+        f"{summary['model']}, {summary['tuning']}, {summary['strategy']}; {summary['data']} data, "
+        f"{envoys(summary['envoys'])}, {summary['partition']}"
+    )
+    baseline = summary["baseline"]
     table = Table(title=escape(title))
     for column in ("round", "training loss", "validation accuracy", "seconds"):
         table.add_column(column, justify="right")
-    for row in summary["rounds"]:
+    if baseline is not None:
+        table.add_column(escape(f"{baseline['model']}: validation accuracy"), justify="right")
+    for number, row in enumerate(summary["rounds"]):
+        beside = [] if baseline is None else [_number(baseline["rounds"][number]["val_accuracy"], 4)]
         table.add_row(
             str(row["round"]),
             _number(row["train_loss"], 4),
             _number(row["val_accuracy"], 4),
             _number(row["seconds"], 1),
+            *beside,
         )
     return table
 

@@ -11,6 +11,8 @@ from demo.errors import DemoError
 SUMMARY = "summary.json"
 KEYS = (
     "model",
+    "tuning",
+    "strategy",
     "data",
     "partition",
     "envoys",
@@ -20,6 +22,7 @@ KEYS = (
     "test_clips",
     "confusion",
     "bytes_up_per_envoy_round",
+    "baseline",
     "seconds_total",
     "model_dir",
     "notebook",

@@ -106,6 +106,8 @@ def test_make_alone_lists_every_target_and_variable() -> None:
         "PARTITION=iid",
         "MODEL=tiny",
         "TUNING=full",
+        "STRATEGY=fedavg",
+        "BASELINE=",
         "DATA=synthetic",
         "TEST_DATA=",
         "SEED=0",

@@ -21,6 +21,7 @@ RATE = 16_000
 
 PARAMETERS = """\
 MODEL, ROUNDS, SEED, TEST_DATA = "other", 0, 0, None
+TUNING, STRATEGY, BASELINE = "other", "other", "other"
 DIRECTOR_HOST, DIRECTOR_PORT, AGGREGATOR_PORT, RUN_DIR = "nowhere", 0, 0, "run"
 """
 
@@ -30,8 +31,10 @@ run = pathlib.Path(RUN_DIR)
 (run / "model").mkdir()
 rounds = range(1, ROUNDS + 1)
 rows = [{"round": n, "train_loss": 1 / n, "val_accuracy": n / 8, "seconds": 1.5} for n in rounds]
+baseline = {"model": BASELINE, "rounds": rows, "test_accuracy": 0.4375}
 summary = {
-    "model": MODEL, "data": "folder", "partition": "iid", "envoys": 2, "rounds": rows,
+    "model": MODEL, "tuning": TUNING, "strategy": STRATEGY, "baseline": baseline,
+    "data": "folder", "partition": "iid", "envoys": 2, "rounds": rows,
     "initial_test_accuracy": 0.0625, "test_accuracy": 0.9375, "test_clips": 16, "confusion": [[0] * 12] * 12,
     "bytes_up_per_envoy_round": 1, "seconds_total": 3.0, "model_dir": "model", "notebook": "notebook.ipynb",
 }

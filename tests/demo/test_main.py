@@ -52,6 +52,7 @@ def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Pa
     assert "Section 1" in output
     assert ".partial" not in output
     assert "0.0625 before training, 0.9375 after" in output
+    assert "scratch, in as many rounds: 0.4375" in output
     run = (project / "runs" / "latest").resolve()
     assert {entry.name for entry in (project / "runs").iterdir()} == {"latest", run.name}
     expected = {"logs", "model", "notebook.ipynb", "notebook.html", "summary.json"}

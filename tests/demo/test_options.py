@@ -9,7 +9,7 @@ from demo.options import OptionError, Options, parse_options
 
 
 def test_defaults_are_those_of_the_makefile() -> None:
-    assert parse_options([]) == Options(2, 3, "iid", 0.5, "tiny", None, None, 0, "full")
+    assert parse_options([]) == Options(2, 3, "iid", 0.5, "tiny", None, None, 0, "full", "fedavg", "scratch")
     assert parse_options([]).shard_params == {"source": "synthetic", "partition": "iid", "seed": 0}
 
 
@@ -40,6 +40,22 @@ def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
+    ("arguments", "baseline"),
+    [
+        ([], "scratch"),
+        (["--model", "scratch"], None),
+        (["--model", "facebook/wav2vec2-base"], None),
+        (["--model", "facebook/wav2vec2-base", "--baseline", "tiny"], "tiny"),
+        (["--baseline", "none"], None),
+    ],
+)
+def test_random_weights_are_the_baseline_of_the_miniature_alone(
+    arguments: list[str], baseline: str | None
+) -> None:
+    assert parse_options(arguments).baseline == baseline
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--envoys", "0"], "ENVOYS=0: legal values are whole numbers from 1 to 32"),
@@ -55,6 +71,11 @@ def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pyt
         (["--test-data", "."], "TEST_DATA=.: goes with DATA=PATH only"),
         (["--model", "./no/such"], "MODEL=./no/such: no such folder"),
         (["--model", ""], "MODEL=: no such folder"),
+        (
+            ["--strategy", "mean"],
+            "STRATEGY=mean: legal values are fedavg, fedprox, fedadam, fedyogi, median,",
+        ),
+        (["--baseline", "./no/such"], "BASELINE=./no/such: no such folder"),
         (["--tuning", "all"], "TUNING=all: legal values with MODEL=tiny are full, lora, head"),
         (["--model", "scratch", "--tuning", "head"], "TUNING=head: legal values with MODEL=scratch are full"),
         (["--envoy_count", "2"], "unrecognized arguments: --envoy_count 2"),

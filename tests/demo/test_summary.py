@@ -13,6 +13,8 @@ from demo.summary import KEYS, SummaryError, read_summary
 
 SUMMARY: dict[str, Any] = {
     "model": "tiny",
+    "tuning": "full",
+    "strategy": "fedavg",
     "data": "synthetic",
     "partition": "iid",
     "envoys": 2,
@@ -25,6 +27,7 @@ SUMMARY: dict[str, Any] = {
     "test_clips": 384,
     "confusion": [],
     "bytes_up_per_envoy_round": 1000,
+    "baseline": None,
     "seconds_total": 61.3,
     "model_dir": "model",
     "notebook": "notebook.ipynb",
@@ -49,7 +52,7 @@ def test_a_read_summary_is_read_as_it_is(run: Path) -> None:
     [
         (None, "wrote no summary.json"),
         ("{", "not JSON"),
-        ("{}", "lacks model, data"),
+        ("{}", "lacks model, tuning"),
         ("[]", "not an object"),
     ],
 )
@@ -71,9 +74,24 @@ def test_the_table_shows_each_round_and_both_accuracies() -> None:
     output = io.StringIO()
     print_results(Console(file=output, width=100), SUMMARY, Path("runs/1"), seconds=83.4)
     text = output.getvalue()
+    assert "tiny, full, fedavg; synthetic data, 2 envoys, iid" in text
     rows = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["1", "2.5000", "0.2500", "8.2"] in rows
     assert ["2", "1.2500", "–", "7.8"] in rows
     assert "Test accuracy on 384 clips: 0.0833 before training, 0.7500 after; 83 s in all." in text
     for place in ("runs/1/notebook.ipynb", "runs/1/notebook.html", "runs/1/model", "runs/1/logs"):
         assert place in text
+
+
+def test_a_baseline_gets_a_column_and_a_line() -> None:
+    output = io.StringIO()
+    rounds = [{"round": n, "train_loss": 3.0, "val_accuracy": 0.1 * n, "seconds": 8.0} for n in (1, 2)]
+    baseline = {"model": "scratch", "rounds": rounds, "test_accuracy": 0.125}
+    print_results(
+        Console(file=output, width=120), {**SUMMARY, "baseline": baseline}, Path("runs/1"), seconds=83.4
+    )
+    text = output.getvalue()
+    lines = [line.replace("│", " ").split() for line in text.splitlines()]
+    assert ["1", "2.5000", "0.2500", "8.2", "0.1000"] in lines
+    assert "scratch: validation accuracy" in text
+    assert "scratch, in as many rounds: 0.1250." in text

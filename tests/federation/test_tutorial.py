@@ -21,6 +21,9 @@ from demo import notebook
 from demo.federation import Federation
 from speech_commands.script import Size
 from speech_commands.synthetic import write_corpus
+from superb_ks.model import ModelSpec
+from superb_ks.packing import trained_layout
+from superb_ks.settings import SUPERB_LABELS
 
 pytestmark = [pytest.mark.federation, pytest.mark.notebook, pytest.mark.timeout(600)]
 
@@ -71,7 +74,7 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
         "labels": words,
     }
     with Federation(tmp_path / "nodes", envoys=1, shard_params=params) as running:
-        run_notebook(running, tmp_path / "run")
+        run_notebook(running, tmp_path / "run", BASELINE=None)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert np.asarray(summary["confusion"]).shape == (4, 4)
     assert summary["test_accuracy"] > 0.25
@@ -119,7 +122,12 @@ def check_summary(summary: dict, run_dir: Path) -> None:
     assert 0 < only["val_accuracy"] <= 1
     assert only["train_loss"] > 0
     assert only["seconds"] > 0
-    assert summary["bytes_up_per_envoy_round"] == 4 * 590_364
+    size = trained_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
+    assert summary["bytes_up_per_envoy_round"] == 4 * size
+    assert (summary["tuning"], summary["strategy"]) == ("full", "fedavg")
+    assert summary["baseline"]["model"] == "scratch"
+    assert len(summary["baseline"]["rounds"]) == 1
+    assert 0 < summary["baseline"]["test_accuracy"] <= 1
     assert (run_dir / summary["model_dir"] / "model.safetensors").is_file()
 
 

@@ -9,15 +9,23 @@ from openfl.component.assigner.custom_assigner import Assigner
 
 from superb_ks import wire
 from superb_ks.aggregator import PackedAggregator
+from superb_ks.model_file import write_model
 from superb_ks.receiving import Results
 from superb_ks.schedule import RoundSchedule
-from superb_ks.state import write_manifest, write_model
+from superb_ks.settings import STRATEGIES
+from superb_ks.state import write_manifest
 
 SIZE = 4
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    return made_folder(tmp_path)
+
+
+def made_folder(tmp_path: Path) -> Path:
+    """Fill a folder as the director does for an experiment of a model of ``SIZE`` zeros."""
+    tmp_path.mkdir(exist_ok=True)
     write_model(tmp_path / "round-0.safetensors", np.zeros(SIZE, np.float32), {})
     manifest = {
         "round": 0,
@@ -45,8 +53,15 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(module, name, getattr(module, name))
     made = []
 
-    def make(names: str = "ab", rounds: int = 2, **settings) -> PackedAggregator:
-        schedule = RoundSchedule(rounds)
+    def make(
+        names: str = "ab",
+        rounds: int = 2,
+        at: Path = folder,
+        fraction: float = 1.0,
+        seed: int = 0,
+        **settings,
+    ) -> PackedAggregator:
+        schedule = RoundSchedule(rounds, fraction, seed)
         assigner = Assigner(
             assigner_function=schedule,
             aggregation_functions_by_task=None,
@@ -62,7 +77,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
             last_state_path=None,
             assigner=assigner,
             rounds_to_train=schedule.total_rounds,
-            initial_tensor_dict={"state_folder": folder},
+            initial_tensor_dict={"state_folder": at},
             **settings,
         )
         made.append(aggregator)
@@ -235,3 +250,126 @@ def test_resumes_from_the_last_complete_round(start):
 def test_a_part_of_another_round_is_empty(start):
     aggregator = start("a")
     assert aggregator.part(wire.part_name(0), 5, wire.CURRENT) == b""
+
+
+def test_a_strategy_by_its_name(start):
+    """One of three sends garbage: the average follows it, median and trimmed mean do not."""
+    aggregator = start("abc", strategy="median")
+    for name, weights in (("c", 3.0), ("b", 1e30), ("a", 1.0)):
+        work(aggregator, name, weights=weights)
+    assert aggregator.state.last.read().tolist() == [3.0] * SIZE
+    assert not aggregator.state.updates_folder.exists()
+
+
+def train_rounds(aggregator: PackedAggregator, numbers: range) -> None:
+    """Let ``a``, ``b`` and ``c`` train in rounds, each to other weights, the same in every run."""
+    for number in numbers:
+        for name in "cab":
+            work(aggregator, name, weights=float(np.sin(7 * number + ord(name))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_resumed_with_any_strategy_the_model_is_bit_identical(start, tmp_path, strategy, dtype):
+    settings = {"strategy": strategy, "strategy_parameters": STRATEGIES[strategy], "update_dtype": dtype}
+    whole = start("abc", rounds=4, at=made_folder(tmp_path / "whole"), **settings)
+    train_rounds(whole, range(4))
+    interrupted = start("abc", rounds=4, at=made_folder(tmp_path / "interrupted"), **settings)
+    train_rounds(interrupted, range(2))
+    work(interrupted, "b", weights=5.0)  # the round that is lost
+    interrupted.state.close()
+    resumed = start("abc", rounds=4, at=tmp_path / "interrupted", **settings)
+    assert resumed.round_number == 2
+    train_rounds(resumed, range(2, 4))
+    assert resumed.round_number == 4
+    assert np.array_equal(resumed.state.last.read(), whole.state.last.read())
+    models = sorted(path.name for path in (tmp_path / "interrupted").glob("*.moments.safetensors"))
+    assert models == (["round-4.moments.safetensors"] if strategy in ("fedadam", "fedyogi") else [])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_changes_lead_where_weights_lead(start, tmp_path, strategy):
+    settings = {"strategy": strategy, "strategy_parameters": STRATEGIES[strategy]}
+    sends_weights = start("abc", at=made_folder(tmp_path / "weights"), **settings)
+    sends_changes = start("abc", at=made_folder(tmp_path / "changes"), update_dtype="bfloat16", **settings)
+    for number in range(2):
+        before = float(sends_weights.state.last.read()[0])
+        for name in "abc":
+            change = float(np.sin(7 * number + ord(name)))
+            work(sends_weights, name, weights=before + change)
+            work(sends_changes, name, weights=change)
+    np.testing.assert_allclose(sends_changes.state.last.read(), sends_weights.state.last.read(), rtol=1e-4)
+
+
+def test_another_strategy_does_not_inherit_moments(start, folder):
+    first = start("abc", rounds=6, strategy="fedadam", strategy_parameters=STRATEGIES["fedadam"])
+    train_rounds(first, range(2))
+    first.state.close()
+    assert (folder / "round-2.moments.safetensors").is_file()
+    second = start("abc", rounds=6)
+    train_rounds(second, range(2, 3))
+    second.state.close()
+    assert not list(folder.glob("*.moments.safetensors"))
+    assert second.state.moments("fedadam") is None
+
+
+def test_an_update_that_cannot_be_kept_ends_the_experiment(start, folder):
+    aggregator = start("abc", strategy="median")
+    (folder / "updates").write_text("in the way")
+    work(aggregator, "a")
+    assert aggregator.failure.startswith("director: the update of a cannot be kept: ")
+
+
+def trainers(aggregator: PackedAggregator, names: str) -> str:
+    """Return who is asked to train in the current round."""
+    tasks = {name: aggregator.get_tasks(name)[0] or [] for name in names}
+    return "".join(name for name in names if any(task.name == "train" for task in tasks[name]))
+
+
+def test_a_fraction_trains_and_the_average_waits_for_no_other(start):
+    aggregator = start("abcd", rounds=4, fraction=0.5, seed=3)
+    for number in range(4):
+        drawn = trainers(aggregator, "abcd")
+        assert len(drawn) == 2
+        for name in "dcba":
+            work(aggregator, name, weights=ord(name))
+        assert aggregator.round_number == number + 1, aggregator.failure
+        first, second = ((10 * (1 + ord(name) - ord("a")), ord(name)) for name in drawn)
+        mean = (first[0] * first[1] + second[0] * second[1]) / (first[0] + second[0])
+        np.testing.assert_allclose(aggregator.state.last.read(), mean, rtol=1e-6)
+    reported = {r["round"]: set() for r in aggregator.records}
+    for record in aggregator.records:
+        if record["task_name"] == "validate":
+            reported[record["round"]].add(record["metric_origin"])
+    assert all(names == {*"abcd", "aggregator"} for names in reported.values())
+
+
+def test_who_was_not_asked_to_train_is_not_averaged(start):
+    aggregator = start("ab", fraction=0.5)
+    drawn = trainers(aggregator, "ab")
+    other = "ab".replace(drawn, "")
+    report(aggregator, other, "train", weights=50.0, loss=1.0)
+    assert texts(aggregator, "late") == ["train of round 0"]
+    for name in "ab":
+        work(aggregator, name, weights=2.0)
+    assert aggregator.state.last.read().tolist() == [2.0] * SIZE
+
+
+def test_when_all_who_were_drawn_drop_out_the_model_stays(start):
+    aggregator = start("abc", rounds=3, fraction=0.3)
+    drawn = trainers(aggregator, "abc")
+    for name in "abc".replace(drawn, ""):
+        work(aggregator, name)
+    aggregator.drop(drawn, "dead")
+    assert aggregator.round_number == 1, aggregator.failure
+    assert aggregator.state.last.read().tolist() == [0.0] * SIZE
+    assert texts(aggregator, "unchanged") == [f"no update came from {drawn}"]
+    again = trainers(aggregator, "abc")  # drawn from those who are left
+    assert again and again != drawn
+
+
+def test_when_all_who_were_drawn_are_refused_the_experiment_ends(start):
+    aggregator = start("ab", fraction=0.5)
+    for name in "ab":
+        work(aggregator, name, weights=float("nan"))
+    assert "no collaborator sent an update that could be averaged" in aggregator.failure

@@ -123,6 +123,19 @@ def test_no_result_before_all_turns_and_none_of_nothing():
         average.result()
 
 
+def test_agrees_with_openfls_own_weighted_average():
+    from openfl.interface.aggregation_functions import WeightedAverage
+    from openfl.utilities import LocalTensor
+
+    updates = np.random.default_rng(3).standard_normal((3, 100)).astype(np.float32)
+    average = FederatedAverage("abc", 100)
+    for name, clips, update in zip("abc", (5, 1, 30), updates, strict=True):
+        average.add(name, clips, update.copy())
+    locals_ = [LocalTensor(n, u, c / 36) for n, c, u in zip("abc", (5, 1, 30), updates, strict=True)]
+    expected = WeightedAverage()(locals_, iter(()), "trained", 0, ())
+    np.testing.assert_allclose(average.result(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_counts_the_models_in_memory():
     average = FederatedAverage(["a", "b", "c"], 1)
     assert (average.turn, average.models_held) == ("a", 0)

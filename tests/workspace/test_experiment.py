@@ -75,6 +75,16 @@ def test_equal_settings_make_different_plans():
     assert {key for key in first if first[key] != second[key]} == {"submission.settings.id"}
 
 
+def test_the_plan_carries_the_strategy_as_flat_entries():
+    """OpenFL takes no dictionary among the changes of its plan."""
+    plan = experiment_module._plan_changes(Settings(strategy="trimmed_mean", trim_fraction=0.1))
+    prefix = "aggregator.settings.strategy"
+    assert {key: value for key, value in plan.items() if key.startswith(prefix)} == {
+        prefix: "trimmed_mean",
+        f"{prefix}_parameters.trim_fraction": 0.1,
+    }
+
+
 def packed(folder: Path, monkeypatch: pytest.MonkeyPatch, **pickles: bytes) -> FederatedExperiment:
     """Return an experiment whose staging folder is `folder`, ready to be packed."""
     (folder / "plan").mkdir()

@@ -110,9 +110,8 @@ def test_a_head_with_our_classes_in_another_order_is_reordered_by_name(base_fold
     sound = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = theirs(sound).logits[0], ours(sound).logits[0]
-    # Not to the bit: how a product of matrices is rounded hangs on where a row lies in it.
-    order = [*range(10), 11, 10]
-    assert found.tolist() == pytest.approx(expected[order].tolist(), abs=1e-6)
+    torch.testing.assert_close(found[:10], expected[:10])
+    torch.testing.assert_close(found[10:], expected[[11, 10]])
 
 
 def test_a_folder_is_kept_as_an_absolute_path(base_folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -208,7 +207,7 @@ def test_openfl_finds_the_adapter_by_its_name():
 def test_the_adapter_moves_one_vector_and_no_optimizer_state():
     sender, receiver = (ModelSpec("scratch", SUPERB_LABELS, seed).build() for seed in (1, 2))
     optimizer = torch.optim.AdamW(sender.parameters())
-    sent = PackedAdapter.get_tensor_dict(sender, optimizer)
+    sent = PackedAdapter().get_tensor_dict(sender, optimizer)
     assert list(sent) == ["trained"]
-    PackedAdapter.set_tensor_dict(receiver, sent, optimizer, device="cpu")
+    PackedAdapter().set_tensor_dict(receiver, sent, optimizer, device="cpu")
     assert np.array_equal(pack(receiver), pack(sender))

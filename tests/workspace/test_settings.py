@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from superb_ks.settings import RECIPES, SUPERB_LABELS, TUNINGS, Settings
+from superb_ks.settings import RECIPES, STRATEGIES, SUPERB_LABELS, TUNINGS, Settings
 
 WORKSPACE = Path(__file__).resolve().parents[2] / "workspace"
 
@@ -40,12 +40,31 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         ("learning_rate", float("nan")),
         ("warmup_fraction", 1.0),
         ("weight_decay", -0.1),
+        ("steps_per_round", 0),
+        ("balanced_classes", 1),
+        ("speed_change", 1.0),
+        ("shift_seconds", 0.6),
+        ("time_mask_seconds", -0.1),
+        ("mask_time_prob", 1),
+        ("mask_feature_prob", float("nan")),
         ("seed", -1),
         ("seed", 2**32),
         ("lora_rank", 0),
         ("lora_alpha", 0.0),
         ("precision", "float16"),
         ("min_envoys", 0),
+        ("strategy", "fedsgd"),
+        ("strategy", ["fedavg"]),
+        ("fraction", 0),
+        ("fraction", 1.01),
+        ("proximal_mu", -0.1),
+        ("server_learning_rate", 0.0),
+        ("server_beta1", 1.0),
+        ("server_beta2", -0.1),
+        ("server_tau", 0.0),
+        ("server_tau", float("inf")),
+        ("trim_fraction", 0.5),
+        ("trim_fraction", "0.1"),
         ("experiment_name", "../cert"),
         ("experiment_name", "9lives"),
         ("experiment_name", "a" * 65),
@@ -55,6 +74,12 @@ def test_an_illegal_value_is_named_with_its_field(field, value):
     with pytest.raises(ValueError, match="legal: ") as error:
         Settings(**{field: value})
     assert str(error.value).startswith(f"{field} is {value!r}; legal: ")
+
+
+def test_epochs_and_steps_exclude_each_other():
+    with pytest.raises(ValueError, match="^steps_per_round is 9; legal: None where epochs_per_round is set"):
+        Settings(epochs_per_round=2, steps_per_round=9)
+    assert Settings(steps_per_round=9).recipe.steps_per_round == 9
 
 
 def test_the_recipe_is_the_models_own_where_nothing_is_set():
@@ -88,6 +113,32 @@ def test_each_tuning_brings_its_own_recipe_and_a_head_hears_clips_as_they_are(mo
 
 def test_another_model_brings_its_own_recipe():
     assert replace(Settings(model="tiny"), model="some/model").recipe == RECIPES["pretrained"]
+
+
+def test_a_strategy_brings_its_own_parameters():
+    assert Settings().strategy_parameters == {}
+    assert Settings(strategy="fedprox", proximal_mu=0.0).strategy_parameters == {"proximal_mu": 0.0}
+    assert Settings(strategy="trimmed_mean").strategy_parameters == {"trim_fraction": 0.2}
+    assert Settings(strategy="fedyogi", server_beta1=0.5).strategy_parameters == {
+        **STRATEGIES["fedyogi"],
+        "server_beta1": 0.5,
+    }
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("field", sorted({field for takes in STRATEGIES.values() for field in takes}))
+def test_a_parameter_of_another_strategy_is_refused(strategy, field):
+    if field in STRATEGIES[strategy]:
+        assert Settings(strategy=strategy, **{field: 0.25}).strategy_parameters[field] == 0.25
+    else:
+        legal = f"{field} is 0.25; legal: None with strategy '{strategy}', only '.*' has it"
+        with pytest.raises(ValueError, match=legal):
+            Settings(strategy=strategy, **{field: 0.25})
+
+
+def test_no_proximal_term_is_legal_with_every_strategy():
+    for strategy in STRATEGIES:
+        assert Settings(strategy=strategy, proximal_mu=0).proximal_mu == 0
 
 
 @pytest.mark.parametrize("module", ["superb_ks", "superb_ks.settings"])

@@ -14,6 +14,7 @@ from tests.workspace.experiment_records import ENVOYS, card, two_rounds
 KEYS = {
     "model", "data", "partition", "envoys", "rounds", "initial_test_accuracy", "test_accuracy", "test_clips",
     "confusion", "bytes_up_per_envoy_round", "seconds_total", "model_dir", "notebook",
+    "tuning", "strategy", "baseline",
 }  # fmt: skip
 PLACES: dict[str, Any] = {"seconds_total": 30.0, "model_dir": "model", "notebook": "notebook.ipynb"}
 NOW = datetime(2030, 1, 2, 3, 4, 5)
@@ -35,6 +36,23 @@ def test_summary_has_the_contracts_entries_and_figures() -> None:
     assert (summary["envoys"], summary["test_clips"]) == (2, 40)
     assert sum(map(sum, summary["confusion"])) == 40
     assert sum(summary["confusion"][i][i] for i in range(3)) == 31
+
+
+def test_a_baseline_has_its_own_rounds_and_score() -> None:
+    history = history_of(two_rounds(), 2, ENVOYS)
+    cards = {name: card() for name in ENVOYS}
+    assert summary_of()["baseline"] is None
+    choices: dict[str, Any] = {"tuning": "lora", "strategy": "median", "baseline": ("scratch", history)}
+    told = summarize(history, cards, model="tiny", **choices, **PLACES)
+    assert (told["tuning"], told["strategy"]) == ("lora", "median")
+    assert told["baseline"] == {
+        "model": "scratch",
+        "rounds": told["rounds"],
+        "test_accuracy": told["test_accuracy"],
+    }
+    begun = history_of(list(two_rounds())[:20], 2, ENVOYS)
+    with pytest.raises(ValueError, match="baseline's experiment is not finished"):
+        summarize(history, cards, model="tiny", baseline=("scratch", begun), **PLACES)
 
 
 def test_data_is_the_source_or_the_folders_name() -> None:

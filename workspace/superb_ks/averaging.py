@@ -7,6 +7,7 @@ algorithm 1: ``w = sum_k (n_k / n) w_k`` with ``n_k`` the number of clips of col
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,45 @@ _BLOCK = 2**18
 
 class UpdateRefused(ValueError):
     """An update that cannot be averaged; the message names who sent it and what is wrong with it."""
+
+
+class Updates(Protocol):
+    """One round's updates, taken in while they arrive: what a strategy collects them with."""
+
+    @property
+    def turn(self) -> str | None:
+        """Whose update is always let in, however full the memory is; None if that is nobody's."""
+
+    @property
+    def models_held(self) -> int:
+        """Vectors of the model's size in memory."""
+
+    def add(self, name: str, clips: int, update: Vector) -> None:
+        """Take in an update, or raise :class:`UpdateRefused`."""
+
+    def leave_out(self, name: str) -> None:
+        """Go on without ``name``."""
+
+    def result(self) -> Vector:
+        """Combine what was added into one vector, or raise :class:`UpdateRefused`; called once."""
+
+
+def require_usable(name: str, clips: int, update: Vector, size: int) -> None:
+    """Check what ``name`` trained on ``clips`` clips against a model of ``size`` elements.
+
+    Raises:
+        UpdateRefused: another length, a value that is not finite, or no clips.
+    """
+    if update.shape != (size,):
+        raise UpdateRefused(f"{name} sent {update.size} values, the model has {size}")
+    if clips < 1:
+        raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
+    # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(update.sum())
+    if suspicious and not np.isfinite(update).all():
+        bad = int(update.size - np.isfinite(update).sum())
+        raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
 
 
 class FederatedAverage:
@@ -51,16 +91,7 @@ class FederatedAverage:
         Raises:
             UpdateRefused: another length, a value that is not finite, or no clips. Nothing was added.
         """
-        if update.shape != (self.size,):
-            raise UpdateRefused(f"{name} sent {update.size} values, the model has {self.size}")
-        if clips < 1:
-            raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
-        # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspicious = not np.isfinite(update.sum())
-        if suspicious and not np.isfinite(update).all():
-            bad = int(update.size - np.isfinite(update).sum())
-            raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
+        require_usable(name, clips, update, self.size)
         if name not in self._turns:
             raise UpdateRefused(f"{name} has no turn in this round; waiting for {', '.join(self._turns)}")
         self._waiting[name] = (clips, update)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from openfl.protocols import aggregator_pb2
 
 from superb_ks import wire
-from superb_ks.averaging import FederatedAverage, Vector
+from superb_ks.averaging import FederatedAverage, Updates, Vector
 from superb_ks.membership import Membership
 from superb_ks.metrics import Metrics
 
@@ -47,19 +47,26 @@ class Upload:
 class Receiver:
     """Reads uploads into memory, no more of them at a time than the director's memory is meant for.
 
-    Updates are added in a fixed order (see :class:`superb_ks.averaging.FederatedAverage`). A collaborator
-    that is done before its turn may upload while there is room; otherwise its stream waits, and with it the
-    sender.
+    An average adds updates in a fixed order (see :class:`superb_ks.averaging.FederatedAverage`). A
+    collaborator that is done before its turn may upload while there is room; otherwise its stream waits, and
+    with it the sender.
 
     Args:
         changed: the aggregator's condition; notified when an update was added or the round ended.
         size: elements of the model.
         members: who may upload.
         kind: what updates of this experiment consist of, ``float32`` or ``bfloat16``.
+        collect: makes what takes in the updates of one round, from the names of those who train in it, the
+            model's size and what gets arrays that are not needed any more.
     """
 
     def __init__(
-        self, changed: threading.Condition, size: int, members: Membership, kind: str = wire.FLOAT32
+        self,
+        changed: threading.Condition,
+        size: int,
+        members: Membership,
+        kind: str = wire.FLOAT32,
+        collect: Callable[[Iterable[str], int, Callable[[Vector], None]], Updates] = FederatedAverage,
     ) -> None:
         self._changed = changed
         self._size = size
@@ -67,13 +74,14 @@ class Receiver:
         self._members = members
         self._receiving: set[str] = set()
         self._spare: list[Vector] = []
-        self._average = FederatedAverage([], size)
+        self._collect = collect
+        self._updates = self.start_round([])
 
-    def start_round(self, present: Iterable[str]) -> FederatedAverage:
-        """Receive updates of those ``present`` into a new average."""
-        self._average = FederatedAverage(present, self._size, self.recycle)
+    def start_round(self, names: Iterable[str]) -> Updates:
+        """Receive the updates of ``names``, and forget those of the round before."""
+        self._updates = self._collect(names, self._size, self.recycle)
         self._receiving.clear()
-        return self._average
+        return self._updates
 
     def recycle(self, vector: Vector) -> None:
         """Keep an array for the next upload: fresh memory costs more time than the copy into it."""
@@ -82,7 +90,7 @@ class Receiver:
                 self._spare.append(vector)
 
     def done_with(self, name: str) -> None:
-        """Note that the upload of ``name`` is in the average's hands; the caller holds the condition."""
+        """Note that the upload of ``name`` is in the round's hands; the caller holds the condition."""
         self._receiving.discard(name)
         self._changed.notify_all()
 
@@ -113,9 +121,9 @@ class Receiver:
     def _read(self, name: str, metrics: Metrics, chunks: Iterable[Any]) -> Results:
         """Wait for room, then read the weights, unless the round ended meanwhile."""
         with self._changed:
-            average = self._average
-            self._changed.wait_for(lambda: self._may_send(name) or average is not self._average)
-            if average is not self._average:
+            updates = self._updates
+            self._changed.wait_for(lambda: self._may_send(name) or updates is not self._updates)
+            if updates is not self._updates:
                 return Results(metrics, refusal="came too late")
             self._receiving.add(name)
             vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
@@ -131,5 +139,5 @@ class Receiver:
             raise
 
     def _may_send(self, name: str) -> bool:
-        in_memory = self._average.models_held + len(self._receiving)
-        return self._average.turn == name or in_memory < MODELS_IN_MEMORY
+        in_memory = self._updates.models_held + len(self._receiving)
+        return self._updates.turn == name or in_memory < MODELS_IN_MEMORY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -34,6 +35,27 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 UPDATE_DTYPES = ("float32", "bfloat16")
 ON_TASK_ERROR = ("fail", "continue")
 
+# The paper's betas and tau (Reddi et al., 2021); OpenFL's learning rate.
+_ADAPTIVE = {"server_learning_rate": 0.01, "server_beta1": 0.9, "server_beta2": 0.99, "server_tau": 1e-3}
+STRATEGIES: dict[str, dict[str, float]] = {
+    "fedavg": {},
+    "fedprox": {"proximal_mu": 0.01},
+    "fedadam": _ADAPTIVE,
+    "fedyogi": _ADAPTIVE,
+    "median": {},
+    "trimmed_mean": {"trim_fraction": 0.2},
+}
+"""The strategies (`superb_ks.strategies` holds their formulas), and what each takes, with its default."""
+
+_STRATEGY_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "proximal_mu": (lambda value: value >= 0, "from 0"),
+    "server_learning_rate": (lambda value: value > 0, "above 0"),
+    "server_beta1": (lambda value: 0 <= value < 1, "in [0, 1)"),
+    "server_beta2": (lambda value: 0 <= value < 1, "in [0, 1)"),
+    "server_tau": (lambda value: value > 0, "above 0"),
+    "trim_fraction": (lambda value: 0 <= value < 0.5, "in [0, 0.5)"),
+}
+
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
@@ -48,6 +70,14 @@ class Recipe:
         warmup_fraction: share of all the federation's steps during which the rate rises, in [0, 1).
         weight_decay: AdamW's decoupled weight decay.
         speed_change: clips are played up to this share faster or slower in training, in [0, 1).
+        steps_per_round: optimizer steps of each envoy between two aggregations, in place of
+            `epochs_per_round`; None: whole epochs.
+        balanced_classes: an epoch has each class equally often, not each clip once.
+        shift_seconds: clips of up to a second are moved in time by up to so much, in [0, 0.5].
+        time_mask_seconds: up to so much of each clip is silenced, in one stretch, in [0, 0.5].
+        mask_time_prob: expected share of the model's frames masked in training, at most, in [0, 1); None: as
+            the model's own configuration says.
+        mask_feature_prob: the same for the channels of the frames.
         lora_rank: width of the adapters of tuning "lora".
         lora_alpha: the adapters' output is scaled by alpha / rank.
     """
@@ -58,6 +88,12 @@ class Recipe:
     warmup_fraction: float
     weight_decay: float
     speed_change: float
+    steps_per_round: int | None = None
+    balanced_classes: bool = False
+    shift_seconds: float = 0.0
+    time_mask_seconds: float = 0.0
+    mask_time_prob: float | None = None
+    mask_feature_prob: float | None = None
     lora_rank: int = 8
     lora_alpha: float = 16.0
 
@@ -110,11 +146,30 @@ class Settings:
         learning_rate: peak learning rate of AdamW.
         warmup_fraction: share of the whole federation's steps spent warming up, in [0, 1).
         weight_decay: weight decay of AdamW.
+        steps_per_round: optimizer steps of every envoy in one round, however many clips it has; in place of
+            `epochs_per_round`.
+        balanced_classes: True trains on each class equally often, False on each clip once an epoch.
+        speed_change: share by which clips are played faster or slower at most, in [0, 1).
+        shift_seconds: seconds by which clips are moved in time at most, in [0, 0.5].
+        time_mask_seconds: seconds of each clip that are silenced at most, in [0, 0.5].
+        mask_time_prob: share of the model's frames that is masked at most, in [0, 1).
+        mask_feature_prob: share of the frames' channels that is masked at most, in [0, 1).
         lora_rank: width of the adapters of tuning "lora".
         lora_alpha: the adapters' output is scaled by alpha / rank.
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
+        strategy: how updates become the next model: "fedavg", "fedprox", "fedadam", "fedyogi", "median" or
+            "trimmed_mean". `None` in a field of a strategy means its default in `STRATEGIES`; a strategy that
+            does not use the field refuses a value.
+        proximal_mu: of "fedprox": weight of the term that keeps training near the round's start, from 0.
+        server_learning_rate: of "fedadam" and "fedyogi": learning rate of the director's optimizer.
+        server_beta1: of both: share of the first moment (of the changes) that a round keeps, in [0, 1).
+        server_beta2: of both: the same of the second moment (of their squares), in [0, 1).
+        server_tau: of both: about the change of a weight below which steps follow its size, above 0.
+        trim_fraction: of "trimmed_mean": share of the values that goes at each end, in [0, 0.5).
+        fraction: share of the envoys that train in a round, in (0, 1], rounded up and drawn from the seed;
+            the others validate only.
         min_envoys: how many envoys must be online before an experiment is submitted.
         round_cutoff_seconds: a round closes after so long with whoever reported; `None` waits for all
             that live.
@@ -142,10 +197,25 @@ class Settings:
     learning_rate: float | None = None
     warmup_fraction: float | None = None
     weight_decay: float | None = None
+    steps_per_round: int | None = None
+    balanced_classes: bool | None = None
+    speed_change: float | None = None
+    shift_seconds: float | None = None
+    time_mask_seconds: float | None = None
+    mask_time_prob: float | None = None
+    mask_feature_prob: float | None = None
     lora_rank: int | None = None
     lora_alpha: float | None = None
     seed: int = 0
     precision: str = "auto"
+    strategy: str = "fedavg"
+    proximal_mu: float | None = None
+    server_learning_rate: float | None = None
+    server_beta1: float | None = None
+    server_beta2: float | None = None
+    server_tau: float | None = None
+    trim_fraction: float | None = None
+    fraction: float = 1.0
     min_envoys: int = 1
     round_cutoff_seconds: float | None = None
     on_task_error: str = "fail"
@@ -187,9 +257,10 @@ class Settings:
             "None, or up to 63 letters, digits, '-' and '_', starting with a letter",
         )
         self._check_recipe()
+        self._check_strategy()
 
     def _check_recipe(self) -> None:
-        for field in ("epochs_per_round", "batch_size", "lora_rank"):
+        for field in ("epochs_per_round", "batch_size", "steps_per_round", "lora_rank"):
             value = getattr(self, field)
             self._require(value is None or _is_int(value, 1), field, "None or a whole number from 1")
         alpha = self.lora_alpha
@@ -200,6 +271,44 @@ class Settings:
             warmup is None or (_is_real(warmup) and 0 <= warmup < 1), "warmup_fraction", "None or in [0, 1)"
         )
         self._require(decay is None or (_is_real(decay) and decay >= 0), "weight_decay", "None or from 0")
+        epochs = self.epochs_per_round
+        self._require(
+            epochs is None or self.steps_per_round is None,
+            "steps_per_round",
+            f"None where epochs_per_round is set, and it is {epochs}",
+        )
+        self._check_augmentation()
+
+    def _check_augmentation(self) -> None:
+        self._require(
+            self.balanced_classes is None or isinstance(self.balanced_classes, bool),
+            "balanced_classes",
+            "None, True or False",
+        )
+        for field in ("speed_change", "mask_time_prob", "mask_feature_prob"):
+            value = getattr(self, field)
+            self._require(value is None or (_is_real(value) and 0 <= value < 1), field, "None or in [0, 1)")
+        for field in ("shift_seconds", "time_mask_seconds"):
+            value = getattr(self, field)
+            self._require(
+                value is None or (_is_real(value) and 0 <= value <= 0.5), field, "None or in [0, 0.5]"
+            )
+
+    def _check_strategy(self) -> None:
+        self._require(self.strategy in tuple(STRATEGIES), "strategy", " or ".join(map(repr, STRATEGIES)))
+        fraction = self.fraction
+        self._require(_is_real(fraction) and 0 < fraction <= 1, "fraction", "in (0, 1]")
+        for field, (within, legal) in _STRATEGY_RANGES.items():
+            value = getattr(self, field)
+            self._require(value is None or (_is_real(value) and within(value)), field, f"None or {legal}")
+            users = " or ".join(repr(name) for name, takes in STRATEGIES.items() if field in takes)
+            # No weight on the proximal term is what every other strategy does anyway.
+            without_effect = value is None or (field == "proximal_mu" and value == 0)
+            self._require(
+                without_effect or field in STRATEGIES[self.strategy],
+                field,
+                f"None with strategy {self.strategy!r}, only {users} has it",
+            )
 
     def _require(self, ok: bool, field: str, legal: str) -> None:
         if not ok:
@@ -211,6 +320,13 @@ class Settings:
         chosen = {field.name: getattr(self, field.name, None) for field in fields(Recipe)}
         set_here = {name: value for name, value in chosen.items() if value is not None}
         return replace(recipe_for(self.model, self.tuning), **set_here)
+
+    @property
+    def strategy_parameters(self) -> dict[str, float]:
+        """What the strategy takes, by field: its defaults, with what is set here put over them."""
+        defaults = STRATEGIES[self.strategy]
+        set_here = {field: getattr(self, field) for field in defaults if getattr(self, field) is not None}
+        return {**defaults, **set_here}
 
 
 def _is_int(value: Any, low: int, high: float = math.inf) -> bool:

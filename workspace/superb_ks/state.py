@@ -7,100 +7,20 @@ file. The same files are what a viewer attaches to and what an interrupted exper
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
-import struct
-from concurrent.futures import ThreadPoolExecutor
+import shutil
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any
 
 from superb_ks.averaging import Vector
-from superb_ks.wire import PART_BYTES, TRAINED, count_parts
+from superb_ks.model_file import ModelFile, keep_as_spare, replacing, write_model
 
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
-
-
-class ModelFile:
-    """A packed model in a safetensors file, read part by part.
-
-    Raises:
-        ValueError: not a safetensors file with one float32 vector named ``trained``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with path.open("rb") as file:
-            try:
-                (header_bytes,) = struct.unpack("<Q", file.read(8))
-                entry = json.loads(file.read(header_bytes))[TRAINED]
-                (self.size,) = entry["shape"]
-            except (struct.error, ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path.name} does not hold a packed model: {error!r}") from error
-        self._data_starts = 8 + header_bytes
-
-    def part(self, number: int) -> bytes:
-        """Read part ``number`` (from 0), at most ``PART_BYTES`` bytes.
-
-        Raises:
-            ValueError: there is no such part.
-        """
-        if not 0 <= number < count_parts(self.size):
-            raise ValueError(f"no part {number}; the model has {count_parts(self.size)}")
-        start = number * PART_BYTES
-        length = min(PART_BYTES, 4 * self.size - start)
-        with self.path.open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), length, self._data_starts + start)
-
-    def add_to(self, vector: Vector) -> None:
-        """Add the model to ``vector``, float32 ``[size]``, in place and part by part."""
-        step = PART_BYTES // 4
-        for number in range(count_parts(self.size)):
-            vector[number * step : (number + 1) * step] += np.frombuffer(self.part(number), np.float32)
-
-    def read(self) -> Vector:
-        """Read the whole vector, float32 ``[size]``."""
-        return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)
-
-
-def write_model(path: Path, vector: Vector, metadata: dict[str, str]) -> str:
-    """Publish ``vector`` at ``path`` atomically; returns the SHA-256 of its bytes.
-
-    The safetensors library would copy the model to write it; its format is a length, a JSON header and the
-    bytes.
-    """
-    entry = {"dtype": "F32", "shape": [vector.size], "data_offsets": [0, vector.nbytes]}
-    header = json.dumps({"__metadata__": metadata, TRAINED: entry}).encode()
-    header += b" " * (-len(header) % 8)
-    raw = vector.data.cast("B")
-    # Hashing takes longer than writing, and both let the other one run.
-    with ThreadPoolExecutor(1) as beside, _replacing(path) as file:
-        digest = beside.submit(lambda: hashlib.sha256(raw).hexdigest())
-        file.write(struct.pack("<Q", len(header)) + header)
-        file.write(raw)
-        return digest.result()
-
-
-class _replacing:  # noqa: N801 (reads as a verb: `with _replacing(path) as file`)
-    """Write beside ``path`` and put the result in its place only if nothing went wrong."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.partial")
-
-    def __enter__(self) -> BinaryIO:
-        self._file = self._temporary.open("wb")
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                os.replace(self._temporary, self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+# A model's file that is not needed any more; the next model is written over it.
+SPARE = ".spare"
+# Updates of the current round, for strategies that need all of them at once; worthless after a crash.
+UPDATES = "updates"
 
 
 class ExperimentState:
@@ -119,6 +39,12 @@ class ExperimentState:
         self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         self.last = ModelFile(folder / self.manifest["last"])
         self._records = self._reopened_log()
+        shutil.rmtree(self.updates_folder, ignore_errors=True)
+
+    @property
+    def updates_folder(self) -> Path:
+        """Where updates of the current round may wait for the others; made and removed by who needs it."""
+        return self.folder / UPDATES
 
     @property
     def best(self) -> ModelFile:
@@ -151,28 +77,40 @@ class ExperimentState:
         manifest.update(best=manifest["last"], best_round=manifest["round"], best_score=score)
         manifest["digests"]["best"] = manifest["digests"].get("last")
 
+    def moments(self, strategy: str) -> Path | None:
+        """Return the file of the moments that ``strategy``'s optimizer has arrived at; None at its start."""
+        entry = self.manifest.get("moments")
+        return self.folder / entry["file"] if entry and entry["strategy"] == strategy else None
+
+    def mark_moments(self, strategy: str, file: Path | None) -> None:
+        """Let ``file`` be the moments of ``strategy``, or drop them; counts from the next publication."""
+        self.manifest["moments"] = file and {"strategy": strategy, "file": file.name}
+
     def publish(self, next_round: int, model: Vector | None) -> None:
         """Complete the current round; the next one starts from ``model``, or from the same if None."""
         if model is not None:
             name = f"round-{next_round}.safetensors"
-            digest = write_model(self.folder / name, model, {"round": str(next_round)})
+            digest = write_model(self.folder / name, model, {"round": str(next_round)}, self.folder / SPARE)
             self.manifest["last"] = name
             self.manifest["digests"]["last"] = digest
         self.manifest["round"] = next_round
         write_manifest(self.folder, self.manifest)
         self.last = ModelFile(self.folder / self.manifest["last"])
+        moments = self.manifest.get("moments") or {}
+        kept = (self.manifest["last"], self.manifest["best"], moments.get("file"))
         for file in self.folder.glob("round-*.safetensors"):
-            if file.name not in (self.manifest["last"], self.manifest["best"]):
-                file.unlink()
+            if file.name not in kept:
+                keep_as_spare(file, self.folder / SPARE)
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log, and give back what a further round would have used."""
         self._records.close()
+        (self.folder / SPARE).unlink(missing_ok=True)
 
     def _reopened_log(self) -> Any:
         """Open the log for appending, without what an interrupted round left in it."""
         kept = self.records()
-        with _replacing(self.folder / RECORDS) as file:
+        with replacing(self.folder / RECORDS) as file:
             file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
         # Without a buffer a failed write is over when it has failed, and not tried again at the end.
         return (self.folder / RECORDS).open("ab", buffering=0)
@@ -180,5 +118,5 @@ class ExperimentState:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest of ``folder`` atomically."""
-    with _replacing(folder / MANIFEST) as file:
+    with replacing(folder / MANIFEST) as file:
         file.write(json.dumps(manifest, indent=1).encode())

@@ -41,6 +41,9 @@ def summarize(
     cards: Mapping[str, Mapping[str, Any]],
     *,
     model: str,
+    tuning: str = "full",
+    strategy: str = "fedavg",
+    baseline: tuple[str, History] | None = None,
     seconds_total: float,
     model_dir: str,
     notebook: str,
@@ -51,6 +54,9 @@ def summarize(
         history: all its records.
         cards: the shard cards of its envoys.
         model: as in the settings; of a folder, only the name is told.
+        tuning: as in the settings.
+        strategy: as in the settings.
+        baseline: name and history of the model that was trained beside it, or None.
         seconds_total: from the submission to the last record.
         model_dir: where the model was saved, relative to the run's folder.
         notebook: where the notebook is, relative to the run's folder.
@@ -65,24 +71,19 @@ def summarize(
         )
     labels = next(iter(cards.values()))["labels"]
     return {
-        "model": Path(model).name if Path(model).is_dir() else model,
+        "model": _model_name(model),
+        "tuning": tuning,
+        "strategy": strategy,
         "data": _common(_data_name(card) for card in cards.values()),
         "partition": _common(str(card["partition"]) for card in cards.values()),
         "envoys": len(history.envoys),
-        "rounds": [
-            {
-                "round": result.round,
-                "train_loss": result.train_loss,
-                "val_accuracy": result.validation.accuracy,
-                "seconds": result.seconds,
-            }
-            for result in results
-        ],
+        "rounds": _rounds(history),
         "initial_test_accuracy": initial.accuracy,
         "test_accuracy": test.accuracy,
         "test_clips": test.clips,
         "confusion": history.confusion(len(labels)).tolist(),
         "bytes_up_per_envoy_round": history.bytes_up(),
+        "baseline": None if baseline is None else _baseline(*baseline),
         "seconds_total": seconds_total,
         "model_dir": model_dir,
         "notebook": notebook,
@@ -96,6 +97,29 @@ def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
     partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     os.replace(partial, path)
     return path
+
+
+def _rounds(history: History) -> list[dict[str, float]]:
+    return [
+        {
+            "round": result.round,
+            "train_loss": result.train_loss,
+            "val_accuracy": result.validation.accuracy,
+            "seconds": result.seconds,
+        }
+        for result in history.results()
+    ]
+
+
+def _baseline(model: str, history: History) -> dict[str, Any]:
+    test = history.test
+    if test is None:
+        raise ValueError("the baseline's experiment is not finished: its best model was not tested")
+    return {"model": _model_name(model), "rounds": _rounds(history), "test_accuracy": test.accuracy}
+
+
+def _model_name(model: str) -> str:
+    return Path(model).name if Path(model).is_dir() else model
 
 
 def _data_name(card: Mapping[str, Any]) -> str:

@@ -1,0 +1,172 @@
+"""Which runs the comparison is made of: a regime on some data, one way to tune, one to average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from superb_ks.settings import Settings
+
+REAL, SYNTHETIC = "real", "synthetic"
+CENTRALISED, LOCAL, FEDERATED = "centralised", "local", "federated"
+POOLED = "pooled"
+"""The partition of the centralised regime: all shards in one place."""
+
+ALPHA = 0.3
+"""Of the `dirichlet` partition; most of a word is then with one or two of four envoys."""
+
+SEEDS = (0, 1, 2)
+SKEWED_STRATEGIES = ("fedprox", "fedadam", "fedyogi", "median", "trimmed_mean")
+ROBUST_STRATEGIES = ("median", "trimmed_mean")
+
+
+@dataclass(frozen=True)
+class Work:
+    """How often every clip is trained on, the same in all regimes: `rounds` times `epochs` passes.
+
+    Attributes:
+        rounds: rounds of the federation; elsewhere sections of the learning-rate schedule, a validation
+            after each.
+        epochs: passes in each of them; None leaves it to the model's recipe.
+    """
+
+    rounds: int
+    epochs: int | None
+
+
+# The real sample's passes are what fits the whole table into 35 minutes on 2 cores.
+WORK = {REAL: Work(4, 2), SYNTHETIC: Work(3, None)}
+QUICK = Work(1, 1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run. Its fields are entries of its row in the results (see `compare_results`).
+
+    Attributes:
+        data: "real" or "synthetic".
+        regime: "centralised", "local" (each envoy alone on its shard) or "federated".
+        partition: how clips are shared out; "pooled" for the centralised regime.
+        envoys: how many shards.
+        tuning: what is trained, as in `Settings.tuning`.
+        strategy: how updates become a model, as in `Settings.strategy`; None where nothing is federated.
+        model: as in `Settings.model`.
+        garbage: how many of the envoys send noise instead of what they learned.
+        seed: of initial weights, order of the clips and dropout; the partition's is always 0.
+        work: rounds and epochs.
+    """
+
+    data: str
+    regime: str
+    partition: str = POOLED
+    envoys: int = 1
+    tuning: str = "full"
+    strategy: str | None = None
+    model: str = "tiny"
+    garbage: int = 0
+    seed: int = 0
+    work: Work = WORK[REAL]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells this run from others, however much work it is."""
+        return tuple(getattr(self, field.name) for field in fields(self) if field.name != "work")
+
+    @property
+    def federation(self) -> tuple[str, str, int]:
+        """Data, partition and number of envoys: runs that agree on them can use the same processes."""
+        return self.data, self.partition, self.envoys
+
+    @property
+    def name(self) -> str:
+        """The run in words, for `--only` and for whoever waits."""
+        parts = [self.data, self.regime]
+        if self.regime != CENTRALISED:
+            parts.append(f"{self.partition} {self.envoys}")
+        parts += [self.model, self.tuning]
+        if self.strategy is not None:
+            parts.append(self.strategy)
+        if self.garbage:
+            parts.append("garbage")
+        return " ".join([*parts, f"seed {self.seed}"])
+
+    def settings(self, **more: Any) -> Settings:
+        """Return the experiment's settings; whatever else they take, such as ports, comes from `more`."""
+        chosen: dict[str, Any] = {"model": self.model, "tuning": self.tuning, "seed": self.seed, **more}
+        if self.strategy is not None:
+            chosen["strategy"] = self.strategy
+        return Settings(
+            rounds=self.work.rounds, epochs_per_round=self.work.epochs, min_envoys=self.envoys, **chosen
+        )
+
+
+def work_for(job: Job) -> Work:
+    """Return how much a run trains: `head` has its recipe's many passes, as each costs next to nothing."""
+    work = WORK[job.data]
+    return replace(work, epochs=None) if job.tuning == "head" else work
+
+
+def with_seeds(job: Job, seeds: Iterable[int]) -> list[Job]:
+    """Return the job once for each seed."""
+    return [replace(job, seed=seed) for seed in seeds]
+
+
+def plan(seeds: Sequence[int] | None = None, work: Work | None = None) -> list[Job]:
+    """Return all runs, those of one federation next to each other.
+
+    Args:
+        seeds: instead of three for every row but those that only try a strategy or send garbage.
+        work: instead of `WORK`.
+    """
+    jobs = [
+        with_work
+        for job, own_seeds in _rows()
+        for with_work in with_seeds(replace(job, work=work or work_for(job)), seeds or own_seeds)
+    ]
+    order = list(dict.fromkeys(job.federation for job in jobs))
+    return sorted(jobs, key=lambda job: order.index(job.federation))
+
+
+def _rows() -> list[tuple[Job, Sequence[int]]]:
+    """Return every row of the tables with the seeds that it is run with."""
+    once = SEEDS[:1]
+    federated = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg")
+    skewed = replace(federated, partition="dirichlet", envoys=4)
+    attacked = replace(federated, envoys=4)
+    rows: list[tuple[Job, Sequence[int]]] = []
+    for tuning in ("full", "lora", "head"):
+        rows.append((Job(REAL, CENTRALISED, tuning=tuning), SEEDS))
+        rows.append((replace(federated, tuning=tuning), SEEDS))
+    rows.append((replace(federated, partition="speaker", envoys=4), SEEDS))
+    rows.append((skewed, SEEDS))
+    rows += [(replace(skewed, strategy=strategy), once) for strategy in SKEWED_STRATEGIES]
+    for strategy in ("fedavg", *ROBUST_STRATEGIES):
+        rows += [(replace(attacked, strategy=strategy, garbage=garbage), once) for garbage in (0, 1)]
+    for partition, envoys in (("iid", 2), ("speaker", 4), ("dirichlet", 4)):
+        rows.append((Job(REAL, LOCAL, partition, envoys), SEEDS))
+    demo = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedavg")
+    rows += [(demo, SEEDS), (replace(demo, model="scratch"), SEEDS)]
+    return rows
+
+
+def best_strategy_again(rows: Iterable[dict[str, Any]], work: Work) -> list[Job]:
+    """Return the further seeds of the strategy that did best on skewed shards, once all were tried.
+
+    Chosen by validation accuracy, as everything is: the test clips have no say.
+
+    Args:
+        rows: results so far.
+        work: of the rows that count.
+    """
+    skewed = Job(REAL, FEDERATED, "dirichlet", 4, strategy="fedavg", work=work)
+    tried = {
+        str(row["strategy"]): float(row["validation_accuracy"])
+        for row in rows
+        if all(row[key] == getattr(skewed, key) for key in ("data", "regime", "partition", "envoys", "seed"))
+        and (row["rounds"], row["garbage"], row["tuning"]) == (work.rounds, 0, "full")
+    }
+    if not {"fedavg", *SKEWED_STRATEGIES} <= set(tried):
+        return []
+    best = max(tried, key=lambda strategy: tried[strategy])
+    return with_seeds(replace(skewed, strategy=best), SEEDS[1:])

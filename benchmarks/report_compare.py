@@ -1,0 +1,206 @@
+"""Makes tables and a plot of the comparison's results.
+
+python -m benchmarks.report_compare            # prints tables, writes docs/images/compare.png and .svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "workspace"))
+
+import matplotlib  # noqa: E402
+
+matplotlib.use("Agg")
+
+from benchmarks.compare_plots import save_plot  # noqa: E402
+from benchmarks.compare_results import RESULTS, load_rows  # noqa: E402
+from superb_ks.comparison import Outcome, order_shown, outcomes  # noqa: E402
+
+IMAGES = ROOT / "docs" / "images"
+TUNINGS = ("full", "lora", "head")
+
+Row = dict[str, Any]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the tables and write the plot."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--images", type=Path, default=IMAGES)
+    options = parser.parse_args(argv)
+    rows = load_rows(options.results)
+    if not rows:
+        print(f"no rows in {options.results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)
+        return 1
+    for title, table in tables(rows).items():
+        print(f"\n{title}\n\n{table}")
+    print(f"\n{provenance(rows)}")
+    options.images.mkdir(parents=True, exist_ok=True)
+    for ending in ("png", "svg"):
+        save_plot(rows, options.images / f"compare.{ending}")
+    return 0
+
+
+def tables(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the tables in Markdown, by title; those without a row are left out."""
+    made = {
+        "Regimes and ways to tune, real speech": regimes_table(rows),
+        "Strategies, 4 envoys that hold different words (dirichlet 0.3), real speech": strategies_table(rows),
+        "One of 4 envoys sends noise (iid, real speech)": garbage_table(rows),
+        "Each envoy's own test clips, real speech": envoys_table(rows),
+        "Synthetic speech": synthetic_table(rows),
+    }
+    return {title: table for title, table in made.items() if table.count("\n") > 1}
+
+
+def regimes_table(rows: Sequence[Row]) -> str:
+    """Return regimes, partitions and tunings, with the distance to the centralised run of the same tuning."""
+    found = outcomes(rows, data="real", garbage=0, strategy=("fedavg", None))
+    best = {o.conditions["tuning"]: o.mean for o in found if o.conditions["regime"] == "centralised"}
+    found.sort(key=lambda o: (TUNINGS.index(o.conditions["tuning"]), order_shown(o.conditions)))
+    lines = []
+    for outcome in found:
+        named = outcome.conditions
+        behind = best.get(named["tuning"])
+        lines.append(
+            [
+                named["regime"],
+                f"{named['envoys']} {named['partition']}" if named["regime"] != "centralised" else "–",
+                named["tuning"],
+                *_accuracy(outcome),
+                "–" if behind is None or behind == outcome.mean else f"{100 * (behind - outcome.mean):+.1f}",
+                f"{outcome.mean_of('bytes') / 1e6:.2f}" if named["regime"] == "federated" else "–",
+                f"{outcome.mean_of('seconds'):.0f}",
+            ]
+        )
+    header = ["regime", "envoys", "tuning", *_ACCURACY, "points behind", "MB sent by an envoy", "seconds"]
+    return markdown(header, lines)
+
+
+def strategies_table(rows: Sequence[Row]) -> str:
+    """Return the strategies on skewed shards, the best first."""
+    found = outcomes(rows, data="real", partition="dirichlet", regime="federated", tuning="full", garbage=0)
+    found.sort(key=lambda outcome: -outcome.mean)
+    return markdown(
+        ["strategy", *_ACCURACY, "seconds"],
+        [[o.conditions["strategy"], *_accuracy(o), f"{o.mean_of('seconds'):.0f}"] for o in found],
+    )
+
+
+def garbage_table(rows: Sequence[Row]) -> str:
+    """Return each strategy's accuracy without and with an envoy that sends noise, and what that cost."""
+    found = outcomes(rows, data="real", partition="iid", envoys=4, regime="federated")
+    means = {(o.conditions["strategy"], o.conditions["garbage"]): o for o in found}
+    lines = [
+        [
+            strategy,
+            str(clean),
+            str(means[strategy, 1]),
+            f"{100 * (clean.mean - means[strategy, 1].mean):.1f}",
+            str(len(means[strategy, 1].rows)),
+        ]
+        for (strategy, garbage), clean in means.items()
+        if garbage == 0 and (strategy, 1) in means
+    ]
+    return markdown(["strategy", "clean", "with noise", "points lost", "seeds"], lines)
+
+
+def envoys_table(rows: Sequence[Row]) -> str:
+    """Return, by partition and envoy, the accuracies of common, personalised and local model."""
+    lines = []
+    for partition, envoys in (("iid", 2), ("speaker", 4), ("dirichlet", 4)):
+        scores = envoy_scores(rows, partition, envoys)
+        for name, mean in scores.items():
+            accuracies = [
+                f"{100 * mean[key]:.1f} %" if key in mean else "–"
+                for key in ("global", "personalised", "local")
+            ]
+            lines.append(
+                [partition, name, f"{mean['train_clips']:.0f}", f"{mean['test_clips']:.0f}", *accuracies]
+            )
+    header = ["partition", "envoy", "training clips", "test clips", "common model", "after one local epoch"]
+    return markdown([*header, "trained alone"], lines)
+
+
+def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, dict[str, float]]:
+    """Return each envoy's `global`, `personalised` and `local` accuracy on its own test clips.
+
+    They are means over the seeds, and so is the number of clips.
+    """
+    seen: dict[str, dict[str, list[float]]] = {}
+    for outcome in outcomes(
+        rows,
+        data="real",
+        partition=partition,
+        envoys=envoys,
+        tuning="full",
+        garbage=0,
+        strategy=("fedavg", None),
+    ):
+        for row in outcome.rows:
+            for name, scores in row["envoy_scores"].items():
+                for key, value in scores.items():
+                    seen.setdefault(name, {}).setdefault(key, []).append(value)
+    return {
+        name: {key: statistics.fmean(values) for key, values in scores.items()}
+        for name, scores in seen.items()
+    }
+
+
+def synthetic_table(rows: Sequence[Row]) -> str:
+    """Return the demo's own run, and the same from random weights."""
+    found = outcomes(rows, data="synthetic")
+    header = ["model", "envoys", "rounds", *_ACCURACY, "MB sent by an envoy", "seconds"]
+    lines = [
+        [
+            o.conditions["model"],
+            f"{o.conditions['envoys']} {o.conditions['partition']}",
+            str(o.conditions["rounds"]),
+            *_accuracy(o),
+            f"{o.mean_of('bytes') / 1e6:.2f}",
+            f"{o.mean_of('seconds'):.0f}",
+        ]
+        for o in sorted(found, key=lambda o: -o.mean)
+    ]
+    return markdown(header, lines)
+
+
+_ACCURACY = ("test accuracy", "median", "seeds")
+
+
+def _accuracy(outcome: Outcome) -> tuple[str, str, str]:
+    """Return mean and spread, median, and number of seeds."""
+    median = statistics.median(outcome.accuracies)
+    return str(outcome), f"{100 * median:.1f} %", str(len(outcome.rows))
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    rule = "|".join("---" for _ in header)
+    return "\n".join(
+        ["| " + " | ".join(header) + " |", f"|{rule}|", *(f"| {' | '.join(x)} |" for x in lines)]
+    )
+
+
+def provenance(rows: Sequence[Row]) -> str:
+    """Return a line that says when, where and of which commit the rows are."""
+    dates = sorted(row["date"][:10] for row in rows)
+    machines = sorted({f"{row['machine']['cores']} cores of {row['machine']['processor']}" for row in rows})
+    commits = sorted({row["commit"] for row in rows})
+    passes = {(r["data"], r["model"], r["rounds"], r["epochs_per_round"]) for r in rows}
+    work = ", ".join(f"{data} ({model}): {n} rounds of {e}" for data, model, n, e in sorted(passes))
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return f"{len(rows)} runs, {when}, commit {', '.join(commits)}, {'; '.join(machines)}. Passes: {work}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""A corpus small enough to be trained on in seconds, for benchmarks that train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speech_commands.script import Size
+from speech_commands.synthetic import write_corpus
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training archive of a few synthetic speakers, with the test archive beside it."""
+    folder = tmp_path_factory.mktemp("speech")
+    write_corpus(folder, seed=0, size=Size(6, 4, 4, 1, 1, 1))
+    return folder / "speech_commands_v0.01"

@@ -1,0 +1,295 @@
+"""The comparison: what it is made of, and each regime once, on a corpus of a few clips and real processes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks import compare, compare_federated, compare_local, compare_tasks
+from benchmarks.compare_plan import (
+    CENTRALISED,
+    FEDERATED,
+    LOCAL,
+    QUICK,
+    REAL,
+    SEEDS,
+    SKEWED_STRATEGIES,
+    Job,
+    Work,
+    best_strategy_again,
+    plan,
+)
+from benchmarks.compare_results import CORE, MORE, class_accuracies, identity, is_done, keep_row, load_rows
+from demo.federation import Federation
+from superb_ks.data import ClipDataset
+from superb_ks.model import ModelSpec
+from superb_ks.packing import pack
+from superb_ks.settings import SUPERB_LABELS
+from superb_ks.tasks import evaluate
+from superb_shard_descriptor import SuperbShardDescriptor
+
+# The plan ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seeds"),
+    [
+        *[(dict(regime=CENTRALISED, tuning=tuning), SEEDS) for tuning in ("full", "lora", "head")],
+        *[
+            (dict(regime=FEDERATED, partition="iid", envoys=2, tuning=tuning, strategy="fedavg"), SEEDS)
+            for tuning in ("full", "lora", "head")
+        ],
+        (dict(regime=FEDERATED, partition="speaker", envoys=4, strategy="fedavg"), SEEDS),
+        (dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy="fedavg"), SEEDS),
+        *[
+            (dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy=strategy), SEEDS[:1])
+            for strategy in SKEWED_STRATEGIES
+        ],
+        *[
+            (dict(regime=FEDERATED, partition="iid", envoys=4, strategy=strategy, garbage=garbage), SEEDS[:1])
+            for strategy in ("fedavg", "median", "trimmed_mean")
+            for garbage in (0, 1)
+        ],
+        *[(dict(regime=LOCAL, partition=kind), SEEDS) for kind in ("iid", "speaker", "dirichlet")],
+        (dict(data="synthetic", regime=FEDERATED, envoys=2, model="tiny", partition="iid"), SEEDS),
+        (dict(data="synthetic", regime=FEDERATED, envoys=2, model="scratch", partition="iid"), SEEDS),
+    ],
+    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_every_row_of_the_targets_is_planned(wanted: dict[str, Any], seeds: tuple[int, ...]) -> None:
+    named = {"data": "real", "tuning": "full", "garbage": 0, **wanted}
+    found = [job for job in plan() if all(getattr(job, key) == value for key, value in named.items())]
+    assert tuple(job.seed for job in found) == seeds
+
+
+def test_no_run_is_planned_twice_and_a_federation_is_started_once() -> None:
+    jobs = plan()
+    assert max(Counter(job.identity for job in jobs).values()) == 1
+    order = [job.federation for job in jobs]
+    changes = sum(a != b for a, b in zip(order, order[1:], strict=False))
+    assert changes == len(set(order)) - 1
+
+
+def test_all_regimes_of_one_tuning_make_the_same_passes() -> None:
+    passes: dict[tuple[str, str, str], set[tuple[int, int]]] = {}
+    for job in plan():
+        work = (job.work.rounds, job.settings().recipe.epochs_per_round)
+        passes.setdefault((job.data, job.model, job.tuning), set()).add(work)
+    assert all(len(works) == 1 for works in passes.values())
+    assert passes["real", "tiny", "full"] == passes["real", "tiny", "lora"]
+
+
+def test_an_experiment_waits_for_all_of_its_envoys() -> None:
+    for job in plan():
+        assert job.settings().min_envoys == job.envoys
+        assert job.settings().seed == job.seed
+
+
+def test_the_best_strategy_by_validation_gets_the_other_seeds() -> None:
+    work = Work(4, 2)
+    rows = [
+        {
+            **{key: getattr(job, key) for key in (*CORE, *MORE) if hasattr(job, key)},
+            "rounds": 4,
+            "validation_accuracy": {"fedyogi": 0.9, "fedadam": 0.8}.get(str(job.strategy), 0.7),
+            "test_accuracy": {"fedadam": 0.99}.get(str(job.strategy), 0.5),
+        }
+        for job in plan(seeds=[0], work=work)
+        if job.partition == "dirichlet"
+    ]
+    more = best_strategy_again(rows, work)
+    assert [(job.strategy, job.seed) for job in more] == [("fedyogi", 1), ("fedyogi", 2)]
+    assert best_strategy_again(rows[:-1] if rows[-1]["regime"] == FEDERATED else rows[:3], work) == []
+
+
+# The rows ----------------------------------------------------------------------------------------------
+
+
+def test_class_accuracies_are_shares_of_the_true_class() -> None:
+    confusion = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 6]])
+    assert class_accuracies(confusion, ["a", "b", "c"]) == {"a": 0.75, "b": 0.0, "c": 0.75}
+
+
+def test_a_row_takes_the_place_of_an_earlier_one_of_the_same_run(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "compare.json"
+    job = Job(REAL, CENTRALISED, work=Work(2, 3))
+    row = dict.fromkeys((*CORE, *MORE))
+    row |= {key: getattr(job, key) for key in row if hasattr(job, key)}
+    row |= {"rounds": 2, "epochs_per_round": 3}
+    keep_row({**row, "test_accuracy": 0.123456}, path)
+    keep_row({**row, "seed": 1}, path)
+    keep_row({**row, "test_accuracy": 0.5}, path)
+    rows = load_rows(path)
+    assert [(item["seed"], item["test_accuracy"]) for item in rows] == [(0, 0.5), (1, None)]
+    assert identity(rows[0]) == job.identity
+    assert is_done(job, rows)
+    assert not is_done(replace(job, work=Work(3, 3)), rows)
+    assert not is_done(replace(job, seed=2), rows)
+    assert [entry.name for entry in path.parent.iterdir()] == ["compare.json"]
+
+
+def test_without_real_speech_its_rows_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.main(["--list"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("synthetic federated")
+    assert "real" not in printed.out
+    assert "no rows on real speech" in printed.err
+
+
+def test_a_folder_without_an_archive_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.main(["--data", str(tmp_path), "--list"]) == 2
+    assert "no training archive there" in capsys.readouterr().err
+
+
+# The runs ----------------------------------------------------------------------------------------------
+
+
+class CountedClips:
+    """Counts how often each clip is read."""
+
+    def __init__(self, clips: Any) -> None:
+        self.clips, self.read = clips, Counter[int]()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Any:
+        self.read[index] += 1
+        return self.clips[index]
+
+
+def params(corpus: Path, partition: str = "iid") -> dict[str, str | int]:
+    test = corpus.parent / "speech_commands_test_set_v0.01"
+    return {"source": "folder", "data_dir": str(corpus), "test_dir": str(test), "partition": partition}
+
+
+@pytest.mark.parametrize(
+    "job", [Job(REAL, CENTRALISED), Job(REAL, LOCAL, "iid", 2)], ids=lambda job: job.regime
+)
+def test_every_regime_trains_on_each_clip_equally_often(
+    job: Job, small_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters: dict[tuple[int, str], CountedClips] = {}
+    get_dataset = SuperbShardDescriptor.get_dataset
+
+    def counted(shard: SuperbShardDescriptor, split: str) -> CountedClips:
+        key = (shard.rank if shard.world_size > 1 else 0, split)
+        return counters.setdefault(key, CountedClips(get_dataset(shard, split)))
+
+    monkeypatch.setattr(SuperbShardDescriptor, "get_dataset", counted)
+    job = replace(job, model="scratch", work=Work(2, 1))
+    row = compare_local.run(job, params(small_corpus))
+    reads = [
+        count for (_, split), clips in counters.items() if split == "train" for count in clips.read.values()
+    ]
+    assert set(reads) == {2}
+    assert sum(reads) == row["clips_seen"]
+    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))  # type: ignore[arg-type]
+    assert row["clips_seen"] == 2 * len(get_dataset(everything, "train"))
+
+
+def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None:
+    job = Job(REAL, LOCAL, "speaker", 2, model="scratch", work=QUICK)
+    row = compare_local.run(job, params(small_corpus, "speaker"))
+    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))  # type: ignore[arg-type]
+    assert row["test_clips"] == len(everything.get_dataset("test"))
+    scores = row["envoy_scores"].values()
+    assert sum(score["test_clips"] for score in scores) == row["test_clips"]
+    weights = [score["train_clips"] for score in scores]
+    accuracies = [score["local_on_all"] for score in scores]
+    assert row["test_accuracy"] == pytest.approx(np.average(accuracies, weights=weights))
+    assert row["test_spread"] == pytest.approx(np.std(accuracies))
+    assert (row["bytes"], row["best_round"], len(row["curve"])) == (0, None, 2)
+
+
+def test_noise_is_seeded_and_large() -> None:
+    model = ModelSpec("scratch", SUPERB_LABELS).build()
+    before = pack(model)
+    compare_tasks.put_noise(model, 3)
+    noise = pack(model)
+    compare_tasks.put_noise(model, 3)
+    assert np.array_equal(noise, pack(model))
+    assert noise.std() == pytest.approx(compare_tasks.GARBAGE_SCALE, rel=0.01)
+    assert noise.std() > 5 * before.std()
+
+
+def test_personalising_leaves_the_model_as_it_was(small_corpus: Path) -> None:
+    settings = Job(REAL, FEDERATED, model="scratch", work=QUICK).settings()
+    spec = ModelSpec("scratch", SUPERB_LABELS)
+    shard = SuperbShardDescriptor("1, 4", **params(small_corpus))  # type: ignore[arg-type]
+    splits = {
+        split: ClipDataset(shard.get_dataset(split), spec.feature_extractor()) for split in ("train", "test")
+    }
+    model = spec.build()
+    before, score = pack(model), evaluate(model, splits["test"], "cpu")["loss"]
+    accuracy = compare_tasks.personalised_accuracy(model, splits, settings, "cpu")
+    assert 0 <= accuracy <= 1
+    assert np.array_equal(before, pack(model))
+    assert evaluate(model, splits["test"], "cpu")["loss"] == score
+
+
+@pytest.fixture(scope="module")
+def federation(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    folder = tmp_path_factory.mktemp("compare")
+    with Federation(folder, envoys=2, shard_params=params(small_corpus)) as running:
+        yield running
+
+
+JOB = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg", model="scratch", work=QUICK)
+
+
+@pytest.mark.federation
+def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_corpus: Path) -> None:
+    row = compare_federated.run(JOB, federation)
+    assert tuple(row) == (*CORE, *MORE)
+    assert json.loads(json.dumps(row)) == row
+    assert identity(row) == JOB.identity
+    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))  # type: ignore[arg-type]
+    assert row["test_clips"] == len(everything.get_dataset("test"))
+    assert row["clips_seen"] == len(everything.get_dataset("train"))
+    size = 4 * pack(ModelSpec("scratch", SUPERB_LABELS).build()).size
+    # One update up, and down the models of two rounds and the best one.
+    assert (row["bytes"], row["bytes_down"]) == (size, 3 * size)
+    assert [point["bytes"] for point in row["curve"]] == [0, size]
+    assert 0 < row["curve"][0]["seconds"] < row["curve"][1]["seconds"] == row["seconds"]
+    assert row["curve"][row["best_round"]]["test"] == pytest.approx(row["test_accuracy"])
+    assert set(row["classes"]) == set(SUPERB_LABELS)
+    scores = row["envoy_scores"]
+    pooled = sum(score["global"] * score["test_clips"] for score in scores.values()) / row["test_clips"]
+    assert pooled == pytest.approx(row["test_accuracy"])
+    assert all(0 <= score["personalised"] <= 1 for score in scores.values())
+
+
+@pytest.mark.federation
+def test_an_envoy_that_sends_noise_spoils_the_plain_average(federation: Federation) -> None:
+    row = compare_federated.run(replace(JOB, garbage=1), federation)
+    assert row["garbage"] == 1
+    # Half of the average is noise of twenty times the weights' size.
+    assert row["curve"][1]["validation"] < 0.3
+    assert not any("personalised" in score for score in row["envoy_scores"].values())
+
+
+@pytest.mark.federation
+def test_the_command_runs_keeps_and_does_not_repeat(
+    small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "compare.json"
+    jobs = [replace(JOB, regime=LOCAL, strategy=None), JOB]
+    output = io.StringIO()
+    console = Console(file=output, width=200)
+    assert compare.Comparison(small_corpus, results, False, console).run(jobs) == 0
+    assert {row["regime"] for row in load_rows(results)} == {LOCAL, FEDERATED}
+    assert "0 runs failed" in output.getvalue()
+    kept = results.read_bytes()
+    assert compare.Comparison(small_corpus, results, False, console).run(jobs) == 0
+    assert "2 of 2 rows are there" in output.getvalue()
+    assert results.read_bytes() == kept
