@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import transformers
 from torch import nn
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
@@ -92,7 +93,8 @@ def upstream_key(model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor) ->
     if seen is None or seen[0] != state:
         seen = _upstreams[base] = (state, _content(base))
     config = {name: value for name, value in model.config.to_diff_dict().items() if name not in _NOT_UPSTREAM}
-    words = [seen[1], repr(sorted(config.items())), extractor.to_json_string(), torch.__version__]
+    versions = f"torch {torch.__version__} transformers {transformers.__version__}"
+    words = [seen[1], repr(sorted(config.items())), extractor.to_json_string(), versions]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 

@@ -99,7 +99,7 @@ class Recipe:
 
 
 RECIPES = {
-    TINY: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15, lora_rank=4),
+    TINY: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
     SCRATCH: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
     # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
     "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, speed_change=0.0),
@@ -108,11 +108,11 @@ RECIPES = {
 
 _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     # Adapters start from nothing and are few: they bear, and need, a higher rate than the weights they adapt.
-    (TINY, "lora"): dict(learning_rate=5e-3),
+    (TINY, "lora"): dict(learning_rate=4e-3),
     ("pretrained", "lora"): dict(learning_rate=5e-4),
     # A pass over cached hidden states costs next to nothing, and a head alone does not wear the upstream out.
-    (TINY, "head"): dict(epochs_per_round=50, batch_size=128, learning_rate=1e-2, speed_change=0.0),
-    ("pretrained", "head"): dict(epochs_per_round=50, batch_size=128, learning_rate=1e-3, speed_change=0.0),
+    (TINY, "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=5e-3, speed_change=0.0),
+    ("pretrained", "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=1e-3, speed_change=0.0),
 }
 """What the other tunings change in it."""
 
