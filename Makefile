@@ -29,7 +29,7 @@ NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
 PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab data check-data drills compare bench-transport bench-data install clean
+.PHONY: help demo test lint lab data check-data pretrain drills compare bench-transport bench-data install clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -72,6 +72,9 @@ bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, bes
 
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
 	$(RUN) -m benchmarks.data
+
+pretrain: $(VENV)/.installed  ## make the miniature that ships anew, from synthetic speech; 15 minutes
+	$(RUN) -m pretraining
 
 install: $(VENV)/.installed  ## make .venv with the requirements
 

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from superb_ks.data import Augmentation, ClipDataset
+from superb_ks.augmentation import Augmentation
+from superb_ks.data import ClipDataset
 from superb_ks.model import SAMPLING_RATE, ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.tasks import autocast_dtype, lr_over_federation, round_seed, steps_per_round
@@ -60,7 +61,7 @@ def plain_training(
     seed = round_seed(settings.seed, round_num)
     order = torch.Generator().manual_seed(seed)
     loader = DataLoader(
-        dataset.for_training(Augmentation(seed, recipe.speed_change)),
+        dataset.for_training(Augmentation.of(recipe, seed)),
         batch_size=recipe.batch_size,
         shuffle=True,
         generator=order,

@@ -27,6 +27,11 @@ class SuperbShardDataset(ShardDataset):
         """Return the number of clips."""
         return len(self._split)
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Label id of each clip, shape [n], without decoding any."""
+        return self._split.table.labels
+
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], int]:
         """Decode one clip.
 

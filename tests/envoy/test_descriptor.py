@@ -74,8 +74,14 @@ def test_opening_decodes_nothing(archives: Folders, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(soundfile.SoundFile, "read", refuse)
     shard = describe(archives)
+    assert len(shard.get_dataset("val").labels) == len(shard.get_dataset("val"))
     with pytest.raises(AssertionError):
         shard.get_dataset("val")[0]
+
+
+def test_labels_of_a_split_are_those_of_its_clips(archives: Folders) -> None:
+    dataset = describe(archives, scenario={"label_noise": 0.5}).get_dataset("train")
+    assert dataset.labels.tolist() == [dataset[index][1] for index in range(len(dataset))]
 
 
 def test_the_committed_config_is_legal(envoy_dir: Path) -> None:

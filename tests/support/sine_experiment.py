@@ -22,14 +22,17 @@ from superb_ks.openfl_model import PackedAdapter
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-SAMPLES, LABELS, STEPS = 256, 3, 5
+SAMPLES, LABELS, STEPS, LEARNING_RATE = 256, 3, 5, 5.0
 # What a faulty envoy sends for every weight: finite, so that it is not refused.
 GARBAGE = -1e6
 
 
 @dataclass(frozen=True)
 class Script:
-    """What goes wrong in training, by the envoy's rank: in which rounds, or how many seconds it takes."""
+    """What goes wrong in training, by the envoy's rank: in which rounds, or how many seconds it takes.
+
+    Besides, how much is trained: ``steps`` on the full shard in each round.
+    """
 
     seconds: dict[int, float] = field(default_factory=dict)
     raises: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class Script:
     cannot_build: tuple[int, ...] = ()
     reports_edition: bool = False
     ballast: int = 100_000
+    steps: int = STEPS
 
 
 class SineNet(nn.Linear):
@@ -95,6 +99,11 @@ class Shard:
     splits: dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
+def spectrum(waves: np.ndarray) -> torch.Tensor:
+    """Return the magnitudes of waves' spectra, which tell pitches apart whatever their phase."""
+    return torch.from_numpy(np.abs(np.fft.fft(waves)).astype(np.float32) / SAMPLES)
+
+
 class SineData(DataInterface):
     """Reads a shard of sine waves into memory."""
 
@@ -116,9 +125,7 @@ class SineData(DataInterface):
             clips = descriptor.get_dataset(name)
             waves = np.stack([clips[index][0] for index in range(len(clips))])
             labels = np.asarray([clips[index][1] for index in range(len(clips))])
-            # The spectrum's magnitude tells the pitches apart whatever their phase.
-            features = np.abs(np.fft.fft(waves)).astype(np.float32) / SAMPLES
-            splits[name] = (torch.from_numpy(features), torch.from_numpy(labels))
+            splits[name] = (spectrum(waves), torch.from_numpy(labels))
         self.shard = Shard(descriptor.rank, splits)
 
     def get_train_loader(self, **_: Any) -> Shard:
@@ -147,12 +154,12 @@ def sine_tasks(script: Script) -> TaskInterface:
         if round_num in script.raises.get(rank, ()):
             raise ArithmeticError(f"rank {rank} cannot train in round {round_num}")
         features, labels = shard.splits["train"]
-        for _ in range(STEPS):
+        for _ in range(script.steps):
             loss = nn.functional.cross_entropy(model(features), labels)
             gradients = torch.autograd.grad(loss, [model.weight, model.bias])
             with torch.no_grad():
                 for parameter, gradient in zip([model.weight, model.bias], gradients, strict=True):
-                    parameter -= 5.0 * gradient
+                    parameter -= LEARNING_RATE * gradient
                 model.ballast += 0.01 * rank
         if round_num in script.nan.get(rank, ()):
             model.weight.detach()[0, 0] = float("nan")

@@ -9,10 +9,11 @@ from openfl.component.assigner.custom_assigner import Assigner
 
 from superb_ks import wire
 from superb_ks.aggregator import PackedAggregator
+from superb_ks.model_file import write_model
 from superb_ks.receiving import Results
 from superb_ks.schedule import RoundSchedule
 from superb_ks.settings import STRATEGIES
-from superb_ks.state import write_manifest, write_model
+from superb_ks.state import write_manifest
 
 SIZE = 4
 

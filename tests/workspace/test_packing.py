@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from superb_ks.packing import Slot, pack, trained_layout, unpack
+from superb_ks.packing import Slot, pack, pack_change, trained_layout, unpack
 
 
 def small_model() -> nn.Module:
@@ -31,6 +31,21 @@ def test_pack_by_hand():
     vector = pack(small_model())
     assert vector.dtype == np.float32
     assert vector.tolist() == list(range(16))
+
+
+def test_pack_into_memory_that_is_there():
+    memory = np.full(16, -1, np.float32)
+    assert pack(small_model(), out=memory) is memory
+    assert memory.tolist() == list(range(16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_change_takes_the_place_of_what_it_is_a_change_of(dtype: torch.dtype):
+    model = small_model().to(dtype)
+    start = np.arange(16, dtype=np.float32) - np.arange(16, dtype=np.float32) / 2
+    change = pack_change(model, start)
+    assert change is start
+    assert change.tolist() == [value / 2 for value in range(16)]
 
 
 def test_unpack_is_the_inverse_and_leaves_frozen_tensors_alone():

@@ -8,8 +8,8 @@ import pytest
 from openfl.interface.aggregation_functions import AdamAdaptiveAggregation, YogiAdaptiveAggregation
 from openfl.utilities.optimizers.numpy import NumPyYogi
 
+from superb_ks.model_file import ModelFile, write_model
 from superb_ks.server_optimizer import FIRST, SECOND, fedadam, fedyogi
-from superb_ks.state import ModelFile, write_model
 
 # Chosen so that the roots are whole: with tau 2, the second moment starts at 4.
 PARAMETERS = {"learning_rate": 2.1, "beta1": 0.5, "beta2": 0.75, "tau": 2.0}

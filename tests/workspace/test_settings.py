@@ -40,6 +40,13 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         ("learning_rate", float("nan")),
         ("warmup_fraction", 1.0),
         ("weight_decay", -0.1),
+        ("steps_per_round", 0),
+        ("balanced_classes", 1),
+        ("speed_change", 1.0),
+        ("shift_seconds", 0.6),
+        ("time_mask_seconds", -0.1),
+        ("mask_time_prob", 1),
+        ("mask_feature_prob", float("nan")),
         ("seed", -1),
         ("seed", 2**32),
         ("lora_rank", 0),
@@ -67,6 +74,12 @@ def test_an_illegal_value_is_named_with_its_field(field, value):
     with pytest.raises(ValueError, match="legal: ") as error:
         Settings(**{field: value})
     assert str(error.value).startswith(f"{field} is {value!r}; legal: ")
+
+
+def test_epochs_and_steps_exclude_each_other():
+    with pytest.raises(ValueError, match="^steps_per_round is 9; legal: None where epochs_per_round is set"):
+        Settings(epochs_per_round=2, steps_per_round=9)
+    assert Settings(steps_per_round=9).recipe.steps_per_round == 9
 
 
 def test_the_recipe_is_the_models_own_where_nothing_is_set():

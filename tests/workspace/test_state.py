@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from superb_ks import state as state_module
-from superb_ks.state import ExperimentState, ModelFile, write_manifest, write_model
+from superb_ks.model_file import ModelFile, keep_as_spare, write_model
+from superb_ks.state import ExperimentState, write_manifest
 from superb_ks.wire import PART_BYTES
 
 
@@ -175,3 +177,19 @@ def test_a_full_disk_adds_nothing_and_the_log_can_be_closed(folder, opened):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (folder / "records.jsonl").read_bytes() == before
+
+
+def test_a_retired_file_is_written_over_but_not_under_a_reader(tmp_path: Path) -> None:
+    first, spare = tmp_path / "first", tmp_path / "spare"
+    write_model(first, np.full(1000, 1, np.float32), {})
+    with first.open("rb") as reader:  # the notebook is fetching it
+        keep_as_spare(first, spare)
+        assert not spare.exists()
+        write_model(tmp_path / "second", np.full(1000, 2, np.float32), {}, spare)
+        assert np.frombuffer(reader.read()[-4000:], np.float32).tolist() == [1.0] * 1000
+    inode = (tmp_path / "second").stat().st_ino
+    keep_as_spare(tmp_path / "second", spare)
+    write_model(tmp_path / "third", np.full(900, 3, np.float32), {"shorter": "x"}, spare)
+    assert (tmp_path / "third").stat().st_ino == inode
+    assert ModelFile(tmp_path / "third").read().tolist() == [3.0] * 900
+    assert load_file(tmp_path / "third")["trained"].shape == (900,)  # as the library reads it

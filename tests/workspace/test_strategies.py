@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from superb_ks import settings, strategies
-from superb_ks.state import ExperimentState, write_manifest, write_model
+from superb_ks.model_file import write_model
+from superb_ks.state import ExperimentState, write_manifest
 from superb_ks.strategies import STRATEGIES, make_strategy
 
 # What three collaborators arrive at from 1 and 1, and on how many clips. Their weighted mean: 3 and 0.

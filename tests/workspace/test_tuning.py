@@ -127,7 +127,7 @@ def test_an_unknown_tuning_is_named_with_the_legal_ones(base_folder: Path):
 @pytest.mark.parametrize(("family", "tuning"), EVERY)
 def test_training_lowers_the_loss_and_what_is_saved_loads_alone(family, tuning, folder, tone_clips, tmp_path):
     """From training to the plain pipeline, as the notebook does it."""
-    rate = {"full": 1e-3, "lora": 1e-3, "head": 1e-2}[tuning]
+    rate = {"full": 1e-3, "lora": 5e-3, "head": 1e-2}[tuning]
     settings = Settings(
         model=folder, tuning=tuning, rounds=1, epochs_per_round=20, batch_size=6, learning_rate=rate,
         warmup_fraction=0.2, precision="float32",
@@ -135,11 +135,12 @@ def test_training_lowers_the_loss_and_what_is_saved_loads_alone(family, tuning, 
     spec = ModelSpec.of(settings, SUPERB_LABELS)
     dataset = ClipDataset(tone_clips([4_000, 4_000, 3_000] * 4, n_labels=3), spec.feature_extractor())
     model = spec.build()
+    # Clips of a quarter of a second are hardly longer than one masked stretch.
+    model.config.update({"apply_spec_augment": False, "layerdrop": 0.0})
     frozen = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}
     before = evaluate(model, dataset, "cpu")
     result = local_trainer(model, dataset, settings, "cpu", 0).train()
     after = evaluate(model, dataset, "cpu")
-    print("LOSS", family, tuning, before["loss"], after["loss"], result.training_loss)
     assert after["loss"] < 0.9 * before["loss"]
     assert 0 < result.training_loss < 1.1 * before["loss"]
     assert all(torch.equal(p, frozen[n]) for n, p in model.named_parameters() if n in frozen)

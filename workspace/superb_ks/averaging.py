@@ -24,7 +24,7 @@ class UpdateRefused(ValueError):
 
 
 class Updates(Protocol):
-    """One round's updates, taken in while they arrive: what every strategy collects them with."""
+    """One round's updates, taken in while they arrive: what a strategy collects them with."""
 
     @property
     def turn(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from superb_ks.averaging import Vector
 from superb_ks.connection import AggregatorConnection, ExperimentOver, RoundOver
 from superb_ks.half import Half, UpdateEncoder
 from superb_ks.metrics import CLIPS
+from superb_ks.packing import pack, pack_change, trained_layout
 from superb_ks.schedule import TEST_BEST, TRAIN
 
 logger = logging.getLogger(__name__)
@@ -37,12 +39,14 @@ class PackedCollaborator(Collaborator):
     ) -> None:
         super().__init__(**settings)
         self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
-        # The task runner packed the model once to learn its tensors; only the size is needed.
-        packed = self.task_runner.required_tensorkeys_for_function
-        self._size: int = packed["global_model_dict"][wire.TRAINED].size
-        packed.clear()
-        self._fetched: tuple[tuple[int, tuple[str, ...]], Vector] | None = None
-        self._encoder = UpdateEncoder() if update_dtype == wire.BFLOAT16 else None
+        # Every model is received into this memory, and every update is sent from it.
+        self._vector: Vector = np.empty(trained_layout(self.task_runner.model)[-1].stop, np.float32)
+        self._holds: tuple[int, tuple[str, ...]] | None = None
+        self._encoder = UpdateEncoder(self._vector.size) if update_dtype == wire.BFLOAT16 else None
+        adapter = self.task_runner.framework_adapter
+        adapter.pack = (
+            partial(pack_change, start=self._vector) if self._encoder else partial(pack, out=self._vector)
+        )
 
     def run(self) -> None:
         """Work until the aggregator says that it is time to quit, or another one has taken its place."""
@@ -71,20 +75,20 @@ class PackedCollaborator(Collaborator):
         weights, metrics = self._run(task, round_number)
         metrics["seconds"] = time.monotonic() - started
         clips = int(metrics.pop(CLIPS, self._default_clips(task)))
-        update = self._as_sent(weights)
+        update: Vector | Half | None = weights
+        if weights is not None and self._encoder is not None:
+            update = self._encoder.encode(weights)
         self._aggregator.deliver(round_number, task.name, clips, metrics, update)
         return metrics
 
-    def _as_sent(self, weights: Vector | None) -> Vector | Half | None:
-        if weights is None or self._encoder is None or self._fetched is None:
-            return weights
-        return self._encoder.encode(weights, self._fetched[1])
-
     def _run(self, task: Task, round_number: int) -> tuple[Vector | None, dict[str, Any]]:
-        """Call the task through OpenFL's task runner, which loads the weights and binds the arguments."""
+        """Call the task through OpenFL's task runner, which loads the weights and binds the arguments.
+
+        After training the vector holds the new weights, or their change where updates travel in 16 bits.
+        """
         inputs = {wire.TRAINED: self._model_for(task, round_number)}
-        if task.name == TRAIN and self._encoder is None:
-            self._fetched = None  # training is the last to need it in a round
+        if task.name == TRAIN:
+            self._holds = None
         settings = {} if task.task_type == "train" else {"apply": "global"}
         outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
             col_name=self.collaborator_name,
@@ -100,10 +104,11 @@ class PackedCollaborator(Collaborator):
     def _model_for(self, task: Task, round_number: int) -> Vector:
         """Fetch the model for ``task``; a round's tasks share one fetch."""
         wanted = (round_number, wire.BEST if task.name == TEST_BEST else wire.CURRENT)
-        if self._fetched is None or self._fetched[0] != wanted:
-            self._fetched = None  # the old model goes before the new one comes
-            self._fetched = (wanted, self._aggregator.fetch(self._size, *wanted))
-        return self._fetched[1]
+        if self._holds != wanted:
+            self._holds = None  # as long as it is not complete
+            self._aggregator.fetch(self._vector, *wanted)
+            self._holds = wanted
+        return self._vector
 
     def _device(self) -> str:
         prefers_cuda = self.device_assignment_policy is DevicePolicy.CUDA_PREFERRED

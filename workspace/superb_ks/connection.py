@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
-import numpy as np
 from openfl.component.assigner.tasks import Task
 from openfl.protocols import aggregator_pb2
 from openfl.transport.grpc.aggregator_client import AggregatorGRPCClient
@@ -18,6 +18,10 @@ from superb_ks.codec import AggregatorStub
 from superb_ks.half import Half
 
 Reply = TypeVar("Reply")
+
+# While one part of a model is copied to its place, so many of the next ones travel: one after another, most
+# of the time would be spent waiting for the other side.
+PARTS_UNDER_WAY = 3
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
@@ -59,14 +63,13 @@ class AggregatorConnection:
         reply = self._patiently(lambda: self._stub.GetTasks(request))
         return list(reply.tasks), reply.round_number, reply.quit
 
-    def fetch(self, size: int, round_number: int, tags: tuple[str, ...]) -> Vector:
-        """Fetch the model that ``tags`` name, float32 ``[size]``, part by part.
+    def fetch(self, into: Vector, round_number: int, tags: tuple[str, ...]) -> None:
+        """Fetch the model that ``tags`` name into a float32 vector ``[size]``, part by part.
 
         Raises:
-            RoundOver: the round was closed meanwhile.
+            RoundOver: the round was closed meanwhile; ``into`` then holds parts of two models.
         """
-        parts = (self._part(number, round_number, tags) for number in range(wire.count_parts(size)))
-        return wire.fill(np.empty(size, np.float32), parts)
+        wire.fill(into, self._parts(wire.count_parts(into.size), round_number, tags))
 
     def deliver(
         self,
@@ -92,13 +95,34 @@ class AggregatorConnection:
 
         self._patiently(send)
 
-    def _part(self, number: int, round_number: int, tags: tuple[str, ...]) -> memoryview:
-        request = aggregator_pb2.GetAggregatedTensorRequest(
-            header=self._header, tensor_name=wire.part_name(number), round_number=round_number, tags=tags
+    def _parts(self, count: int, round_number: int, tags: tuple[str, ...]) -> Iterator[memoryview]:
+        """Yield the parts of a model in order, the next ones already under way."""
+        requests = (
+            aggregator_pb2.GetAggregatedTensorRequest(
+                header=self._header, tensor_name=wire.part_name(number), round_number=round_number, tags=tags
+            )
+            for number in range(count)
         )
-        data = self._patiently(lambda: self._stub.GetAggregatedTensor(request))
+        under_way: deque[tuple[Any, grpc.Future]] = deque()
+        try:
+            for request in requests:
+                under_way.append((request, self._stub.GetAggregatedTensor.future(request)))
+                if len(under_way) > PARTS_UNDER_WAY:
+                    yield self._part(*under_way.popleft())
+            while under_way:
+                yield self._part(*under_way.popleft())
+        finally:
+            for _, reply in under_way:
+                reply.cancel()
+
+    def _part(self, request: Any, reply: grpc.Future) -> memoryview:
+        """Wait for a part; what failed on the way is asked for again."""
+        try:
+            data: memoryview = reply.result()
+        except grpc.RpcError:
+            data = self._patiently(lambda: self._stub.GetAggregatedTensor(request))
         if not data:
-            raise RoundOver(f"round {round_number}")
+            raise RoundOver(f"round {request.round_number}")
         return data
 
     def _patiently(self, call: Callable[[], Reply]) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from openfl.interface.interactive_api.experiment import DataInterface
 from torch.utils.data import Dataset
 from transformers import Wav2Vec2FeatureExtractor
 
+from superb_ks.augmentation import Augmentation
 from superb_ks.model import SAMPLING_RATE, ModelSpec
 
 SPLITS = ("train", "val", "test")
@@ -23,40 +25,6 @@ class Clips(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
-
-
-def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
-    """Play a waveform faster (factor above 1) or slower, pitch included, by linear interpolation.
-
-    Args:
-        waveform: float32, shape [n_samples].
-        factor: the speed; the result has about n_samples / factor samples.
-    """
-    positions = np.arange(0, len(waveform) - 1, factor)
-    return np.interp(positions, np.arange(len(waveform)), waveform).astype(np.float32)
-
-
-class Augmentation:
-    """Another take of a clip at each call: at a random speed, and a random second of what is longer."""
-
-    def __init__(self, seed: int, speed_change: float = 0.0) -> None:
-        """Draw from a seed.
-
-        Args:
-            seed: decides all draws, in the order of the calls.
-            speed_change: the speed is drawn evenly from 1 - speed_change to 1 + speed_change.
-        """
-        self.speed_change = speed_change
-        self._draw = np.random.default_rng(seed)
-
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        """Return a waveform of at most a second."""
-        if self.speed_change:
-            waveform = change_speed(waveform, 1 + self._draw.uniform(-self.speed_change, self.speed_change))
-        if len(waveform) > SAMPLING_RATE:
-            start = int(self._draw.integers(len(waveform) - SAMPLING_RATE + 1))
-            waveform = waveform[start : start + SAMPLING_RATE]
-        return waveform
 
 
 class ClipDataset(Dataset):
@@ -79,6 +47,18 @@ class ClipDataset(Dataset):
     def for_training(self, augmentation: Augmentation) -> ClipDataset:
         """Return the same clips, each time in another take."""
         return ClipDataset(self.clips, self.extractor, augmentation)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Label id of each clip, int64 [n_clips].
+
+        Taken from the clips' own `labels` where they have some; from an envoy's folder that was copied
+        before there were any, each clip is read once.
+        """
+        labels = getattr(self.clips, "labels", None)
+        if labels is None:
+            labels = [self.clips[index][1] for index in range(len(self))]
+        return np.asarray(labels, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -237,6 +237,7 @@ def list_experiments(federation: Federation) -> dict[str, str]:
 
 def _plan_changes(settings: Settings) -> dict[str, Any]:
     """Put our aggregator and collaborator into OpenFL's plan."""
+    taken = settings.strategy_parameters
     return {
         "aggregator.template": "superb_ks.aggregator.PackedAggregator",
         "aggregator.settings.best_metric": settings.best_metric,
@@ -245,7 +246,8 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "aggregator.settings.on_task_error": settings.on_task_error,
         "aggregator.settings.update_dtype": settings.update_dtype,
         "aggregator.settings.strategy": settings.strategy,
-        "aggregator.settings.strategy_parameters": settings.strategy_parameters,
+        # One entry for each: OpenFL flattens its plan for changes, and refuses a dictionary.
+        **{f"aggregator.settings.strategy_parameters.{name}": value for name, value in taken.items()},
         "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
         "collaborator.settings.update_dtype": settings.update_dtype,
         "network.settings.agg_port": settings.aggregator_port,

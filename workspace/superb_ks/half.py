@@ -35,28 +35,29 @@ def from_bfloat16(values: Half, out: Vector) -> None:
 
 
 class UpdateEncoder:
-    """Turns one collaborator's new weights into 16-bit changes, round after round."""
+    """Turns one collaborator's changes into 16 bits, round after round, in memory that it keeps.
 
-    def __init__(self) -> None:
-        self._lost: Vector | None = None
+    Args:
+        size: elements of the model.
+    """
 
-    def encode(self, weights: Vector, start: Vector) -> Half:
-        """Return the change from ``start`` to ``weights``, bfloat16 ``[size]``; ``weights`` is taken over.
+    def __init__(self, size: int) -> None:
+        self._lost: Vector = np.zeros(size, np.float32)
+        self._encoded: Half = np.empty(size, np.uint16)
+
+    def encode(self, change: Vector) -> Half:
+        """Return the change of a round as bfloat16 ``[size]``, valid until the next call.
 
         Args:
-            weights: what training arrived at, float32 ``[size]``.
-            start: what the round started from, float32 ``[size]``.
+            change: from the weights that the round started from to those that training arrived at, float32
+                ``[size]``; taken over.
         """
-        encoded = np.empty(weights.shape, np.uint16)
-        exact = np.empty(_BLOCK, np.float32)
-        for at in range(0, weights.size, _BLOCK):
-            change = weights[at : at + _BLOCK]
-            change -= start[at : at + _BLOCK]
-            if self._lost is not None:
-                change += self._lost[at : at + _BLOCK]
-            encoded[at : at + _BLOCK] = to_bfloat16(change)
-            sent = exact[: change.size]
-            from_bfloat16(encoded[at : at + _BLOCK], sent)
-            change -= sent
-        self._lost = weights
-        return encoded
+        sent = np.empty(_BLOCK, np.float32)
+        for at in range(0, change.size, _BLOCK):
+            exact, lost = change[at : at + _BLOCK], self._lost[at : at + _BLOCK]
+            exact += lost
+            self._encoded[at : at + _BLOCK] = to_bfloat16(exact)
+            rounded = sent[: exact.size]
+            from_bfloat16(self._encoded[at : at + _BLOCK], rounded)
+            np.subtract(exact, rounded, out=lost)
+        return self._encoded

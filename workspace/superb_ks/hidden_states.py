@@ -104,7 +104,7 @@ def _content(base: nn.Module) -> str:
     return digest(base)
 
 
-def time_means(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def time_means(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Run the upstream on a batch and average each layer's hidden states over time.
 
     Args:
@@ -136,7 +136,7 @@ def _look_up(model: PreTrainedModel, dataset: ClipDataset, device: str, store: M
         for index in range(len(dataset)):
             waveform, label = dataset.clips[index]
             waveform = np.ascontiguousarray(waveform, np.float32)
-            clips.append(hashlib.blake2b(waveform, digest_size=32).digest())
+            clips.append(hashlib.blake2b(waveform.data, digest_size=32).digest())
             labels.append(int(label))
             if clips[-1] not in known:
                 new.add(clips[-1], waveform)

@@ -196,7 +196,7 @@ def _sha256(tensors: Iterable[tuple[str, torch.Tensor]], content: bool) -> str:
     return checksum.hexdigest()
 
 
-def _build_scratch(labels: tuple[str, ...]) -> Wav2Vec2ForSequenceClassification:
+def _build_scratch(labels: tuple[str, ...]) -> PreTrainedModel:
     """Build the miniature from random weights: there is no feature encoder worth keeping, all is trained.
 
     That also leaves no frozen random numbers that two kinds of processor might draw differently.

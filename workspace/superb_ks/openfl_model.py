@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from openfl.plugins.frameworks_adapters.framework_adapter_interface import Frame
 from torch import nn
 
 from superb_ks.model import ModelSpec
+from superb_ks.openfl_corrections import correct_task_runner
 from superb_ks.packing import pack, unpack
 
 TRAINED = "trained"
@@ -17,16 +19,23 @@ TRAINED = "trained"
 
 
 class PackedAdapter(FrameworkAdapterPluginInterface):
-    """Hands OpenFL a model's trained tensors as one float32 vector, and never an optimizer's state."""
+    """Hands OpenFL a model's trained tensors as one float32 vector, and never an optimizer's state.
 
-    @staticmethod
-    def get_tensor_dict(model: nn.Module, optimizer: Any = None) -> dict[str, np.ndarray]:
+    Attributes:
+        pack: how a model becomes a vector of shape [n_trained]; a collaborator sets it to pack into memory
+            that it has, or to pack what training changed.
+    """
+
+    def __init__(self) -> None:
+        """Pack into new memory."""
+        self.pack: Callable[[nn.Module], np.ndarray] = pack
+
+    def get_tensor_dict(self, model: nn.Module, optimizer: Any = None) -> dict[str, np.ndarray]:
         """Return `{"trained": vector of shape [n_trained]}`."""
-        return {TRAINED: pack(model)}
+        return {TRAINED: self.pack(model)}
 
-    @staticmethod
     def set_tensor_dict(
-        model: nn.Module, tensor_dict: dict[str, np.ndarray], optimizer: Any = None, device: str = "cpu"
+        self, model: nn.Module, tensor_dict: dict[str, np.ndarray], optimizer: Any = None, device: str = "cpu"
     ) -> None:
         """Put a received vector into the model and move the model to the device.
 
@@ -34,8 +43,10 @@ class PackedAdapter(FrameworkAdapterPluginInterface):
             ValueError: the vector does not fit this model, or is not finite.
         """
         model.to(device)
-        # Taken out of the dictionary, so that its memory is free while the task runs.
-        unpack(tensor_dict.pop(TRAINED), model)
+        unpack(tensor_dict[TRAINED], model)
+
+
+correct_task_runner(PackedAdapter)
 
 
 class SpecifiedModel(ModelInterface):

@@ -39,13 +39,35 @@ def trained_layout(model: nn.Module) -> list[Slot]:
     return layout
 
 
-def pack(model: nn.Module) -> np.ndarray:
-    """Copy the trained parameters, wherever they are, into a new float32 vector of shape [n_trained]."""
+def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
+    """Copy the trained parameters, wherever they are, into a float32 vector of shape [n_trained].
+
+    Args:
+        model: the model.
+        out: the vector to copy into; a new one if None. Memory that was used before takes a fraction of the
+            time of new memory, which the operating system must find page by page.
+    """
     layout = trained_layout(model)
-    vector = torch.empty(layout[-1].stop, dtype=torch.float32)
+    # From NumPy, because it asks for large pages and PyTorch does not.
+    vector = np.empty(layout[-1].stop, np.float32) if out is None else out
+    packed = torch.from_numpy(vector)
     for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
-        vector[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
-    return vector.numpy()
+        packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
+    return vector
+
+
+def pack_change(model: nn.Module, start: np.ndarray) -> np.ndarray:
+    """Turn `start`, the packed weights that training began with, into what training changed; returns it.
+
+    Args:
+        model: the trained model.
+        start: float32, shape [n_trained]; taken over.
+    """
+    change = torch.from_numpy(start)
+    for slot, (_, parameter) in zip(trained_layout(model), _trained(model), strict=True):
+        before = change[slot.start : slot.stop].view(slot.shape)
+        torch.sub(parameter.detach().to("cpu", torch.float32), before, out=before)
+    return start
 
 
 def unpack(vector: np.ndarray, model: nn.Module) -> None:
@@ -63,10 +85,12 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
     expected = layout[-1].stop
     if vector.shape != (expected,):
         raise ValueError(f"packed weights have shape {vector.shape}, this model needs ({expected},)")
-    # A sum of float32 values cannot overflow float64: it is finite exactly when every value is.
-    if not np.isfinite(vector.sum(dtype=np.float64)):
-        bad = next(slot.name for slot in layout if not np.isfinite(vector[slot.start : slot.stop]).all())
-        raise ValueError(f"packed weights hold infinite or undefined values, the first in {bad!r}")
+    # A sum of finite values may overflow, so one that is not finite is only a reason to look closer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(vector.sum())
+    bad = [s.name for s in layout if suspicious and not np.isfinite(vector[s.start : s.stop]).all()]
+    if bad:
+        raise ValueError(f"packed weights hold infinite or undefined values, the first in {bad[0]!r}")
     with torch.no_grad():
         for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
             # One tensor is copied at a time: PyTorch will not wrap the read-only memory of a message.

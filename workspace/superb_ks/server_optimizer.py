@@ -38,7 +38,7 @@ from openfl.utilities import LocalTensor
 from openfl.utilities.optimizers.numpy import NumPyYogi
 
 from superb_ks.averaging import Vector
-from superb_ks.state import ModelFile, replacing, safetensors_header
+from superb_ks.model_file import ModelFile, replacing, safetensors_header
 from superb_ks.wire import PART_BYTES, TRAINED, count_parts
 
 #: Names of the two vectors in a file of moments: ``-m``, because OpenFL counts gradients, and ``v``.

@@ -70,6 +70,14 @@ class Recipe:
         warmup_fraction: share of all the federation's steps during which the rate rises, in [0, 1).
         weight_decay: AdamW's decoupled weight decay.
         speed_change: clips are played up to this share faster or slower in training, in [0, 1).
+        steps_per_round: optimizer steps of each envoy between two aggregations, in place of
+            `epochs_per_round`; None: whole epochs.
+        balanced_classes: an epoch has each class equally often, not each clip once.
+        shift_seconds: clips of up to a second are moved in time by up to so much, in [0, 0.5].
+        time_mask_seconds: up to so much of each clip is silenced, in one stretch, in [0, 0.5].
+        mask_time_prob: expected share of the model's frames masked in training, at most, in [0, 1); None: as
+            the model's own configuration says.
+        mask_feature_prob: the same for the channels of the frames.
         lora_rank: width of the adapters of tuning "lora".
         lora_alpha: the adapters' output is scaled by alpha / rank.
     """
@@ -80,6 +88,12 @@ class Recipe:
     warmup_fraction: float
     weight_decay: float
     speed_change: float
+    steps_per_round: int | None = None
+    balanced_classes: bool = False
+    shift_seconds: float = 0.0
+    time_mask_seconds: float = 0.0
+    mask_time_prob: float | None = None
+    mask_feature_prob: float | None = None
     lora_rank: int = 8
     lora_alpha: float = 16.0
 
@@ -132,6 +146,14 @@ class Settings:
         learning_rate: peak learning rate of AdamW.
         warmup_fraction: share of the whole federation's steps spent warming up, in [0, 1).
         weight_decay: weight decay of AdamW.
+        steps_per_round: optimizer steps of every envoy in one round, however many clips it has; in place of
+            `epochs_per_round`.
+        balanced_classes: True trains on each class equally often, False on each clip once an epoch.
+        speed_change: share by which clips are played faster or slower at most, in [0, 1).
+        shift_seconds: seconds by which clips are moved in time at most, in [0, 0.5].
+        time_mask_seconds: seconds of each clip that are silenced at most, in [0, 0.5].
+        mask_time_prob: share of the model's frames that is masked at most, in [0, 1).
+        mask_feature_prob: share of the frames' channels that is masked at most, in [0, 1).
         lora_rank: width of the adapters of tuning "lora".
         lora_alpha: the adapters' output is scaled by alpha / rank.
         seed: initial weights, order of clips and dropout all follow from it.
@@ -175,6 +197,13 @@ class Settings:
     learning_rate: float | None = None
     warmup_fraction: float | None = None
     weight_decay: float | None = None
+    steps_per_round: int | None = None
+    balanced_classes: bool | None = None
+    speed_change: float | None = None
+    shift_seconds: float | None = None
+    time_mask_seconds: float | None = None
+    mask_time_prob: float | None = None
+    mask_feature_prob: float | None = None
     lora_rank: int | None = None
     lora_alpha: float | None = None
     seed: int = 0
@@ -231,7 +260,7 @@ class Settings:
         self._check_strategy()
 
     def _check_recipe(self) -> None:
-        for field in ("epochs_per_round", "batch_size", "lora_rank"):
+        for field in ("epochs_per_round", "batch_size", "steps_per_round", "lora_rank"):
             value = getattr(self, field)
             self._require(value is None or _is_int(value, 1), field, "None or a whole number from 1")
         alpha = self.lora_alpha
@@ -242,6 +271,28 @@ class Settings:
             warmup is None or (_is_real(warmup) and 0 <= warmup < 1), "warmup_fraction", "None or in [0, 1)"
         )
         self._require(decay is None or (_is_real(decay) and decay >= 0), "weight_decay", "None or from 0")
+        epochs = self.epochs_per_round
+        self._require(
+            epochs is None or self.steps_per_round is None,
+            "steps_per_round",
+            f"None where epochs_per_round is set, and it is {epochs}",
+        )
+        self._check_augmentation()
+
+    def _check_augmentation(self) -> None:
+        self._require(
+            self.balanced_classes is None or isinstance(self.balanced_classes, bool),
+            "balanced_classes",
+            "None, True or False",
+        )
+        for field in ("speed_change", "mask_time_prob", "mask_feature_prob"):
+            value = getattr(self, field)
+            self._require(value is None or (_is_real(value) and 0 <= value < 1), field, "None or in [0, 1)")
+        for field in ("shift_seconds", "time_mask_seconds"):
+            value = getattr(self, field)
+            self._require(
+                value is None or (_is_real(value) and 0 <= value <= 0.5), field, "None or in [0, 0.5]"
+            )
 
     def _check_strategy(self) -> None:
         self._require(self.strategy in tuple(STRATEGIES), "strategy", " or ".join(map(repr, STRATEGIES)))

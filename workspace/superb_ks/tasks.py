@@ -5,44 +5,36 @@ The tasks themselves are in the notebook, because they are the lesson; this is t
 
 from __future__ import annotations
 
-import logging
 import math
 import shutil
 import tempfile
 import weakref
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.nn.utils import get_total_norm
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import (
-    PreTrainedModel,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, TrainingArguments
 
-from superb_ks.data import Augmentation, ClipDataset
+from superb_ks.augmentation import Augmentation
+from superb_ks.data import ClipDataset
+from superb_ks.generators import seeded
 from superb_ks.head import HeadTrainer, cached_answers
+from superb_ks.proximal import ProximalTerm
+from superb_ks.sampling import BalancedSampler
 from superb_ks.settings import Recipe, Settings
+from superb_ks.trainer import RoundTrainer
 from superb_ks.tuning import is_head_tuned
-
-logger = logging.getLogger(__name__)
 
 
 def local_trainer(
     model: PreTrainedModel, dataset: ClipDataset, settings: Settings, device: str, round_num: int
-) -> Trainer | HeadTrainer:
+) -> RoundTrainer | HeadTrainer:
     """Prepare one envoy's training in one round; `.train()` runs it and changes the model in place.
 
     The optimizer is fresh each round, because its moments belong to weights that the average has replaced.
@@ -69,8 +61,9 @@ def local_trainer(
     )
     steps = steps_per_round(len(dataset), recipe)
     schedule = lr_over_federation(optimizer, steps, settings, round_num)
+    trainer: RoundTrainer | HeadTrainer
     if is_head_tuned(model):
-        return HeadTrainer(
+        trainer = HeadTrainer(
             model,
             dataset,
             optimizer,
@@ -80,17 +73,36 @@ def local_trainer(
             seed=seed,
             device=device,
         )
-    dataset = dataset.for_training(Augmentation(seed, recipe.speed_change))
+    else:
+        takes = dataset.for_training(Augmentation.of(recipe, seed))
+        trainer = _round_trainer(model, takes, recipe, seed, device, (optimizer, schedule))
+        trainer.autocast_dtype = autocast_dtype(settings.precision, device)
+    if recipe.balanced_classes:
+        trainer.sampler = BalancedSampler(dataset.labels, seed)
+    if mu := settings.strategy_parameters.get("proximal_mu"):
+        trainer.proximal = ProximalTerm(model.parameters(), mu)
+    return trainer
+
+
+def _round_trainer(
+    model: PreTrainedModel,
+    takes: ClipDataset,
+    recipe: Recipe,
+    seed: int,
+    device: str,
+    optimizers: tuple[Optimizer, LambdaLR],
+) -> RoundTrainer:
+    """Set up the Trainer of transformers for one round."""
     scratch = tempfile.mkdtemp(prefix="superb_ks_")  # the Trainer insists on a folder, and leaves it empty
-    trainer = _QuietTrainer(
-        model=model,
-        args=_training_arguments(recipe, device, seed, scratch),
-        train_dataset=dataset,
-        data_collator=dataset.collate,
-        optimizers=(optimizer, schedule),
-        callbacks=[_FiniteSteps()],
-    )
-    trainer.autocast_dtype = autocast_dtype(settings.precision, device)
+    with seeded(seed, device):
+        trainer = RoundTrainer(
+            model=model,
+            args=_training_arguments(recipe, device, seed, scratch),
+            train_dataset=takes,
+            data_collator=takes.collate,
+            optimizers=optimizers,
+        )
+    trainer.mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
     weakref.finalize(trainer, shutil.rmtree, scratch, ignore_errors=True)
     return trainer
 
@@ -99,6 +111,7 @@ def _training_arguments(recipe: Recipe, device: str, seed: int, scratch: str) ->
     arguments = TrainingArguments(
         output_dir=scratch,
         num_train_epochs=recipe.epochs_per_round,
+        max_steps=recipe.steps_per_round or -1,
         per_device_train_batch_size=recipe.batch_size,
         seed=seed,
         use_cpu=device == "cpu",
@@ -112,60 +125,6 @@ def _training_arguments(recipe: Recipe, device: str, seed: int, scratch: str) ->
     # The Trainer spreads a model over every GPU it sees; an envoy has the one that OpenFL gave it.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
-
-
-class _FiniteSteps(TrainerCallback):
-    """Skips an optimizer step whose gradient is infinite or undefined.
-
-    One such step would turn all weights into NaN, and the federation's average with them. It was seen about
-    once in 500 steps in bfloat16 on a CPU with AMX: oneDNN's weight gradient of a strided conv1d (64 channels
-    to 96, kernel 8, stride 4, 1,599 samples) multiplies what lies behind its input by zero; a NaN stays NaN.
-    """
-
-    skipped = 0
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Take the gradients away, so that the optimizer finds nothing to do."""
-        gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
-        if not torch.isfinite(get_total_norm(gradients)):
-            self.skipped += 1
-            kwargs["model"].zero_grad()
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Tell how many steps were lost; a round without a single one is an error."""
-        if self.skipped == state.global_step:
-            raise FloatingPointError(
-                "no step of this round had a finite gradient: lower the learning rate, or set "
-                "precision='float32' to see whether bfloat16 is to blame"
-            )
-        if self.skipped:
-            rare = self.skipped <= 0.02 * state.global_step
-            level = logging.INFO if rare else logging.WARNING
-            logger.log(level, "%d of %d steps skipped: gradient not finite", self.skipped, state.global_step)
-
-
-class _QuietTrainer(Trainer):
-    """A Trainer that prints nothing, and leaves the model's `forward` alone."""
-
-    autocast_dtype: torch.dtype | None = None
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.remove_callback(PrinterCallback)
-
-    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> AbstractContextManager:
-        """Autocast around the loss alone.
-
-        `TrainingArguments(bf16=True)` would wrap the model's `forward` for good: evaluation would then run
-        in bfloat16 too, under one more wrapper for each round.
-        """
-        if self.autocast_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.args.device.type, self.autocast_dtype, cache_enabled=bool(cache_enabled))
 
 
 def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
@@ -192,8 +151,15 @@ def round_seed(seed: int, round_num: int) -> int:
 
 
 def steps_per_round(n_clips: int, recipe: Recipe) -> int:
-    """Return the optimizer steps that an envoy with so many training clips makes in a round."""
-    return math.ceil(n_clips / recipe.batch_size) * recipe.epochs_per_round
+    """Return the optimizer steps that an envoy with so many training clips makes in a round.
+
+    By `recipe.steps_per_round` they are the same on every envoy, who begins its clips anew as often as that
+    takes, or stops before the last of them. FedAvg weights the envoys by their clips either way. With equal
+    steps that aims at the loss over all clips; with equal epochs a larger shard counts twice, by its weight
+    and by its steps (Wang et al., 2020, "Tackling the Objective Inconsistency Problem in Heterogeneous
+    Federated Optimization").
+    """
+    return recipe.steps_per_round or math.ceil(n_clips / recipe.batch_size) * recipe.epochs_per_round
 
 
 def lr_factor(step: int, total_steps: int, warmup_fraction: float) -> float:

@@ -22,7 +22,7 @@ _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _FEED_FORWARD = ("intermediate_dense", "output_dense")
 
 
-def tune(model: PreTrainedModel, tuning: str, lora_rank: int, lora_alpha: float) -> PreTrainedModel:
+def tune(model: Any, tuning: str, lora_rank: int, lora_alpha: float) -> PreTrainedModel:
     """Set `requires_grad` for a tuning, and put adapters into the model for "lora".
 
     The adapters' weights are drawn from PyTorch's global generator, which the caller seeds.
@@ -66,16 +66,18 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
     """
     if not hasattr(model, "merge_and_unload"):
         return model
-    plain: Any = copy.deepcopy(model).merge_and_unload()
+    adapted: Any = copy.deepcopy(model)
+    plain: PreTrainedModel = adapted.merge_and_unload()
     return plain
 
 
-def _with_adapters(model: PreTrainedModel, rank: int, alpha: float) -> PreTrainedModel:
+def _with_adapters(model: Any, rank: int, alpha: float) -> PreTrainedModel:
     from peft import LoraConfig, get_peft_model  # takes a while, and the other tunings do without
 
     # WavLM hands the weights of its attention to a function of PyTorch, past any adapter.
     targets = _FEED_FORWARD if model.config.model_type == "wavlm" else _ATTENTION + _FEED_FORWARD
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0)
+    scale: Any = alpha  # peft's annotation says int; it divides by the rank
+    config = LoraConfig(r=rank, lora_alpha=scale, target_modules=list(targets), lora_dropout=0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers, of no use to a reader
         adapted: Any = get_peft_model(model, config)

@@ -1,0 +1,14 @@
+"""Pretrains the miniature that ships with the project: `make pretrain`, or `python -m pretraining`.
+
+A workshop beside the rooms: it borrows the envoy's synthesiser and the workspace's architecture, and leaves a
+folder of weights in workspace/superb_ks. Nothing that runs in a federation imports it.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+for _room in ("envoy", "workspace"):
+    if str(ROOT / _room) not in sys.path:
+        sys.path.insert(0, str(ROOT / _room))

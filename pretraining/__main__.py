@@ -1,0 +1,59 @@
+"""Speaks, trains and publishes: `python -m pretraining`, or `make pretrain`."""
+
+import argparse
+import logging
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pretraining.card import write_card
+from pretraining.checkpoint import FOLDER, Publication, write_model
+from pretraining.corpus import speak_corpus
+from pretraining.training import Plan, pretrain
+from speech_commands.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m pretraining", description=__doc__)
+    plan = Plan()
+    parser.add_argument("--seed", type=int, default=plan.seed, help="of everything (default %(default)s)")
+    parser.add_argument("--clips", type=int, default=plan.clips, help="to speak (default %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=plan.steps, help="of the optimizer (default %(default)s)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="to publish (default: the one that ships)"
+    )
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Pretrain as the command line says and print the digest."""
+    chosen = options()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.use_deterministic_algorithms(True)
+    plan = replace(Plan(), seed=chosen.seed, clips=chosen.clips, steps=chosen.steps)
+    begin = time.monotonic()
+    try:
+        corpus = speak_corpus(plan.clips, plan.invented, plan.phrases, plan.seed)
+    except DataError as error:
+        sys.exit(f"error: {error}")
+    spoken = time.monotonic() - begin
+    logger.info(
+        "%d clips, %d phonemes, %d pairs in %.0f s", len(corpus), len(corpus.names), corpus.n_pairs, spoken
+    )
+    model, curve = pretrain(corpus, plan)
+    with Publication(chosen.folder) as folder:
+        digest = write_model(model, folder)
+        write_card(folder, plan, corpus, curve, digest, model)
+    logger.info("%s in %.0f s, SHA-256 %s", chosen.folder, time.monotonic() - begin, digest)
+
+
+if __name__ == "__main__":
+    main()

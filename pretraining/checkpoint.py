@@ -1,0 +1,74 @@
+"""The folder that ships: weights in half precision, configuration, extractor and card; all or none."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from pretraining import ROOT
+
+FOLDER = ROOT / "workspace" / "superb_ks" / "tiny"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+
+
+def write_model(model: Wav2Vec2Model, folder: Path) -> str:
+    """Write all files but the card into an empty folder.
+
+    The weights are kept in float16, which halves what travels with every experiment; the configuration asks
+    for float32, so that `from_pretrained` computes in it.
+
+    Returns:
+        the SHA-256 sum of the file of weights.
+
+    """
+    model.config.architectures = ["Wav2Vec2Model"]
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(folder)
+    tensors = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True, return_attention_mask=False)
+    extractor.save_pretrained(folder)
+    return sha256(folder / WEIGHTS)
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 sum in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Publication:
+    """A folder that appears under its name when the block ends well, and in place of an older one.
+
+    What is written goes to `partial`, beside it. If the block raises, the older folder is what it was.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        """Return the empty folder to write to."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        return self.partial
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Put it in place, or take it away."""
+        if kind is not None:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            return
+        old = self.folder.with_name(f".{self.folder.name}.old-{os.getpid()}")
+        if self.folder.exists():
+            self.folder.rename(old)
+        try:
+            self.partial.rename(self.folder)
+        except OSError:
+            if old.exists():
+                old.rename(self.folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
