@@ -24,32 +24,33 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "workspace"), str(ROOT / "envoy")]
 
+# As in the demo's processes: threads that wait for each other do not spin on cores that others need.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 
 from benchmarks import compare_federated, compare_local  # noqa: E402
+from benchmarks.compare_data import forget_hidden_states, own_cache, shard_params  # noqa: E402
 from benchmarks.compare_plan import (  # noqa: E402
-    ALPHA,
     FEDERATED,
-    POOLED,
     QUICK,
     REAL,
     SYNTHETIC,
+    WORK,
     Job,
     best_strategy_again,
     plan,
 )
 from benchmarks.compare_results import RESULTS, is_done, keep_row, load_rows  # noqa: E402
-from demo.envoy_config import ShardValue  # noqa: E402
 from demo.errors import DemoError  # noqa: E402
 from demo.federation import Federation  # noqa: E402
 from demo.interrupts import Interrupted, raise_interrupted  # noqa: E402
 from demo.options import TEST_FOLDER  # noqa: E402
 
 QUICK_RESULTS = ROOT / "build" / "compare-quick.json"
-PARTITION_SEED = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,6 +124,7 @@ class Comparison:
         self._again = again
         self._console = console
         self._failed = 0
+        self._cache = Path()
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             console=console, transient=True,
@@ -145,50 +147,44 @@ class Comparison:
         with self._progress:
             self._progress.update(self._bar, total=len(todo))
             for _, group in itertools.groupby(todo, key=lambda job: job.federation):
-                self._run_group(list(group), follow_up)
+                self._run_group(list(group))
+            if more := self._best_strategy_again(follow_up):
+                self._progress.update(self._bar, total=len(todo) + len(more))
+                self._run_group(more)
         self._console.print(f"rows are in {os.path.relpath(self._results)}; {self._failed} runs failed")
         return 1 if self._failed else 0
 
-    def _run_group(self, jobs: list[Job], follow_up: str | None) -> None:
+    def _best_strategy_again(self, follow_up: str | None) -> list[Job]:
+        """Return the further seeds of the best strategy, if all were tried and these are still to be run."""
+        rows = load_rows(self._results)
+        more = best_strategy_again(rows, WORK[REAL]) if follow_up is not None and self._data else []
+        return [job for job in more if not is_done(job, rows) and str(follow_up) in job.name]
+
+    def _run_group(self, jobs: list[Job]) -> None:
         """Do the runs of one data, partition and number of envoys, those without a federation first."""
         params = shard_params(jobs[0], self._data)
-        federated = [job for job in jobs if job.regime == FEDERATED]
-        for job in jobs:
-            if job.regime != FEDERATED:
-                self._attempt(job, partial(compare_local.run, job, params))
-        if not federated:
-            return
-        self._progress.update(self._bar, description=f"starting {jobs[0].envoys} envoys")
-        with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+        with tempfile.TemporaryDirectory(prefix="compare-") as folder, own_cache(jobs[0], Path(folder)):
+            self._cache = Path(folder)
+            federated = [job for job in jobs if job.regime == FEDERATED]
+            for job in jobs:
+                if job.regime != FEDERATED:
+                    self._attempt(job, partial(compare_local.run, job, params))
+            if not federated:
+                return
+            self._progress.update(self._bar, description=f"starting {jobs[0].envoys} envoys")
             federation = Federation(Path(folder), envoys=jobs[0].envoys, shard_params=params)
             try:
                 with federation:
                     for job in federated:
                         self._attempt(job, partial(compare_federated.run, job, federation))
-                    for job in self._more(federated, follow_up):
-                        self._attempt(job, partial(compare_federated.run, job, federation))
             except DemoError as error:
                 self._failed += 1
                 self._console.print(f"{jobs[0].federation}: {error}", style="red", markup=False)
 
-    def _more(self, done: list[Job], follow_up: str | None) -> list[Job]:
-        """Return the further seeds of the best strategy, if this federation tried them all."""
-        rows = load_rows(self._results)
-        more = [
-            job
-            for job in best_strategy_again(rows, done[0].work)
-            if job.federation == done[0].federation
-            and job not in done
-            and not is_done(job, rows)
-            and follow_up is not None
-            and follow_up in job.name
-        ]
-        self._progress.update(self._bar, total=(self._progress.tasks[0].total or 0) + len(more))
-        return more
-
     def _attempt(self, job: Job, run: Callable[[], dict[str, Any]]) -> None:
         """Do one run and keep its row; of one that fails, say why and go on."""
         self._progress.update(self._bar, description=job.name)
+        forget_hidden_states(self._cache)
         try:
             row = run()
         except DemoError:
@@ -203,18 +199,6 @@ class Comparison:
                 f"{row['bytes'] / 1e6:.1f} MB sent by an envoy, {row['seconds']:.0f} s"
             )
         self._progress.advance(self._bar)
-
-
-def shard_params(job: Job, data: Path | None) -> dict[str, ShardValue]:
-    """Return the shard descriptor's parameters for a run, but for the rank."""
-    params: dict[str, ShardValue] = {"source": SYNTHETIC, "seed": PARTITION_SEED}
-    if job.data == REAL:
-        params |= {"source": "folder", "data_dir": str(data), "test_dir": str(data.parent / TEST_FOLDER)}
-    if job.partition != POOLED:
-        params["partition"] = job.partition
-    if job.partition == "dirichlet":
-        params["alpha"] = ALPHA
-    return params
 
 
 if __name__ == "__main__":

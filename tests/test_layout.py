@@ -98,7 +98,7 @@ def test_pyproject_is_for_tools_only() -> None:
 
 def test_make_alone_lists_every_target_and_variable() -> None:
     text = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("help", "demo", "test", "lint", "lab", "data", "install", "clean"):
+    for target in ("help", "demo", "test", "lint", "lab", "data", "compare", "install", "clean"):
         assert re.search(rf"^  {target} +\S", text, re.MULTILINE), target
     for default in (
         "ENVOYS=2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import compare, compare_federated, compare_local, compare_tasks
+from benchmarks.compare_data import forget_hidden_states, own_cache, shard_params
 from benchmarks.compare_plan import (
     CENTRALISED,
     FEDERATED,
@@ -31,6 +33,7 @@ from benchmarks.compare_plan import (
 from benchmarks.compare_results import CORE, MORE, class_accuracies, identity, is_done, keep_row, load_rows
 from demo.federation import Federation
 from superb_ks.data import ClipDataset
+from superb_ks.means_store import cache_folder
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
 from superb_ks.settings import SUPERB_LABELS
@@ -293,3 +296,36 @@ def test_the_command_runs_keeps_and_does_not_repeat(
     assert compare.Comparison(small_corpus, results, False, console).run(jobs) == 0
     assert "2 of 2 rows are there" in output.getvalue()
     assert results.read_bytes() == kept
+
+
+def test_runs_on_real_speech_have_a_cache_that_starts_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPERB_CACHE", "the user's")
+    with own_cache(replace(JOB, data="synthetic"), tmp_path):
+        assert os.environ["SUPERB_CACHE"] == "the user's"
+    with own_cache(JOB, tmp_path):
+        assert cache_folder() == tmp_path / "hidden-states"
+        cache_folder().mkdir()
+        forget_hidden_states(tmp_path)
+        assert not cache_folder().exists()
+    assert os.environ["SUPERB_CACHE"] == "the user's"
+
+
+def test_shards_are_told_where_the_clips_are_and_how_they_are_shared(tmp_path: Path) -> None:
+    data = tmp_path / "speech_commands_v0.01"
+    folders = {"data_dir": str(data), "test_dir": str(tmp_path / "speech_commands_test_set_v0.01")}
+    assert shard_params(Job(REAL, CENTRALISED), data) == {"source": "folder", "seed": 0, **folders}
+    skewed = replace(JOB, partition="dirichlet", envoys=4)
+    assert shard_params(skewed, data) == {
+        "source": "folder",
+        "seed": 0,
+        **folders,
+        "partition": "dirichlet",
+        "alpha": 0.3,
+    }
+    assert shard_params(replace(JOB, data="synthetic"), None) == {
+        "source": "synthetic",
+        "seed": 0,
+        "partition": "iid",
+    }
