@@ -3,6 +3,7 @@
 import gc
 import random
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +16,21 @@ from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.tasks import local_trainer, steps_per_round
-from superb_ks.trainer import no_input_gradient
+from superb_ks.trainer import no_input_gradient, plain_attention
 
-TINY = ModelSpec("tiny", SUPERB_LABELS, seed=1)
+SCRATCH = ModelSpec("scratch", SUPERB_LABELS, seed=1)
 ONE_EPOCH = Settings(epochs_per_round=1, batch_size=4, precision="float32", speed_change=0.0)
 
 
 def trained(dataset, settings: Settings, model=None) -> np.ndarray:
-    model = TINY.build() if model is None else model
+    model = SCRATCH.build() if model is None else model
     local_trainer(model, dataset, settings, "cpu", 0).train()
     return pack(model)
 
 
 @pytest.fixture
 def dataset(tone_clips) -> ClipDataset:
-    return ClipDataset(tone_clips([1_600] * 8), TINY.feature_extractor())
+    return ClipDataset(tone_clips([1_600] * 8), SCRATCH.feature_extractor())
 
 
 def test_masked_training_repeats_and_leaves_the_global_generators(
@@ -67,11 +68,11 @@ def test_a_pretrained_model_trains_on_clips_of_a_tenth_of_a_second(base_folder: 
 def test_the_sampler_chooses_what_is_trained_on(tone_clips):
     clips = tone_clips([1_600] * 6 + [3_200] * 2)
     clips.items = [(waveform, int(len(waveform) > 2_000)) for waveform, _ in clips.items]
-    dataset = ClipDataset(clips, TINY.feature_extractor())
+    dataset = ClipDataset(clips, SCRATCH.feature_extractor())
     assert dataset.labels.tolist() == [0] * 6 + [1] * 2
 
     def labels_of(settings):
-        trainer = local_trainer(TINY.build(), dataset, settings, "cpu", 0)
+        trainer = local_trainer(SCRATCH.build(), dataset, settings, "cpu", 0)
         return [batch["labels"].tolist() for batch in trainer.get_train_dataloader()]
 
     assert sum(sum(labels_of(replace(ONE_EPOCH, balanced_classes=True)), [])) == 4
@@ -88,13 +89,13 @@ def test_labels_of_a_shard_are_taken_without_decoding():
         def __getitem__(self, index):
             raise AssertionError("decoded")
 
-    assert ClipDataset(Undecodable(), TINY.feature_extractor()).labels.tolist() == [3, 1]
+    assert ClipDataset(Undecodable(), SCRATCH.feature_extractor()).labels.tolist() == [3, 1]
 
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_every_envoy_makes_the_given_steps_whatever_its_clips(dataset, steps):
     settings = replace(ONE_EPOCH, epochs_per_round=None, steps_per_round=steps, rounds=1, warmup_fraction=0.0)
-    trainer = local_trainer(TINY.build(), dataset, settings, "cpu", 0)
+    trainer = local_trainer(SCRATCH.build(), dataset, settings, "cpu", 0)
     rates = []
     trainer.optimizer.register_step_pre_hook(lambda opt, *_: rates.append(opt.param_groups[0]["lr"]))
     trainer.train()
@@ -106,7 +107,7 @@ def test_every_envoy_makes_the_given_steps_whatever_its_clips(dataset, steps):
 
 def test_fedprox_of_mu_0_is_fedavg_bit_for_bit_and_a_larger_mu_stays_nearer(dataset):
     settings = replace(ONE_EPOCH, epochs_per_round=4)
-    start = pack(TINY.build())
+    start = pack(SCRATCH.build())
     plain, mu_0, weak, strong = (
         trained(dataset, replace(settings, **mu))
         for mu in (
@@ -123,7 +124,7 @@ def test_fedprox_of_mu_0_is_fedavg_bit_for_bit_and_a_larger_mu_stays_nearer(data
 
 def test_weights_have_the_same_gradients_without_the_waveforms(tone_clips):
     batch = torch.randn(2, 1_600, generator=torch.Generator().manual_seed(0))
-    models = TINY.build().train(), TINY.build().train()
+    models = SCRATCH.build().train(), SCRATCH.build().train()
     waveforms = []
     for model, spared in zip(models, (False, True), strict=True):
         first = model.wav2vec2.feature_extractor.conv_layers[0]
@@ -137,6 +138,22 @@ def test_weights_have_the_same_gradients_without_the_waveforms(tone_clips):
     assert [waveform.requires_grad for waveform in waveforms] == [True, False]
     for asked, spared in zip(*(model.parameters() for model in models), strict=True):
         assert torch.equal(asked.grad, spared.grad)
+
+
+def test_plain_attention_computes_the_same_and_is_undone(base_folder: Path):
+    batch = torch.randn(2, 8_000, generator=torch.Generator().manual_seed(0))
+    model = ModelSpec(str(base_folder), SUPERB_LABELS).build()  # in evaluation mode: no dropout
+    losses, gradients = [], []
+    for context in (nullcontext(), plain_attention(model)):
+        with context:
+            loss = model(batch, labels=torch.tensor([0, 1])).loss
+        model.zero_grad()
+        loss.backward()
+        losses.append(loss)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+    assert model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("by_transformers", [True, False])
@@ -155,7 +172,7 @@ def test_a_frozen_feature_encoder_has_no_backward_pass(base_folder: Path, tone_c
 
 def test_a_trainer_that_is_done_is_freed_without_a_garbage_collection(dataset):
     settings = replace(ONE_EPOCH, mask_time_prob=0.2, balanced_classes=True, strategy="fedprox")
-    trainer = local_trainer(TINY.build(), dataset, settings, "cpu", 0)
+    trainer = local_trainer(SCRATCH.build(), dataset, settings, "cpu", 0)
     trainer.train()
     gone = [weakref.ref(part) for part in (trainer, trainer.model, trainer.optimizer, trainer.proximal)]
     gc.disable()
