@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from superb_ks.augmentation import Augmentation, change_speed, shift
-from superb_ks.settings import RECIPES
+from superb_ks.recipe import RECIPES
 
 RAMP = np.arange(1, 10, dtype=np.float32)
 

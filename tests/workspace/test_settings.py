@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from superb_ks.settings import RECIPES, STRATEGIES, SUPERB_LABELS, TUNINGS, Settings
+from superb_ks.recipe import RECIPES, TUNINGS
+from superb_ks.settings import STRATEGIES, SUPERB_LABELS, Settings
 
 WORKSPACE = Path(__file__).resolve().parents[2] / "workspace"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from superb_ks.model import SAMPLING_RATE
-from superb_ks.settings import Recipe
+from superb_ks.recipe import Recipe
 
 
 def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:

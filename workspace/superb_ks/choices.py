@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from superb_ks.model import ModelSpec
 from superb_ks.packing import trained_layout
-from superb_ks.settings import STRATEGIES, Settings, legal_tunings
+from superb_ks.recipe import legal_tunings
+from superb_ks.settings import STRATEGIES, Settings
 from superb_ks.tables import Table
 
 TRAINED = {

@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from superb_ks.miniature import ARCHITECTURE, CHECKPOINT
-from superb_ks.settings import SCRATCH, TINY, Settings, legal_tunings
+from superb_ks.recipe import SCRATCH, TINY, legal_tunings
+from superb_ks.settings import Settings
 from superb_ks.tuning import tune
 
 SAMPLING_RATE = 16_000

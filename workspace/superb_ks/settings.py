@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from superb_ks.recipe import TINY, Recipe, legal_tunings, recipe_for
+
 SUPERB_LABELS = (
     "yes",
     "no",
@@ -24,16 +26,48 @@ SUPERB_LABELS = (
 )
 """The twelve classes of SUPERB keyword spotting, in its order."""
 
-TINY = "tiny"
-"""The name of the pretrained miniature that ships with this package."""
-SCRATCH = "scratch"
-"""The name of the same miniature from random weights."""
-
-TUNINGS = ("full", "lora", "head")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 UPDATE_DTYPES = ("float32", "bfloat16")
 ON_TASK_ERROR = ("fail", "continue")
+
+_EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+
+
+Range = tuple[Callable[[Any], bool], str]
+"""Whether a value is legal, and which values are, in words."""
+
+
+def _is_int(value: Any, low: int, high: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_COUNT: Range = (lambda value: _is_int(value, 1), "a whole number from 1")
+_SHARE: Range = (lambda value: _is_real(value) and 0 <= value < 1, "in [0, 1)")
+_HALF_A_SECOND: Range = (lambda value: _is_real(value) and 0 <= value <= 0.5, "in [0, 0.5]")
+_ABOVE_0: Range = (lambda value: _is_real(value) and value > 0, "above 0")
+_FROM_0: Range = (lambda value: _is_real(value) and value >= 0, "from 0")
+
+_RECIPE_RANGES: dict[str, Range] = {
+    "epochs_per_round": _COUNT,
+    "steps_per_round": _COUNT,
+    "batch_size": _COUNT,
+    "learning_rate": _ABOVE_0,
+    "warmup_fraction": _SHARE,
+    "weight_decay": _FROM_0,
+    "balanced_classes": (lambda value: isinstance(value, bool), "True or False"),
+    "speed_change": _SHARE,
+    "shift_seconds": _HALF_A_SECOND,
+    "time_mask_seconds": _HALF_A_SECOND,
+    "mask_time_prob": _SHARE,
+    "mask_feature_prob": _SHARE,
+    "lora_rank": _COUNT,
+    "lora_alpha": _ABOVE_0,
+}
 
 # The paper's betas and tau (Reddi et al., 2021); OpenFL's learning rate.
 _ADAPTIVE = {"server_learning_rate": 0.01, "server_beta1": 0.9, "server_beta2": 0.99, "server_tau": 1e-3}
@@ -47,85 +81,14 @@ STRATEGIES: dict[str, dict[str, float]] = {
 }
 """The strategies (`superb_ks.strategies` holds their formulas), and what each takes, with its default."""
 
-_STRATEGY_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "proximal_mu": (lambda value: value >= 0, "from 0"),
-    "server_learning_rate": (lambda value: value > 0, "above 0"),
-    "server_beta1": (lambda value: 0 <= value < 1, "in [0, 1)"),
-    "server_beta2": (lambda value: 0 <= value < 1, "in [0, 1)"),
-    "server_tau": (lambda value: value > 0, "above 0"),
-    "trim_fraction": (lambda value: 0 <= value < 0.5, "in [0, 0.5)"),
+_STRATEGY_RANGES: dict[str, Range] = {
+    "proximal_mu": _FROM_0,
+    "server_learning_rate": _ABOVE_0,
+    "server_beta1": _SHARE,
+    "server_beta2": _SHARE,
+    "server_tau": _ABOVE_0,
+    "trim_fraction": (lambda value: _is_real(value) and 0 <= value < 0.5, "in [0, 0.5)"),
 }
-
-_EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one kind of model is trained.
-
-    Attributes:
-        epochs_per_round: passes of each envoy over its own training clips between two aggregations.
-        batch_size: clips in one optimizer step.
-        learning_rate: the peak of AdamW's rate, reached after the warm-up.
-        warmup_fraction: share of all the federation's steps during which the rate rises, in [0, 1).
-        weight_decay: AdamW's decoupled weight decay.
-        speed_change: clips are played up to this share faster or slower in training, in [0, 1).
-        steps_per_round: optimizer steps of each envoy between two aggregations, in place of
-            `epochs_per_round`; None: whole epochs.
-        balanced_classes: an epoch has each class equally often, not each clip once.
-        shift_seconds: clips of up to a second are moved in time by up to so much, in [0, 0.5].
-        time_mask_seconds: up to so much of each clip is silenced, in one stretch, in [0, 0.5].
-        mask_time_prob: expected share of the model's frames masked in training, at most, in [0, 1); None: as
-            the model's own configuration says.
-        mask_feature_prob: the same for the channels of the frames.
-        lora_rank: width of the adapters of tuning "lora".
-        lora_alpha: the adapters' output is scaled by alpha / rank.
-    """
-
-    epochs_per_round: int
-    batch_size: int
-    learning_rate: float
-    warmup_fraction: float
-    weight_decay: float
-    speed_change: float
-    steps_per_round: int | None = None
-    balanced_classes: bool = False
-    shift_seconds: float = 0.0
-    time_mask_seconds: float = 0.0
-    mask_time_prob: float | None = None
-    mask_feature_prob: float | None = None
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-
-
-RECIPES = {
-    TINY: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
-    SCRATCH: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
-    # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
-    "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, speed_change=0.0),
-}
-"""How a model is trained by the tuning "full", by its name."""
-
-_CHANGES: dict[tuple[str, str], dict[str, Any]] = {
-    # Adapters start from nothing and are few: they bear, and need, a higher rate than the weights they adapt.
-    (TINY, "lora"): dict(learning_rate=4e-3),
-    ("pretrained", "lora"): dict(learning_rate=5e-4),
-    # A pass over cached hidden states costs next to nothing, and a head alone does not wear the upstream out.
-    (TINY, "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=5e-3, speed_change=0.0),
-    ("pretrained", "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=1e-3, speed_change=0.0),
-}
-"""What the other tunings change in it."""
-
-
-def recipe_for(model: str, tuning: str = "full") -> Recipe:
-    """Return the recipe of a tuning and a model's name: its own, or that of pretrained models in general."""
-    kind = model if model in RECIPES else "pretrained"
-    return replace(RECIPES[kind], **_CHANGES.get((kind, tuning), {}))
-
-
-def legal_tunings(model: str) -> tuple[str, ...]:
-    """Return how a model can be tuned; frozen random weights would be of no use to a head or an adapter."""
-    return ("full",) if model == SCRATCH else TUNINGS
 
 
 @dataclass(frozen=True)
@@ -260,39 +223,15 @@ class Settings:
         self._check_strategy()
 
     def _check_recipe(self) -> None:
-        for field in ("epochs_per_round", "batch_size", "steps_per_round", "lora_rank"):
+        for field, (within, legal) in _RECIPE_RANGES.items():
             value = getattr(self, field)
-            self._require(value is None or _is_int(value, 1), field, "None or a whole number from 1")
-        alpha = self.lora_alpha
-        self._require(alpha is None or (_is_real(alpha) and alpha > 0), "lora_alpha", "None or above 0")
-        rate, warmup, decay = self.learning_rate, self.warmup_fraction, self.weight_decay
-        self._require(rate is None or (_is_real(rate) and rate > 0), "learning_rate", "None or above 0")
-        self._require(
-            warmup is None or (_is_real(warmup) and 0 <= warmup < 1), "warmup_fraction", "None or in [0, 1)"
-        )
-        self._require(decay is None or (_is_real(decay) and decay >= 0), "weight_decay", "None or from 0")
+            self._require(value is None or within(value), field, f"None or {legal}")
         epochs = self.epochs_per_round
         self._require(
             epochs is None or self.steps_per_round is None,
             "steps_per_round",
             f"None where epochs_per_round is set, and it is {epochs}",
         )
-        self._check_augmentation()
-
-    def _check_augmentation(self) -> None:
-        self._require(
-            self.balanced_classes is None or isinstance(self.balanced_classes, bool),
-            "balanced_classes",
-            "None, True or False",
-        )
-        for field in ("speed_change", "mask_time_prob", "mask_feature_prob"):
-            value = getattr(self, field)
-            self._require(value is None or (_is_real(value) and 0 <= value < 1), field, "None or in [0, 1)")
-        for field in ("shift_seconds", "time_mask_seconds"):
-            value = getattr(self, field)
-            self._require(
-                value is None or (_is_real(value) and 0 <= value <= 0.5), field, "None or in [0, 0.5]"
-            )
 
     def _check_strategy(self) -> None:
         self._require(self.strategy in tuple(STRATEGIES), "strategy", " or ".join(map(repr, STRATEGIES)))
@@ -300,7 +239,7 @@ class Settings:
         self._require(_is_real(fraction) and 0 < fraction <= 1, "fraction", "in (0, 1]")
         for field, (within, legal) in _STRATEGY_RANGES.items():
             value = getattr(self, field)
-            self._require(value is None or (_is_real(value) and within(value)), field, f"None or {legal}")
+            self._require(value is None or within(value), field, f"None or {legal}")
             users = " or ".join(repr(name) for name, takes in STRATEGIES.items() if field in takes)
             # No weight on the proximal term is what every other strategy does anyway.
             without_effect = value is None or (field == "proximal_mu" and value == 0)
@@ -327,11 +266,3 @@ class Settings:
         defaults = STRATEGIES[self.strategy]
         set_here = {field: getattr(self, field) for field in defaults if getattr(self, field) is not None}
         return {**defaults, **set_here}
-
-
-def _is_int(value: Any, low: int, high: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -26,8 +26,9 @@ from superb_ks.data import ClipDataset
 from superb_ks.generators import seeded
 from superb_ks.head import HeadTrainer, cached_answers
 from superb_ks.proximal import ProximalTerm
+from superb_ks.recipe import Recipe
 from superb_ks.sampling import BalancedSampler
-from superb_ks.settings import Recipe, Settings
+from superb_ks.settings import Settings
 from superb_ks.trainer import RoundTrainer
 from superb_ks.tuning import is_head_tuned
 
