@@ -31,6 +31,7 @@ def write_model(model: Wav2Vec2Model, folder: Path) -> str:
     model.config.save_pretrained(folder)
     tensors = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors leaves it to its owner alone
     extractor = Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True, return_attention_mask=False)
     extractor.save_pretrained(folder)
     return sha256(folder / WEIGHTS)

@@ -22,7 +22,7 @@ from speech_commands.seeding import seeded_rng
 from speech_commands.voices import ACCENTS, VARIANTS
 
 BLOCK = 50  # clips that one voice speaks in a row
-RARE = 40  # clips; a pair of phonemes heard in fewer is not worth a class
+RARE = 1_200  # a pair of phonemes that fewer than one clip in so many has is not worth a class
 
 # Whispers and the less outlandish of the voices that the synthetic corpus leaves out. None of those that
 # speak in its validation and test splits, nor a relative of theirs, is here.
@@ -171,8 +171,8 @@ def pairs_of(
     """Tell which phonemes follow one another in each clip; before and after it is a pause.
 
     Returns:
-        ids, shape [n_clips, most], filled up with -1, and how many different ids there are: pairs that fewer
-        than `RARE` clips have get none.
+        ids, shape [n_clips, most], filled up with -1, and how many different ids there are: rare pairs get
+        none (see `RARE`).
 
     """
     found = []
@@ -180,8 +180,9 @@ def pairs_of(
         clip = np.concatenate([[0], labels[start:end], [0]]).astype(np.int64)
         found.append(np.unique(clip[:-1][clip[:-1] != clip[1:]] * phonemes + clip[1:][clip[:-1] != clip[1:]]))
     counts = np.bincount(np.concatenate(found), minlength=phonemes**2)
-    ids = np.where(counts >= RARE, np.cumsum(counts >= RARE) - 1, -1).astype(np.int16)
+    kept = counts >= max(1, len(found) // RARE)
+    ids = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int16)
     pairs = np.full((len(found), max(map(len, found))), -1, dtype=np.int16)
     for row, codes in zip(pairs, found, strict=True):
         row[: len(codes)] = ids[codes]
-    return pairs, int((counts >= RARE).sum())
+    return pairs, int(kept.sum())

@@ -28,6 +28,8 @@ class PretrainingNetwork(nn.Module):
         """
         super().__init__()
         self.encoder = Wav2Vec2Model(Wav2Vec2Config(**architecture))
+        # On a processor, PyTorch's fused attention is slow in its backward pass: a third of each step.
+        self.encoder.set_attn_implementation("eager")
         hidden = self.encoder.config.hidden_size
         self.phoneme_head = nn.Linear(hidden, phonemes)
         self.pair_head = nn.Linear(hidden, pairs)

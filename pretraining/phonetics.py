@@ -82,7 +82,10 @@ class PhoneticEngine(Engine):
         return super()._receive(samples, count, events)
 
     def utter(self, text: str, rate: int, pitch: int, pitch_range: int) -> Utterance:
-        """Speak a text; the arguments are those of `Engine.say`."""
+        """Speak a text; the arguments are those of `Engine.say`.
+
+        The very first utterance of a process may lack its first event: one clip in a corpus.
+        """
         self._events.clear()
         samples = self.say(text, rate, pitch, pitch_range)
         return Utterance(

@@ -10,8 +10,11 @@ from pretraining.phonetics import PhoneticEngine
 
 @pytest.fixture(scope="session")
 def engine() -> PhoneticEngine:
-    """The synthesiser of this process."""
-    return PhoneticEngine()
+    """The synthesiser of this process, after its first utterance, which may lack an event."""
+    engine = PhoneticEngine()
+    engine.use_voice("en-us", "m1")
+    engine.utter("hello", rate=120, pitch=50, pitch_range=50)
+    return engine
 
 
 @pytest.fixture(scope="session")

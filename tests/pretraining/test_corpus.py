@@ -74,8 +74,9 @@ def test_a_corpus_survives_the_disk(corpus: SpokenCorpus, tmp_path: Path) -> Non
 
 def test_pairs_are_counted_once_a_clip_and_rare_ones_not_at_all() -> None:
     clip = [1, 1, 2, 1, 2]  # with the pauses: 0-1, 1-2, 2-1, 2-0
-    labels = np.array(clip * RARE + [3], dtype=np.uint8)
-    starts = np.array([*range(0, RARE * len(clip) + 1, len(clip)), RARE * len(clip) + 1])
+    clips = 2 * RARE
+    labels = np.array(clip * clips + [3], dtype=np.uint8)
+    starts = np.array([*range(0, clips * len(clip) + 1, len(clip)), clips * len(clip) + 1])
     pairs, different = pairs_of(labels, starts, phonemes=4)
     assert different == 4
     assert sorted(pairs[0]) == [0, 1, 2, 3]
