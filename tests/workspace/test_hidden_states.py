@@ -208,6 +208,18 @@ def test_what_was_not_used_for_longest_goes_first(monkeypatch: pytest.MonkeyPatc
     assert [len(list(store.folder.iterdir())) for store in stores] == [1, 0, 1]
 
 
+def test_what_another_envoy_removes_first_is_passed_over(cache: Path, caplog):
+    """A link to nothing is listed and cannot be looked at, as a file that goes in between."""
+    store, row = MeansStore("a" * 64), {b"x" * 32: torch.ones(3, 4)}
+    store.folder.mkdir(parents=True)
+    for name in ("gone.safetensors", "gone.partial"):
+        (store.folder / name).symlink_to(cache / "nothing")
+    kept = store.add(row)
+    assert torch.equal(kept[b"x" * 32], row[b"x" * 32])
+    assert kept is not row, "memory-mapped, not what was given"
+    assert caplog.text == ""
+
+
 def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(
     model_and_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ):
