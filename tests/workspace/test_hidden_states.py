@@ -125,33 +125,35 @@ def test_a_clip_that_occurs_twice_is_computed_once(model_and_dataset):
 def test_another_upstream_or_extractor_is_another_key(base_folder: Path, hubert_folder: Path):
     spec = spec_of(base_folder)
     extractor = spec.feature_extractor()
-    key = upstream_key(spec.build(), extractor)
+    key = upstream_key(spec.build(), extractor, "cpu")
     other_head = ModelSpec(str(base_folder), ("a", "b"), seed=9, tuning="head").build()
-    assert upstream_key(other_head, extractor) == key
+    assert upstream_key(other_head, extractor, "cpu") == key
+    on_gpu = upstream_key(spec.build(), extractor, "cuda:1")
+    assert on_gpu == upstream_key(spec.build(), extractor, "cuda") != key
     model = spec.build()
-    assert upstream_key(model, extractor) == key
+    assert upstream_key(model, extractor, "cpu") == key
     with torch.no_grad():
         model.base_model.encoder.layers[1].final_layer_norm.bias[3] += 1e-3
-    assert upstream_key(model, extractor) != key, "noticed, although the same model was seen before"
+    assert upstream_key(model, extractor, "cpu") != key, "noticed, although the same model was seen before"
     activation = spec.build()
     activation.config.hidden_act = "relu"
-    assert upstream_key(activation, extractor) != key
+    assert upstream_key(activation, extractor, "cpu") != key
     louder = spec.feature_extractor()
     louder.do_normalize = False
-    assert upstream_key(spec.build(), louder) != key
-    assert upstream_key(spec_of(hubert_folder).build(), extractor) != key
+    assert upstream_key(spec.build(), louder, "cpu") != key
+    assert upstream_key(spec_of(hubert_folder).build(), extractor, "cpu") != key
 
 
 def test_a_trained_upstream_has_no_key(base_folder: Path):
     model = ModelSpec(str(base_folder), SUPERB_LABELS).build()
     with pytest.raises(ValueError, match="the upstream is trained"):
-        upstream_key(model, spec_of(base_folder).feature_extractor())
+        upstream_key(model, spec_of(base_folder).feature_extractor(), "cpu")
 
 
 def test_damaged_and_foreign_files_are_passed_over(model_and_dataset, base_folder: Path, caplog):
     model, dataset = model_and_dataset
     expected = means_of(model, dataset, "cpu")[torch.arange(12)]
-    folder = MeansStore(upstream_key(model, dataset.extractor)).folder
+    folder = MeansStore(upstream_key(model, dataset.extractor, "cpu")).folder
     (file,) = folder.iterdir()
     whole = file.read_bytes()
     save_file({"means": torch.zeros(1)}, folder / "other.safetensors")
@@ -172,7 +174,7 @@ def test_damaged_and_foreign_files_are_passed_over(model_and_dataset, base_folde
 def test_means_of_another_upstream_are_not_taken_from_a_copied_file(model_and_dataset, caplog):
     model, dataset = model_and_dataset
     means_of(model, dataset, "cpu")
-    ours, theirs = MeansStore(upstream_key(model, dataset.extractor)), MeansStore("f" * 64)
+    ours, theirs = MeansStore(upstream_key(model, dataset.extractor, "cpu")), MeansStore("f" * 64)
     ours.folder.rename(theirs.folder)
     assert theirs.load() == {}
     assert "no hidden states of this upstream" in caplog.text
@@ -236,14 +238,14 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(
 def test_a_large_data_set_is_read_from_disk_in_chunks(model_and_dataset, monkeypatch: pytest.MonkeyPatch):
     model, dataset = model_and_dataset
     small = means_of(model, dataset, "cpu")[torch.arange(12)]
-    for path in MeansStore(upstream_key(model, dataset.extractor)).folder.iterdir():
+    for path in MeansStore(upstream_key(model, dataset.extractor, "cpu")).folder.iterdir():
         path.unlink()
     monkeypatch.setattr(hidden_states, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(hidden_states, "CHUNK_BYTES", 1)
     monkeypatch.setattr(hidden_states, "BATCH_SIZE", 2)
     dataset = ClipDataset(dataset.clips, dataset.extractor)
     large = means_of(model, dataset, "cpu")
-    assert len(list(MeansStore(upstream_key(model, dataset.extractor)).folder.iterdir())) > 3
+    assert len(list(MeansStore(upstream_key(model, dataset.extractor, "cpu")).folder.iterdir())) > 3
     # Smaller batches round otherwise in the last bit.
     assert torch.allclose(large[torch.arange(12)], small, atol=1e-5)
     local_trainer(model, dataset, HEAD, "cpu", 0).train()
