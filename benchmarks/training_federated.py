@@ -81,9 +81,9 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     import torch
 
     from benchmarks.training_job import noise_dataset, plain_training
+    from superb_ks.evaluation import evaluate
     from superb_ks.model import ModelSpec
     from superb_ks.settings import SUPERB_LABELS
-    from superb_ks.tasks import evaluate
 
     torch.set_num_threads(1)
     spec = ModelSpec("scratch", SUPERB_LABELS)
@@ -138,12 +138,13 @@ def _submit(director_port: int, aggregator_port: int) -> float:
     from openfl.interface.interactive_api.experiment import TaskInterface
 
     from superb_ks.data import ShardData
+    from superb_ks.evaluation import evaluate
     from superb_ks.experiment import FederatedExperiment
     from superb_ks.federation import connect
     from superb_ks.model import ModelSpec
     from superb_ks.openfl_model import SpecifiedModel
     from superb_ks.settings import SUPERB_LABELS
-    from superb_ks.tasks import evaluate, local_trainer
+    from superb_ks.tasks import local_trainer
 
     settings = miniature_settings(director_port=director_port, aggregator_port=aggregator_port)
     spec = ModelSpec("scratch", SUPERB_LABELS).sealed()

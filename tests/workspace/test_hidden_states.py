@@ -13,13 +13,14 @@ from torch.nn.functional import cross_entropy
 
 from superb_ks import hidden_states, means_store
 from superb_ks.data import ClipDataset
+from superb_ks.evaluation import evaluate
 from superb_ks.head import HeadTrainer, head_logits
 from superb_ks.hidden_states import means_of, time_means, upstream_key
 from superb_ks.means_store import MeansStore
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack, unpack
 from superb_ks.settings import SUPERB_LABELS, Settings
-from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tasks import local_trainer
 
 LENGTHS = [4_000, 3_000, 4_000, 2_500] * 3
 HEAD = Settings(tuning="head", rounds=2, epochs_per_round=3, batch_size=5, learning_rate=1e-2)

@@ -12,12 +12,12 @@ import transformers
 from sklearn.metrics import confusion_matrix
 
 from superb_ks.data import ClipDataset
+from superb_ks.evaluation import evaluate
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.tasks import (
     autocast_dtype,
-    evaluate,
     local_trainer,
     lr_factor,
     lr_over_federation,

@@ -12,11 +12,12 @@ from openfl.interface.interactive_api.federation import Federation
 from transformers import PreTrainedModel
 
 from superb_ks.data import ClipDataset, ShardData
+from superb_ks.evaluation import evaluate
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
 from superb_ks.settings import Settings
-from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tasks import local_trainer
 
 Shard = Mapping[str, ClipDataset]
 

@@ -67,7 +67,8 @@ def means_of(model: PreTrainedModel, dataset: ClipDataset, device: str) -> TimeM
 
     A clip is known by what is in it, an upstream by its weights, its configuration, what its feature
     extractor does and the kind of device, so that nothing of another clip or upstream is ever taken for one's
-    own. Clips of equal length share a pass, so that none is padded and each gets the states that it gets alone.
+    own. Clips of equal length share a pass, so that none is padded and each gets the states that it gets
+    alone.
 
     Args:
         model: for audio classification, its upstream frozen; moved to the device.
