@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import superb_ks.experiment
-from superb_ks.experiment import MAX_ARCHIVE_BYTES, attach, list_experiments
+import superb_ks.archive
+from superb_ks.archive import MAX_ARCHIVE_BYTES
+from superb_ks.experiment import attach, list_experiments
 from superb_ks.federation import FederationError, connect, shard_cards, shared_labels
 from tests.support.lab import Lab, follow
 from tests.support.sine_experiment import Script, ballast_after
@@ -66,7 +67,7 @@ def test_the_archive_is_small_and_its_package_can_be_imported_alone(lab: Lab, tm
 
 
 def test_a_large_object_in_a_task_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(superb_ks.experiment, "MAX_ARCHIVE_BYTES", 1000)
+    monkeypatch.setattr(superb_ks.archive, "MAX_ARCHIVE_BYTES", 1000)
     with pytest.raises(FederationError, match="1000 are allowed; does a task refer to a large object"):
         lab.run()
 

@@ -10,7 +10,8 @@ import transformers
 
 from superb_ks.data import ClipDataset
 from superb_ks.evaluation import evaluate
-from superb_ks.model import ModelMismatch, ModelSpec, digest
+from superb_ks.fingerprint import digest
+from superb_ks.model import ModelMismatch, ModelSpec
 from superb_ks.packing import pack, trained_layout, unpack
 from superb_ks.recipe import TUNINGS
 from superb_ks.settings import SUPERB_LABELS, Settings

@@ -20,8 +20,9 @@ from torch import nn
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from superb_ks.data import ClipDataset
+from superb_ks.fingerprint import digest
 from superb_ks.means_store import MeansStore
-from superb_ks.model import SAMPLING_RATE, digest
+from superb_ks.model import SAMPLING_RATE
 
 logger = logging.getLogger(__name__)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
+from superb_ks.ranges import RECIPE_RANGES, STRATEGY_RANGES, is_int, is_real
 from superb_ks.recipe import TINY, Recipe, legal_tunings, recipe_for
 
 SUPERB_LABELS = (
@@ -33,42 +31,6 @@ ON_TASK_ERROR = ("fail", "continue")
 
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
-
-Range = tuple[Callable[[Any], bool], str]
-"""Whether a value is legal, and which values are, in words."""
-
-
-def _is_int(value: Any, low: int, high: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_COUNT: Range = (lambda value: _is_int(value, 1), "a whole number from 1")
-_SHARE: Range = (lambda value: _is_real(value) and 0 <= value < 1, "in [0, 1)")
-_HALF_A_SECOND: Range = (lambda value: _is_real(value) and 0 <= value <= 0.5, "in [0, 0.5]")
-_ABOVE_0: Range = (lambda value: _is_real(value) and value > 0, "above 0")
-_FROM_0: Range = (lambda value: _is_real(value) and value >= 0, "from 0")
-
-_RECIPE_RANGES: dict[str, Range] = {
-    "epochs_per_round": _COUNT,
-    "steps_per_round": _COUNT,
-    "batch_size": _COUNT,
-    "learning_rate": _ABOVE_0,
-    "warmup_fraction": _SHARE,
-    "weight_decay": _FROM_0,
-    "balanced_classes": (lambda value: isinstance(value, bool), "True or False"),
-    "speed_change": _SHARE,
-    "shift_seconds": _HALF_A_SECOND,
-    "time_mask_seconds": _HALF_A_SECOND,
-    "mask_time_prob": _SHARE,
-    "mask_feature_prob": _SHARE,
-    "lora_rank": _COUNT,
-    "lora_alpha": _ABOVE_0,
-}
-
 # The paper's betas and tau (Reddi et al., 2021); OpenFL's learning rate.
 _ADAPTIVE = {"server_learning_rate": 0.01, "server_beta1": 0.9, "server_beta2": 0.99, "server_tau": 1e-3}
 STRATEGIES: dict[str, dict[str, float]] = {
@@ -80,15 +42,6 @@ STRATEGIES: dict[str, dict[str, float]] = {
     "trimmed_mean": {"trim_fraction": 0.2},
 }
 """The strategies (`superb_ks.strategies` holds their formulas), and what each takes, with its default."""
-
-_STRATEGY_RANGES: dict[str, Range] = {
-    "proximal_mu": _FROM_0,
-    "server_learning_rate": _ABOVE_0,
-    "server_beta1": _SHARE,
-    "server_beta2": _SHARE,
-    "server_tau": _ABOVE_0,
-    "trim_fraction": (lambda value: _is_real(value) and 0 <= value < 0.5, "in [0, 0.5)"),
-}
 
 
 @dataclass(frozen=True)
@@ -193,11 +146,11 @@ class Settings:
             value = getattr(self, field)
             self._require(isinstance(value, str) and value.strip() != "", field, "text that is not empty")
         for field in ("director_port", "aggregator_port"):
-            self._require(_is_int(getattr(self, field), 1, 65535), field, "a whole number from 1 to 65535")
+            self._require(is_int(getattr(self, field), 1, 65535), field, "a whole number from 1 to 65535")
         self._require(self.director_port != self.aggregator_port, "aggregator_port", "another port")
         for field in ("rounds", "min_envoys"):
-            self._require(_is_int(getattr(self, field), 1), field, "a whole number from 1")
-        self._require(_is_int(self.seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2**32 - 1")
+            self._require(is_int(getattr(self, field), 1), field, "a whole number from 1")
+        self._require(is_int(self.seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2**32 - 1")
         self._require(self.precision in PRECISIONS, "precision", " or ".join(map(repr, PRECISIONS)))
         tunings = legal_tunings(self.model)
         self._require(
@@ -211,7 +164,7 @@ class Settings:
         )
         cutoff = self.round_cutoff_seconds
         self._require(
-            cutoff is None or (_is_real(cutoff) and cutoff > 0), "round_cutoff_seconds", "None or above 0"
+            cutoff is None or (is_real(cutoff) and cutoff > 0), "round_cutoff_seconds", "None or above 0"
         )
         name = self.experiment_name
         self._require(
@@ -223,7 +176,7 @@ class Settings:
         self._check_strategy()
 
     def _check_recipe(self) -> None:
-        for field, (within, legal) in _RECIPE_RANGES.items():
+        for field, (within, legal) in RECIPE_RANGES.items():
             value = getattr(self, field)
             self._require(value is None or within(value), field, f"None or {legal}")
         epochs = self.epochs_per_round
@@ -236,8 +189,8 @@ class Settings:
     def _check_strategy(self) -> None:
         self._require(self.strategy in tuple(STRATEGIES), "strategy", " or ".join(map(repr, STRATEGIES)))
         fraction = self.fraction
-        self._require(_is_real(fraction) and 0 < fraction <= 1, "fraction", "in (0, 1]")
-        for field, (within, legal) in _STRATEGY_RANGES.items():
+        self._require(is_real(fraction) and 0 < fraction <= 1, "fraction", "in (0, 1]")
+        for field, (within, legal) in STRATEGY_RANGES.items():
             value = getattr(self, field)
             self._require(value is None or within(value), field, f"None or {legal}")
             users = " or ".join(repr(name) for name, takes in STRATEGIES.items() if field in takes)
