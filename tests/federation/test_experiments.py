@@ -113,12 +113,12 @@ def test_each_experiment_runs_its_own_tasks_and_package(
 ) -> None:
     import shutil
 
-    package = superb_ks.experiment._PACKAGE
+    package = superb_ks.archive._PACKAGE
     for edition in (1, 2):
         copy = tmp_path / str(edition) / package.name
         shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
         (copy / "edition.py").write_text(f"EDITION = {edition}\n")
-        monkeypatch.setattr(superb_ks.experiment, "_PACKAGE", copy)
+        monkeypatch.setattr(superb_ks.archive, "_PACKAGE", copy)
         outcome = lab.run(Script(reports_edition=True), rounds=1)
         assert outcome.status == "finished", outcome.error
         assert {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"} == {
