@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel
 
 from superb_ks.augmentation import Augmentation
 from superb_ks.data import ClipDataset
@@ -22,6 +22,7 @@ from superb_ks.generators import seeded
 from superb_ks.head import HeadTrainer
 from superb_ks.proximal import ProximalTerm
 from superb_ks.recipe import Recipe
+from superb_ks.round_arguments import round_arguments
 from superb_ks.sampling import BalancedSampler
 from superb_ks.settings import Settings
 from superb_ks.trainer import RoundTrainer
@@ -49,11 +50,8 @@ def local_trainer(
     if len(dataset) == 0:
         raise ValueError("nothing to train on: the dataset has no clips")
     recipe, seed = settings.recipe, round_seed(settings.seed, round_num)
-    optimizer = AdamW(
-        (p for p in model.parameters() if p.requires_grad),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-    )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = steps_per_round(len(dataset), recipe)
     schedule = lr_over_federation(optimizer, steps, settings, round_num)
     trainer: RoundTrainer | HeadTrainer
@@ -67,7 +65,7 @@ def local_trainer(
     if recipe.balanced_classes:
         trainer.sampler = BalancedSampler(dataset.labels, seed)
     if mu := settings.strategy_parameters.get("proximal_mu"):
-        trainer.proximal = ProximalTerm(model.parameters(), mu)
+        trainer.proximal = ProximalTerm(trained, mu)
     return trainer
 
 
@@ -84,7 +82,7 @@ def _round_trainer(
     with seeded(seed, device):
         trainer = RoundTrainer(
             model=model,
-            args=_training_arguments(recipe, device, seed, scratch),
+            args=round_arguments(recipe, device, seed, scratch),
             train_dataset=takes,
             data_collator=takes.collate,
             optimizers=optimizers,
@@ -92,26 +90,6 @@ def _round_trainer(
     trainer.mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
     weakref.finalize(trainer, shutil.rmtree, scratch, ignore_errors=True)
     return trainer
-
-
-def _training_arguments(recipe: Recipe, device: str, seed: int, scratch: str) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=scratch,
-        num_train_epochs=recipe.epochs_per_round,
-        max_steps=recipe.steps_per_round or -1,
-        per_device_train_batch_size=recipe.batch_size,
-        seed=seed,
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        remove_unused_columns=False,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    # The Trainer spreads a model over every GPU it sees; an envoy has the one that OpenFL gave it.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
