@@ -175,6 +175,16 @@ def test_a_round_without_a_single_finite_gradient_fails(tone_clips):
         local_trainer(SCRATCH.build(), dataset_of(clips), FAST, "cpu", 0).train()
 
 
+def test_the_model_is_on_its_device_before_its_weights_are_copied(tone_clips, base_folder: Path):
+    """The meta device stands in for a GPU: a copy of what is still on the processor would be there."""
+    spec = ModelSpec(str(base_folder), SUPERB_LABELS, tuning="head")
+    settings = Settings(model=spec.name, tuning="head", strategy="fedprox")
+    model, dataset = spec.build(), dataset_of(tone_clips([4_000] * 4), spec)
+    trainer = local_trainer(model, dataset, settings, "meta", 0)
+    assert {start.device.type for _, start in trainer.proximal._pairs} == {"meta"}
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
 def test_nothing_to_train_on_or_to_evaluate_is_refused(tone_clips):
     empty = dataset_of(tone_clips([]))
     with pytest.raises(ValueError, match="nothing to train on"):

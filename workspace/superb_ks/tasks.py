@@ -12,6 +12,7 @@ import weakref
 
 import numpy as np
 import torch
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
@@ -38,7 +39,7 @@ def local_trainer(
     The learning rate is not: it goes on where the previous round left it.
 
     Args:
-        model: the model, already holding the federation's current weights.
+        model: the model, already holding the federation's current weights; moved to the device.
         dataset: this envoy's training clips.
         settings: the experiment's.
         device: "cpu", "cuda" or "cuda:0".
@@ -49,6 +50,7 @@ def local_trainer(
     """
     if len(dataset) == 0:
         raise ValueError("nothing to train on: the dataset has no clips")
+    nn.Module.to(model, device)  # before anything keeps a copy of its weights
     recipe, seed = settings.recipe, round_seed(settings.seed, round_num)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
