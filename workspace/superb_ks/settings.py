@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields, replace
 
 from superb_ks.ranges import RECIPE_RANGES, STRATEGY_RANGES, is_int, is_real
-from superb_ks.recipe import TINY, Recipe, legal_tunings, recipe_for
+from superb_ks.recipe import TINY, USED_BY, Recipe, legal_tunings, recipe_for
 
 SUPERB_LABELS = (
     "yes",
@@ -48,6 +48,8 @@ STRATEGIES: dict[str, dict[str, float]] = {
 class Settings:
     """One experiment's settings. `None` in a field of the recipe means the model's own default.
 
+    A tuning refuses a value in a field of the recipe that it does not use.
+
     Attributes:
         director_host: name or address under which the director is reached from here.
         director_port: TCP port of the director.
@@ -65,13 +67,14 @@ class Settings:
         steps_per_round: optimizer steps of every envoy in one round, however many clips it has; in place of
             `epochs_per_round`.
         balanced_classes: True trains on each class equally often, False on each clip once an epoch.
-        speed_change: share by which clips are played faster or slower at most, in [0, 1).
+        speed_change: not of "head", as the next four: share by which clips are played faster or slower at
+            most, in [0, 1); 0 changes nothing and is legal with every tuning.
         shift_seconds: seconds by which clips are moved in time at most, in [0, 0.5].
         time_mask_seconds: seconds of each clip that are silenced at most, in [0, 0.5].
         mask_time_prob: share of the model's frames that is masked at most, in [0, 1).
         mask_feature_prob: share of the frames' channels that is masked at most, in [0, 1).
-        lora_rank: width of the adapters of tuning "lora".
-        lora_alpha: the adapters' output is scaled by alpha / rank.
+        lora_rank: of "lora" alone: width of the adapters.
+        lora_alpha: of "lora" alone: the adapters' output is scaled by alpha / rank.
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
@@ -185,6 +188,14 @@ class Settings:
             "steps_per_round",
             f"None where epochs_per_round is set, and it is {epochs}",
         )
+        for field, users in USED_BY.items():
+            value = getattr(self, field)
+            # No augmentation is what the head has anyway.
+            self._require(
+                not value or self.tuning in users,
+                field,
+                f"None with tuning {self.tuning!r}, only {' or '.join(map(repr, users))} has it",
+            )
 
     def _check_strategy(self) -> None:
         self._require(self.strategy in tuple(STRATEGIES), "strategy", " or ".join(map(repr, STRATEGIES)))
