@@ -4,6 +4,7 @@ import json
 import socket
 
 import pytest
+from openfl.interface.interactive_api.experiment import TaskInterface
 
 from superb_ks import experiment as experiment_module
 from superb_ks.experiment import FederatedExperiment
@@ -58,6 +59,28 @@ def test_shards_with_different_classes_are_named():
         shared_labels({name: {"labels": ["yes", "up" if name == "b" else "no"]} for name in "abc"})
     with pytest.raises(FederationError, match="no envoy is online"):
         shared_labels({})
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ((), "lacks train, validate, test .it has no task."),
+        (("train", "validate"), "lacks test .it has train, validate."),
+        (("train", "test", "evaluate"), "lacks validate .it has evaluate, test, train."),
+    ],
+)
+def test_a_missing_task_is_named_before_anything_is_sent(names, told):
+    tasks = TaskInterface()
+    for name in names:
+
+        def task(model, shard, device):
+            return {}
+
+        task.__name__ = name
+        tasks.register_fl_task(model="model", data_loader="shard", device="device")(task)
+    experiment = object.__new__(FederatedExperiment)  # knows no federation to send anything to
+    with pytest.raises(ValueError, match=told):
+        experiment.start(model_provider=None, task_keeper=tasks, data_loader=None, settings=Settings())
 
 
 def test_equal_settings_make_different_plans():

@@ -20,7 +20,7 @@ from openfl.utilities.workspace import set_directory
 from superb_ks.archive import pack_workspace
 from superb_ks.averaging import Vector
 from superb_ks.federation import FederationError, require_disjoint_shards, shard_cards
-from superb_ks.schedule import RoundSchedule
+from superb_ks.schedule import FUNCTIONS, RoundSchedule
 from superb_ks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,10 @@ class FederatedExperiment(FLExperiment):
             resume: go on from the last aggregate of an interrupted experiment of this name.
 
         Raises:
+            ValueError: one of the three tasks is missing.
             FederationError: too few envoys are online, or the director refuses.
         """
+        _require_tasks(task_keeper)
         self._require_envoys(settings.min_envoys)
         schedule = RoundSchedule(settings.rounds, settings.fraction, settings.seed)
         self.federation.dir_client.resume = resume
@@ -201,6 +203,16 @@ def attach(federation: Federation, experiment_name: str) -> FederatedExperiment:
 def list_experiments(federation: Federation) -> dict[str, str]:
     """Return the status of every experiment that was submitted from here, by name, oldest first."""
     return {item.name: item.status for item in federation.dir_client.get_experiments_list()}
+
+
+def _require_tasks(task_keeper: Any) -> None:
+    registered = sorted(task_keeper.task_registry)
+    missing = [name for name in FUNCTIONS if name not in registered]
+    if missing:
+        raise ValueError(
+            f"the task keeper lacks {', '.join(missing)} (it has {', '.join(registered) or 'no task'}); "
+            "an experiment needs train, validate and test, registered by register_fl_task"
+        )
 
 
 def _plan_changes(settings: Settings) -> dict[str, Any]:
