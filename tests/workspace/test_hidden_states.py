@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -277,6 +278,14 @@ def test_a_head_steps_by_the_federations_schedule_and_repeats_itself(model_and_d
     assert rates == pytest.approx([1e-2 * lr_factor(s, 18, HEAD.recipe.warmup_fraction) for s in range(18)])
     assert np.array_equal(weights, again)
     assert not np.array_equal(weights, other)
+
+
+def test_the_seconds_of_the_passes_are_told(model_and_dataset, monkeypatch: pytest.MonkeyPatch):
+    """By a clock of three ticks: 8 s until the means are there, 6 s for 9 steps, of which 3 are a pass."""
+    ticks = iter([100.0, 108.0, 114.0])
+    monkeypatch.setattr("superb_ks.head.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    metrics = local_trainer(*model_and_dataset, HEAD, "cpu", 0).train().metrics
+    assert metrics == {"first_pass_seconds": 8.0, "later_pass_seconds": 2.0}
 
 
 def test_a_sampler_and_a_gradient_term_take_part(model_and_dataset):
