@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-import superb_ks.experiment
+import superb_ks.archive
 from benchmarks.drill import drill
 from superb_ks.federation import FederationError
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
@@ -151,13 +151,13 @@ def full_disk(lab: Lab) -> Iterator[None]:
 def twenty_experiments(lab: Lab) -> str:
     """Each runs its own code; memory grows by less than 5 % after the third."""
     lab.heal()
-    package, before = superb_ks.experiment._PACKAGE, {}
+    package, before = superb_ks.archive._PACKAGE, {}
     try:
         for number in range(1, EXPERIMENTS + 1):
             edition = lab.nodes_dir / f"edition_{number}" / package.name
             shutil.copytree(package, edition, ignore=shutil.ignore_patterns("__pycache__"))
             (edition / "edition.py").write_text(f"EDITION = {number}\n")
-            superb_ks.experiment._PACKAGE = edition
+            superb_ks.archive._PACKAGE = edition
             outcome = lab.run(Script(reports_edition=True), rounds=2)
             assert outcome.status == "finished", outcome.error
             editions = {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"}
@@ -166,7 +166,7 @@ def twenty_experiments(lab: Lab) -> str:
             if number == 3:
                 before = memory(lab)
     finally:
-        superb_ks.experiment._PACKAGE = package
+        superb_ks.archive._PACKAGE = package
     growth = {name: after / before[name] - 1 for name, after in memory(lab).items()}
     assert max(growth.values()) < 0.05, growth
     told = ", ".join(f"{name} {share:+.1%}" for name, share in growth.items())

@@ -1,6 +1,7 @@
 """Measures training speed: inside the training task, in a plain PyTorch loop, and in a federation.
 
-    python -m benchmarks.training --model scratch base --federated
+    python -m benchmarks.training --model tiny base --federated
+    python -m benchmarks.training --model tiny base --tuning full lora head --device cuda
 
 Results go to benchmarks/results/training.json.
 """
@@ -8,11 +9,16 @@ Results go to benchmarks/results/training.json.
 from __future__ import annotations
 
 import argparse
+import gc
+import itertools
+import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +27,20 @@ sys.path.insert(0, str(ROOT / "workspace"))
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from transformers import PreTrainedModel  # noqa: E402
 
 from benchmarks.training_federated import measure_federation  # noqa: E402
-from benchmarks.training_job import noise_dataset, plain_training  # noqa: E402
+from benchmarks.training_job import noise_dataset, plain_training, unfrozen  # noqa: E402
 from benchmarks.transport_result import machine, merge, now  # noqa: E402
 from superb_ks.model import ModelSpec  # noqa: E402
+from superb_ks.recipe import TUNINGS, legal_tunings  # noqa: E402
 from superb_ks.settings import SUPERB_LABELS, Settings  # noqa: E402
 from superb_ks.tasks import local_trainer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
-MODELS = ("scratch", "base")
+MODELS = ("scratch", "tiny", "base")
 BATCH = 16
-CLIPS = {"scratch": 320, "base": 48}
+CLIPS = {"scratch": 320, "tiny": 320, "base": 48}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,17 +49,24 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", nargs="*", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--federated", action="store_true", help="the federated ratio, too")
+    parser.add_argument("--tuning", nargs="*", default=["full"], choices=TUNINGS, help="scratch: full alone")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--federated", action="store_true", help="the federated ratio, too (on processors)")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch, for clips a second")
     parser.add_argument("--repeats", type=int, default=3, help="measurements in turn; medians are kept")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of clips")
     options = parser.parse_args(argv)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("argument --device: 'cuda', but PyTorch sees no GPU; legal: 'cpu'")
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in options.model:
-        clips = max(BATCH, int(CLIPS[name] * options.scale))
-        keep(name, {"threads": options.threads, **measure_speed(name, clips, options.repeats)})
+    for name, tuning in itertools.product(options.model, options.tuning):
+        if tuning in legal_tunings(name):
+            clips = max(BATCH, int(CLIPS[name] * options.scale))
+            measure = measure_head if tuning == "head" else measure_speed
+            measured = measure(name, tuning, clips, options.repeats, options.device)
+            keep(f"{name} {tuning} {options.device}", {"threads": options.threads, **measured})
     if options.federated:
         keep("federated", measure_federation(max(32, int(640 * options.scale)), options.repeats))
     return 0
@@ -69,52 +84,119 @@ def keep(name: str, figures: dict[str, Any]) -> None:
     merge(name, {**figures, "date": now(), "machine": machine()}, RESULTS)
 
 
-def measure_speed(name: str, clips: int, repeats: int) -> dict[str, Any]:
-    """Return clips a second in the task, in a plain loop, and in the original tutorial's setting.
+def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str) -> dict[str, Any]:
+    """Return clips a second in the task, in plain loops, and in the original tutorial's setting.
 
-    The ways take turns, so that a busy machine slows all of them, and the medians are compared.
+    The ways take turns, so that a busy machine slows all of them, and the medians are compared. `plain` has
+    the task's settings, `naive` is as most would write it, `original` is that in float32 with everything
+    trained. On a GPU, with the bytes that PyTorch had allocated there at most.
     """
     with tempfile.TemporaryDirectory() as folder:
-        spec = ModelSpec(name if name == "scratch" else save_base(Path(folder) / "base"), SUPERB_LABELS)
-        settings = Settings(model=spec.name, epochs_per_round=1, batch_size=BATCH)
-        original = Settings(model=spec.name, epochs_per_round=1, batch_size=BATCH, precision="float32")
+        settings = settings_of(name, tuning, Path(folder), epochs_per_round=1, batch_size=BATCH)
+        original = replace(settings, tuning="full", precision="float32")
+        spec, whole = (ModelSpec.of(each, SUPERB_LABELS) for each in (settings, original))
         dataset = noise_dataset(spec, clips)
-        ways: dict[str, Callable[[], float]] = {
-            "task": lambda: timed(
-                lambda model: local_trainer(model, dataset, settings, "cpu", 0).train(), spec
-            ),
-            "plain": lambda: timed(lambda model: plain_training(model, dataset, settings), spec),
-            "original": lambda: timed(
-                lambda model: plain_training(model.requires_grad_(True), dataset, original), spec
-            ),
+
+        def loop(model: PreTrainedModel, of: Settings = settings, naive: bool = False) -> None:
+            plain_training(model, dataset, of, device=device, naive=naive)
+
+        ways: dict[str, tuple[ModelSpec, Callable[[PreTrainedModel], Any]]] = {
+            "task": (spec, lambda model: local_trainer(model, dataset, settings, device, 0).train()),
+            "plain": (spec, loop),
+            "naive": (spec, lambda model: loop(model, naive=True)),
+            "original": (whole, lambda model: loop(unfrozen(model), original, naive=True)),
         }
-        plain_training(spec.build(), noise_dataset(spec, BATCH), settings)  # libraries choose their kernels
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        # Libraries choose their kernels.
+        plain_training(spec.build(), noise_dataset(spec, BATCH), settings, device=device)
+        runs: dict[str, list[Run]] = {way: [] for way in ways}
         for _ in range(repeats):
-            for way, measure in ways.items():
-                seconds[way].append(measure())
-    rates: dict[str, Any] = {
-        f"{way}_clips_per_second": clips / statistics.median(values) for way, values in seconds.items()
-    }
-    rates["task_to_plain"] = rates["task_clips_per_second"] / rates["plain_clips_per_second"]
-    rates["task_to_original"] = rates["task_clips_per_second"] / rates["original_clips_per_second"]
-    return {"clips": clips, "repeats": repeats, **rates}
+            for way, (built, train) in ways.items():
+                runs[way].append(timed(train, built, device))
+    seconds = {way: statistics.median(run.seconds for run in done) for way, done in runs.items()}
+    rates: dict[str, Any] = {f"{way}_clips_per_second": clips / seconds[way] for way in ways}
+    for way in ("plain", "naive", "original"):
+        rates[f"task_to_{way}"] = seconds[way] / seconds["task"]
+    if device == "cuda":
+        rates |= {f"{way}_peak_bytes": max(run.peak_bytes for run in done) for way, done in runs.items()}
+    return {"clips": clips, "repeats": repeats, **hardware(device), **rates}
 
 
-def timed(train: Callable[[Any], Any], spec: ModelSpec) -> float:
-    """Return the seconds that a training takes on a freshly built model."""
-    model = spec.build()
+def measure_head(name: str, tuning: str, clips: int, repeats: int, device: str) -> dict[str, Any]:
+    """Return the seconds of a head's first pass over clips, of a later one, and how many times longer it is.
+
+    The first computes the hidden states, each time into an empty cache.
+    """
+    passes: list[dict[str, float]] = []
+    peaks = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
+            settings = settings_of(name, tuning, Path(folder))
+            spec = ModelSpec.of(settings, SUPERB_LABELS)
+            dataset = noise_dataset(spec, clips)
+
+            def train(model: PreTrainedModel, data: Any = dataset, of: Settings = settings) -> None:
+                passes.append(local_trainer(model, data, of, device, 0).train().metrics)
+
+            peaks.append(timed(train, spec, device).peak_bytes)
+    figures: dict[str, Any] = {key: statistics.median(run[key] for run in passes) for key in passes[0]}
+    figures["first_to_later"] = figures["first_pass_seconds"] / figures["later_pass_seconds"]
+    if device == "cuda":
+        figures["peak_bytes"] = max(peaks)
+    return {"clips": clips, "repeats": repeats, **hardware(device), **figures}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: how long it took, and the most bytes that were allocated on the GPU (else 0)."""
+
+    seconds: float
+    peak_bytes: int
+
+
+def timed(train: Callable[[PreTrainedModel], Any], spec: ModelSpec, device: str) -> Run:
+    """Train a freshly built model, and take the time until the device is done."""
+    model, on_gpu = spec.build(), device == "cuda"
+    if on_gpu:
+        gc.collect()  # what an earlier training left does not count
+        torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     train(model)
-    return time.perf_counter() - started
+    if on_gpu:
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    return Run(seconds, torch.cuda.max_memory_allocated() if on_gpu else 0)
+
+
+def settings_of(name: str, tuning: str, folder: Path, **recipe: Any) -> Settings:
+    """Return the settings of a measurement; a base-size model is written into the folder."""
+    model = save_base(folder / "base") if name == "base" else name
+    return Settings(model=model, tuning=tuning, **recipe)
+
+
+def hardware(device: str) -> dict[str, str]:
+    """Name what was trained on, beside the machine that every row has."""
+    return {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu"}
+
+
+@contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """Keep hidden states in a folder of this measurement, instead of the user's cache."""
+    before = os.environ.get("SUPERB_CACHE")
+    os.environ["SUPERB_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SUPERB_CACHE"]
+        else:
+            os.environ["SUPERB_CACHE"] = before
 
 
 def save_base(folder: Path) -> str:
     """Save a wav2vec2-base with random weights; returns the folder's name."""
     from benchmarks.transport_job import random_model
 
-    config = random_model("base", 0)
-    config.save_pretrained(folder)
+    random_model("base", 0).save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
     return str(folder)
 

@@ -1,4 +1,4 @@
-"""Federated training of the untrained miniature beside the same steps in processes that work alone."""
+"""Federated training of the pretrained miniature beside the same steps in processes that work alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+MODEL = "tiny"
 ENVOYS, ROUNDS, EPOCHS, BATCH = 2, 3, 2, 16
 
 CONFIG = """\
@@ -40,7 +41,13 @@ def measure_federation(clips: int, repeats: int) -> dict[str, Any]:
         federated.append(federated_seconds(clips))
     figures = {"federated_seconds": statistics.median(federated), "plain_seconds": statistics.median(plain)}
     ratio = figures["federated_seconds"] / figures["plain_seconds"]
-    work = {"envoys": ENVOYS, "training_rounds": ROUNDS, "epochs": EPOCHS, "clips_per_envoy": clips}
+    work = {
+        "model": MODEL,
+        "envoys": ENVOYS,
+        "training_rounds": ROUNDS,
+        "epochs": EPOCHS,
+        "clips_per_envoy": clips,
+    }
     return {
         **figures,
         "ratio": ratio,
@@ -81,13 +88,14 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     import torch
 
     from benchmarks.training_job import noise_dataset, plain_training
+    from superb_ks.evaluation import evaluate
     from superb_ks.model import ModelSpec
     from superb_ks.settings import SUPERB_LABELS
-    from superb_ks.tasks import evaluate
 
     torch.set_num_threads(1)
-    spec = ModelSpec("scratch", SUPERB_LABELS)
-    model, settings = spec.build(), miniature_settings()
+    settings = miniature_settings()
+    spec = ModelSpec.of(settings, SUPERB_LABELS)
+    model = spec.build()
     held_out = noise_dataset(spec, max(1, clips // 10), rank)
     train = noise_dataset(spec, clips, rank)
     barrier.wait()
@@ -105,7 +113,7 @@ def miniature_settings(**ports: int) -> Any:
     from superb_ks.settings import Settings
 
     return Settings(
-        model="scratch",
+        model=MODEL,
         rounds=ROUNDS,
         epochs_per_round=EPOCHS,
         batch_size=BATCH,
@@ -138,15 +146,16 @@ def _submit(director_port: int, aggregator_port: int) -> float:
     from openfl.interface.interactive_api.experiment import TaskInterface
 
     from superb_ks.data import ShardData
+    from superb_ks.evaluation import evaluate
     from superb_ks.experiment import FederatedExperiment
     from superb_ks.federation import connect
     from superb_ks.model import ModelSpec
     from superb_ks.openfl_model import SpecifiedModel
     from superb_ks.settings import SUPERB_LABELS
-    from superb_ks.tasks import evaluate, local_trainer
+    from superb_ks.tasks import local_trainer
 
     settings = miniature_settings(director_port=director_port, aggregator_port=aggregator_port)
-    spec = ModelSpec("scratch", SUPERB_LABELS).sealed()
+    spec = ModelSpec.of(settings, SUPERB_LABELS).sealed()
     tasks = TaskInterface()
 
     @tasks.register_fl_task(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from superb_ks.augmentation import Augmentation
 from superb_ks.data import ClipDataset
 from superb_ks.model import SAMPLING_RATE, ModelSpec
+from superb_ks.recipe import Recipe
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.tasks import autocast_dtype, lr_over_federation, round_seed, steps_per_round
+from superb_ks.trainer import no_input_gradient, plain_attention
 
 CLIP_NORM = 1.0
 """The norm to which the Trainer clips gradients by default."""
@@ -47,31 +52,38 @@ def noise_dataset(spec: ModelSpec, clips: int, seed: int = 0) -> ClipDataset:
 
 
 def plain_training(
-    model: PreTrainedModel, dataset: ClipDataset, settings: Settings, round_num: int = 0
+    model: PreTrainedModel,
+    dataset: ClipDataset,
+    settings: Settings,
+    round_num: int = 0,
+    *,
+    device: str = "cpu",
+    naive: bool = False,
 ) -> float:
     """Train a round as a plain PyTorch loop would; returns the mean loss.
 
     Optimizer, schedule, input, precision and gradient clipping are those of the training task.
+
+    Args:
+        model: moved to the device.
+        dataset: the clips.
+        settings: the experiment's.
+        round_num: from 0.
+        device: "cpu" or a CUDA device.
+        naive: leave out what else the task sets, as most would write the loop: the kind of attention, and
+            that nobody wants the gradient of the waveform.
     """
-    recipe = settings.recipe
+    recipe, seed = settings.recipe, round_seed(settings.seed, round_num)
+    nn.Module.to(model, device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = lr_over_federation(optimizer, steps_per_round(len(dataset), recipe), settings, round_num)
-    dtype = autocast_dtype(settings.precision, "cpu")
-    seed = round_seed(settings.seed, round_num)
-    order = torch.Generator().manual_seed(seed)
-    loader = DataLoader(
-        dataset.for_training(Augmentation.of(recipe, seed)),
-        batch_size=recipe.batch_size,
-        shuffle=True,
-        generator=order,
-        collate_fn=dataset.collate,
-    )
+    dtype = autocast_dtype(settings.precision, device)
     losses = []
     model.train()
-    for _ in range(recipe.epochs_per_round):
-        for batch in loader:
-            with nullcontext() if dtype is None else torch.autocast("cpu", dtype):
+    with nullcontext() if naive else as_the_task(model, device):
+        for batch in batches(dataset, recipe, seed, device):
+            with nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype):
                 loss = model(**batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
@@ -80,3 +92,34 @@ def plain_training(
             optimizer.zero_grad()
             losses.append(loss.item())
     return float(np.mean(losses))
+
+
+def batches(
+    dataset: ClipDataset, recipe: Recipe, seed: int, device: str
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the batches of a round, in random order, on the device."""
+    loader = DataLoader(
+        dataset.for_training(Augmentation.of(recipe, seed)),
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(seed),
+        collate_fn=dataset.collate,
+        pin_memory=device != "cpu",
+    )
+    for _ in range(recipe.epochs_per_round):
+        for batch in loader:
+            yield {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+
+
+@contextmanager
+def as_the_task(model: PreTrainedModel, device: str) -> Iterator[None]:
+    """Set what the task sets while it trains (see `superb_ks.trainer.RoundTrainer.train`)."""
+    with no_input_gradient(model), plain_attention(model) if device == "cpu" else nullcontext():
+        yield
+
+
+def unfrozen(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model as `from_pretrained` leaves it, everything trained."""
+    encoder: Any = model.get_submodule("wav2vec2.feature_extractor")
+    encoder._requires_grad = True
+    return model.requires_grad_(True)

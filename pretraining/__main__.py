@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,21 +12,45 @@ import torch
 
 from pretraining.card import write_card
 from pretraining.checkpoint import FOLDER, Publication, write_model
-from pretraining.corpus import speak_corpus
+from pretraining.corpus import BLOCK, speak_corpus
+from pretraining.speaking import PARTS
 from pretraining.training import Plan, pretrain
 from speech_commands.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 
+FEWEST_CLIPS = PARTS * BLOCK
+"""One block for each process that speaks."""
+
+
+def whole_from(least: int) -> Callable[[str], int]:
+    """Return what reads an option's value and refuses all but whole numbers from `least`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r}; legal: a whole number from {least}")
+        return value
+
+    return read
+
+
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m pretraining", description=__doc__)
     plan = Plan()
-    parser.add_argument("--seed", type=int, default=plan.seed, help="of everything (default %(default)s)")
-    parser.add_argument("--clips", type=int, default=plan.clips, help="to speak (default %(default)s)")
     parser.add_argument(
-        "--steps", type=int, default=plan.steps, help="of the optimizer (default %(default)s)"
+        "--seed", type=whole_from(0), default=plan.seed, help="of everything (default %(default)s)"
+    )
+    parser.add_argument(
+        "--clips", type=whole_from(FEWEST_CLIPS), default=plan.clips, help="to speak (default %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=whole_from(1), default=plan.steps, help="of the optimizer (default %(default)s)"
     )
     parser.add_argument(
         "--folder", type=Path, default=FOLDER, help="to publish (default: the one that ships)"

@@ -33,11 +33,11 @@ from benchmarks.compare_plan import (
 from benchmarks.compare_results import CORE, MORE, class_accuracies, identity, is_done, keep_row, load_rows
 from demo.federation import Federation
 from superb_ks.data import ClipDataset
+from superb_ks.evaluation import evaluate
 from superb_ks.means_store import cache_folder
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
 from superb_ks.settings import SUPERB_LABELS
-from superb_ks.tasks import evaluate
 from superb_shard_descriptor import SuperbShardDescriptor
 
 # The plan ----------------------------------------------------------------------------------------------

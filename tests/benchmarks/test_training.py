@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
-from benchmarks.training_job import NoiseClips, noise_dataset, plain_training
+from benchmarks import training
+from benchmarks.training_federated import miniature_settings
+from benchmarks.training_job import NoiseClips, noise_dataset, plain_training, unfrozen
 from benchmarks.training_shard import LABELS, NoiseShardDescriptor
 from superb_ks.model import ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.tasks import local_trainer
 
 
 def test_both_ways_have_the_same_clips() -> None:
@@ -31,3 +38,54 @@ def test_the_plain_loop_trains_what_is_not_frozen() -> None:
     for (name, parameter), before in zip(model.named_parameters(), untouched.parameters(), strict=True):
         if name != "wav2vec2.masked_spec_embed":
             assert torch.equal(parameter, before) == (not parameter.requires_grad), name
+
+
+@pytest.mark.parametrize(("naive", "attention", "waveforms"), [(False, "eager", False), (True, "sdpa", True)])
+def test_the_plain_loop_has_the_tasks_settings_and_the_naive_one_has_not(
+    naive: bool, attention: str, waveforms: bool
+) -> None:
+    spec, settings = ModelSpec("scratch", SUPERB_LABELS), Settings(epochs_per_round=1, batch_size=2)
+    model = spec.build()
+    seen = []
+    first = model.wav2vec2.feature_extractor.conv_layers[0]
+    first.register_forward_pre_hook(
+        lambda module, args: seen.append((model.config._attn_implementation, args[0].requires_grad))
+    )
+    plain_training(model, noise_dataset(spec, 2), settings, naive=naive)
+    assert seen == [(attention, waveforms)]
+    seen.clear()
+    local_trainer(model, noise_dataset(spec, 2), settings, "cpu", 0).train()
+    assert seen == [("eager", False)]
+
+
+def test_the_original_setting_trains_everything_and_asks_for_all() -> None:
+    model = unfrozen(ModelSpec("tiny", SUPERB_LABELS).build())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert model.wav2vec2.feature_extractor._requires_grad
+
+
+def test_a_tuning_is_measured_in_all_ways() -> None:
+    figures = training.measure_speed("tiny", "lora", 2, 1, "cpu")
+    assert (figures["clips"], figures["device"]) == (2, "cpu")
+    for way in ("plain", "naive", "original"):
+        ratio = figures["task_clips_per_second"] / figures[f"{way}_clips_per_second"]
+        assert figures[f"task_to_{way}"] == pytest.approx(ratio)
+
+
+def test_a_heads_first_pass_is_measured_on_an_empty_cache(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SUPERB_CACHE", str(tmp_path))
+    figures = training.measure_head("tiny", "head", 2, 2, "cpu")
+    assert figures["first_to_later"] == figures["first_pass_seconds"] / figures["later_pass_seconds"] > 1
+    assert list(tmp_path.iterdir()) == [] and os.environ["SUPERB_CACHE"] == str(tmp_path)
+
+
+def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        training.main(["--device", "cuda"])
+    assert "argument --device: 'cuda', but PyTorch sees no GPU; legal: 'cpu'" in capsys.readouterr().err
+
+
+def test_both_sides_of_the_federated_ratio_train_the_pretrained_miniature() -> None:
+    settings = miniature_settings(director_port=1, aggregator_port=2)
+    assert (settings.model, settings.tuning) == ("tiny", "full")

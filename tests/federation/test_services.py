@@ -10,11 +10,12 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 
 from demo.federation import Federation
 from superb_ks.data import ShardData
+from superb_ks.evaluation import evaluate
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.federation import connect, shard_cards, shared_labels
 from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
-from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tasks import local_trainer
 from tests.support.lab import ROOT, Lab, follow
 
 pytestmark = pytest.mark.federation

@@ -14,6 +14,7 @@ from speech_commands.script import Size
 from speech_commands.synthetic import write_corpus
 from superb_ks.clips import reachable_clips
 from superb_ks.data import ClipDataset, ShardData
+from superb_ks.evaluation import evaluate
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.federation import connect, shard_cards, shared_labels
 from superb_ks.history import history_of
@@ -22,7 +23,7 @@ from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
 from superb_ks.packing import trained_layout, unpack
 from superb_ks.settings import Settings
-from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tasks import local_trainer
 from superb_ks.tuning import merged
 
 pytestmark = pytest.mark.federation

@@ -130,6 +130,19 @@ def test_the_best_model_is_the_one_with_the_highest_validation(start):
     assert np.frombuffer(part, np.float32).tolist() == [2.0] * SIZE
 
 
+def test_what_openfl_goes_on_holding_after_the_end_holds_no_model(start):
+    from openfl.protocols import utils as protocol_utils
+
+    aggregator = start("a", rounds=2)
+    work(aggregator, "a")
+    receiver = protocol_utils.datastream_to_proto.__self__
+    assert [vector.size for vector in receiver._spare] == [SIZE]
+    for _ in range(3):
+        work(aggregator, "a")
+    assert aggregator.get_tasks("a")[3], "time to quit"
+    assert receiver._spare == []
+
+
 def test_loss_does_not_drive_best(start):
     """OpenFL's own takes any validation metric for the one that decides, and a high loss for good."""
     aggregator = start("a", rounds=2, best_metric="accuracy")

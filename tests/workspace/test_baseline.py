@@ -1,12 +1,16 @@
 """The second experiment is the notebook's, with other settings; the federated run is in test_tutorial."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nbformat
+import pytest
 
 from superb_ks import baseline
 from superb_ks.baseline import baseline_settings, notebook_tasks
+from superb_ks.recipe import RECIPES
 from superb_ks.settings import Settings
 
 NOTEBOOK = Path(baseline.__file__).resolve().parents[1] / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
@@ -17,6 +21,34 @@ def test_a_baseline_is_trained_whole_in_as_many_rounds_under_a_name_of_its_own()
     beside = baseline_settings(settings, "scratch")
     assert (beside.model, beside.tuning, beside.experiment_name) == ("scratch", "full", None)
     assert (beside.strategy, beside.rounds, beside.seed) == ("median", 7, 3)
+
+
+CHOSEN = dict(learning_rate=0.5, batch_size=3, warmup_fraction=0.3, weight_decay=0.2, balanced_classes=True)
+
+
+@pytest.mark.parametrize(
+    "tuned",
+    [
+        dict(tuning="head", epochs_per_round=50),
+        dict(tuning="lora", epochs_per_round=50, lora_rank=2, lora_alpha=3.0, mask_time_prob=0.1),
+        dict(tuning="full", steps_per_round=9, speed_change=0.4, shift_seconds=0.1, time_mask_seconds=0.1),
+    ],
+)
+def test_a_baseline_has_the_recipe_of_its_own_model(tuned: dict[str, Any]) -> None:
+    beside = baseline_settings(Settings(**CHOSEN, **tuned), "scratch")
+    assert beside.recipe == RECIPES["scratch"]
+
+
+def test_a_baseline_hears_each_clip_as_often_as_a_model_that_is_trained_whole() -> None:
+    beside = baseline_settings(Settings(**CHOSEN, tuning="full", epochs_per_round=7), "scratch")
+    assert beside.recipe == replace(RECIPES["scratch"], epochs_per_round=7)
+
+
+def test_a_baseline_keeps_the_strategys_parameters() -> None:
+    settings = Settings(strategy="trimmed_mean", trim_fraction=0.3, fraction=0.5, precision="float32")
+    beside = baseline_settings(settings, "scratch")
+    assert beside.strategy_parameters == {"trim_fraction": 0.3}
+    assert (beside.fraction, beside.precision) == (0.5, "float32")
 
 
 def tasks_in(source: str) -> dict[str, ast.FunctionDef]:

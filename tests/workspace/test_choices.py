@@ -12,14 +12,14 @@ from superb_ks.settings import STRATEGIES, SUPERB_LABELS, Settings
 
 @pytest.fixture(scope="module")
 def settings(base_folder) -> Settings:
-    return Settings(model=str(base_folder), tuning="lora", strategy="fedyogi", rounds=5)
+    return Settings(model=str(base_folder), tuning="lora", lora_rank=4, strategy="fedyogi", rounds=5)
 
 
 def test_sizes_are_those_of_what_is_sent(settings: Settings) -> None:
     sizes = {size.tuning: size for size in update_sizes(settings, SUPERB_LABELS)}
     assert list(sizes) == ["full", "lora", "head"]
     for tuning, size in sizes.items():
-        model = ModelSpec.of(replace(settings, tuning=tuning), SUPERB_LABELS).build()
+        model = replace(ModelSpec.of(settings, SUPERB_LABELS), tuning=tuning).build()
         assert size.nbytes() == sum(t.nbytes for t in PackedAdapter().get_tensor_dict(model).values())
         assert size.nbytes("bfloat16") == size.nbytes() / 2
         assert size.parameters == sum(p.numel() for p in model.parameters())

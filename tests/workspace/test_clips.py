@@ -11,9 +11,9 @@ import soundfile
 
 from superb_ks.clips import ClipFolder, players, reachable_clips
 from superb_ks.data import ClipDataset
+from superb_ks.evaluation import evaluate
 from superb_ks.model import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
-from superb_ks.tasks import evaluate
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "speech_commands_test_set_v0.01"
 

@@ -2,21 +2,14 @@
 
 import json
 import socket
-import zipfile
-from pathlib import Path
 
-import numpy as np
 import pytest
+from openfl.interface.interactive_api.experiment import TaskInterface
 
 from superb_ks import experiment as experiment_module
-from superb_ks.experiment import MAX_ARCHIVE_BYTES, FederatedExperiment
+from superb_ks.experiment import FederatedExperiment
 from superb_ks.federation import FederationError, connect, shard_cards, shared_labels
-from superb_ks.miniature import CHECKPOINT
-from superb_ks.model import ModelSpec
 from superb_ks.settings import Settings
-
-PACKAGE = Path(experiment_module.__file__).parent
-CHECKPOINT_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 
 
 def closed_port() -> int:
@@ -68,6 +61,28 @@ def test_shards_with_different_classes_are_named():
         shared_labels({})
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ((), "lacks train, validate, test .it has no task."),
+        (("train", "validate"), "lacks test .it has train, validate."),
+        (("train", "test", "evaluate"), "lacks validate .it has evaluate, test, train."),
+    ],
+)
+def test_a_missing_task_is_named_before_anything_is_sent(names, told):
+    tasks = TaskInterface()
+    for name in names:
+
+        def task(model, shard, device):
+            return {}
+
+        task.__name__ = name
+        tasks.register_fl_task(model="model", data_loader="shard", device="device")(task)
+    experiment = object.__new__(FederatedExperiment)  # knows no federation to send anything to
+    with pytest.raises(ValueError, match=told):
+        experiment.start(model_provider=None, task_keeper=tasks, data_loader=None, settings=Settings())
+
+
 def test_equal_settings_make_different_plans():
     """A collaborator of another submission must not be taken for one of this (its id is the plan's hash)."""
     first, second = (experiment_module._plan_changes(Settings()) for _ in range(2))
@@ -83,47 +98,3 @@ def test_the_plan_carries_the_strategy_as_flat_entries():
         prefix: "trimmed_mean",
         f"{prefix}_parameters.trim_fraction": 0.1,
     }
-
-
-def packed(folder: Path, monkeypatch: pytest.MonkeyPatch, **pickles: bytes) -> FederatedExperiment:
-    """Return an experiment whose staging folder is `folder`, ready to be packed."""
-    (folder / "plan").mkdir()
-    (folder / "plan" / "plan.yaml").write_text("rounds: 1")
-    for name, content in pickles.items():
-        (folder / f"{name}.pkl").write_bytes(content)
-    monkeypatch.chdir(folder)
-    return object.__new__(FederatedExperiment)
-
-
-def names_in(archive: str) -> set[str]:
-    with zipfile.ZipFile(archive) as content:
-        return {name for name in content.namelist() if not name.endswith("/")}
-
-
-def test_only_sources_are_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    experiment = packed(tmp_path, monkeypatch, task=b"x")
-    (tmp_path / "notes.txt").touch()
-    names = names_in(experiment._pack_the_workspace())
-    sources = {f"superb_ks/{path.name}" for path in PACKAGE.glob("*.py")}
-    assert "superb_ks/model.py" in sources
-    assert names == sources | {"plan/plan.yaml", "task.pkl"}
-
-
-def test_the_pretrained_miniature_is_shipped_where_it_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    names = names_in(packed(tmp_path, monkeypatch)._pack_the_workspace(with_checkpoint=True))
-    shipped = {name for name in names if name.startswith("superb_ks/tiny/")}
-    assert {f"superb_ks/tiny/{name}" for name in CHECKPOINT_FILES} <= shipped
-    assert shipped == {f"superb_ks/tiny/{path.name}" for path in CHECKPOINT.iterdir()}
-    for name, ships in (("tiny", True), ("scratch", False), ("facebook/wav2vec2-base", False)):
-        assert ModelSpec(name, ("yes", "no")).travels is ships
-
-
-def test_an_archive_that_caught_a_large_object_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    noise = np.random.default_rng(0).bytes(MAX_ARCHIVE_BYTES)
-    experiment = packed(tmp_path, monkeypatch, task=noise)
-    with pytest.raises(
-        FederationError, match=f"{MAX_ARCHIVE_BYTES} are allowed; does a task refer to a large"
-    ):
-        experiment._pack_the_workspace()

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from torch.nn.functional import cross_entropy
 
 from superb_ks import hidden_states, means_store
 from superb_ks.data import ClipDataset
+from superb_ks.evaluation import evaluate
 from superb_ks.head import HeadTrainer, head_logits
 from superb_ks.hidden_states import means_of, time_means, upstream_key
 from superb_ks.means_store import MeansStore
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack, unpack
 from superb_ks.settings import SUPERB_LABELS, Settings
-from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tasks import local_trainer
 
 LENGTHS = [4_000, 3_000, 4_000, 2_500] * 3
 HEAD = Settings(tuning="head", rounds=2, epochs_per_round=3, batch_size=5, learning_rate=1e-2)
@@ -125,33 +127,35 @@ def test_a_clip_that_occurs_twice_is_computed_once(model_and_dataset):
 def test_another_upstream_or_extractor_is_another_key(base_folder: Path, hubert_folder: Path):
     spec = spec_of(base_folder)
     extractor = spec.feature_extractor()
-    key = upstream_key(spec.build(), extractor)
+    key = upstream_key(spec.build(), extractor, "cpu")
     other_head = ModelSpec(str(base_folder), ("a", "b"), seed=9, tuning="head").build()
-    assert upstream_key(other_head, extractor) == key
+    assert upstream_key(other_head, extractor, "cpu") == key
+    on_gpu = upstream_key(spec.build(), extractor, "cuda:1")
+    assert on_gpu == upstream_key(spec.build(), extractor, "cuda") != key
     model = spec.build()
-    assert upstream_key(model, extractor) == key
+    assert upstream_key(model, extractor, "cpu") == key
     with torch.no_grad():
         model.base_model.encoder.layers[1].final_layer_norm.bias[3] += 1e-3
-    assert upstream_key(model, extractor) != key, "noticed, although the same model was seen before"
+    assert upstream_key(model, extractor, "cpu") != key, "noticed, although the same model was seen before"
     activation = spec.build()
     activation.config.hidden_act = "relu"
-    assert upstream_key(activation, extractor) != key
+    assert upstream_key(activation, extractor, "cpu") != key
     louder = spec.feature_extractor()
     louder.do_normalize = False
-    assert upstream_key(spec.build(), louder) != key
-    assert upstream_key(spec_of(hubert_folder).build(), extractor) != key
+    assert upstream_key(spec.build(), louder, "cpu") != key
+    assert upstream_key(spec_of(hubert_folder).build(), extractor, "cpu") != key
 
 
 def test_a_trained_upstream_has_no_key(base_folder: Path):
     model = ModelSpec(str(base_folder), SUPERB_LABELS).build()
     with pytest.raises(ValueError, match="the upstream is trained"):
-        upstream_key(model, spec_of(base_folder).feature_extractor())
+        upstream_key(model, spec_of(base_folder).feature_extractor(), "cpu")
 
 
 def test_damaged_and_foreign_files_are_passed_over(model_and_dataset, base_folder: Path, caplog):
     model, dataset = model_and_dataset
     expected = means_of(model, dataset, "cpu")[torch.arange(12)]
-    folder = MeansStore(upstream_key(model, dataset.extractor)).folder
+    folder = MeansStore(upstream_key(model, dataset.extractor, "cpu")).folder
     (file,) = folder.iterdir()
     whole = file.read_bytes()
     save_file({"means": torch.zeros(1)}, folder / "other.safetensors")
@@ -172,7 +176,7 @@ def test_damaged_and_foreign_files_are_passed_over(model_and_dataset, base_folde
 def test_means_of_another_upstream_are_not_taken_from_a_copied_file(model_and_dataset, caplog):
     model, dataset = model_and_dataset
     means_of(model, dataset, "cpu")
-    ours, theirs = MeansStore(upstream_key(model, dataset.extractor)), MeansStore("f" * 64)
+    ours, theirs = MeansStore(upstream_key(model, dataset.extractor, "cpu")), MeansStore("f" * 64)
     ours.folder.rename(theirs.folder)
     assert theirs.load() == {}
     assert "no hidden states of this upstream" in caplog.text
@@ -208,6 +212,18 @@ def test_what_was_not_used_for_longest_goes_first(monkeypatch: pytest.MonkeyPatc
     assert [len(list(store.folder.iterdir())) for store in stores] == [1, 0, 1]
 
 
+def test_what_another_envoy_removes_first_is_passed_over(cache: Path, caplog):
+    """A link to nothing is listed and cannot be looked at, as a file that goes in between."""
+    store, row = MeansStore("a" * 64), {b"x" * 32: torch.ones(3, 4)}
+    store.folder.mkdir(parents=True)
+    for name in ("gone.safetensors", "gone.partial"):
+        (store.folder / name).symlink_to(cache / "nothing")
+    kept = store.add(row)
+    assert torch.equal(kept[b"x" * 32], row[b"x" * 32])
+    assert kept is not row, "memory-mapped, not what was given"
+    assert caplog.text == ""
+
+
 def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(
     model_and_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ):
@@ -224,14 +240,14 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(
 def test_a_large_data_set_is_read_from_disk_in_chunks(model_and_dataset, monkeypatch: pytest.MonkeyPatch):
     model, dataset = model_and_dataset
     small = means_of(model, dataset, "cpu")[torch.arange(12)]
-    for path in MeansStore(upstream_key(model, dataset.extractor)).folder.iterdir():
+    for path in MeansStore(upstream_key(model, dataset.extractor, "cpu")).folder.iterdir():
         path.unlink()
     monkeypatch.setattr(hidden_states, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(hidden_states, "CHUNK_BYTES", 1)
     monkeypatch.setattr(hidden_states, "BATCH_SIZE", 2)
     dataset = ClipDataset(dataset.clips, dataset.extractor)
     large = means_of(model, dataset, "cpu")
-    assert len(list(MeansStore(upstream_key(model, dataset.extractor)).folder.iterdir())) > 3
+    assert len(list(MeansStore(upstream_key(model, dataset.extractor, "cpu")).folder.iterdir())) > 3
     # Smaller batches round otherwise in the last bit.
     assert torch.allclose(large[torch.arange(12)], small, atol=1e-5)
     local_trainer(model, dataset, HEAD, "cpu", 0).train()
@@ -262,6 +278,14 @@ def test_a_head_steps_by_the_federations_schedule_and_repeats_itself(model_and_d
     assert rates == pytest.approx([1e-2 * lr_factor(s, 18, HEAD.recipe.warmup_fraction) for s in range(18)])
     assert np.array_equal(weights, again)
     assert not np.array_equal(weights, other)
+
+
+def test_the_seconds_of_the_passes_are_told(model_and_dataset, monkeypatch: pytest.MonkeyPatch):
+    """By a clock of three ticks: 8 s until the means are there, 6 s for 9 steps, of which 3 are a pass."""
+    ticks = iter([100.0, 108.0, 114.0])
+    monkeypatch.setattr("superb_ks.head.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    metrics = local_trainer(*model_and_dataset, HEAD, "cpu", 0).train().metrics
+    assert metrics == {"first_pass_seconds": 8.0, "later_pass_seconds": 2.0}
 
 
 def test_a_sampler_and_a_gradient_term_take_part(model_and_dataset):

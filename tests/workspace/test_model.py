@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from superb_ks.fingerprint import digest
 from superb_ks.miniature import CHECKPOINT
-from superb_ks.model import ModelMismatch, ModelSpec, ModelUnavailable, digest
+from superb_ks.model import ModelMismatch, ModelSpec, ModelUnavailable
 from superb_ks.openfl_model import PackedAdapter, SpecifiedModel
 from superb_ks.packing import pack, trained_layout
 from superb_ks.settings import SUPERB_LABELS, Settings

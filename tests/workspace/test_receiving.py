@@ -1,6 +1,7 @@
 """Uploads wait for their turn or for room, and nobody waits for one that left."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -114,5 +115,24 @@ def test_who_waits_is_let_go_when_the_round_ends():
     with side.changed:
         side.receiver.start_round([])
         side.changed.notify_all()
+    waiting.join(10)
+    assert results[0].refusal == "came too late"
+
+
+def test_a_receiver_that_is_closed_keeps_no_array_and_nobody_waiting():
+    side = Side("abcd")
+    side.take("b")
+    side.take("c")
+    results = []
+    waiting = started(lambda: results.append(side.upload("d")))
+    spare, late = np.empty(SIZE, np.float32), np.empty(SIZE, np.float32)
+    arrays = [weakref.ref(spare), weakref.ref(late)]
+    side.receiver.recycle(spare)
+    del spare
+    assert arrays[0]() is not None
+    side.receiver.close()
+    side.receiver.recycle(late)
+    del late
+    assert [array() for array in arrays] == [None, None]
     waiting.join(10)
     assert results[0].refusal == "came too late"

@@ -112,6 +112,32 @@ def test_each_tuning_brings_its_own_recipe_and_a_head_hears_clips_as_they_are(mo
     assert (chosen.lora_rank, chosen.lora_alpha, chosen.learning_rate) == (3, 5, 0.5)
 
 
+@pytest.mark.parametrize("tuning", TUNINGS)
+@pytest.mark.parametrize(
+    ("field", "users"),
+    [
+        ("speed_change", ("full", "lora")),
+        ("shift_seconds", ("full", "lora")),
+        ("time_mask_seconds", ("full", "lora")),
+        ("mask_time_prob", ("full", "lora")),
+        ("mask_feature_prob", ("full", "lora")),
+        ("lora_rank", ("lora",)),
+        ("lora_alpha", ("lora",)),
+    ],
+)
+def test_what_a_tuning_does_not_use_is_refused(tuning, field, users):
+    value = 3 if field == "lora_rank" else 0.25
+    if tuning in users:
+        assert getattr(Settings(tuning=tuning, **{field: value}).recipe, field) == value
+        return
+    only = " or ".join(map(repr, users))
+    legal = f"^{field} is {value}; legal: None with tuning '{tuning}', only {only} has it$"
+    with pytest.raises(ValueError, match=legal):
+        Settings(tuning=tuning, **{field: value})
+    if not field.startswith("lora"):
+        assert getattr(Settings(tuning=tuning, **{field: 0}).recipe, field) == 0
+
+
 def test_another_model_brings_its_own_recipe():
     assert replace(Settings(model="tiny"), model="some/model").recipe == RECIPES["pretrained"]
 

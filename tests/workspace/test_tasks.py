@@ -12,12 +12,12 @@ import transformers
 from sklearn.metrics import confusion_matrix
 
 from superb_ks.data import ClipDataset
+from superb_ks.evaluation import evaluate
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.tasks import (
     autocast_dtype,
-    evaluate,
     local_trainer,
     lr_factor,
     lr_over_federation,
@@ -173,6 +173,16 @@ def test_a_round_without_a_single_finite_gradient_fails(tone_clips):
         waveform[:] = np.nan
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         local_trainer(SCRATCH.build(), dataset_of(clips), FAST, "cpu", 0).train()
+
+
+def test_the_model_is_on_its_device_before_its_weights_are_copied(tone_clips, base_folder: Path):
+    """The meta device stands in for a GPU: a copy of what is still on the processor would be there."""
+    spec = ModelSpec(str(base_folder), SUPERB_LABELS, tuning="head")
+    settings = Settings(model=spec.name, tuning="head", strategy="fedprox")
+    model, dataset = spec.build(), dataset_of(tone_clips([4_000] * 4), spec)
+    trainer = local_trainer(model, dataset, settings, "meta", 0)
+    assert {start.device.type for _, start in trainer.proximal._pairs} == {"meta"}
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 def test_nothing_to_train_on_or_to_evaluate_is_refused(tone_clips):

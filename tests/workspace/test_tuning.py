@@ -9,11 +9,13 @@ import torch
 import transformers
 
 from superb_ks.data import ClipDataset
-from superb_ks.model import ModelMismatch, ModelSpec, digest
+from superb_ks.evaluation import evaluate
+from superb_ks.fingerprint import digest
+from superb_ks.model import ModelMismatch, ModelSpec
 from superb_ks.packing import pack, trained_layout, unpack
 from superb_ks.recipe import TUNINGS
 from superb_ks.settings import SUPERB_LABELS, Settings
-from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tasks import local_trainer
 from superb_ks.tuning import is_head_tuned, merged
 
 FAMILIES = ("base", "large", "hubert", "wavlm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,18 +12,28 @@ from openfl.interface.interactive_api.federation import Federation
 from transformers import PreTrainedModel
 
 from superb_ks.data import ClipDataset, ShardData
+from superb_ks.evaluation import evaluate
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
+from superb_ks.recipe import Recipe
 from superb_ks.settings import Settings
-from superb_ks.tasks import evaluate, local_trainer
+from superb_ks.tasks import local_trainer
 
 Shard = Mapping[str, ClipDataset]
 
 
 def baseline_settings(settings: Settings, model: str) -> Settings:
-    """Return the settings of an experiment with another model, all of it trained, in as many rounds."""
-    return replace(settings, model=model, tuning="full", experiment_name=None)
+    """Return the settings of an experiment with another model, all of it trained, in as many rounds.
+
+    How it is trained is the other model's own recipe: a learning rate that was chosen for one model, or for
+    one tuning, would make a poor figure of the other. The strategy and its parameters stay, and so does
+    `epochs_per_round` where the main model's tuning is "full" as well: both then hear each clip as often.
+    """
+    recipe: dict[str, Any] = dict.fromkeys(field.name for field in fields(Recipe))
+    if settings.tuning == "full":
+        recipe["epochs_per_round"] = settings.epochs_per_round
+    return replace(settings, model=model, tuning="full", experiment_name=None, **recipe)
 
 
 def submit(federation: Federation, settings: Settings, labels: Sequence[str]) -> FederatedExperiment:

@@ -57,7 +57,7 @@ def update_sizes(settings: Settings, labels: Sequence[str]) -> list[UpdateSize]:
     """
     sizes = []
     for tuning in legal_tunings(settings.model):
-        model = ModelSpec.of(replace(settings, tuning=tuning), labels).build()
+        model = replace(ModelSpec.of(settings, labels), tuning=tuning).build()
         parameters = sum(parameter.numel() for parameter in model.parameters())
         sizes.append(UpdateSize(tuning, trained_layout(model)[-1].stop, parameters))
     return sizes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -18,22 +17,16 @@ from openfl.interface.interactive_api.experiment import FLExperiment
 from openfl.interface.interactive_api.federation import Federation
 from openfl.utilities.workspace import set_directory
 
+from superb_ks.archive import pack_workspace
 from superb_ks.averaging import Vector
 from superb_ks.federation import FederationError, require_disjoint_shards, shard_cards
-from superb_ks.miniature import CHECKPOINT
-from superb_ks.schedule import RoundSchedule
+from superb_ks.schedule import FUNCTIONS, RoundSchedule
 from superb_ks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 #: Names become folder names on every node, so they are held to letters, digits, ``-`` and ``_``.
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-#: The archive is sources, three pickles and at most the pretrained miniature. What is larger than this has
-#: caught an object of the notebook, and would go to every node.
-MAX_ARCHIVE_BYTES = 16 * 1024 * 1024
-
-_PACKAGE = Path(__file__).resolve().parent
-_HIDDEN = shutil.ignore_patterns(".*")
 
 
 class ExperimentFailed(RuntimeError):
@@ -77,8 +70,10 @@ class FederatedExperiment(FLExperiment):
             resume: go on from the last aggregate of an interrupted experiment of this name.
 
         Raises:
+            ValueError: one of the three tasks is missing.
             FederationError: too few envoys are online, or the director refuses.
         """
+        _require_tasks(task_keeper)
         self._require_envoys(settings.min_envoys)
         schedule = RoundSchedule(settings.rounds, settings.fraction, settings.seed)
         self.federation.dir_client.resume = resume
@@ -161,42 +156,17 @@ class FederatedExperiment(FLExperiment):
     ) -> None:
         """Write the plan, the pickles and the archive.
 
-        Corrects: OpenFL overwrites ``requirements.txt`` with a ``pip freeze`` of the notebook's environment.
-        """
-        self._serialize_interface_objects(model_provider, task_keeper, data_loader, task_assigner)
-        Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
-        spec = getattr(model_provider, "spec", None)
-        self.arch_path = self._pack_the_workspace(with_checkpoint=getattr(spec, "travels", False))
-
-    def _pack_the_workspace(self, with_checkpoint: bool = False) -> str:
-        """Pack the plan, the pickles and this package's sources; nothing else.
-
-        Corrects: OpenFL packs the whole working directory, checkpoints, logs and data included.
-
-        Args:
-            with_checkpoint: pack the pretrained miniature as well. It travels with each experiment that uses
-                it, because the folder of an envoy may have been copied before there was one.
+        Corrects: OpenFL overwrites ``requirements.txt`` with a ``pip freeze`` of the notebook's environment,
+        and packs the whole working directory, checkpoints, logs and data included.
 
         Raises:
             FederationError: the archive is too large.
         """
-        staging = Path.cwd()
-        contents = staging / "archive"
-        shutil.rmtree(contents, ignore_errors=True)
-        shutil.copytree(_PACKAGE, contents / _PACKAGE.name, ignore=_not_sources)
-        if with_checkpoint:
-            shutil.copytree(CHECKPOINT, contents / _PACKAGE.name / CHECKPOINT.name, ignore=_HIDDEN)
-        shutil.copytree(staging / "plan", contents / "plan")
-        for pickled in staging.glob("*.pkl"):
-            shutil.copy(pickled, contents)
-        archive = shutil.make_archive(str(staging / "workspace"), "zip", contents)
-        self.archive_bytes = Path(archive).stat().st_size
-        if self.archive_bytes > MAX_ARCHIVE_BYTES:
-            raise FederationError(
-                f"the experiment's archive has {self.archive_bytes} bytes, {MAX_ARCHIVE_BYTES} are allowed; "
-                "does a task refer to a large object (a model, a data set) of the notebook?"
-            )
-        return archive
+        self._serialize_interface_objects(model_provider, task_keeper, data_loader, task_assigner)
+        Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
+        spec = getattr(model_provider, "spec", None)
+        archive = pack_workspace(Path.cwd(), with_checkpoint=getattr(spec, "travels", False))
+        self.arch_path, self.archive_bytes = str(archive), archive.stat().st_size
 
     def _require_envoys(self, least: int) -> None:
         cards = shard_cards(self.federation)
@@ -235,6 +205,16 @@ def list_experiments(federation: Federation) -> dict[str, str]:
     return {item.name: item.status for item in federation.dir_client.get_experiments_list()}
 
 
+def _require_tasks(task_keeper: Any) -> None:
+    registered = sorted(task_keeper.task_registry)
+    missing = [name for name in FUNCTIONS if name not in registered]
+    if missing:
+        raise ValueError(
+            f"the task keeper lacks {', '.join(missing)} (it has {', '.join(registered) or 'no task'}); "
+            "an experiment needs train, validate and test, registered by register_fl_task"
+        )
+
+
 def _plan_changes(settings: Settings) -> dict[str, Any]:
     """Put our aggregator and collaborator into OpenFL's plan."""
     taken = settings.strategy_parameters
@@ -255,13 +235,3 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         # behind (or this one, before it was resumed) would be taken for one of this.
         "submission.settings.id": uuid.uuid4().hex,
     }
-
-
-def _not_sources(folder: str, names: list[str]) -> list[str]:
-    """Name what of the package is not shipped as a source: all but Python files and folders of them."""
-    return [
-        name
-        for name in names
-        if name in ("__pycache__", CHECKPOINT.name)
-        or not (name.endswith(".py") or (Path(folder) / name).is_dir())
-    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -14,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from superb_ks.data import ClipDataset
-from superb_ks.hidden_states import means_of
+from superb_ks.hidden_states import TimeMeans, means_of
 
 SCORED_AT_ONCE = 1024
 """Clips that are scored in one go."""
@@ -87,11 +89,25 @@ class HeadTrainer:
     def train(self) -> TrainOutput:
         """Train; returns the steps made and `training_loss`, the mean of theirs.
 
+        The `metrics` beside them are the seconds of a pass over all clips: `first_pass_seconds`, in which
+        their hidden states are computed or read from the cache, and `later_pass_seconds`, the mean of as
+        many steps as a pass over the means takes.
+
         Raises:
             FloatingPointError: the loss has become infinite or undefined.
         """
+        started = time.perf_counter()
         means = means_of(self.model, self.dataset, self.device)
         nn.Module.to(self.model, self.device)
+        read = time.perf_counter()
+        loss = self._steps(means)
+        passes = self.steps / math.ceil(len(means) / self.batch_size)
+        seconds = {"first_pass_seconds": read - started}
+        seconds["later_pass_seconds"] = (time.perf_counter() - read) / passes
+        return TrainOutput(self.steps, loss, seconds)
+
+    def _steps(self, means: TimeMeans) -> float:
+        """Make the steps; returns the mean of their losses, whose reading also waits for a GPU."""
         total = 0.0
         for step, indices in zip(range(self.steps), self._batches(len(means)), strict=False):
             logits = head_logits(self.model, means[indices].to(self.device))
@@ -106,7 +122,7 @@ class HeadTrainer:
             if not total < float("inf"):
                 raise FloatingPointError(f"the loss of step {step} is {loss.item()}: lower the learning rate")
         self.optimizer.zero_grad()
-        return TrainOutput(self.steps, total / self.steps, {})
+        return total / self.steps
 
     def _batches(self, n_clips: int) -> Iterator[torch.Tensor]:
         """Yield the indices of batches for ever, epoch after epoch."""

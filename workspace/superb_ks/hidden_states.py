@@ -20,8 +20,9 @@ from torch import nn
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from superb_ks.data import ClipDataset
+from superb_ks.fingerprint import digest
 from superb_ks.means_store import MeansStore
-from superb_ks.model import SAMPLING_RATE, digest
+from superb_ks.model import SAMPLING_RATE
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +66,10 @@ class TimeMeans:
 def means_of(model: PreTrainedModel, dataset: ClipDataset, device: str) -> TimeMeans:
     """Return the means of a data set's clips, from the cache where it has them.
 
-    A clip is known by what is in it, an upstream by its weights, its configuration and what its feature
-    extractor does, so that nothing of another clip or upstream is ever taken for one's own. Clips of equal
-    length share a pass, so that none is padded and each gets the states that it gets alone.
+    A clip is known by what is in it, an upstream by its weights, its configuration, what its feature
+    extractor does and the kind of device, so that nothing of another clip or upstream is ever taken for one's
+    own. Clips of equal length share a pass, so that none is padded and each gets the states that it gets
+    alone.
 
     Args:
         model: for audio classification, its upstream frozen; moved to the device.
@@ -77,15 +79,19 @@ def means_of(model: PreTrainedModel, dataset: ClipDataset, device: str) -> TimeM
     Raises:
         FloatingPointError: a clip leads to values that are infinite or undefined.
     """
-    upstream = upstream_key(model, dataset.extractor)
+    upstream = upstream_key(model, dataset.extractor, device)
     known = _opened.setdefault(dataset, {})
     if upstream not in known:
         known[upstream] = _look_up(model, dataset, device, MeansStore(upstream))
     return known[upstream]
 
 
-def upstream_key(model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor) -> str:
-    """Return what tells this upstream from every other, 64 hexadecimal digits; the head has no part in it."""
+def upstream_key(model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, device: str) -> str:
+    """Return what tells this upstream from every other, 64 hexadecimal digits; the head has no part in it.
+
+    Processors and GPUs round differently, so the kind of device has a part: what one has computed is not
+    taken for the other's.
+    """
     base = model.base_model
     # As long as no tensor is replaced or written to, its checksum stays: half a second for a base-size model.
     state = [(tensor.data_ptr(), tensor._version) for tensor in (*base.parameters(), *base.buffers())]
@@ -94,7 +100,8 @@ def upstream_key(model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor) ->
         seen = _upstreams[base] = (state, _content(base))
     config = {name: value for name, value in model.config.to_diff_dict().items() if name not in _NOT_UPSTREAM}
     versions = f"torch {torch.__version__} transformers {transformers.__version__}"
-    words = [seen[1], repr(sorted(config.items())), extractor.to_json_string(), versions]
+    kind = torch.device(device).type
+    words = [seen[1], repr(sorted(config.items())), extractor.to_json_string(), versions, kind]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 

@@ -76,13 +76,14 @@ class MeansStore:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             partial.rename(path)
-            _trim()
-            return self._read(path)
+            kept: Mapping[bytes, torch.Tensor] = self._read(path)
         except (SafetensorError, OSError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
             logger.warning("hidden states are kept in memory, the cache cannot be written: %s", error)
-            return means
+            kept = means
+        _trim()
+        return kept
 
     def _read(self, path: Path) -> dict[bytes, torch.Tensor]:
         with safe_open(path, "pt") as file:
@@ -94,18 +95,25 @@ class MeansStore:
 
 
 def _trim() -> None:
-    """Remove the files that were not used for longest, until the rest fits; and what was never finished."""
+    """Remove the files that were not used for longest, until the rest fits; and what was never finished.
+
+    Other envoys trim at the same time, so a file that was listed may be gone by the time it is looked at.
+    """
     root = cache_folder()
     for partial in root.glob("*/*.partial"):
-        if time.time() - partial.stat().st_mtime > STALE_SECONDS:
-            partial.unlink(missing_ok=True)
-    files = sorted(
-        ((path.stat(), path) for path in root.glob("*/*.safetensors")), key=lambda f: f[0].st_mtime
-    )
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+                partial.unlink()
+    files = []
+    for path in root.glob("*/*.safetensors"):
+        with contextlib.suppress(OSError):
+            files.append((path.stat(), path))
+    files.sort(key=lambda file: file[0].st_mtime)
     excess = sum(status.st_size for status, _ in files) - MAX_BYTES
     for status, path in files:
         if excess <= 0:
             break
         # Who has it mapped goes on reading it; the space is given back when the last of them is done.
-        path.unlink(missing_ok=True)
-        excess -= status.st_size
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            excess -= status.st_size

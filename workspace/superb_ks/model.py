@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
+from superb_ks.fingerprint import digest
 from superb_ks.miniature import ARCHITECTURE, CHECKPOINT
 from superb_ks.recipe import SCRATCH, TINY, legal_tunings
 from superb_ks.settings import Settings
@@ -54,7 +54,8 @@ class ModelSpec:
         tuning: what of it is trained, "full", "lora" or "head" (see `superb_ks.tuning`).
         lora_rank: width of the adapters of "lora".
         lora_alpha: the adapters' output is scaled by alpha / rank.
-        digest: fingerprint of the model that every node must arrive at (see `digest`), or None.
+        digest: fingerprint of the model that every node must arrive at (see `superb_ks.fingerprint`), or
+            None.
 
     Raises:
         ValueError: the name looks like a folder and there is none, labels repeat, or the model cannot be
@@ -173,28 +174,6 @@ class ModelSpec:
             f"this node's copy of {self.name!r} is not the experiment's: {'; '.join(differing)}. "
             "Give every node the same files and library versions (delete an outdated folder or cache)."
         )
-
-
-def digest(model: nn.Module) -> str:
-    """Return a model's fingerprint: two SHA-256 sums in hexadecimal, joined by a dot.
-
-    The first covers name, type, shape and content of every frozen parameter and buffer, the second name and
-    shape of every trained parameter: all that must agree before trained weights can be averaged.
-    """
-    parameters = list(model.named_parameters())
-    frozen = [(name, p) for name, p in parameters if not p.requires_grad] + list(model.named_buffers())
-    trained = [(name, p) for name, p in parameters if p.requires_grad]
-    return f"{_sha256(frozen, content=True)}.{_sha256(trained, content=False)}"
-
-
-def _sha256(tensors: Iterable[tuple[str, torch.Tensor]], content: bool) -> str:
-    checksum = hashlib.sha256()
-    for name, tensor in tensors:
-        checksum.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        if content:
-            checksum.update(f"{tensor.dtype}\n".encode())
-            checksum.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return checksum.hexdigest()
 
 
 def _build_scratch(labels: tuple[str, ...]) -> PreTrainedModel:

@@ -74,6 +74,7 @@ class Receiver:
         self._members = members
         self._receiving: set[str] = set()
         self._spare: list[Vector] = []
+        self._closed = False
         self._collect = collect
         self._updates = self.start_round([])
 
@@ -86,8 +87,16 @@ class Receiver:
     def recycle(self, vector: Vector) -> None:
         """Keep an array for the next upload: fresh memory costs more time than the copy into it."""
         with self._changed:
-            if len(self._spare) < MODELS_IN_MEMORY:
+            if not self._closed and len(self._spare) < MODELS_IN_MEMORY:
                 self._spare.append(vector)
+
+    def close(self) -> None:
+        """Let go of uploads that wait, and of every array: OpenFL's module goes on holding ``receive``."""
+        with self._changed:
+            self._closed = True
+            self._spare.clear()
+            self.start_round([])
+            self._changed.notify_all()
 
     def done_with(self, name: str) -> None:
         """Note that the upload of ``name`` is in the round's hands; the caller holds the condition."""

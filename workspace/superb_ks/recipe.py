@@ -14,6 +14,17 @@ SCRATCH = "scratch"
 TUNINGS = ("full", "lora", "head")
 """What of a pretrained model is trained (`superb_ks.tuning` does it)."""
 
+USED_BY: dict[str, tuple[str, ...]] = {
+    # A head is trained on hidden states of whole clips, computed once: nothing is changed in them.
+    **dict.fromkeys(
+        ("speed_change", "shift_seconds", "time_mask_seconds", "mask_time_prob", "mask_feature_prob"),
+        ("full", "lora"),
+    ),
+    "lora_rank": ("lora",),
+    "lora_alpha": ("lora",),
+}
+"""The tunings that use a field of the recipe; what is not named here is used by all."""
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -207,7 +207,7 @@ class RoundKeeper(Aggregator):
 
     def _end(self) -> None:
         self._ended_at = time.monotonic()
-        self._receiver.start_round([])  # lets go of uploads that wait
+        self._receiver.close()
         if self._timer:
             self._timer.cancel()
         self._changed.notify_all()

@@ -19,6 +19,9 @@ VALIDATE = "validate"
 TEST_INITIAL = "test_initial"
 TEST_BEST = "test_best"
 
+#: What the tasks call, by the names under which the notebook registers it.
+FUNCTIONS = ("train", "validate", "test")
+
 #: Rounds after the last training round: one validates the final aggregate, one tests the best model.
 CLOSING_ROUNDS = 2
 

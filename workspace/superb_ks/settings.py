@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
-from superb_ks.recipe import TINY, Recipe, legal_tunings, recipe_for
+from superb_ks.ranges import RECIPE_RANGES, STRATEGY_RANGES, is_int, is_real
+from superb_ks.recipe import TINY, USED_BY, Recipe, legal_tunings, recipe_for
 
 SUPERB_LABELS = (
     "yes",
@@ -33,42 +31,6 @@ ON_TASK_ERROR = ("fail", "continue")
 
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
-
-Range = tuple[Callable[[Any], bool], str]
-"""Whether a value is legal, and which values are, in words."""
-
-
-def _is_int(value: Any, low: int, high: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_COUNT: Range = (lambda value: _is_int(value, 1), "a whole number from 1")
-_SHARE: Range = (lambda value: _is_real(value) and 0 <= value < 1, "in [0, 1)")
-_HALF_A_SECOND: Range = (lambda value: _is_real(value) and 0 <= value <= 0.5, "in [0, 0.5]")
-_ABOVE_0: Range = (lambda value: _is_real(value) and value > 0, "above 0")
-_FROM_0: Range = (lambda value: _is_real(value) and value >= 0, "from 0")
-
-_RECIPE_RANGES: dict[str, Range] = {
-    "epochs_per_round": _COUNT,
-    "steps_per_round": _COUNT,
-    "batch_size": _COUNT,
-    "learning_rate": _ABOVE_0,
-    "warmup_fraction": _SHARE,
-    "weight_decay": _FROM_0,
-    "balanced_classes": (lambda value: isinstance(value, bool), "True or False"),
-    "speed_change": _SHARE,
-    "shift_seconds": _HALF_A_SECOND,
-    "time_mask_seconds": _HALF_A_SECOND,
-    "mask_time_prob": _SHARE,
-    "mask_feature_prob": _SHARE,
-    "lora_rank": _COUNT,
-    "lora_alpha": _ABOVE_0,
-}
-
 # The paper's betas and tau (Reddi et al., 2021); OpenFL's learning rate.
 _ADAPTIVE = {"server_learning_rate": 0.01, "server_beta1": 0.9, "server_beta2": 0.99, "server_tau": 1e-3}
 STRATEGIES: dict[str, dict[str, float]] = {
@@ -81,19 +43,12 @@ STRATEGIES: dict[str, dict[str, float]] = {
 }
 """The strategies (`superb_ks.strategies` holds their formulas), and what each takes, with its default."""
 
-_STRATEGY_RANGES: dict[str, Range] = {
-    "proximal_mu": _FROM_0,
-    "server_learning_rate": _ABOVE_0,
-    "server_beta1": _SHARE,
-    "server_beta2": _SHARE,
-    "server_tau": _ABOVE_0,
-    "trim_fraction": (lambda value: _is_real(value) and 0 <= value < 0.5, "in [0, 0.5)"),
-}
-
 
 @dataclass(frozen=True)
 class Settings:
     """One experiment's settings. `None` in a field of the recipe means the model's own default.
+
+    A tuning refuses a value in a field of the recipe that it does not use.
 
     Attributes:
         director_host: name or address under which the director is reached from here.
@@ -112,13 +67,14 @@ class Settings:
         steps_per_round: optimizer steps of every envoy in one round, however many clips it has; in place of
             `epochs_per_round`.
         balanced_classes: True trains on each class equally often, False on each clip once an epoch.
-        speed_change: share by which clips are played faster or slower at most, in [0, 1).
+        speed_change: not of "head", as the next four: share by which clips are played faster or slower at
+            most, in [0, 1); 0 changes nothing and is legal with every tuning.
         shift_seconds: seconds by which clips are moved in time at most, in [0, 0.5].
         time_mask_seconds: seconds of each clip that are silenced at most, in [0, 0.5].
         mask_time_prob: share of the model's frames that is masked at most, in [0, 1).
         mask_feature_prob: share of the frames' channels that is masked at most, in [0, 1).
-        lora_rank: width of the adapters of tuning "lora".
-        lora_alpha: the adapters' output is scaled by alpha / rank.
+        lora_rank: of "lora" alone: width of the adapters.
+        lora_alpha: of "lora" alone: the adapters' output is scaled by alpha / rank.
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
@@ -193,11 +149,11 @@ class Settings:
             value = getattr(self, field)
             self._require(isinstance(value, str) and value.strip() != "", field, "text that is not empty")
         for field in ("director_port", "aggregator_port"):
-            self._require(_is_int(getattr(self, field), 1, 65535), field, "a whole number from 1 to 65535")
+            self._require(is_int(getattr(self, field), 1, 65535), field, "a whole number from 1 to 65535")
         self._require(self.director_port != self.aggregator_port, "aggregator_port", "another port")
         for field in ("rounds", "min_envoys"):
-            self._require(_is_int(getattr(self, field), 1), field, "a whole number from 1")
-        self._require(_is_int(self.seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2**32 - 1")
+            self._require(is_int(getattr(self, field), 1), field, "a whole number from 1")
+        self._require(is_int(self.seed, 0, 2**32 - 1), "seed", "a whole number from 0 to 2**32 - 1")
         self._require(self.precision in PRECISIONS, "precision", " or ".join(map(repr, PRECISIONS)))
         tunings = legal_tunings(self.model)
         self._require(
@@ -211,7 +167,7 @@ class Settings:
         )
         cutoff = self.round_cutoff_seconds
         self._require(
-            cutoff is None or (_is_real(cutoff) and cutoff > 0), "round_cutoff_seconds", "None or above 0"
+            cutoff is None or (is_real(cutoff) and cutoff > 0), "round_cutoff_seconds", "None or above 0"
         )
         name = self.experiment_name
         self._require(
@@ -223,7 +179,7 @@ class Settings:
         self._check_strategy()
 
     def _check_recipe(self) -> None:
-        for field, (within, legal) in _RECIPE_RANGES.items():
+        for field, (within, legal) in RECIPE_RANGES.items():
             value = getattr(self, field)
             self._require(value is None or within(value), field, f"None or {legal}")
         epochs = self.epochs_per_round
@@ -232,12 +188,20 @@ class Settings:
             "steps_per_round",
             f"None where epochs_per_round is set, and it is {epochs}",
         )
+        for field, users in USED_BY.items():
+            value = getattr(self, field)
+            # No augmentation is what the head has anyway.
+            self._require(
+                not value or self.tuning in users,
+                field,
+                f"None with tuning {self.tuning!r}, only {' or '.join(map(repr, users))} has it",
+            )
 
     def _check_strategy(self) -> None:
         self._require(self.strategy in tuple(STRATEGIES), "strategy", " or ".join(map(repr, STRATEGIES)))
         fraction = self.fraction
-        self._require(_is_real(fraction) and 0 < fraction <= 1, "fraction", "in (0, 1]")
-        for field, (within, legal) in _STRATEGY_RANGES.items():
+        self._require(is_real(fraction) and 0 < fraction <= 1, "fraction", "in (0, 1]")
+        for field, (within, legal) in STRATEGY_RANGES.items():
             value = getattr(self, field)
             self._require(value is None or within(value), field, f"None or {legal}")
             users = " or ".join(repr(name) for name, takes in STRATEGIES.items() if field in takes)

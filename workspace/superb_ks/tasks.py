@@ -1,4 +1,4 @@
-"""What an envoy does with the model: a round of local training, and an evaluation.
+"""What an envoy does to train the model: a round of local training, in one schedule with all the others.
 
 The tasks themselves are in the notebook, because they are the lesson; this is the machinery under them.
 """
@@ -9,24 +9,21 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel
 
 from superb_ks.augmentation import Augmentation
 from superb_ks.data import ClipDataset
 from superb_ks.generators import seeded
-from superb_ks.head import HeadTrainer, cached_answers
+from superb_ks.head import HeadTrainer
 from superb_ks.proximal import ProximalTerm
 from superb_ks.recipe import Recipe
+from superb_ks.round_arguments import round_arguments
 from superb_ks.sampling import BalancedSampler
 from superb_ks.settings import Settings
 from superb_ks.trainer import RoundTrainer
@@ -42,7 +39,7 @@ def local_trainer(
     The learning rate is not: it goes on where the previous round left it.
 
     Args:
-        model: the model, already holding the federation's current weights.
+        model: the model, already holding the federation's current weights; moved to the device.
         dataset: this envoy's training clips.
         settings: the experiment's.
         device: "cpu", "cuda" or "cuda:0".
@@ -53,27 +50,16 @@ def local_trainer(
     """
     if len(dataset) == 0:
         raise ValueError("nothing to train on: the dataset has no clips")
-    recipe = settings.recipe
-    seed = round_seed(settings.seed, round_num)
-    optimizer = AdamW(
-        (p for p in model.parameters() if p.requires_grad),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-    )
+    nn.Module.to(model, device)  # before anything keeps a copy of its weights
+    recipe, seed = settings.recipe, round_seed(settings.seed, round_num)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = steps_per_round(len(dataset), recipe)
     schedule = lr_over_federation(optimizer, steps, settings, round_num)
     trainer: RoundTrainer | HeadTrainer
     if is_head_tuned(model):
-        trainer = HeadTrainer(
-            model,
-            dataset,
-            optimizer,
-            schedule,
-            steps=steps,
-            batch_size=recipe.batch_size,
-            seed=seed,
-            device=device,
-        )
+        how = {"steps": steps, "batch_size": recipe.batch_size, "seed": seed}
+        trainer = HeadTrainer(model, dataset, optimizer, schedule, **how, device=device)
     else:
         takes = dataset.for_training(Augmentation.of(recipe, seed))
         trainer = _round_trainer(model, takes, recipe, seed, device, (optimizer, schedule))
@@ -81,7 +67,7 @@ def local_trainer(
     if recipe.balanced_classes:
         trainer.sampler = BalancedSampler(dataset.labels, seed)
     if mu := settings.strategy_parameters.get("proximal_mu"):
-        trainer.proximal = ProximalTerm(model.parameters(), mu)
+        trainer.proximal = ProximalTerm(trained, mu)
     return trainer
 
 
@@ -98,7 +84,7 @@ def _round_trainer(
     with seeded(seed, device):
         trainer = RoundTrainer(
             model=model,
-            args=_training_arguments(recipe, device, seed, scratch),
+            args=round_arguments(recipe, device, seed, scratch),
             train_dataset=takes,
             data_collator=takes.collate,
             optimizers=optimizers,
@@ -106,26 +92,6 @@ def _round_trainer(
     trainer.mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
     weakref.finalize(trainer, shutil.rmtree, scratch, ignore_errors=True)
     return trainer
-
-
-def _training_arguments(recipe: Recipe, device: str, seed: int, scratch: str) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=scratch,
-        num_train_epochs=recipe.epochs_per_round,
-        max_steps=recipe.steps_per_round or -1,
-        per_device_train_batch_size=recipe.batch_size,
-        seed=seed,
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        remove_unused_columns=False,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    # The Trainer spreads a model over every GPU it sees; an envoy has the one that OpenFL gave it.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
@@ -185,76 +151,3 @@ def lr_over_federation(
     total, done = settings.rounds * steps_per_round, round_num * steps_per_round
     warmup = settings.recipe.warmup_fraction
     return LambdaLR(optimizer, lambda step: lr_factor(done + step, total, warmup))
-
-
-def evaluate(
-    model: PreTrainedModel, dataset: ClipDataset, device: str, batch_size: int = 32
-) -> dict[str, float | int | np.ndarray]:
-    """Score a model in float32 on whole clips.
-
-    Only clips of the same length share a batch: models with group norm take padding for sound, so a padded
-    clip would not get the answer that it gets alone, from the transformers pipeline.
-
-    Args:
-        model: the model; moved to the device.
-        dataset: the clips.
-        device: "cpu" or a CUDA device.
-        batch_size: clips in one forward pass at most; it does not change the result. Where the head alone is
-            trained, its answers come from hidden states that were computed before.
-
-    Returns:
-        `accuracy` and mean cross-entropy `loss`, `clips` scored, and `confusion`, int64 of shape
-        [n_classes, n_classes], true classes in rows.
-
-    Raises:
-        ValueError: there is no clip.
-    """
-    if len(dataset) == 0:
-        raise ValueError("nothing to evaluate: the dataset has no clips")
-    n_classes = len(model.config.id2label or {})
-    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
-    loss = 0.0
-    if is_head_tuned(model) and dataset.augmentation is None:
-        answers = cached_answers(model, dataset, device)
-    else:
-        answers = _answers(model, dataset, device, batch_size)
-    for logits, labels in answers:
-        logits = logits.float().cpu()
-        loss += cross_entropy(logits, labels, reduction="sum").item()
-        np.add.at(confusion, (labels.numpy(), logits.argmax(dim=-1).numpy()), 1)
-    clips = int(confusion.sum())
-    return {
-        "accuracy": float(confusion.trace()) / clips,
-        "loss": loss / clips,
-        "clips": clips,
-        "confusion": confusion,
-    }
-
-
-def _answers(
-    model: PreTrainedModel, dataset: ClipDataset, device: str, batch_size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield logits [n, n_classes] and labels [n] of all clips, batch by batch; the model's mode stays."""
-    was_training = model.training
-    nn.Module.to(model, device)
-    model.eval()
-    with torch.inference_mode():
-        for batch in _equal_length_batches(dataset, batch_size):
-            labels = batch.pop("labels")
-            yield model(**{name: values.to(device) for name, values in batch.items()}).logits, labels
-    model.train(was_training)
-
-
-def _equal_length_batches(dataset: ClipDataset, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield collated batches without padding, holding few clips of each length at a time."""
-    waiting: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for index in range(len(dataset)):
-        item = dataset[index]
-        group = waiting[len(item["input_values"])]
-        group.append(item)
-        if len(group) == batch_size:
-            yield dataset.collate(group)
-            group.clear()
-    for group in waiting.values():
-        if group:
-            yield dataset.collate(group)
