@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+from superb_ks.miniature import CHECKPOINT
+from superb_ks.recipe import TINY
 from superb_ks.settings import Settings
 
 REAL, SYNTHETIC = "real", "synthetic"
@@ -79,6 +85,17 @@ class Job:
         return self.data, self.partition, self.envoys
 
     @property
+    def checkpoint(self) -> str | None:
+        """The first 12 digits of the shipped miniature's SHA-256; None for other models."""
+        return _digest(CHECKPOINT / "model.safetensors")[:12] if self.model == TINY else None
+
+    @property
+    def recipe(self) -> str:
+        """The first 12 digits of a digest of all that the recipe says, such as the learning rate."""
+        recipe = json.dumps(asdict(self.settings().recipe), sort_keys=True)
+        return hashlib.sha256(recipe.encode()).hexdigest()[:12]
+
+    @property
     def name(self) -> str:
         """The run in words, for `--only` and for whoever waits."""
         parts = [self.data, self.regime]
@@ -99,6 +116,11 @@ class Job:
         return Settings(
             rounds=self.work.rounds, epochs_per_round=self.work.epochs, min_envoys=self.envoys, **chosen
         )
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def work_for(job: Job) -> Work:

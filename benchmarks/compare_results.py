@@ -22,8 +22,8 @@ CORE = "data partition envoys tuning strategy seed regime test_accuracy bytes se
 """The entries that every reader of the file may rely on."""
 
 MORE = (
-    "model garbage rounds epochs_per_round clips_seen best_round validation_accuracy test_clips test_spread "
-    "bytes_down curve classes envoy_scores date commit machine"
+    "model checkpoint recipe garbage rounds epochs_per_round clips_seen best_round validation_accuracy "
+    "test_clips test_spread bytes_down curve classes envoy_scores date commit machine"
 ).split()
 
 
@@ -109,8 +109,12 @@ def load_rows(path: Path = RESULTS) -> list[dict[str, Any]]:
 
 
 def keep_row(new: dict[str, Any], path: Path = RESULTS) -> None:
-    """Put a row into the file, in the place of an earlier one of the same run; nobody sees half of it."""
-    rows = [old for old in load_rows(path) if identity(old) != identity(new)]
+    """Put a row into the file, in the place of an earlier one of the same run; nobody sees half of it.
+
+    Rows of its other seeds stay if they are of the same checkpoint, recipe and rounds: a mean over seeds
+    that were run on different models would be of neither.
+    """
+    rows = [old for old in load_rows(path) if not _replaces(new, old)]
     rows = sorted([*rows, rounded(new)], key=lambda item: tuple(map(str, identity(item))))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -120,13 +124,25 @@ def keep_row(new: dict[str, Any], path: Path = RESULTS) -> None:
     os.replace(partial, path)
 
 
+def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Say whether an old row is of the same run as a new one, or of another seed and trained otherwise."""
+    if identity(new)[:-1] != identity(old)[:-1]:
+        return False
+    return bool(new["seed"] == old["seed"]) or training(new) != training(old)
+
+
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells a row from those of other runs, in the order of `Job.identity`."""
+    """Return what tells a row from those of other runs, in the order of `Job.identity`: the seed last."""
     keys = "data regime partition envoys tuning strategy model garbage seed".split()
     return tuple(row[key] for key in keys)
 
 
+def training(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return from which weights, how and how long a row's model was trained; the recipe has the epochs."""
+    return row.get("checkpoint"), row.get("recipe"), row["rounds"]
+
+
 def is_done(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether a row of this run, with as much work, is there."""
-    wanted = (*job.identity, job.work.rounds, job.settings().recipe.epochs_per_round)
-    return any((*identity(row), row["rounds"], row["epochs_per_round"]) == wanted for row in rows)
+    """Say whether a row of this run is there, from the same weights and by the same recipe, as it is now."""
+    wanted = (job.checkpoint, job.recipe, job.work.rounds)
+    return any(identity(row) == job.identity and training(row) == wanted for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -34,6 +35,7 @@ from benchmarks.compare_results import CORE, MORE, class_accuracies, identity, i
 from demo.federation import Federation
 from superb_ks.data import ClipDataset
 from superb_ks.means_store import cache_folder
+from superb_ks.miniature import CHECKPOINT
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
 from superb_ks.settings import SUPERB_LABELS
@@ -128,6 +130,7 @@ def test_a_row_takes_the_place_of_an_earlier_one_of_the_same_run(tmp_path: Path)
     row = dict.fromkeys((*CORE, *MORE))
     row |= {key: getattr(job, key) for key in row if hasattr(job, key)}
     row |= {"rounds": 2, "epochs_per_round": 3}
+    assert row["checkpoint"] is not None
     keep_row({**row, "test_accuracy": 0.123456}, path)
     keep_row({**row, "seed": 1}, path)
     keep_row({**row, "test_accuracy": 0.5}, path)
@@ -138,6 +141,28 @@ def test_a_row_takes_the_place_of_an_earlier_one_of_the_same_run(tmp_path: Path)
     assert not is_done(replace(job, work=Work(3, 3)), rows)
     assert not is_done(replace(job, seed=2), rows)
     assert [entry.name for entry in path.parent.iterdir()] == ["compare.json"]
+
+
+@pytest.mark.parametrize("changed", [{"checkpoint": "0" * 12}, {"recipe": "0" * 12}, {"rounds": 3}], ids=str)
+def test_a_row_of_another_miniature_or_recipe_does_not_count(changed: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    job = Job(REAL, CENTRALISED, work=Work(2, 3))
+    row = dict.fromkeys((*CORE, *MORE))
+    row |= {key: getattr(job, key) for key in row if hasattr(job, key)} | {"rounds": 2}
+    keep_row({**row, **changed}, path)
+    keep_row({**row, **changed, "tuning": "lora"}, path)
+    assert not is_done(job, load_rows(path))
+    keep_row({**row, "seed": 1}, path)
+    # Of the other seed, which would be averaged with it, but not of another line of the table.
+    assert [(item["seed"], item["tuning"]) for item in load_rows(path)] == [(1, "full"), (0, "lora")]
+
+
+def test_a_checkpoint_is_the_shipped_miniatures_alone() -> None:
+    job = Job(REAL, CENTRALISED)
+    shipped = hashlib.sha256((CHECKPOINT / "model.safetensors").read_bytes()).hexdigest()
+    assert job.checkpoint == shipped[:12]
+    assert replace(job, model="scratch").checkpoint is None
+    assert job.recipe == replace(job, seed=1).recipe != replace(job, tuning="lora").recipe
 
 
 def test_without_real_speech_its_rows_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:

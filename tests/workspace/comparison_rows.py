@@ -34,6 +34,8 @@ def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) 
         "bytes": curve[-1]["bytes"],
         "seconds": curve[-1]["seconds"],
         "model": "tiny",
+        "checkpoint": "0123456789ab",
+        "recipe": "ba9876543210",
         "garbage": 0,
         "rounds": 2,
         "epochs_per_round": 4,
