@@ -63,7 +63,7 @@ check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts,
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
 	$(RUN) -m benchmarks.drills
 
-compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; 35 minutes
+compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; more than an hour
 	$(RUN) -m benchmarks.compare --data '$(strip $(DATA))'
 	$(RUN) -m benchmarks.report_compare
 

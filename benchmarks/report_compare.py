@@ -106,7 +106,7 @@ def garbage_table(rows: Sequence[Row]) -> str:
             str(clean),
             str(means[strategy, 1]),
             f"{100 * (clean.mean - means[strategy, 1].mean):.1f}",
-            str(len(means[strategy, 1].rows)),
+            _seeds(clean, means[strategy, 1]),
         ]
         for (strategy, garbage), clean in means.items()
         if garbage == 0 and (strategy, 1) in means
@@ -125,16 +125,22 @@ def envoys_table(rows: Sequence[Row]) -> str:
                 for key in ("global", "personalised", "local")
             ]
             lines.append(
-                [partition, name, f"{mean['train_clips']:.0f}", f"{mean['test_clips']:.0f}", *accuracies]
+                [
+                    partition,
+                    name,
+                    *(f"{mean[key]:.0f}" for key in ("train_clips", "test_clips")),
+                    *accuracies,
+                    f"{mean['seeds']:.0f}",
+                ]
             )
     header = ["partition", "envoy", "training clips", "test clips", "common model", "after one local epoch"]
-    return markdown([*header, "trained alone"], lines)
+    return markdown([*header, "trained alone", "seeds"], lines)
 
 
 def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, dict[str, float]]:
     """Return each envoy's `global`, `personalised` and `local` accuracy on its own test clips.
 
-    They are means over the seeds, and so is the number of clips.
+    They are means over the seeds, and so is the number of clips; `seeds` says over how many at least.
     """
     seen: dict[str, dict[str, list[float]]] = {}
     for outcome in outcomes(
@@ -151,7 +157,10 @@ def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, 
                 for key, value in scores.items():
                     seen.setdefault(name, {}).setdefault(key, []).append(value)
     return {
-        name: {key: statistics.fmean(values) for key, values in scores.items()}
+        name: {
+            "seeds": min(map(len, scores.values())),
+            **{key: statistics.fmean(values) for key, values in scores.items()},
+        }
         for name, scores in seen.items()
     }
 
@@ -175,6 +184,11 @@ def synthetic_table(rows: Sequence[Row]) -> str:
 
 
 _ACCURACY = ("test accuracy", "median", "seeds")
+
+
+def _seeds(*found: Outcome) -> str:
+    """Return over how many seeds means are; several numbers where they differ."""
+    return ", ".join(dict.fromkeys(str(len(outcome.rows)) for outcome in found))
 
 
 def _accuracy(outcome: Outcome) -> tuple[str, str, str]:

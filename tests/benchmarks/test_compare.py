@@ -28,7 +28,6 @@ from benchmarks.compare_plan import (
     SKEWED_STRATEGIES,
     Job,
     Work,
-    best_strategy_again,
     plan,
 )
 from benchmarks.compare_results import CORE, MORE, class_accuracies, identity, is_done, keep_row, load_rows
@@ -46,34 +45,34 @@ from superb_shard_descriptor import SuperbShardDescriptor
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seeds"),
+    "wanted",
     [
-        *[(dict(regime=CENTRALISED, tuning=tuning), SEEDS) for tuning in ("full", "lora", "head")],
+        *[dict(regime=CENTRALISED, tuning=tuning) for tuning in ("full", "lora", "head")],
         *[
-            (dict(regime=FEDERATED, partition="iid", envoys=2, tuning=tuning, strategy="fedavg"), SEEDS)
+            dict(regime=FEDERATED, partition="iid", envoys=2, tuning=tuning, strategy="fedavg")
             for tuning in ("full", "lora", "head")
         ],
-        (dict(regime=FEDERATED, partition="speaker", envoys=4, strategy="fedavg"), SEEDS),
-        (dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy="fedavg"), SEEDS),
+        dict(regime=FEDERATED, partition="speaker", envoys=4, strategy="fedavg"),
+        dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy="fedavg"),
         *[
-            (dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy=strategy), SEEDS[:1])
+            dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy=strategy)
             for strategy in SKEWED_STRATEGIES
         ],
         *[
-            (dict(regime=FEDERATED, partition="iid", envoys=4, strategy=strategy, garbage=garbage), SEEDS[:1])
+            dict(regime=FEDERATED, partition="iid", envoys=4, strategy=strategy, garbage=garbage)
             for strategy in ("fedavg", "median", "trimmed_mean")
             for garbage in (0, 1)
         ],
-        *[(dict(regime=LOCAL, partition=kind), SEEDS) for kind in ("iid", "speaker", "dirichlet")],
-        (dict(data="synthetic", regime=FEDERATED, envoys=2, model="tiny", partition="iid"), SEEDS),
-        (dict(data="synthetic", regime=FEDERATED, envoys=2, model="scratch", partition="iid"), SEEDS),
+        *[dict(regime=LOCAL, partition=kind) for kind in ("iid", "speaker", "dirichlet")],
+        dict(data="synthetic", regime=FEDERATED, envoys=2, model="tiny", partition="iid"),
+        dict(data="synthetic", regime=FEDERATED, envoys=2, model="scratch", partition="iid"),
     ],
-    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
+    ids=lambda value: " ".join(map(str, value.values())),
 )
-def test_every_row_of_the_targets_is_planned(wanted: dict[str, Any], seeds: tuple[int, ...]) -> None:
+def test_every_row_of_the_targets_is_planned_with_three_seeds(wanted: dict[str, Any]) -> None:
     named = {"data": "real", "tuning": "full", "garbage": 0, **wanted}
     found = [job for job in plan() if all(getattr(job, key) == value for key, value in named.items())]
-    assert tuple(job.seed for job in found) == seeds
+    assert tuple(job.seed for job in found) == SEEDS
 
 
 def test_no_run_is_planned_twice_and_a_federation_is_started_once() -> None:
@@ -99,21 +98,17 @@ def test_an_experiment_waits_for_all_of_its_envoys() -> None:
         assert job.settings().seed == job.seed
 
 
-def test_the_best_strategy_by_validation_gets_the_other_seeds() -> None:
-    work = Work(4, 2)
-    rows = [
-        {
-            **{key: getattr(job, key) for key in (*CORE, *MORE) if hasattr(job, key)},
-            "rounds": 4,
-            "validation_accuracy": {"fedyogi": 0.9, "fedadam": 0.8}.get(str(job.strategy), 0.7),
-            "test_accuracy": {"fedadam": 0.99}.get(str(job.strategy), 0.5),
-        }
-        for job in plan(seeds=[0], work=work)
-        if job.partition == "dirichlet"
-    ]
-    more = best_strategy_again(rows, work)
-    assert [(job.strategy, job.seed) for job in more] == [("fedyogi", 1), ("fedyogi", 2)]
-    assert best_strategy_again(rows[:-1] if rows[-1]["regime"] == FEDERATED else rows[:3], work) == []
+def test_seeds_one_after_another_are_the_whole_plan() -> None:
+    jobs = plan()
+    assert Counter(job.seed for job in jobs) == dict.fromkeys(SEEDS, len(jobs) // len(SEEDS))
+    in_turn = [job for seed in SEEDS for job in plan([seed])]
+    assert {job.identity for job in in_turn} == {job.identity for job in jobs}
+    assert len(in_turn) == len(jobs)
+
+
+def test_a_clip_of_the_real_sample_is_seen_twelve_times() -> None:
+    job = Job(REAL, FEDERATED, strategy="fedavg")
+    assert job.settings().rounds * job.settings().recipe.epochs_per_round == 12
 
 
 # The rows ----------------------------------------------------------------------------------------------

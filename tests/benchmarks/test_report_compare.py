@@ -37,7 +37,7 @@ def test_report_prints_all_tables_and_draws(
         "| fedprox | 80.0 % | 80.0 % | 1 | 22 |",
         "| fedavg | 87.0 % | 10.0 % | 77.0 | 1 |",
         "| median | 86.0 % | 84.0 % | 2.0 | 1 |",
-        "| iid | env_one | 30 | 10 | 87.0 % | 92.0 % | 72.0 % |",
+        "| iid | env_one | 30 | 10 | 87.0 % | 92.0 % | 72.0 % | 2 |",
         "| scratch | 2 iid | 2 | 60.0 % | 60.0 % | 1 | 2.00 | 22 |",
         "16 runs, 2030-01-02, commit abc1234, 2 cores of a processor.",
     ):
