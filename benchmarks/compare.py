@@ -5,7 +5,8 @@
     python -m benchmarks.compare --only dirichlet   # those runs whose name has the text in it
     python -m benchmarks.compare --seeds 0          # every row once; later `--seeds 1 2` adds the other seeds
 
-The test archive is found beside the training archive. Without --data the rows on real speech are left out.
+The test archive is found beside the training archive, or with --test-data. Without --data the rows on real
+speech are left out.
 Rows go to benchmarks/results/compare.json as they are finished; those that are there are not run again.
 `python -m benchmarks.report_compare` makes tables and plots of them.
 """
@@ -34,7 +35,14 @@ from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 
 from benchmarks import compare_federated, compare_local  # noqa: E402
-from benchmarks.compare_data import forget_hidden_states, own_cache, shard_params  # noqa: E402
+from benchmarks.compare_data import (  # noqa: E402
+    Archives,
+    DataMissing,
+    find_archives,
+    forget_hidden_states,
+    own_cache,
+    shard_params,
+)
 from benchmarks.compare_plan import FEDERATED, QUICK, REAL, SEEDS, SYNTHETIC, Job, plan  # noqa: E402
 from benchmarks.compare_results import RESULTS, is_done, keep_row, load_rows  # noqa: E402
 from demo.errors import DemoError  # noqa: E402
@@ -49,8 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; returns 0, 1 if a run failed, 2 for a bad option, 130 for Ctrl-C."""
     options = _parser().parse_args(argv)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    if options.data is not None and not (options.data / "validation_list.txt").is_file():
-        console.print(f"--data {options.data}: no training archive there (validation_list.txt is looked for)")
+    try:
+        archives = find_archives(options.data, options.test_data)
+    except DataMissing as error:
+        console.print(str(error), markup=False)
         return 2
     results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
     jobs = _chosen(options, console)
@@ -63,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     transformers.logging.disable_progress_bar()
     try:
         with raise_interrupted():
-            return Comparison(options.data, results, options.again, console).run(jobs)
+            return Comparison(archives, results, options.again, console).run(jobs)
     except Interrupted as interrupted:
         console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
         return interrupted.exit_code
@@ -73,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=_folder, help=f"training archive; {TEST_FOLDER} lies beside it")
+    parser.add_argument("--data", type=_folder, help="folder of the training archive")
+    parser.add_argument("--test-data", type=_folder, help=f"of the test archive; {TEST_FOLDER} beside --data")
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
     parser.add_argument("--seeds", type=int, nargs="+", help=f"instead of {' '.join(map(str, SEEDS))}")
     parser.add_argument("--quick", action="store_true", help="one seed, one round of one pass")
@@ -103,14 +114,14 @@ class Comparison:
     """Does runs and keeps their rows.
 
     Args:
-        data: training archive of the runs on real speech.
+        archives: of the runs on real speech.
         results: file of the rows.
         again: do not skip what is there.
         console: where to say how it goes.
     """
 
-    def __init__(self, data: Path | None, results: Path, again: bool, console: Console) -> None:
-        self._data = data
+    def __init__(self, archives: Archives | None, results: Path, again: bool, console: Console) -> None:
+        self._archives = archives
         self._results = results
         self._again = again
         self._console = console
@@ -143,7 +154,7 @@ class Comparison:
 
     def _run_group(self, jobs: list[Job]) -> None:
         """Do the runs of one data, partition and number of envoys, those without a federation first."""
-        params = shard_params(jobs[0], self._data)
+        params = shard_params(jobs[0], self._archives)
         with tempfile.TemporaryDirectory(prefix="compare-") as folder, own_cache(jobs[0], Path(folder)):
             self._cache = Path(folder)
             federated = [job for job in jobs if job.regime == FEDERATED]

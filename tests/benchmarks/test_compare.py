@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import compare, compare_federated, compare_local, compare_tasks
-from benchmarks.compare_data import forget_hidden_states, own_cache, shard_params
+from benchmarks.compare_data import Archives, find_archives, forget_hidden_states, own_cache, shard_params
 from benchmarks.compare_plan import (
     CENTRALISED,
     FEDERATED,
@@ -173,6 +174,46 @@ def test_a_folder_without_an_archive_is_refused(tmp_path: Path, capsys: pytest.C
     assert "no training archive there" in capsys.readouterr().err
 
 
+def test_a_missing_test_archive_is_named_before_anything_runs(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "speech_commands_v0.01"
+    alone.mkdir()
+    (alone / "validation_list.txt").touch()
+    for arguments, named in (
+        (["--data", str(alone)], f"--data {alone}: no test archive beside it"),
+        (["--data", str(alone), "--test-data", str(tmp_path)], f"--test-data {tmp_path}: no test archive"),
+        (["--data", "synthetic", "--test-data", str(tmp_path)], "goes with --data only"),
+    ):
+        assert compare.main([*arguments, "--list"]) == 2
+        error = capsys.readouterr().err
+        assert named in error
+        assert error.count("\n") == 1
+    elsewhere = small_corpus.parent / "speech_commands_test_set_v0.01"
+    assert compare.main(["--data", str(alone), "--test-data", str(elsewhere), "--list"]) == 0
+    assert capsys.readouterr().out.startswith("real centralised")
+    assert find_archives(alone, elsewhere) == Archives(alone, elsewhere)
+    assert find_archives(small_corpus) == Archives(small_corpus, elsewhere)
+
+
+def test_make_reports_the_finished_rows_of_a_comparison_that_failed(tmp_path: Path) -> None:
+    """A script in the place of Python notes what it is asked for, and fails as the comparison would."""
+    for status, reported in ((0, True), (1, True), (2, False), (130, False)):
+        log = tmp_path / f"log-{status}"
+        python = tmp_path / "python"
+        python.write_text(
+            f'#!/bin/sh\necho "$2" >> "{log}"\ntest "$2" != benchmarks.compare || exit {status}\n'
+        )
+        python.chmod(0o755)
+        stamp = tmp_path / ".installed-dev"
+        stamp.touch()
+        command = ["make", "--old-file", str(stamp), "compare", f"VENV={tmp_path}", f"RUN={python}"]
+        done = subprocess.run(command, cwd=compare.ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) == (status != 0), done.stderr
+        modules = ["benchmarks.compare", *["benchmarks.report_compare"] * reported]
+        assert log.read_text().split() == modules
+
+
 # The runs ----------------------------------------------------------------------------------------------
 
 
@@ -306,14 +347,15 @@ def test_the_command_runs_keeps_and_does_not_repeat(
     small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = tmp_path / "compare.json"
+    archives = find_archives(small_corpus)
     jobs = [replace(JOB, regime=LOCAL, strategy=None), JOB]
     output = io.StringIO()
     console = Console(file=output, width=200)
-    assert compare.Comparison(small_corpus, results, False, console).run(jobs) == 0
+    assert compare.Comparison(archives, results, False, console).run(jobs) == 0
     assert {row["regime"] for row in load_rows(results)} == {LOCAL, FEDERATED}
     assert "0 runs failed" in output.getvalue()
     kept = results.read_bytes()
-    assert compare.Comparison(small_corpus, results, False, console).run(jobs) == 0
+    assert compare.Comparison(archives, results, False, console).run(jobs) == 0
     assert "2 of 2 rows are there" in output.getvalue()
     assert results.read_bytes() == kept
 
@@ -333,8 +375,8 @@ def test_runs_on_real_speech_have_a_cache_that_starts_empty(
 
 
 def test_shards_are_told_where_the_clips_are_and_how_they_are_shared(tmp_path: Path) -> None:
-    data = tmp_path / "speech_commands_v0.01"
-    folders = {"data_dir": str(data), "test_dir": str(tmp_path / "speech_commands_test_set_v0.01")}
+    data = Archives(tmp_path / "train", tmp_path / "test")
+    folders = {"data_dir": str(data.train), "test_dir": str(data.test)}
     assert shard_params(Job(REAL, CENTRALISED), data) == {"source": "folder", "seed": 0, **folders}
     skewed = replace(JOB, partition="dirichlet", envoys=4)
     assert shard_params(skewed, data) == {
