@@ -21,10 +21,17 @@ RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
 CORE = "data partition envoys tuning strategy seed regime test_accuracy bytes seconds".split()
 """The entries that every reader of the file may rely on."""
 
+PASSES = ("first_pass_seconds", "later_pass_seconds")
+"""What the training of a head says about its time, in seconds: of the pass that computes the clips' hidden
+states, and of one that finds them computed.
+"""
+
 MORE = (
-    "model checkpoint recipe garbage rounds epochs_per_round clips_seen best_round validation_accuracy "
-    "test_clips test_spread bytes_down curve classes envoy_scores date commit machine"
-).split()
+    *"model checkpoint recipe garbage rounds epochs_per_round clips_seen best_round".split(),
+    *"validation_accuracy test_clips test_spread".split(),
+    *PASSES,
+    *"bytes_down curve classes envoy_scores date commit machine".split(),
+)
 
 
 def row(
@@ -40,6 +47,7 @@ def row(
     envoy_scores: Mapping[str, Mapping[str, float]],
     bytes_down: int = 0,
     test_spread: float | None = None,
+    pass_seconds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return the row of a finished run.
 
@@ -57,6 +65,7 @@ def row(
         envoy_scores: by envoy, its clips and the accuracies of models on its own test clips.
         bytes_down: bytes that one envoy has fetched.
         test_spread: of the local regime, the standard deviation over envoys.
+        pass_seconds: of a tuned head, those of `PASSES` that are known.
     """
     values = {
         **{key: getattr(job, key) for key in (*CORE, *MORE) if hasattr(job, key)},
@@ -70,6 +79,7 @@ def row(
         "rounds": job.work.rounds,
         "epochs_per_round": job.settings().recipe.epochs_per_round,
         "clips_seen": clips_seen,
+        **{key: (pass_seconds or {}).get(key) for key in PASSES},
         "best_round": best_round,
         "curve": [dict(point) for point in curve],
         "classes": dict(classes),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from transformers.trainer_utils import TrainOutput
 
 from benchmarks import compare, compare_federated, compare_local, compare_tasks
 from benchmarks.compare_data import Archives, find_archives, forget_hidden_states, own_cache, shard_params
@@ -31,13 +32,24 @@ from benchmarks.compare_plan import (
     Work,
     plan,
 )
-from benchmarks.compare_results import CORE, MORE, class_accuracies, identity, is_done, keep_row, load_rows
+from benchmarks.compare_results import (
+    CORE,
+    MORE,
+    PASSES,
+    class_accuracies,
+    identity,
+    is_done,
+    keep_row,
+    load_rows,
+)
 from demo.federation import Federation
 from superb_ks.data import ClipDataset
+from superb_ks.history import History
 from superb_ks.means_store import cache_folder
 from superb_ks.miniature import CHECKPOINT
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
+from superb_ks.schedule import TRAIN
 from superb_ks.settings import SUPERB_LABELS
 from superb_ks.tasks import evaluate
 from superb_shard_descriptor import SuperbShardDescriptor
@@ -273,6 +285,24 @@ def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None
     assert row["test_accuracy"] == pytest.approx(np.average(accuracies, weights=weights))
     assert row["test_spread"] == pytest.approx(np.std(accuracies))
     assert (row["bytes"], row["best_round"], len(row["curve"])) == (0, None, 2)
+
+
+def test_a_heads_passes_are_the_first_of_all_and_the_slowest_later_one() -> None:
+    def training(**metrics: float) -> TrainOutput:
+        return TrainOutput(1, 0.5, {"train_runtime": 9.0, **metrics})
+
+    first, later = PASSES
+    rounds = [training(**{first: 8.0, later: 0.2}), training(**{first: 0.3, later: 0.25})]
+    assert compare_local._pass_seconds(rounds) == {first: 8.0, later: 0.25}
+    assert compare_local._pass_seconds([training(), training()]) == {}
+    history = History(2, ["env_one", "env_two"])
+    assert compare_federated._pass_seconds(history) == {}
+    for envoy, extra in (("env_one", 0.0), ("env_two", 1.0)):
+        for number, result in enumerate(rounds):
+            for name, seconds in compare_tasks.pass_seconds(result).items():
+                where = {"round": number, "metric_origin": envoy, "task_name": TRAIN}
+                history.add({**where, "metric_name": name, "metric_value": seconds + extra})
+    assert compare_federated._pass_seconds(history) == {first: 9.0, later: 1.25}
 
 
 def test_noise_is_seeded_and_large() -> None:

@@ -44,6 +44,8 @@ def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) 
         "validation_accuracy": accuracy,
         "test_clips": 20,
         "test_spread": None,
+        "first_pass_seconds": None,
+        "later_pass_seconds": None,
         "bytes_down": 4_000_000 * federated,
         "curve": curve,
         "classes": dict.fromkeys(LABELS, accuracy),
