@@ -11,7 +11,7 @@ import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks import compare_tasks
 from benchmarks.compare_plan import Job
-from benchmarks.compare_results import class_accuracies, row
+from benchmarks.compare_results import PASSES, class_accuracies, row
 from demo.federation import Federation
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.federation import connect, shard_cards, shared_labels
@@ -120,7 +120,7 @@ def _sum(history: History, task: str, metric: str, number: int) -> float:
 
 def _pass_seconds(history: History) -> dict[str, float]:
     """Return the seconds of the slowest envoy's first pass, and of the slowest later one of any round."""
-    first, later = compare_tasks.PASSES
+    first, later = PASSES
     found = {
         first: [history.value(TRAIN, first, 0, name) for name in history.envoys],
         later: [s for name in history.envoys for s in history.series(TRAIN, later, name)[1]],
