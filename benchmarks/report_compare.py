@@ -15,13 +15,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
-import matplotlib  # noqa: E402
-
-matplotlib.use("Agg")
-
 from benchmarks.compare_plots import save_plot  # noqa: E402
 from benchmarks.compare_results import RESULTS, load_rows  # noqa: E402
 from superb_ks.comparison import Outcome, order_shown, outcomes  # noqa: E402
+from superb_ks.comparison_plots import FEDERATIONS, envoy_scores  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 TUNINGS = ("full", "lora", "head")
@@ -117,7 +114,7 @@ def garbage_table(rows: Sequence[Row]) -> str:
 def envoys_table(rows: Sequence[Row]) -> str:
     """Return, by partition and envoy, the accuracies of common, personalised and local model."""
     lines = []
-    for partition, envoys in (("iid", 2), ("speaker", 4), ("dirichlet", 4)):
+    for partition, envoys in FEDERATIONS:
         scores = envoy_scores(rows, partition, envoys)
         for name, mean in scores.items():
             accuracies = [
@@ -135,34 +132,6 @@ def envoys_table(rows: Sequence[Row]) -> str:
             )
     header = ["partition", "envoy", "training clips", "test clips", "common model", "after one local epoch"]
     return markdown([*header, "trained alone", "seeds"], lines)
-
-
-def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, dict[str, float]]:
-    """Return each envoy's `global`, `personalised` and `local` accuracy on its own test clips.
-
-    They are means over the seeds, and so is the number of clips; `seeds` says over how many at least.
-    """
-    seen: dict[str, dict[str, list[float]]] = {}
-    for outcome in outcomes(
-        rows,
-        data="real",
-        partition=partition,
-        envoys=envoys,
-        tuning="full",
-        garbage=0,
-        strategy=("fedavg", None),
-    ):
-        for row in outcome.rows:
-            for name, scores in row["envoy_scores"].items():
-                for key, value in scores.items():
-                    seen.setdefault(name, {}).setdefault(key, []).append(value)
-    return {
-        name: {
-            "seeds": min(map(len, scores.values())),
-            **{key: statistics.fmean(values) for key, values in scores.items()},
-        }
-        for name, scores in seen.items()
-    }
 
 
 def synthetic_table(rows: Sequence[Row]) -> str:
