@@ -3,8 +3,10 @@
     python -m benchmarks.compare --data path/to/speech_commands_v0.01
     python -m benchmarks.compare --list             # what would be run
     python -m benchmarks.compare --only dirichlet   # those runs whose name has the text in it
+    python -m benchmarks.compare --seeds 0          # every row once; later `--seeds 1 2` adds the other seeds
 
-The test archive is found beside the training archive. Without --data the rows on real speech are left out.
+The test archive is found beside the training archive, or with --test-data. Without --data the rows on real
+speech are left out.
 Rows go to benchmarks/results/compare.json as they are finished; those that are there are not run again.
 `python -m benchmarks.report_compare` makes tables and plots of them.
 """
@@ -33,17 +35,15 @@ from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 
 from benchmarks import compare_federated, compare_local  # noqa: E402
-from benchmarks.compare_data import forget_hidden_states, own_cache, shard_params  # noqa: E402
-from benchmarks.compare_plan import (  # noqa: E402
-    FEDERATED,
-    QUICK,
-    REAL,
-    SYNTHETIC,
-    WORK,
-    Job,
-    best_strategy_again,
-    plan,
+from benchmarks.compare_data import (  # noqa: E402
+    Archives,
+    DataMissing,
+    find_archives,
+    forget_hidden_states,
+    own_cache,
+    shard_params,
 )
+from benchmarks.compare_plan import FEDERATED, QUICK, REAL, SEEDS, SYNTHETIC, Job, plan  # noqa: E402
 from benchmarks.compare_results import RESULTS, is_done, keep_row, load_rows  # noqa: E402
 from demo.errors import DemoError  # noqa: E402
 from demo.federation import Federation  # noqa: E402
@@ -57,8 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; returns 0, 1 if a run failed, 2 for a bad option, 130 for Ctrl-C."""
     options = _parser().parse_args(argv)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    if options.data is not None and not (options.data / "validation_list.txt").is_file():
-        console.print(f"--data {options.data}: no training archive there (validation_list.txt is looked for)")
+    try:
+        archives = find_archives(options.data, options.test_data)
+    except DataMissing as error:
+        console.print(str(error), markup=False)
         return 2
     results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
     jobs = _chosen(options, console)
@@ -71,8 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     transformers.logging.disable_progress_bar()
     try:
         with raise_interrupted():
-            follow_up = None if options.seeds or options.quick else options.only
-            return Comparison(options.data, results, options.again, console).run(jobs, follow_up)
+            return Comparison(archives, results, options.again, console).run(jobs)
     except Interrupted as interrupted:
         console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
         return interrupted.exit_code
@@ -82,9 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=_folder, help=f"training archive; {TEST_FOLDER} lies beside it")
+    parser.add_argument("--data", type=_folder, help="folder of the training archive")
+    parser.add_argument("--test-data", type=_folder, help=f"of the test archive; {TEST_FOLDER} beside --data")
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
-    parser.add_argument("--seeds", type=int, nargs="+", help="instead of each row's own")
+    parser.add_argument("--seeds", type=int, nargs="+", help=f"instead of {' '.join(map(str, SEEDS))}")
     parser.add_argument("--quick", action="store_true", help="one seed, one round of one pass")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="without a federation")
     parser.add_argument("--again", action="store_true", help="also what is in the results")
@@ -100,7 +102,7 @@ def _folder(text: str) -> Path | None:
 
 def _chosen(options: argparse.Namespace, console: Console) -> list[Job]:
     """Return the runs that are asked for and possible; say what is left out."""
-    seeds = options.seeds or ([0] if options.quick else None)
+    seeds = options.seeds or (SEEDS[:1] if options.quick else SEEDS)
     jobs = [job for job in plan(seeds, QUICK if options.quick else None) if options.only in job.name]
     if options.data is None and any(job.data == REAL for job in jobs):
         console.print("no rows on real speech: they need --data FOLDER (make compare DATA=FOLDER)")
@@ -112,14 +114,14 @@ class Comparison:
     """Does runs and keeps their rows.
 
     Args:
-        data: training archive of the runs on real speech.
+        archives: of the runs on real speech.
         results: file of the rows.
         again: do not skip what is there.
         console: where to say how it goes.
     """
 
-    def __init__(self, data: Path | None, results: Path, again: bool, console: Console) -> None:
-        self._data = data
+    def __init__(self, archives: Archives | None, results: Path, again: bool, console: Console) -> None:
+        self._archives = archives
         self._results = results
         self._again = again
         self._console = console
@@ -131,12 +133,11 @@ class Comparison:
         )  # fmt: skip
         self._bar = self._progress.add_task("")
 
-    def run(self, jobs: Sequence[Job], follow_up: str | None = None) -> int:
-        """Do all runs, each federation's with the same processes; returns the exit code.
+    def run(self, jobs: Sequence[Job]) -> int:
+        """Do all runs, those of one federation next to each other, with the same processes.
 
-        Args:
-            jobs: those of one federation next to each other.
-            follow_up: also the further seeds of the best strategy, where their names have this text in it.
+        Returns:
+            The exit code: 1 if a run failed, else 0.
         """
         rows = load_rows(self._results)
         todo = [job for job in jobs if self._again or not is_done(job, rows)]
@@ -148,21 +149,12 @@ class Comparison:
             self._progress.update(self._bar, total=len(todo))
             for _, group in itertools.groupby(todo, key=lambda job: job.federation):
                 self._run_group(list(group))
-            if more := self._best_strategy_again(follow_up):
-                self._progress.update(self._bar, total=len(todo) + len(more))
-                self._run_group(more)
         self._console.print(f"rows are in {os.path.relpath(self._results)}; {self._failed} runs failed")
         return 1 if self._failed else 0
 
-    def _best_strategy_again(self, follow_up: str | None) -> list[Job]:
-        """Return the further seeds of the best strategy, if all were tried and these are still to be run."""
-        rows = load_rows(self._results)
-        more = best_strategy_again(rows, WORK[REAL]) if follow_up is not None and self._data else []
-        return [job for job in more if not is_done(job, rows) and str(follow_up) in job.name]
-
     def _run_group(self, jobs: list[Job]) -> None:
         """Do the runs of one data, partition and number of envoys, those without a federation first."""
-        params = shard_params(jobs[0], self._data)
+        params = shard_params(jobs[0], self._archives)
         with tempfile.TemporaryDirectory(prefix="compare-") as folder, own_cache(jobs[0], Path(folder)):
             self._cache = Path(folder)
             federated = [job for job in jobs if job.regime == FEDERATED]

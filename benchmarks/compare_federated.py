@@ -11,7 +11,7 @@ import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks import compare_tasks
 from benchmarks.compare_plan import Job
-from benchmarks.compare_results import class_accuracies, row
+from benchmarks.compare_results import PASSES, class_accuracies, row
 from demo.federation import Federation
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.federation import connect, shard_cards, shared_labels
@@ -107,6 +107,7 @@ def _row(
         classes=class_accuracies(confusion, labels),
         clips_seen=round(trained * settings.recipe.epochs_per_round),
         envoy_scores=_envoy_scores(history, cards),
+        pass_seconds=_pass_seconds(history),
         # Each round's model, the last one for its validation, and the best one for its test.
         bytes_down=round(sent[0] * (settings.rounds + 2)),
     )
@@ -115,6 +116,17 @@ def _row(
 def _sum(history: History, task: str, metric: str, number: int) -> float:
     """Return the sum of what the envoys reported in one of OpenFL's rounds."""
     return sum(history.value(task, metric, number, name) or 0.0 for name in history.envoys)
+
+
+def _pass_seconds(history: History) -> dict[str, float]:
+    """Return the seconds of the slowest envoy's first pass, and of the slowest later one of any round."""
+    first, later = PASSES
+    found = {
+        first: [history.value(TRAIN, first, 0, name) for name in history.envoys],
+        later: [s for name in history.envoys for s in history.series(TRAIN, later, name)[1]],
+    }
+    known = {key: [s for s in seconds if s is not None] for key, seconds in found.items()}
+    return {key: max(seconds) for key, seconds in known.items() if seconds}
 
 
 def _accuracy(history: History, number: int) -> float:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from transformers.trainer_utils import TrainOutput
 
 from benchmarks.compare_plan import CENTRALISED, Job
-from benchmarks.compare_results import class_accuracies, row
+from benchmarks.compare_results import PASSES, class_accuracies, row
+from benchmarks.compare_tasks import pass_seconds
 from demo.envoy_config import ShardValue
 from demo.federation import envoy_name
 from superb_ks.data import ClipDataset
@@ -36,6 +38,7 @@ class Alone:
         test: scores of that round's model on all test clips.
         own_test: its scores on the test clips of the same shard.
         train_clips: clips that it was trained on.
+        pass_seconds: as in `compare_results.row`.
     """
 
     curve: list[dict[str, float]]
@@ -43,6 +46,7 @@ class Alone:
     test: Scores
     own_test: Scores
     train_clips: int
+    pass_seconds: dict[str, float]
 
 
 def run(job: Job, shard_params: Mapping[str, ShardValue]) -> dict[str, Any]:
@@ -76,8 +80,10 @@ def train_alone(
     common = {split: ClipDataset(everything.get_dataset(split), extractor) for split in ("val", "test")}
     model = spec.build()
     best, weights, curve, tests = 0, pack(model), [], []
+    trainings: list[TrainOutput] = []
     started = time.monotonic()
-    for number in _train_in_rounds(model, own["train"], settings):
+    for number, result in enumerate(_train_in_rounds(model, own["train"], settings)):
+        trainings += [] if result is None else [result]
         validation = evaluate(model, common["val"], "cpu")["accuracy"]
         tests.append(evaluate(model, common["test"], "cpu"))
         seconds = time.monotonic() - started
@@ -86,15 +92,23 @@ def train_alone(
         if validation > curve[best]["validation"]:
             best, weights = number, pack(model)
     unpack(weights, model)
-    return Alone(curve, best, tests[best], evaluate(model, own["test"], "cpu"), len(own["train"]))
+    own_test = evaluate(model, own["test"], "cpu")
+    return Alone(curve, best, tests[best], own_test, len(own["train"]), _pass_seconds(trainings))
 
 
-def _train_in_rounds(model: Any, dataset: ClipDataset, settings: Settings) -> Iterator[int]:
-    """Yield 0 for the untouched model, then each round's number when the model has been trained in it."""
-    yield 0
+def _train_in_rounds(model: Any, dataset: ClipDataset, settings: Settings) -> Iterator[TrainOutput | None]:
+    """Yield None for the untouched model, then what each round's training returned when it is done."""
+    yield None
     for number in range(settings.rounds):
-        local_trainer(model, dataset, settings, "cpu", number).train()
-        yield number + 1
+        yield local_trainer(model, dataset, settings, "cpu", number).train()
+
+
+def _pass_seconds(results: list[TrainOutput]) -> dict[str, float]:
+    """Return the seconds of the first round's first pass and of the slowest later one, if they are known."""
+    rounds = [pass_seconds(result) for result in results]
+    _, later = PASSES
+    slowest = [seconds[later] for seconds in rounds if later in seconds]
+    return {**rounds[0], **({later: max(slowest)} if slowest else {})}
 
 
 def _row(job: Job, settings: Settings, labels: tuple[str, ...], results: list[Alone]) -> dict[str, Any]:
@@ -117,6 +131,7 @@ def _row(job: Job, settings: Settings, labels: tuple[str, ...], results: list[Al
         classes=class_accuracies(np.sum([result.test["confusion"] for result in results], axis=0), labels),
         clips_seen=int(clips.sum()) * settings.rounds * settings.recipe.epochs_per_round,
         envoy_scores=_envoy_scores(results) if alone else {},
+        pass_seconds=None if alone else results[0].pass_seconds,
     )
 
 

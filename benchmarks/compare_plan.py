@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+from superb_ks.miniature import CHECKPOINT
+from superb_ks.recipe import TINY
 from superb_ks.settings import Settings
 
 REAL, SYNTHETIC = "real", "synthetic"
@@ -35,8 +42,7 @@ class Work:
     epochs: int | None
 
 
-# The real sample's passes are what fits the whole table into 35 minutes on 2 cores.
-WORK = {REAL: Work(4, 2), SYNTHETIC: Work(3, None)}
+WORK = {REAL: Work(4, 3), SYNTHETIC: Work(3, None)}
 QUICK = Work(1, 1)
 
 
@@ -79,6 +85,17 @@ class Job:
         return self.data, self.partition, self.envoys
 
     @property
+    def checkpoint(self) -> str | None:
+        """The first 12 digits of the shipped miniature's SHA-256; None for other models."""
+        return _digest(CHECKPOINT / "model.safetensors")[:12] if self.model == TINY else None
+
+    @property
+    def recipe(self) -> str:
+        """The first 12 digits of a digest of all that the recipe says, such as the learning rate."""
+        recipe = json.dumps(asdict(self.settings().recipe), sort_keys=True)
+        return hashlib.sha256(recipe.encode()).hexdigest()[:12]
+
+    @property
     def name(self) -> str:
         """The run in words, for `--only` and for whoever waits."""
         parts = [self.data, self.regime]
@@ -101,72 +118,44 @@ class Job:
         )
 
 
+@functools.cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def work_for(job: Job) -> Work:
     """Return how much a run trains: `head` has its recipe's many passes, as each costs next to nothing."""
     work = WORK[job.data]
     return replace(work, epochs=None) if job.tuning == "head" else work
 
 
-def with_seeds(job: Job, seeds: Iterable[int]) -> list[Job]:
-    """Return the job once for each seed."""
-    return [replace(job, seed=seed) for seed in seeds]
-
-
-def plan(seeds: Sequence[int] | None = None, work: Work | None = None) -> list[Job]:
+def plan(seeds: Sequence[int] = SEEDS, work: Work | None = None) -> list[Job]:
     """Return all runs, those of one federation next to each other.
 
     Args:
-        seeds: instead of three for every row but those that only try a strategy or send garbage.
+        seeds: each row of the tables is run with all of them.
         work: instead of `WORK`.
     """
     jobs = [
-        with_work
-        for job, own_seeds in _rows()
-        for with_work in with_seeds(replace(job, work=work or work_for(job)), seeds or own_seeds)
+        replace(job, work=work or work_for(job), seed=seed) for job, seed in itertools.product(_rows(), seeds)
     ]
     order = list(dict.fromkeys(job.federation for job in jobs))
     return sorted(jobs, key=lambda job: order.index(job.federation))
 
 
-def _rows() -> list[tuple[Job, Sequence[int]]]:
-    """Return every row of the tables with the seeds that it is run with."""
-    once = SEEDS[:1]
+def _rows() -> list[Job]:
+    """Return every row of the tables, with the first seed."""
     federated = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg")
     skewed = replace(federated, partition="dirichlet", envoys=4)
     attacked = replace(federated, envoys=4)
-    rows: list[tuple[Job, Sequence[int]]] = []
+    rows: list[Job] = []
     for tuning in ("full", "lora", "head"):
-        rows.append((Job(REAL, CENTRALISED, tuning=tuning), SEEDS))
-        rows.append((replace(federated, tuning=tuning), SEEDS))
-    rows.append((replace(federated, partition="speaker", envoys=4), SEEDS))
-    rows.append((skewed, SEEDS))
-    rows += [(replace(skewed, strategy=strategy), once) for strategy in SKEWED_STRATEGIES]
+        rows += [Job(REAL, CENTRALISED, tuning=tuning), replace(federated, tuning=tuning)]
+    rows.append(replace(federated, partition="speaker", envoys=4))
+    rows += [replace(skewed, strategy=strategy) for strategy in ("fedavg", *SKEWED_STRATEGIES)]
     for strategy in ("fedavg", *ROBUST_STRATEGIES):
-        rows += [(replace(attacked, strategy=strategy, garbage=garbage), once) for garbage in (0, 1)]
+        rows += [replace(attacked, strategy=strategy, garbage=garbage) for garbage in (0, 1)]
     for partition, envoys in (("iid", 2), ("speaker", 4), ("dirichlet", 4)):
-        rows.append((Job(REAL, LOCAL, partition, envoys), SEEDS))
+        rows.append(Job(REAL, LOCAL, partition, envoys))
     demo = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedavg")
-    rows += [(demo, SEEDS), (replace(demo, model="scratch"), SEEDS)]
-    return rows
-
-
-def best_strategy_again(rows: Iterable[dict[str, Any]], work: Work) -> list[Job]:
-    """Return the further seeds of the strategy that did best on skewed shards, once all were tried.
-
-    Chosen by validation accuracy, as everything is: the test clips have no say.
-
-    Args:
-        rows: results so far.
-        work: of the rows that count.
-    """
-    skewed = Job(REAL, FEDERATED, "dirichlet", 4, strategy="fedavg", work=work)
-    tried = {
-        str(row["strategy"]): float(row["validation_accuracy"])
-        for row in rows
-        if all(row[key] == getattr(skewed, key) for key in ("data", "regime", "partition", "envoys", "seed"))
-        and (row["rounds"], row["garbage"], row["tuning"]) == (work.rounds, 0, "full")
-    }
-    if not {"fedavg", *SKEWED_STRATEGIES} <= set(tried):
-        return []
-    best = max(tried, key=lambda strategy: tried[strategy])
-    return with_seeds(replace(skewed, strategy=best), SEEDS[1:])
+    return [*rows, demo, replace(demo, model="scratch")]

@@ -3,199 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.figure import Figure
 
-from superb_ks.comparison import Outcome, outcomes
-from superb_ks.report import GREY, INK, style
+from superb_ks.comparison import Row
+from superb_ks.comparison_plots import (
+    draw_bytes,
+    draw_classes,
+    draw_envoys,
+    draw_rounds,
+    draw_seconds,
+    draw_strategies,
+)
+from superb_ks.report import style
 
-Row = dict[str, Any]
-
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
-TUNING_COLOURS = {"full": BLUE, "lora": ORANGE, "head": GREEN}
-CURVES = {
-    "centralised": ({"regime": "centralised"}, INK, "-"),
-    "federated, 2 iid": ({"regime": "federated", "partition": "iid", "envoys": 2}, BLUE, "-"),
-    "federated, 4 speaker": ({"regime": "federated", "partition": "speaker"}, GREEN, "-"),
-    "federated, 4 dirichlet": ({"regime": "federated", "partition": "dirichlet"}, ORANGE, "-"),
-    "alone, 2 iid": ({"regime": "local", "partition": "iid"}, BLUE, ":"),
-    "alone, 4 speaker": ({"regime": "local", "partition": "speaker"}, GREEN, ":"),
-    "alone, 4 dirichlet": ({"regime": "local", "partition": "dirichlet"}, ORANGE, ":"),
-}
-_PLAIN = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
+PANELS = ((draw_rounds, draw_bytes, draw_seconds), (draw_classes, draw_envoys, draw_strategies))
 
 
 def save_plot(rows: Sequence[Row], path: Path) -> None:
     """Draw all panels and publish the image atomically."""
     with style():
-        figure, panels = plt.subplots(2, 3, figsize=(14.4, 8.6), layout="constrained")
-        figure.get_layout_engine().set(hspace=0.09, wspace=0.05)
-        draw_rounds(panels[0, 0], rows)
-        draw_tunings(panels[0, 1], rows, "bytes", "MB sent by an envoy", lambda value: value / 1e6)
-        draw_tunings(panels[0, 2], rows, "seconds", "seconds since the start", float)
-        draw_classes(panels[1, 0], rows)
-        draw_envoys(panels[1, 1], rows)
-        draw_strategies(panels[1, 2], rows)
-        for axes in panels.flat:
-            axes.spines["left"].set_visible(False)
+        figure = Figure(figsize=(14.4, 8.6), layout="constrained")
+        figure.get_layout_engine().set(hspace=0.09, wspace=0.05)  # type: ignore[union-attr]
+        for row, places in zip(PANELS, figure.subplots(2, 3), strict=True):
+            for draw, axes in zip(row, places, strict=True):
+                draw(axes, rows)
+                axes.spines["left"].set_visible(False)
         partial = path.with_name(f".partial-{path.name}")
         figure.savefig(partial, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else None)
-        plt.close(figure)
     os.replace(partial, path)
-
-
-def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
-    """Return an entry of the curve's points, and the test accuracy there, both means over the seeds."""
-    points = list(zip(*(row["curve"] for row in outcome.rows), strict=True))
-    x, y = ([float(np.mean([p[name] for p in seeds])) for seeds in points] for name in (key, "test"))
-    return x, y
-
-
-def draw_rounds(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw test accuracy over the rounds for each regime and partition."""
-    for name, (wanted, colour, dash) in CURVES.items():
-        for outcome in outcomes(rows, **{**_PLAIN, **wanted}):
-            x, y = mean_curve(outcome, "round")
-            axes.plot(x, y, dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(axes, "Test accuracy over rounds", "rounds done; the same passes over each clip")
-
-
-def draw_tunings(
-    axes: Axes, rows: Sequence[Row], key: str, label: str, scale: Callable[[float], float]
-) -> None:
-    """Draw test accuracy against bytes or seconds by way to tune: federated, and dashed centralised."""
-    regimes = ("federated",) if key == "bytes" else ("federated", "centralised")
-    for tuning, colour in TUNING_COLOURS.items():
-        for regime in regimes:
-            where = {"partition": "iid", "envoys": 2} if regime == "federated" else {}
-            for outcome in outcomes(rows, **{**_PLAIN, **where, "regime": regime, "tuning": tuning}):
-                x, y = mean_curve(outcome, key)
-                if key == "bytes":  # nothing is sent for the untouched model, and the axis is logarithmic
-                    x, y = x[1:], y[1:]
-                name = tuning if key == "bytes" else f"{tuning}, {regime}"
-                dash = "-" if regime == "federated" else "--"
-                axes.plot(
-                    [scale(v) for v in x],
-                    y,
-                    dash,
-                    marker="o",
-                    markersize=4,
-                    color=colour,
-                    linewidth=2,
-                    label=name,
-                )
-    if key == "bytes":
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    _finish(axes, "… against bytes sent" if key == "bytes" else "… against time", label)
-
-
-def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw the accuracy on each class, the classes ordered by the centralised model's."""
-    picked = {
-        name: found[0]
-        for name, (wanted, _, dash) in CURVES.items()
-        if dash == "-" and (found := outcomes(rows, **{**_PLAIN, **wanted}))
-    }
-    if not picked:
-        return _finish(axes, "Test accuracy by class", "")
-    means = {name: _class_means(outcome) for name, outcome in picked.items()}
-    first = next(iter(means.values()))
-    classes = sorted(first, key=lambda label: -first[label])
-    for place, (name, values) in enumerate(means.items()):
-        shift = (place - (len(means) - 1) / 2) * 0.16
-        heights = [values[label] for label in classes]
-        axes.plot(
-            np.arange(len(classes)) + shift, heights, "o", color=CURVES[name][1], markersize=5, label=name
-        )
-    axes.set_xticks(range(len(classes)), [c.strip("_") for c in classes], rotation=45, ha="right", color=INK)
-    for number in range(0, len(classes), 2):
-        axes.axvspan(number - 0.5, number + 0.5, color="#f3f4f6", zorder=0, linewidth=0)
-    axes.set_xlim(-0.5, len(classes) - 0.5)
-    _finish(axes, "Test accuracy by class", "", from_zero=False)
-
-
-def _class_means(outcome: Outcome) -> dict[str, float]:
-    labels = outcome.rows[0]["classes"]
-    return {label: float(np.mean([row["classes"][label] for row in outcome.rows])) for label in labels}
-
-
-def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw, for each envoy of three federations, its accuracy alone, with the common and its own model."""
-    from benchmarks.report_compare import envoy_scores
-
-    kinds = {"local": ("trained alone", GREY, "s"), "global": ("common model", BLUE, "o")}
-    kinds["personalised"] = ("after one local epoch", ORANGE, "^")
-    place, ticks, groups = 0.0, [], []
-    for partition, envoys in (("iid", 2), ("speaker", 4), ("dirichlet", 4)):
-        scores = envoy_scores(rows, partition, envoys)
-        start = place
-        for name, mean in scores.items():
-            for key, (label, colour, marker) in kinds.items():
-                if key in mean:
-                    axes.plot(place, mean[key], marker, color=colour, markersize=7, label=label)
-            ticks.append((place, name.removeprefix("env_")))
-            place += 1
-        if scores:
-            groups.append(((start + place - 1) / 2, partition))
-            place += 0.6
-    axes.set_xticks([x for x, _ in ticks], [name for _, name in ticks], color=INK, fontsize=9)
-    for x, partition in groups:
-        axes.annotate(
-            partition, (x, 1.0), xycoords=("data", "axes fraction"), ha="center", color=GREY, fontsize=9
-        )
-    _finish(axes, "Each envoy's own test clips", "", from_zero=False)
-
-
-def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw each strategy's accuracy on skewed shards, and with equal shards clean and with garbage."""
-    series: Mapping[str, tuple[dict[str, Any], str]] = {
-        "4 dirichlet": ({"partition": "dirichlet", "garbage": 0}, ORANGE),
-        "4 iid": ({"partition": "iid", "envoys": 4, "garbage": 0}, BLUE),
-        "4 iid, one sends noise": ({"partition": "iid", "envoys": 4, "garbage": 1}, INK),
-    }
-    order = ["fedavg", "fedprox", "fedadam", "fedyogi", "median", "trimmed_mean"]
-    for offset, (name, (wanted, colour)) in enumerate(series.items()):
-        found = outcomes(rows, data="real", regime="federated", tuning="full", **wanted)
-        for outcome in found:
-            x = order.index(outcome.conditions["strategy"]) + (offset - 1) * 0.26
-            axes.bar(x, outcome.mean, width=0.24, color=colour, label=name)
-            text = f"{100 * outcome.mean:.0f}"
-            axes.text(x, outcome.mean + 0.01, text, ha="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order], color=INK, fontsize=9)
-    _finish(axes, "Strategies", "")
-
-
-def _finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
-    """Give a panel its title, its axes and a legend of each name once, below it.
-
-    Bars and curves need the zero; dots need not, and are told apart better without.
-    """
-    if not axes.has_data():
-        axes.set_title(f"{title}: no rows yet")
-        axes.set_axis_off()
-        return
-    lowest = 0.0 if from_zero else max(0.0, np.floor(10 * (axes.dataLim.y0 - 0.02)) / 10)
-    axes.set(title=title, xlabel=label, ylim=(lowest, 1.04 - 0.04 * lowest))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.grid(True, axis="y")
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    axes.legend(
-        once.values(),
-        once.keys(),
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.16),
-        ncols=2 if len(once) > 3 else len(once) or 1,
-        columnspacing=1.2,
-        frameon=False,
-        fontsize=9,
-    )

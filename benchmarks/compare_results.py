@@ -21,10 +21,17 @@ RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
 CORE = "data partition envoys tuning strategy seed regime test_accuracy bytes seconds".split()
 """The entries that every reader of the file may rely on."""
 
+PASSES = ("first_pass_seconds", "later_pass_seconds")
+"""What the training of a head says about its time, in seconds: of the pass that computes the clips' hidden
+states, and of one that finds them computed.
+"""
+
 MORE = (
-    "model garbage rounds epochs_per_round clips_seen best_round validation_accuracy test_clips test_spread "
-    "bytes_down curve classes envoy_scores date commit machine"
-).split()
+    *"model checkpoint recipe garbage rounds epochs_per_round clips_seen best_round".split(),
+    *"validation_accuracy test_clips test_spread".split(),
+    *PASSES,
+    *"bytes_down curve classes envoy_scores date commit machine".split(),
+)
 
 
 def row(
@@ -40,6 +47,7 @@ def row(
     envoy_scores: Mapping[str, Mapping[str, float]],
     bytes_down: int = 0,
     test_spread: float | None = None,
+    pass_seconds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return the row of a finished run.
 
@@ -57,6 +65,7 @@ def row(
         envoy_scores: by envoy, its clips and the accuracies of models on its own test clips.
         bytes_down: bytes that one envoy has fetched.
         test_spread: of the local regime, the standard deviation over envoys.
+        pass_seconds: of a tuned head, those of `PASSES` that are known.
     """
     values = {
         **{key: getattr(job, key) for key in (*CORE, *MORE) if hasattr(job, key)},
@@ -70,6 +79,7 @@ def row(
         "rounds": job.work.rounds,
         "epochs_per_round": job.settings().recipe.epochs_per_round,
         "clips_seen": clips_seen,
+        **{key: (pass_seconds or {}).get(key) for key in PASSES},
         "best_round": best_round,
         "curve": [dict(point) for point in curve],
         "classes": dict(classes),
@@ -109,8 +119,12 @@ def load_rows(path: Path = RESULTS) -> list[dict[str, Any]]:
 
 
 def keep_row(new: dict[str, Any], path: Path = RESULTS) -> None:
-    """Put a row into the file, in the place of an earlier one of the same run; nobody sees half of it."""
-    rows = [old for old in load_rows(path) if identity(old) != identity(new)]
+    """Put a row into the file, in the place of an earlier one of the same run; nobody sees half of it.
+
+    Rows of its other seeds stay if they are of the same checkpoint, recipe and rounds: a mean over seeds
+    that were run on different models would be of neither.
+    """
+    rows = [old for old in load_rows(path) if not _replaces(new, old)]
     rows = sorted([*rows, rounded(new)], key=lambda item: tuple(map(str, identity(item))))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -120,13 +134,25 @@ def keep_row(new: dict[str, Any], path: Path = RESULTS) -> None:
     os.replace(partial, path)
 
 
+def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Say whether an old row is of the same run as a new one, or of another seed and trained otherwise."""
+    if identity(new)[:-1] != identity(old)[:-1]:
+        return False
+    return bool(new["seed"] == old["seed"]) or training(new) != training(old)
+
+
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells a row from those of other runs, in the order of `Job.identity`."""
+    """Return what tells a row from those of other runs, in the order of `Job.identity`: the seed last."""
     keys = "data regime partition envoys tuning strategy model garbage seed".split()
     return tuple(row[key] for key in keys)
 
 
+def training(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return from which weights, how and how long a row's model was trained; the recipe has the epochs."""
+    return row.get("checkpoint"), row.get("recipe"), row["rounds"]
+
+
 def is_done(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether a row of this run, with as much work, is there."""
-    wanted = (*job.identity, job.work.rounds, job.settings().recipe.epochs_per_round)
-    return any((*identity(row), row["rounds"], row["epochs_per_round"]) == wanted for row in rows)
+    """Say whether a row of this run is there, from the same weights and by the same recipe, as it is now."""
+    wanted = (job.checkpoint, job.recipe, job.work.rounds)
+    return any(identity(row) == job.identity and training(row) == wanted for row in rows)

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from openfl.interface.interactive_api.experiment import TaskInterface
+from transformers.trainer_utils import TrainOutput
 
+from benchmarks.compare_results import PASSES
 from superb_ks.data import ShardData
 from superb_ks.evaluation import evaluate
 from superb_ks.packing import pack, unpack
@@ -49,7 +51,7 @@ def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> Tas
             put_noise(model, round_seed(settings.seed, round_num))
             return {"clips": clips}
         result = local_trainer(model, shard["train"], settings, device, round_num).train()
-        return {"loss": result.training_loss, "clips": clips}
+        return {"loss": result.training_loss, "clips": clips, **pass_seconds(result)}
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
     def validate(model: Any, shard: Any, device: str) -> dict[str, Any]:
@@ -67,6 +69,11 @@ def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> Tas
         return scores
 
     return tasks
+
+
+def pass_seconds(result: TrainOutput) -> dict[str, float]:
+    """Return what a head's training tells of its passes over the clips; nothing of other trainings."""
+    return {key: result.metrics[key] for key in PASSES if result.metrics.get(key) is not None}
 
 
 def put_noise(model: Any, seed: int) -> None:

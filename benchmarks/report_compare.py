@@ -15,13 +15,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
-import matplotlib  # noqa: E402
-
-matplotlib.use("Agg")
-
 from benchmarks.compare_plots import save_plot  # noqa: E402
 from benchmarks.compare_results import RESULTS, load_rows  # noqa: E402
 from superb_ks.comparison import Outcome, order_shown, outcomes  # noqa: E402
+from superb_ks.comparison_plots import FEDERATIONS, envoy_scores  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 TUNINGS = ("full", "lora", "head")
@@ -106,7 +103,7 @@ def garbage_table(rows: Sequence[Row]) -> str:
             str(clean),
             str(means[strategy, 1]),
             f"{100 * (clean.mean - means[strategy, 1].mean):.1f}",
-            str(len(means[strategy, 1].rows)),
+            _seeds(clean, means[strategy, 1]),
         ]
         for (strategy, garbage), clean in means.items()
         if garbage == 0 and (strategy, 1) in means
@@ -117,7 +114,7 @@ def garbage_table(rows: Sequence[Row]) -> str:
 def envoys_table(rows: Sequence[Row]) -> str:
     """Return, by partition and envoy, the accuracies of common, personalised and local model."""
     lines = []
-    for partition, envoys in (("iid", 2), ("speaker", 4), ("dirichlet", 4)):
+    for partition, envoys in FEDERATIONS:
         scores = envoy_scores(rows, partition, envoys)
         for name, mean in scores.items():
             accuracies = [
@@ -125,35 +122,16 @@ def envoys_table(rows: Sequence[Row]) -> str:
                 for key in ("global", "personalised", "local")
             ]
             lines.append(
-                [partition, name, f"{mean['train_clips']:.0f}", f"{mean['test_clips']:.0f}", *accuracies]
+                [
+                    partition,
+                    name,
+                    *(f"{mean[key]:.0f}" for key in ("train_clips", "test_clips")),
+                    *accuracies,
+                    f"{mean['seeds']:.0f}",
+                ]
             )
     header = ["partition", "envoy", "training clips", "test clips", "common model", "after one local epoch"]
-    return markdown([*header, "trained alone"], lines)
-
-
-def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, dict[str, float]]:
-    """Return each envoy's `global`, `personalised` and `local` accuracy on its own test clips.
-
-    They are means over the seeds, and so is the number of clips.
-    """
-    seen: dict[str, dict[str, list[float]]] = {}
-    for outcome in outcomes(
-        rows,
-        data="real",
-        partition=partition,
-        envoys=envoys,
-        tuning="full",
-        garbage=0,
-        strategy=("fedavg", None),
-    ):
-        for row in outcome.rows:
-            for name, scores in row["envoy_scores"].items():
-                for key, value in scores.items():
-                    seen.setdefault(name, {}).setdefault(key, []).append(value)
-    return {
-        name: {key: statistics.fmean(values) for key, values in scores.items()}
-        for name, scores in seen.items()
-    }
+    return markdown([*header, "trained alone", "seeds"], lines)
 
 
 def synthetic_table(rows: Sequence[Row]) -> str:
@@ -175,6 +153,11 @@ def synthetic_table(rows: Sequence[Row]) -> str:
 
 
 _ACCURACY = ("test accuracy", "median", "seeds")
+
+
+def _seeds(*found: Outcome) -> str:
+    """Return over how many seeds means are; several numbers where they differ."""
+    return ", ".join(dict.fromkeys(str(len(outcome.rows)) for outcome in found))
 
 
 def _accuracy(outcome: Outcome) -> tuple[str, str, str]:

@@ -99,14 +99,14 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(column, justify="right")
     if baseline is not None:
         table.add_column(escape(f"{baseline['model']}: validation accuracy"), justify="right")
-    for number, row in enumerate(summary["rounds"]):
-        beside = [] if baseline is None else [_number(baseline["rounds"][number]["val_accuracy"], 4)]
+    beside = {} if baseline is None else {row["round"]: row["val_accuracy"] for row in baseline["rounds"]}
+    for row in summary["rounds"]:
         table.add_row(
             str(row["round"]),
             _number(row["train_loss"], 4),
             _number(row["val_accuracy"], 4),
             _number(row["seconds"], 1),
-            *beside,
+            *([] if baseline is None else [_number(beside.get(row["round"]), 4)]),
         )
     return table
 

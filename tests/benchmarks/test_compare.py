@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from transformers.trainer_utils import TrainOutput
 
 from benchmarks import compare, compare_federated, compare_local, compare_tasks
-from benchmarks.compare_data import forget_hidden_states, own_cache, shard_params
+from benchmarks.compare_data import Archives, find_archives, forget_hidden_states, own_cache, shard_params
 from benchmarks.compare_plan import (
     CENTRALISED,
     FEDERATED,
@@ -27,16 +30,27 @@ from benchmarks.compare_plan import (
     SKEWED_STRATEGIES,
     Job,
     Work,
-    best_strategy_again,
     plan,
 )
-from benchmarks.compare_results import CORE, MORE, class_accuracies, identity, is_done, keep_row, load_rows
+from benchmarks.compare_results import (
+    CORE,
+    MORE,
+    PASSES,
+    class_accuracies,
+    identity,
+    is_done,
+    keep_row,
+    load_rows,
+)
 from demo.federation import Federation
 from superb_ks.data import ClipDataset
 from superb_ks.evaluation import evaluate
+from superb_ks.history import History
 from superb_ks.means_store import cache_folder
+from superb_ks.miniature import CHECKPOINT
 from superb_ks.model import ModelSpec
 from superb_ks.packing import pack
+from superb_ks.schedule import TRAIN
 from superb_ks.settings import SUPERB_LABELS
 from superb_shard_descriptor import SuperbShardDescriptor
 
@@ -44,34 +58,34 @@ from superb_shard_descriptor import SuperbShardDescriptor
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seeds"),
+    "wanted",
     [
-        *[(dict(regime=CENTRALISED, tuning=tuning), SEEDS) for tuning in ("full", "lora", "head")],
+        *[dict(regime=CENTRALISED, tuning=tuning) for tuning in ("full", "lora", "head")],
         *[
-            (dict(regime=FEDERATED, partition="iid", envoys=2, tuning=tuning, strategy="fedavg"), SEEDS)
+            dict(regime=FEDERATED, partition="iid", envoys=2, tuning=tuning, strategy="fedavg")
             for tuning in ("full", "lora", "head")
         ],
-        (dict(regime=FEDERATED, partition="speaker", envoys=4, strategy="fedavg"), SEEDS),
-        (dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy="fedavg"), SEEDS),
+        dict(regime=FEDERATED, partition="speaker", envoys=4, strategy="fedavg"),
+        dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy="fedavg"),
         *[
-            (dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy=strategy), SEEDS[:1])
+            dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy=strategy)
             for strategy in SKEWED_STRATEGIES
         ],
         *[
-            (dict(regime=FEDERATED, partition="iid", envoys=4, strategy=strategy, garbage=garbage), SEEDS[:1])
+            dict(regime=FEDERATED, partition="iid", envoys=4, strategy=strategy, garbage=garbage)
             for strategy in ("fedavg", "median", "trimmed_mean")
             for garbage in (0, 1)
         ],
-        *[(dict(regime=LOCAL, partition=kind), SEEDS) for kind in ("iid", "speaker", "dirichlet")],
-        (dict(data="synthetic", regime=FEDERATED, envoys=2, model="tiny", partition="iid"), SEEDS),
-        (dict(data="synthetic", regime=FEDERATED, envoys=2, model="scratch", partition="iid"), SEEDS),
+        *[dict(regime=LOCAL, partition=kind) for kind in ("iid", "speaker", "dirichlet")],
+        dict(data="synthetic", regime=FEDERATED, envoys=2, model="tiny", partition="iid"),
+        dict(data="synthetic", regime=FEDERATED, envoys=2, model="scratch", partition="iid"),
     ],
-    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
+    ids=lambda value: " ".join(map(str, value.values())),
 )
-def test_every_row_of_the_targets_is_planned(wanted: dict[str, Any], seeds: tuple[int, ...]) -> None:
+def test_every_row_of_the_targets_is_planned_with_three_seeds(wanted: dict[str, Any]) -> None:
     named = {"data": "real", "tuning": "full", "garbage": 0, **wanted}
     found = [job for job in plan() if all(getattr(job, key) == value for key, value in named.items())]
-    assert tuple(job.seed for job in found) == seeds
+    assert tuple(job.seed for job in found) == SEEDS
 
 
 def test_no_run_is_planned_twice_and_a_federation_is_started_once() -> None:
@@ -97,21 +111,17 @@ def test_an_experiment_waits_for_all_of_its_envoys() -> None:
         assert job.settings().seed == job.seed
 
 
-def test_the_best_strategy_by_validation_gets_the_other_seeds() -> None:
-    work = Work(4, 2)
-    rows = [
-        {
-            **{key: getattr(job, key) for key in (*CORE, *MORE) if hasattr(job, key)},
-            "rounds": 4,
-            "validation_accuracy": {"fedyogi": 0.9, "fedadam": 0.8}.get(str(job.strategy), 0.7),
-            "test_accuracy": {"fedadam": 0.99}.get(str(job.strategy), 0.5),
-        }
-        for job in plan(seeds=[0], work=work)
-        if job.partition == "dirichlet"
-    ]
-    more = best_strategy_again(rows, work)
-    assert [(job.strategy, job.seed) for job in more] == [("fedyogi", 1), ("fedyogi", 2)]
-    assert best_strategy_again(rows[:-1] if rows[-1]["regime"] == FEDERATED else rows[:3], work) == []
+def test_seeds_one_after_another_are_the_whole_plan() -> None:
+    jobs = plan()
+    assert Counter(job.seed for job in jobs) == dict.fromkeys(SEEDS, len(jobs) // len(SEEDS))
+    in_turn = [job for seed in SEEDS for job in plan([seed])]
+    assert {job.identity for job in in_turn} == {job.identity for job in jobs}
+    assert len(in_turn) == len(jobs)
+
+
+def test_a_clip_of_the_real_sample_is_seen_twelve_times() -> None:
+    job = Job(REAL, FEDERATED, strategy="fedavg")
+    assert job.settings().rounds * job.settings().recipe.epochs_per_round == 12
 
 
 # The rows ----------------------------------------------------------------------------------------------
@@ -128,6 +138,7 @@ def test_a_row_takes_the_place_of_an_earlier_one_of_the_same_run(tmp_path: Path)
     row = dict.fromkeys((*CORE, *MORE))
     row |= {key: getattr(job, key) for key in row if hasattr(job, key)}
     row |= {"rounds": 2, "epochs_per_round": 3}
+    assert row["checkpoint"] is not None
     keep_row({**row, "test_accuracy": 0.123456}, path)
     keep_row({**row, "seed": 1}, path)
     keep_row({**row, "test_accuracy": 0.5}, path)
@@ -138,6 +149,28 @@ def test_a_row_takes_the_place_of_an_earlier_one_of_the_same_run(tmp_path: Path)
     assert not is_done(replace(job, work=Work(3, 3)), rows)
     assert not is_done(replace(job, seed=2), rows)
     assert [entry.name for entry in path.parent.iterdir()] == ["compare.json"]
+
+
+@pytest.mark.parametrize("changed", [{"checkpoint": "0" * 12}, {"recipe": "0" * 12}, {"rounds": 3}], ids=str)
+def test_a_row_of_another_miniature_or_recipe_does_not_count(changed: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    job = Job(REAL, CENTRALISED, work=Work(2, 3))
+    row = dict.fromkeys((*CORE, *MORE))
+    row |= {key: getattr(job, key) for key in row if hasattr(job, key)} | {"rounds": 2}
+    keep_row({**row, **changed}, path)
+    keep_row({**row, **changed, "tuning": "lora"}, path)
+    assert not is_done(job, load_rows(path))
+    keep_row({**row, "seed": 1}, path)
+    # Of the other seed, which would be averaged with it, but not of another line of the table.
+    assert [(item["seed"], item["tuning"]) for item in load_rows(path)] == [(1, "full"), (0, "lora")]
+
+
+def test_a_checkpoint_is_the_shipped_miniatures_alone() -> None:
+    job = Job(REAL, CENTRALISED)
+    shipped = hashlib.sha256((CHECKPOINT / "model.safetensors").read_bytes()).hexdigest()
+    assert job.checkpoint == shipped[:12]
+    assert replace(job, model="scratch").checkpoint is None
+    assert job.recipe == replace(job, seed=1).recipe != replace(job, tuning="lora").recipe
 
 
 def test_without_real_speech_its_rows_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,6 +184,46 @@ def test_without_real_speech_its_rows_are_left_out_and_named(capsys: pytest.Capt
 def test_a_folder_without_an_archive_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare.main(["--data", str(tmp_path), "--list"]) == 2
     assert "no training archive there" in capsys.readouterr().err
+
+
+def test_a_missing_test_archive_is_named_before_anything_runs(
+    small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "speech_commands_v0.01"
+    alone.mkdir()
+    (alone / "validation_list.txt").touch()
+    for arguments, named in (
+        (["--data", str(alone)], f"--data {alone}: no test archive beside it"),
+        (["--data", str(alone), "--test-data", str(tmp_path)], f"--test-data {tmp_path}: no test archive"),
+        (["--data", "synthetic", "--test-data", str(tmp_path)], "goes with --data only"),
+    ):
+        assert compare.main([*arguments, "--list"]) == 2
+        error = capsys.readouterr().err
+        assert named in error
+        assert error.count("\n") == 1
+    elsewhere = small_corpus.parent / "speech_commands_test_set_v0.01"
+    assert compare.main(["--data", str(alone), "--test-data", str(elsewhere), "--list"]) == 0
+    assert capsys.readouterr().out.startswith("real centralised")
+    assert find_archives(alone, elsewhere) == Archives(alone, elsewhere)
+    assert find_archives(small_corpus) == Archives(small_corpus, elsewhere)
+
+
+def test_make_reports_the_finished_rows_of_a_comparison_that_failed(tmp_path: Path) -> None:
+    """A script in the place of Python notes what it is asked for, and fails as the comparison would."""
+    for status, reported in ((0, True), (1, True), (2, False), (130, False)):
+        log = tmp_path / f"log-{status}"
+        python = tmp_path / "python"
+        python.write_text(
+            f'#!/bin/sh\necho "$2" >> "{log}"\ntest "$2" != benchmarks.compare || exit {status}\n'
+        )
+        python.chmod(0o755)
+        stamp = tmp_path / ".installed-dev"
+        stamp.touch()
+        command = ["make", "--old-file", str(stamp), "compare", f"VENV={tmp_path}", f"RUN={python}"]
+        done = subprocess.run(command, cwd=compare.ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) == (status != 0), done.stderr
+        modules = ["benchmarks.compare", *["benchmarks.report_compare"] * reported]
+        assert log.read_text().split() == modules
 
 
 # The runs ----------------------------------------------------------------------------------------------
@@ -212,6 +285,24 @@ def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None
     assert row["test_accuracy"] == pytest.approx(np.average(accuracies, weights=weights))
     assert row["test_spread"] == pytest.approx(np.std(accuracies))
     assert (row["bytes"], row["best_round"], len(row["curve"])) == (0, None, 2)
+
+
+def test_a_heads_passes_are_the_first_of_all_and_the_slowest_later_one() -> None:
+    def training(**metrics: float) -> TrainOutput:
+        return TrainOutput(1, 0.5, {"train_runtime": 9.0, **metrics})
+
+    first, later = PASSES
+    rounds = [training(**{first: 8.0, later: 0.2}), training(**{first: 0.3, later: 0.25})]
+    assert compare_local._pass_seconds(rounds) == {first: 8.0, later: 0.25}
+    assert compare_local._pass_seconds([training(), training()]) == {}
+    history = History(2, ["env_one", "env_two"])
+    assert compare_federated._pass_seconds(history) == {}
+    for envoy, extra in (("env_one", 0.0), ("env_two", 1.0)):
+        for number, result in enumerate(rounds):
+            for name, seconds in compare_tasks.pass_seconds(result).items():
+                where = {"round": number, "metric_origin": envoy, "task_name": TRAIN}
+                history.add({**where, "metric_name": name, "metric_value": seconds + extra})
+    assert compare_federated._pass_seconds(history) == {first: 9.0, later: 1.25}
 
 
 def test_noise_is_seeded_and_large() -> None:
@@ -286,14 +377,15 @@ def test_the_command_runs_keeps_and_does_not_repeat(
     small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = tmp_path / "compare.json"
+    archives = find_archives(small_corpus)
     jobs = [replace(JOB, regime=LOCAL, strategy=None), JOB]
     output = io.StringIO()
     console = Console(file=output, width=200)
-    assert compare.Comparison(small_corpus, results, False, console).run(jobs) == 0
+    assert compare.Comparison(archives, results, False, console).run(jobs) == 0
     assert {row["regime"] for row in load_rows(results)} == {LOCAL, FEDERATED}
     assert "0 runs failed" in output.getvalue()
     kept = results.read_bytes()
-    assert compare.Comparison(small_corpus, results, False, console).run(jobs) == 0
+    assert compare.Comparison(archives, results, False, console).run(jobs) == 0
     assert "2 of 2 rows are there" in output.getvalue()
     assert results.read_bytes() == kept
 
@@ -313,8 +405,8 @@ def test_runs_on_real_speech_have_a_cache_that_starts_empty(
 
 
 def test_shards_are_told_where_the_clips_are_and_how_they_are_shared(tmp_path: Path) -> None:
-    data = tmp_path / "speech_commands_v0.01"
-    folders = {"data_dir": str(data), "test_dir": str(tmp_path / "speech_commands_test_set_v0.01")}
+    data = Archives(tmp_path / "train", tmp_path / "test")
+    folders = {"data_dir": str(data.train), "test_dir": str(data.test)}
     assert shard_params(Job(REAL, CENTRALISED), data) == {"source": "folder", "seed": 0, **folders}
     skewed = replace(JOB, partition="dirichlet", envoys=4)
     assert shard_params(skewed, data) == {

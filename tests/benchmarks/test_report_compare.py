@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report_compare
-from benchmarks.compare_plots import mean_curve
 from benchmarks.compare_results import CORE, MORE
-from superb_ks.comparison import outcomes
 from tests.workspace.comparison_rows import comparison_row, small_comparison
 
 
@@ -37,7 +35,7 @@ def test_report_prints_all_tables_and_draws(
         "| fedprox | 80.0 % | 80.0 % | 1 | 22 |",
         "| fedavg | 87.0 % | 10.0 % | 77.0 | 1 |",
         "| median | 86.0 % | 84.0 % | 2.0 | 1 |",
-        "| iid | env_one | 30 | 10 | 87.0 % | 92.0 % | 72.0 % |",
+        "| iid | env_one | 30 | 10 | 87.0 % | 92.0 % | 72.0 % | 2 |",
         "| scratch | 2 iid | 2 | 60.0 % | 60.0 % | 1 | 2.00 | 22 |",
         "16 runs, 2030-01-02, commit abc1234, 2 cores of a processor.",
     ):
@@ -61,12 +59,3 @@ def test_synthetic_rows_alone_make_a_report(tmp_path: Path, capsys: pytest.Captu
     path.write_text(json.dumps({"rows": [comparison_row("federated", 0.9, data="synthetic")]}))
     assert report_compare.main(["--results", str(path), "--images", str(tmp_path)]) == 0
     assert "Regimes" not in capsys.readouterr().out
-
-
-def test_a_curve_is_the_mean_over_seeds() -> None:
-    (outcome,) = outcomes(
-        small_comparison(), regime="federated", partition="iid", envoys=2, data="real", tuning="full"
-    )
-    x, y = mean_curve(outcome, "bytes")
-    assert x == [0, 1e6, 2e6]
-    assert y == pytest.approx([0, 0.435, 0.87])

@@ -93,5 +93,18 @@ def test_a_baseline_gets_a_column_and_a_line() -> None:
     text = output.getvalue()
     lines = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["1", "2.5000", "0.2500", "8.2", "0.1000"] in lines
+    assert ["2", "1.2500", "–", "7.8", "0.2000"] in lines
     assert "scratch: validation accuracy" in text
     assert "scratch, in as many rounds: 0.1250." in text
+
+
+def test_a_round_that_the_baseline_lacks_is_a_dash() -> None:
+    output = io.StringIO()
+    rounds = [{"round": 2, "train_loss": None, "val_accuracy": 0.75, "seconds": 8.0}]
+    baseline = {"model": "scratch", "rounds": rounds, "test_accuracy": 0.125}
+    print_results(
+        Console(file=output, width=120), {**SUMMARY, "baseline": baseline}, Path("runs/1"), seconds=83.4
+    )
+    lines = [line.replace("│", " ").split() for line in output.getvalue().splitlines()]
+    assert ["1", "2.5000", "0.2500", "8.2", "–"] in lines
+    assert ["2", "1.2500", "–", "7.8", "0.7500"] in lines

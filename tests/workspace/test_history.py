@@ -6,7 +6,15 @@ import traceback
 import pytest
 
 from superb_ks.history import History, Score, history_of, without_frames
-from tests.workspace.experiment_records import ENVOYS, UPDATE_BYTES, record, scores, training, two_rounds
+from tests.workspace.experiment_records import (
+    ENVOYS,
+    UPDATE_BYTES,
+    record,
+    scores,
+    training,
+    two_rounds,
+    with_a_round_that_nobody_trained,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +66,14 @@ def test_round_is_not_reported_before_its_model_is_validated() -> None:
     for item in scores(1, "validate", {"env_one": 1, "env_two": 1}):
         history.add(item)
     assert [result.round for result in history.results()] == [1]
+
+
+def test_a_round_without_an_update_has_no_training_loss() -> None:
+    history = history_of(with_a_round_that_nobody_trained(), rounds=2, envoys=ENVOYS)
+    first, second = history.results()
+    assert first.train_loss == pytest.approx(1.25)
+    assert (second.round, second.train_loss, second.seconds) == (2, None, 11.5)
+    assert history.events == ["aggregator kept the model as it was: no update came from env_one"]
 
 
 def test_confusion_is_the_aggregators(history: History) -> None:

@@ -15,7 +15,13 @@ from superb_ks.report import (
     show,
 )
 from superb_ks.tables import Table, confusions_in_words, envoys_table, results_table
-from tests.workspace.experiment_records import ENVOYS, LABELS, card, two_rounds
+from tests.workspace.experiment_records import (
+    ENVOYS,
+    LABELS,
+    card,
+    two_rounds,
+    with_a_round_that_nobody_trained,
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,15 @@ def test_results_table_marks_the_best_round(history: History) -> None:
     assert table.rows[1] == ["1", "1.250", "1.250", "75.0%", "30 / 40", "12.5"]
     assert "<b>75.0%</b>" in table._repr_html_()
     assert table._repr_html_().count("<b>") == len(table.header)
+
+
+def test_results_table_finds_rows_by_their_round_and_shows_what_is_missing() -> None:
+    table = results_table(history_of(with_a_round_that_nobody_trained(), 2, ENVOYS))
+    assert table.rows[2] == ["2", "–", "1.250", "70.0%", "28 / 40", "11.5"]
+    late = [item for item in two_rounds() if (item["round"], item["task_name"]) != (0, "validate")]
+    table = results_table(history_of(late, 2, ENVOYS))
+    assert [row[0] for row in table.rows] == ["1", "2"]
+    assert table.bold == 0
 
 
 def test_envoys_table_shows_before_and_after(history: History) -> None:

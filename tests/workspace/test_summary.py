@@ -9,7 +9,7 @@ import pytest
 
 from superb_ks.history import history_of
 from superb_ks.summary import new_run_dir, point_latest_to, summarize, write_summary
-from tests.workspace.experiment_records import ENVOYS, card, two_rounds
+from tests.workspace.experiment_records import ENVOYS, card, two_rounds, with_a_round_that_nobody_trained
 
 KEYS = {
     "model", "data", "partition", "envoys", "rounds", "initial_test_accuracy", "test_accuracy", "test_clips",
@@ -53,6 +53,12 @@ def test_a_baseline_has_its_own_rounds_and_score() -> None:
     begun = history_of(list(two_rounds())[:20], 2, ENVOYS)
     with pytest.raises(ValueError, match="baseline's experiment is not finished"):
         summarize(history, cards, model="tiny", baseline=("scratch", begun), **PLACES)
+
+
+def test_a_round_without_an_update_is_summed_up_too() -> None:
+    history = history_of(with_a_round_that_nobody_trained(), 2, ENVOYS)
+    told = summarize(history, {name: card() for name in ENVOYS}, model="tiny", **PLACES)
+    assert [row["train_loss"] for row in told["rounds"]] == [pytest.approx(1.25), None]
 
 
 def test_data_is_the_source_or_the_folders_name() -> None:

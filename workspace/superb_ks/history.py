@@ -52,10 +52,13 @@ class Score:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """One training round: `validation` scores the model that the round's aggregation made."""
+    """One training round: `validation` scores the model that the round's aggregation made.
+
+    `train_loss` is None where no envoy has sent an update, and the round kept the model as it was.
+    """
 
     round: int
-    train_loss: float
+    train_loss: float | None
     validation: Score
     validation_loss: float
     seconds: float
@@ -160,7 +163,7 @@ class History:
             self.pooled_loss(VALIDATE, number),
             self.value("round", "seconds", number - 1),
         )
-        if loss is None or score is None or validation_loss is None or seconds is None:
+        if score is None or validation_loss is None or seconds is None:
             return None
         return RoundResult(number, loss, score, validation_loss, seconds)
 

@@ -112,8 +112,9 @@ class Monitor:
             "start": (score := history.initial_validation) and f"Before training: validation accuracy {score}"
         }
         for result in history.results():
+            loss = "–" if result.train_loss is None else f"{result.train_loss:.3f}"
             lines[f"round {result.round}"] = (
-                f"Round {result.round} of {history.rounds}: training loss {result.train_loss:.3f}, "
+                f"Round {result.round} of {history.rounds}: training loss {loss}, "
                 f"validation accuracy {result.validation}, {result.seconds:.1f} s"
             )
         lines["test"] = (

@@ -66,7 +66,7 @@ class Recipe:
 
 
 RECIPES = {
-    TINY: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
+    TINY: Recipe(2, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
     SCRATCH: Recipe(4, 16, 1e-3, 0.1, 0.01, speed_change=0.15),
     # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
     "pretrained": Recipe(1, 32, 3e-5, 0.1, 0.0, speed_change=0.0),
@@ -78,7 +78,10 @@ _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     (TINY, "lora"): dict(learning_rate=4e-3),
     ("pretrained", "lora"): dict(learning_rate=5e-4),
     # A pass over cached hidden states costs next to nothing, and a head alone does not wear the upstream out.
-    (TINY, "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=5e-3, speed_change=0.0),
+    # Of the miniature's head more decay was no worse on the validation clips, and steadier over the rounds.
+    (TINY, "head"): dict(
+        epochs_per_round=30, batch_size=128, learning_rate=5e-3, weight_decay=1.0, speed_change=0.0
+    ),
     ("pretrained", "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=1e-3, speed_change=0.0),
 }
 """What the other tunings change in it."""

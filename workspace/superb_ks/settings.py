@@ -55,7 +55,8 @@ class Settings:
         director_port: TCP port of the director.
         aggregator_port: TCP port that the director opens for the envoys while an experiment runs.
         model: "tiny" (the pretrained miniature that ships with this package), "scratch" (the same from
-            random weights), a model id of the Hugging Face hub, or a folder written by `save_pretrained`.
+            random weights), a model id of the Hugging Face hub, or a folder written by `save_pretrained`. The
+            recipe goes by this name: a folder gets that of pretrained models, also if a miniature is in it.
         tuning: what is trained and sent: "full", all but the convolutional feature encoder (with "scratch"
             that as well); "lora", low-rank adapters and the head; "head", the head alone.
         rounds: training rounds; every envoy trains and the director averages once in each.

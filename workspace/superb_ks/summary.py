@@ -99,7 +99,7 @@ def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
     return path
 
 
-def _rounds(history: History) -> list[dict[str, float]]:
+def _rounds(history: History) -> list[dict[str, float | None]]:
     return [
         {
             "round": result.round,

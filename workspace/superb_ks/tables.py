@@ -51,14 +51,15 @@ def results_table(history: History) -> Table:
         rows.append(
             [
                 str(result.round),
-                f"{result.train_loss:.3f}",
+                "–" if result.train_loss is None else f"{result.train_loss:.3f}",
                 f"{result.validation_loss:.3f}",
                 f"{score.accuracy:.1%}",
                 f"{score.correct:,} / {score.clips:,}",
                 f"{result.seconds:.1f}",
             ]
         )
-    return Table(header, rows, bold=history.best_round)
+    best = str(history.best_round)
+    return Table(header, rows, bold=next((index for index, row in enumerate(rows) if row[0] == best), None))
 
 
 def envoys_table(history: History) -> Table:
