@@ -16,7 +16,7 @@ from superb_ks.report import GREY, INK, style
 
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 TUNING_COLOURS = {"full": BLUE, "lora": ORANGE, "head": GREEN}
-CURVES = {
+CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
     "centralised": ({"regime": "centralised"}, INK, "-"),
     "federated, 2 iid": ({"regime": "federated", "partition": "iid", "envoys": 2}, BLUE, "-"),
     "federated, 4 speaker": ({"regime": "federated", "partition": "speaker"}, GREEN, "-"),
@@ -27,8 +27,8 @@ CURVES = {
 }
 FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
 """Partitions, and into how many shards, of which every envoy's own scores are shown."""
-_TWO_EQUAL = {"regime": "federated", "partition": "iid", "envoys": 2}
-_PLAIN = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
+_TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
+_PLAIN: dict[str, Any] = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
 
 
 def plot_costs(rows: Sequence[Row]) -> Figure:
