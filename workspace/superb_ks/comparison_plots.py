@@ -27,7 +27,7 @@ CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
 """Partitions, and into how many shards, of which every envoy's own scores are shown."""
-_TWO_EQUAL = {"regime": "federated", "partition": "iid", "envoys": 2}
+_TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
 _PLAIN: dict[str, Any] = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
 
 
