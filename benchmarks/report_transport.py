@@ -61,13 +61,16 @@ def table(results: dict[str, Any]) -> str:
         for engine in NAMES:
             entry = results.get("engines", {}).get(f"{engine}/{size}/2")
             if entry:
-                rows.append(_row(engine, entry))
+                rows.append(_row(NAMES[engine], entry))
+            half = results.get("engines", {}).get(f"{engine}/{size}/2/update_dtype=bfloat16")
+            if half:
+                rows.append(_row(f"{NAMES[engine]}, updates in 16 bits", half))
     return "\n".join(rows)
 
 
-def _row(engine: str, entry: dict[str, Any]) -> str:
+def _row(name: str, entry: dict[str, Any]) -> str:
     seconds, memory = entry["seconds"], entry["memory"]
-    cells = [f"{entry['parameters'] / 1e6:.3g} M", NAMES[engine]]
+    cells = [f"{entry['parameters'] / 1e6:.3g} M", name]
     if entry.get("unfinished") and "warm_round" not in seconds:
         cells += [
             _seconds(seconds, "submit"),

@@ -30,7 +30,8 @@ MODULES = {
     "flower-simulation": "benchmarks.transport_flower_simulation",
 }
 WORK = ROOT / "build" / "transport"
-LIMIT_SECONDS = {"ours": 300.0, "flower": 600.0, "flower-simulation": 300.0, "openfl": 600.0}
+LIMIT_SECONDS = {"ours": 300.0, "flower": 600.0, "flower-simulation": 300.0, "openfl": 300.0}
+HALF = {"update_dtype": "bfloat16"}
 QUICK_LIMIT_SECONDS = 120.0
 
 
@@ -39,13 +40,14 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     engines = ENGINES if options.engine == "all" else (options.engine,)
     failures = 0
-    jobs = [(engine, size, options.clients) for size in options.size for engine in engines]
+    plain = [(engine, size, options.clients) for size in options.size for engine in engines]
     if options.growth:
-        jobs += [job for job in growth_jobs() if job not in jobs]
-    for engine, size, clients in jobs:
-        settings = options.setting if engine == "ours" else {}
-        job = Job(size, clients, options.rounds, settings=settings)
-        failures += not measure(engine, job, options)
+        plain += [job for job in growth_jobs() if job not in plain]
+    jobs = [(*job, options.setting if job[0] == "ours" else {}) for job in plain]
+    if options.engine == "all" and not options.setting:
+        jobs += [("ours", size, options.clients, HALF) for size in options.size]
+    for engine, size, clients, settings in jobs:
+        failures += not measure(engine, Job(size, clients, options.rounds, settings=settings), options)
     merge("limits", {"machine": transport_limits.measure()})
     return min(failures, 1)
 

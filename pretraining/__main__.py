@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -62,6 +63,7 @@ def main() -> None:
     """Pretrain as the command line says and print the digest."""
     chosen = options()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the workers end with it
     torch.use_deterministic_algorithms(True)
     plan = replace(Plan(), seed=chosen.seed, clips=chosen.clips, steps=chosen.steps)
     begin = time.monotonic()

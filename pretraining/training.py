@@ -91,7 +91,8 @@ def pretrain(corpus: SpokenCorpus, plan: Plan) -> tuple[Wav2Vec2Model, list[Curv
     barrier = context.Barrier(PROCESSES)
     with tempfile.TemporaryDirectory(prefix="pretraining_") as folder:
         corpus.save(Path(folder))
-        multiprocessing.spawn(work, (Path(folder), plan, exchange, barrier), nprocs=PROCESSES)
+        # Daemons end with this process, also when it is told to end.
+        multiprocessing.spawn(work, (Path(folder), plan, exchange, barrier), nprocs=PROCESSES, daemon=True)
         result = torch.load(Path(folder) / RESULT)
     network.load_state_dict(result["network"])
     return network.encoder.eval(), [CurvePoint(*point) for point in result["curve"]]
