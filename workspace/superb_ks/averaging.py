@@ -31,6 +31,10 @@ class Updates(Protocol):
         """Whose update is always let in, however full the memory is; None if that is nobody's."""
 
     @property
+    def turn_after(self) -> str | None:
+        """Whose update comes next after that."""
+
+    @property
     def models_held(self) -> int:
         """Vectors of the model's size in memory."""
 
@@ -101,6 +105,11 @@ class FederatedAverage:
     def turn(self) -> str | None:
         """The collaborator whose update is added next."""
         return self._turns[0] if self._turns else None
+
+    @property
+    def turn_after(self) -> str | None:
+        """The collaborator whose update is added after that."""
+        return self._turns[1] if len(self._turns) > 1 else None
 
     @property
     def models_held(self) -> int:

@@ -15,8 +15,8 @@ from superb_ks.averaging import FederatedAverage, Updates, Vector
 from superb_ks.membership import Membership
 from superb_ks.metrics import Metrics
 
-# Vectors of the model's size that may be in memory at once: the sum and one update. More would let more
-# collaborators upload before their turn; the turn's own is always let in.
+# Vectors of the model's size that may be in memory at once, however many collaborators there are: the sum and
+# one update. More would let more of them upload before their turn.
 MODELS_IN_MEMORY = 2
 
 
@@ -148,5 +148,16 @@ class Receiver:
             raise
 
     def _may_send(self, name: str) -> bool:
-        in_memory = self._updates.models_held + len(self._receiving)
-        return self._updates.turn == name or in_memory < MODELS_IN_MEMORY
+        """Say whether an upload fits in.
+
+        The one whose turn it is always does. As long as nothing has been summed the one after it may come
+        first, since the two together take no more room than the sum and one update do later.
+        """
+        updates = self._updates
+        if updates.turn is None:
+            return updates.models_held + len(self._receiving) < MODELS_IN_MEMORY
+        if updates.turn == name:
+            return True
+        return (
+            updates.turn_after == name and not updates.models_held and self._receiving <= {updates.turn, name}
+        )

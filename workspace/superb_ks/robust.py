@@ -84,6 +84,11 @@ class StoredUpdates:
         return None
 
     @property
+    def turn_after(self) -> None:
+        """Nobody's either."""
+        return None
+
+    @property
     def models_held(self) -> int:
         """Vectors of the model's size in memory: the room for the result."""
         return int(self._room is not None)
