@@ -37,6 +37,9 @@ def test_pack_into_memory_that_is_there():
     memory = np.full(16, -1, np.float32)
     assert pack(small_model(), out=memory) is memory
     assert memory.tolist() == list(range(16))
+    assert pack(small_model(), out=np.empty(15, np.float32)).tolist() == list(range(16))
+    with pytest.raises(ValueError, match="16 trained weights, the round began with 15"):
+        pack_change(small_model(), np.empty(15, np.float32))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

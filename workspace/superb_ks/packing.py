@@ -44,16 +44,17 @@ def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
 
     Args:
         model: the model.
-        out: the vector to copy into; a new one if None. Memory that was used before takes a fraction of the
-            time of new memory, which the operating system must find page by page.
+        out: the vector to copy into, if it has that shape; else a new one is made. Memory that was used
+            before takes a fraction of the time of new memory, which must be found page by page.
     """
     layout = trained_layout(model)
-    # From NumPy, because it asks for large pages and PyTorch does not.
-    vector = np.empty(layout[-1].stop, np.float32) if out is None else out
-    packed = torch.from_numpy(vector)
+    if out is None or out.shape != (layout[-1].stop,):
+        # From NumPy, because it asks for large pages and PyTorch does not.
+        out = np.empty(layout[-1].stop, np.float32)
+    packed = torch.from_numpy(out)
     for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
         packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
-    return vector
+    return out
 
 
 def pack_change(model: nn.Module, start: np.ndarray) -> np.ndarray:
@@ -62,9 +63,17 @@ def pack_change(model: nn.Module, start: np.ndarray) -> np.ndarray:
     Args:
         model: the trained model.
         start: float32, shape [n_trained]; taken over.
+
+    Raises:
+        ValueError: the model has another number of trained weights.
     """
+    layout = trained_layout(model)
+    if start.shape != (layout[-1].stop,):
+        raise ValueError(
+            f"the model has {layout[-1].stop} trained weights, the round began with {start.size}"
+        )
     change = torch.from_numpy(start)
-    for slot, (_, parameter) in zip(trained_layout(model), _trained(model), strict=True):
+    for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
         before = change[slot.start : slot.stop].view(slot.shape)
         torch.sub(parameter.detach().to("cpu", torch.float32), before, out=before)
     return start
