@@ -143,41 +143,27 @@ def federated_seconds(clips: int) -> float:
 
 def _submit(director_port: int, aggregator_port: int) -> float:
     """Run the tutorial's tasks on a federation that is up."""
-    from openfl.interface.interactive_api.experiment import TaskInterface
-
+    from superb_ks.baseline import notebook_tasks
     from superb_ks.data import ShardData
-    from superb_ks.evaluation import evaluate
     from superb_ks.experiment import FederatedExperiment
     from superb_ks.federation import connect
     from superb_ks.model import ModelSpec
     from superb_ks.openfl_model import SpecifiedModel
     from superb_ks.settings import SUPERB_LABELS
-    from superb_ks.tasks import local_trainer
 
     settings = miniature_settings(director_port=director_port, aggregator_port=aggregator_port)
     spec = ModelSpec.of(settings, SUPERB_LABELS).sealed()
-    tasks = TaskInterface()
-
-    @tasks.register_fl_task(
-        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
-    )
-    def train(model: Any, shard: Any, device: str, optimizer: Any, round_num: int) -> dict[str, Any]:
-        result = local_trainer(model, shard["train"], settings, device, round_num).train()
-        return {"loss": result.training_loss, "clips": len(shard["train"])}
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def validate(model: Any, shard: Any, device: str) -> dict[str, Any]:
-        return evaluate(model, shard["val"], device)
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def test(model: Any, shard: Any, device: str) -> dict[str, Any]:
-        return evaluate(model, shard["test"], device)
-
+    tasks = notebook_tasks(settings)
     experiment = FederatedExperiment(connect(settings), "training")
     model = SpecifiedModel(spec)
     model.provide_model()
     started = time.perf_counter()
-    experiment.start(model_provider=model, task_keeper=tasks, data_loader=ShardData(spec), settings=settings)
+    experiment.start(
+        model_provider=model,
+        task_keeper=tasks,
+        data_loader=ShardData(spec),
+        settings=settings,
+    )
     for _ in experiment.records():
         pass
     return time.perf_counter() - started

@@ -1,8 +1,6 @@
 """The pretraining corpus: spoken on the spot, with a phoneme for every 5 ms; nothing of it is kept."""
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -10,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pretraining import ROOT
 from pretraining.phonetics import PAUSE, PhoneticEngine
 from pretraining.speaking import PARTS
 from pretraining.vocabulary import choose_texts
-from speech_commands.errors import DataError
 from speech_commands.espeak import require_espeak
 from speech_commands.seeding import seeded_rng
+from speech_commands.synthetic import run_workers
 from speech_commands.voices import ACCENTS, VARIANTS
 
 BLOCK = 50  # clips that one voice speaks in a row
@@ -98,7 +95,7 @@ def speak_corpus(clips: int, invented: int, phrases: int, seed: int) -> SpokenCo
     words, phrases_chosen = choose_texts(PhoneticEngine(), invented, phrases, seed)
     script = write_script([*words, *phrases_chosen], clips, seed)
     with tempfile.TemporaryDirectory(prefix="pretraining_") as folder:
-        run_workers(script, seed, clips, Path(folder))
+        run_speakers(script, seed, clips, Path(folder))
         parts = [load_part(Path(folder), part) for part in range(PARTS)]
     return join(parts, len(words), len(phrases_chosen))
 
@@ -120,27 +117,12 @@ def write_script(texts: list[str], clips: int, seed: int) -> Script:
     ]
 
 
-def run_workers(script: Script, seed: int, clips: int, folder: Path) -> None:
-    """Speak in fresh processes and show how far they are."""
+def run_speakers(script: Script, seed: int, clips: int, folder: Path) -> None:
+    """Speak a script in fresh processes, each of which leaves its part in `folder`."""
     path = folder / "script.json"
     path.write_text(json.dumps({"seed": seed, "blocks": script}), encoding="utf-8")
-    reading, writing = os.pipe()
-    workers = []
-    try:
-        for part in range(PARTS):
-            command = [sys.executable, "-m", "pretraining.speaking", str(path), str(part), str(folder)]
-            workers.append(subprocess.Popen(command, stdout=writing, cwd=ROOT))
-        os.close(writing)
-        with tqdm(total=clips, desc="speaking", unit="clip", disable=None) as bar:
-            while done := os.read(reading, 4096):
-                bar.update(len(done))
-        if any(worker.wait() for worker in workers):
-            raise DataError("eSpeak NG failed; its worker's message is above")
-    finally:
-        os.close(reading)
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+    speaking = [sys.executable, "-m", "pretraining.speaking", str(path)]
+    run_workers([[*speaking, str(part), str(folder)] for part in range(PARTS)], clips, ROOT)
 
 
 Part = tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.int64], list[str]]

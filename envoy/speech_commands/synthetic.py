@@ -59,7 +59,10 @@ def write_corpus(folder: Path, seed: int, size: Size = FULL_SIZE) -> None:
     """Write both archive folders below `folder`."""
     lines = write_script(seed, size)
     logger.info("Speaking %d clips with eSpeak NG (seed %d)", len(lines), seed)
-    run_workers(folder, seed, size, len(lines))
+    arguments = [str(folder), *map(str, astuple(size))]
+    speaking = [sys.executable, "-m", "speech_commands.speaking", str(seed)]
+    commands = [[*speaking, str(part), *arguments] for part in range(PARTS)]
+    run_workers(commands, len(lines), Path(__file__).resolve().parents[1])
     train = folder / TRAIN_FOLDER
     for name, listed in ((VALIDATION_LIST, "validation"), (TESTING_LIST, "testing")):
         paths = sorted(line.path.removeprefix(f"{TRAIN_FOLDER}/") for line in lines if line.listed == listed)
@@ -75,17 +78,22 @@ def write_corpus(folder: Path, seed: int, size: Size = FULL_SIZE) -> None:
         write_wav(folder / TEST_FOLDER / SILENCE / f"{number}.wav", clip)
 
 
-def run_workers(folder: Path, seed: int, size: Size, clips: int) -> None:
-    """Speak in fresh processes and show how far they are."""
+def run_workers(commands: list[list[str]], clips: int, cwd: Path) -> None:
+    """Speak in fresh processes and show how far they are.
+
+    Args:
+        commands: one for each process, which writes a byte to its standard output for each clip.
+        clips: how many all of them speak.
+        cwd: where they start, which makes their packages importable, wherever this process was started.
+
+    Raises:
+        DataError: one of them failed.
+    """
     reading, writing = os.pipe()
-    arguments = [str(folder), *map(str, astuple(size))]
-    workers = []
+    workers: list[subprocess.Popen[bytes]] = []
     try:
-        for part in range(PARTS):
-            command = [sys.executable, "-m", "speech_commands.speaking", str(seed), str(part), *arguments]
-            # The working folder makes the package importable, wherever this process was started.
-            package = Path(__file__).resolve().parents[1]
-            workers.append(subprocess.Popen(command, stdout=writing, cwd=package))
+        # One by one into the list, so that those that run are stopped if another cannot be started.
+        workers.extend(subprocess.Popen(command, stdout=writing, cwd=cwd) for command in commands)
         os.close(writing)
         with tqdm(total=clips, desc="speaking", unit="clip", disable=None) as bar:
             while done := os.read(reading, 4096):

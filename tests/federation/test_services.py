@@ -6,16 +6,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from openfl.interface.interactive_api.experiment import TaskInterface
 
 from demo.federation import Federation
+from superb_ks.baseline import notebook_tasks
 from superb_ks.data import ShardData
-from superb_ks.evaluation import evaluate
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.federation import connect, shard_cards, shared_labels
 from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
-from superb_ks.tasks import local_trainer
 from tests.support.lab import ROOT, Lab, follow
 
 pytestmark = pytest.mark.federation
@@ -115,27 +113,10 @@ def real_experiment(federation: Federation):
     connection = connect(settings)
     cards = shard_cards(connection)
     spec = ModelSpec("scratch", shared_labels(cards), 0).sealed()
-    tasks = TaskInterface()
-
-    @tasks.register_fl_task(
-        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
-    )
-    def train(model, shard, device, optimizer, round_num):
-        result = local_trainer(model, shard["train"], settings, device, round_num).train()
-        return {"loss": result.training_loss, "clips": len(shard["train"])}
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def validate(model, shard, device):
-        return evaluate(model, shard["val"], device)
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def test(model, shard, device):
-        return evaluate(model, shard["test"], device)
-
     experiment = FederatedExperiment(connection, "real-clips")
     experiment.start(
         model_provider=SpecifiedModel(spec),
-        task_keeper=tasks,
+        task_keeper=notebook_tasks(settings),
         data_loader=ShardData(spec),
         settings=settings,
     )

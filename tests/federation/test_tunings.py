@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openfl.interface.interactive_api.experiment import TaskInterface
 from safetensors import safe_open
 
 from demo.federation import Federation
 from speech_commands.script import Size
 from speech_commands.synthetic import write_corpus
+from superb_ks.baseline import notebook_tasks
 from superb_ks.clips import reachable_clips
 from superb_ks.data import ClipDataset, ShardData
 from superb_ks.evaluation import evaluate
@@ -23,7 +23,6 @@ from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
 from superb_ks.packing import trained_layout, unpack
 from superb_ks.settings import Settings
-from superb_ks.tasks import local_trainer
 from superb_ks.tuning import merged
 
 pytestmark = pytest.mark.federation
@@ -71,7 +70,7 @@ def test_what_is_tuned_travels_and_the_merged_model_scores_as_the_federation_say
     experiment = FederatedExperiment(connection, f"tuning-{tuning}")
     experiment.start(
         model_provider=SpecifiedModel(spec),
-        task_keeper=tasks_of(settings),
+        task_keeper=notebook_tasks(settings),
         data_loader=ShardData(spec),
         settings=settings,
     )
@@ -88,28 +87,6 @@ def test_what_is_tuned_travels_and_the_merged_model_scores_as_the_federation_say
     if tuning == "head":
         held = sum(sum(sum(split.values()) for split in card["clips"].values()) for card in cards.values())
         assert clips_kept(cache) == held
-
-
-def tasks_of(settings: Settings) -> TaskInterface:
-    """Return the notebook's tasks."""
-    tasks = TaskInterface()
-
-    @tasks.register_fl_task(
-        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
-    )
-    def train(model, shard, device, optimizer, round_num):
-        result = local_trainer(model, shard["train"], settings, device, round_num).train()
-        return {"loss": result.training_loss, "clips": len(shard["train"])}
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def validate(model, shard, device):
-        return evaluate(model, shard["val"], device)
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def test(model, shard, device):
-        return evaluate(model, shard["test"], device)
-
-    return tasks
 
 
 def clips_kept(cache: Path) -> int:
