@@ -12,6 +12,7 @@ BASELINE =  ## demo: model trained beside it for comparison, or none; default: s
 DATA = synthetic  ## demo, compare: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## demo, compare: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
+LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
 TESTS = tests  ## test: what pytest runs, such as tests/demo
 
 # The comments above leave spaces at the ends of the values.
@@ -50,7 +51,7 @@ lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m mypy
 
 lab: $(VENV)/.installed  ## open the notebook in JupyterLab
-	cd workspace && ../$(RUN) -m jupyter lab $(NOTEBOOK)
+	cd workspace && ../$(RUN) -m jupyter lab $(NOTEBOOK) $(LAB_OPTIONS)
 
 data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unless it is there
 	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed '$(strip $(SEED))'
