@@ -2,10 +2,12 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from openfl.component.assigner.custom_assigner import Assigner
+from openfl.protocols import aggregator_pb2
 
 from superb_ks import wire
 from superb_ks.aggregator import PackedAggregator
@@ -226,6 +228,50 @@ def test_the_cut_off_closes_a_round(start):
     aggregator.send_local_task_results("b", 0, "train", 10, Results({}, np.ones(SIZE, np.float32)))
     assert texts(aggregator, "late") == ["train of round 0"]
     assert aggregator.state.last.read().tolist() == [2.0] * SIZE
+
+
+def waiting_upload(aggregator: PackedAggregator, name: str, weights: float) -> threading.Thread:
+    """Start an upload as OpenFL's service takes it in; returns once it waits for its turn, or is read."""
+    head = aggregator_pb2.TaskResults(task_name="train", round_number=aggregator.round_number, data_size=10)
+    head.header.sender = name
+    messages = wire.upload(head, np.full(SIZE, weights, np.float32))
+    stream = [SimpleNamespace(npbytes=bytes(message)) for message in messages]
+
+    def upload() -> None:
+        taken = aggregator._receiver.receive(aggregator_pb2.TaskResults(), stream)
+        aggregator.send_local_task_results(
+            name, taken.round_number, taken.task_name, taken.data_size, taken.tensors
+        )
+
+    thread = threading.Thread(target=upload, daemon=True)
+    thread.start()
+    with aggregator._changed:
+        assert aggregator._changed.wait_for(lambda: name in aggregator._receiver.under_way, timeout=10)
+    return thread
+
+
+def test_the_cut_off_does_not_hit_who_waits_for_its_turn_behind_a_straggler(start):
+    aggregator = start("abc", cutoff_seconds=1.0)
+    for name in "abc":
+        for task in ("validate", "test_initial"):
+            report(aggregator, name, task, accuracy=0.5, loss=1.0)
+    waiting = waiting_upload(aggregator, "c", weights=5)
+    report(aggregator, "a", "train", 2.0, loss=1.0)
+    waiting.join(10)
+    assert aggregator.round_number == 1
+    assert texts(aggregator, "dropped") == ["did not report within 1 s"]
+    assert aggregator.state.last.read().tolist() == [3.5] * SIZE  # (10 · 2 + 10 · 5) / 20
+
+
+def test_an_upload_that_does_not_come_to_its_end_is_cut_off_later(start):
+    aggregator = start("ab", cutoff_seconds=0.5)
+    work(aggregator, "a", weights=2)
+    for task in ("validate", "test_initial"):
+        report(aggregator, "b", task, accuracy=0.5, loss=1.0)
+    aggregator._receiver._receiving.add("b")  # its first bytes are here, and no more come
+    with aggregator._changed:
+        assert aggregator._changed.wait_for(lambda: aggregator.round_number == 1, timeout=10)
+    assert texts(aggregator, "dropped") == ["did not upload within 0.5 s"]
 
 
 @pytest.mark.parametrize("on_error", ["fail", "continue"])

@@ -73,10 +73,16 @@ class Receiver:
         self._kind = kind
         self._members = members
         self._receiving: set[str] = set()
+        self._waiting: set[str] = set()
         self._spare: list[Vector] = []
         self._closed = False
         self._collect = collect
         self._updates = self.start_round([])
+
+    @property
+    def under_way(self) -> set[str]:
+        """Those who are sending an update, or wait for others to be done before they may."""
+        return self._waiting | self._receiving
 
     def start_round(self, names: Iterable[str]) -> Updates:
         """Receive the updates of ``names``, and forget those of the round before."""
@@ -131,7 +137,9 @@ class Receiver:
         """Wait for room, then read the weights, unless the round ended meanwhile."""
         with self._changed:
             updates = self._updates
+            self._waiting.add(name)
             self._changed.wait_for(lambda: self._may_send(name) or updates is not self._updates)
+            self._waiting.discard(name)
             if updates is not self._updates:
                 return Results(metrics, refusal="came too late")
             self._receiving.add(name)

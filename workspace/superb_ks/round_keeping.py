@@ -122,10 +122,13 @@ class RoundKeeper(Aggregator):
         self._round = Round(self.round_number, tasks)
         self._round.updates = self._receiver.start_round(self._round.trainers)
         if self.cutoff_seconds is not None:
-            self._timer = threading.Timer(self.cutoff_seconds, self._cut_off, [self.round_number])
-            self._timer.daemon = True
-            self._timer.start()
+            self._start_timer(self.cutoff_seconds, final=False)
         self._changed.notify_all()
+
+    def _start_timer(self, seconds: float, final: bool) -> None:
+        self._timer = threading.Timer(seconds, self._cut_off, [self.round_number, seconds, final])
+        self._timer.daemon = True
+        self._timer.start()
 
     def _open_tasks(self, collaborator_name: str) -> list[Task]:
         present = collaborator_name in self.members.present
@@ -143,14 +146,22 @@ class RoundKeeper(Aggregator):
             self.stop(reason=f"the update of {collaborator_name} cannot be kept: {error}")
         self._changed.notify_all()  # the next in turn may upload
 
-    def _cut_off(self, round_number: int) -> None:
-        """Close a round that took too long with whoever reported."""
+    def _cut_off(self, round_number: int, seconds: float, final: bool) -> None:
+        """Close a round that took too long with whoever reported.
+
+        Uploads go in turns: who has trained in time but waits behind one that has not is no straggler. It has
+        as long again for its upload.
+        """
         with self._changed:
             if self._ended or round_number != self.round_number:
                 return
-            for name in sorted(self.members.present):
+            in_time = set() if final else self._receiver.under_way & self.members.present
+            reason = f"did not {'upload' if final else 'report'} within {seconds:g} s"
+            for name in sorted(self.members.present - in_time):
                 if round_number == self.round_number and self._open_tasks(name):
-                    self.drop(name, f"did not report within {self.cutoff_seconds:g} s")
+                    self.drop(name, reason)
+            if in_time and round_number == self.round_number and not self._ended:
+                self._start_timer(seconds, final=True)
 
     def _close_round_if_complete(self) -> None:
         if self._ended or not self._round.is_complete(self.members.present):
