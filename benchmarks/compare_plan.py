@@ -42,7 +42,10 @@ class Work:
     epochs: int | None
 
 
-WORK = {REAL: Work(4, 3), SYNTHETIC: Work(3, None)}
+# A short pass between two averages keeps envoys with skewed shards close to each other.
+WORK = {REAL: Work(12, 1), SYNTHETIC: Work(3, None)}
+HEAD_WORK = Work(4, None)
+"""Of `head`, on real speech: its recipe has many passes a round, as each costs next to nothing."""
 QUICK = Work(1, 1)
 
 
@@ -124,9 +127,8 @@ def _digest(path: Path) -> str:
 
 
 def work_for(job: Job) -> Work:
-    """Return how much a run trains: `head` has its recipe's many passes, as each costs next to nothing."""
-    work = WORK[job.data]
-    return replace(work, epochs=None) if job.tuning == "head" else work
+    """Return how much a run trains."""
+    return HEAD_WORK if job.data == REAL and job.tuning == "head" else WORK[job.data]
 
 
 def plan(seeds: Sequence[int] = SEEDS, work: Work | None = None) -> list[Job]:
