@@ -13,13 +13,13 @@ from superb_ks.comparison_plots import (
     draw_bytes,
     draw_classes,
     draw_envoys,
-    draw_rounds,
+    draw_passes,
     draw_seconds,
     draw_strategies,
 )
 from superb_ks.report import style
 
-PANELS = ((draw_rounds, draw_bytes, draw_seconds), (draw_classes, draw_envoys, draw_strategies))
+PANELS = ((draw_passes, draw_bytes, draw_seconds), (draw_classes, draw_envoys, draw_strategies))
 
 
 def save_plot(rows: Sequence[Row], path: Path) -> None:

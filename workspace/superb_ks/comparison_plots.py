@@ -1,4 +1,4 @@
-"""The comparison's figures: what federating costs in rounds, bytes and seconds, for whom, and by strategy."""
+"""The comparison's figures: what federating costs in passes, bytes and seconds, for whom, and by strategy."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _PLAIN: dict[str, Any] = {"data": "real", "tuning": "full", "garbage": 0, "strat
 
 
 def plot_costs(rows: Sequence[Row]) -> Figure:
-    """Draw test accuracy over rounds for each regime, and against bytes and seconds for each way to tune."""
+    """Draw test accuracy over passes for each regime, and against bytes and seconds for each way to tune."""
     return _figure(
         (11.4, 4.6),
-        lambda axes: draw_rounds(axes, rows),
+        lambda axes: draw_passes(axes, rows),
         lambda axes: draw_bytes(axes, rows),
         lambda axes: draw_seconds(axes, rows),
     )
@@ -68,14 +68,15 @@ def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
     return x, y
 
 
-def draw_rounds(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw test accuracy over the rounds for each regime and partition."""
+def draw_passes(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw test accuracy over the passes over each clip for each regime and partition, a mark a round."""
     for name, (wanted, colour, dash) in CURVES.items():
         for outcome in outcomes(rows, **{**_PLAIN, **wanted}):
             x, y = mean_curve(outcome, "round")
-            axes.plot(x, y, dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
+            passes = [number * outcome.rows[0]["epochs_per_round"] for number in x]
+            axes.plot(passes, y, dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(axes, "Test accuracy over rounds", "rounds done; the same passes over each clip")
+    _finish(axes, "Test accuracy over passes", "passes over each clip; a mark: a round or a validation")
 
 
 def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
