@@ -86,7 +86,7 @@ def issue(
         _builder(subject, authority.certificate.subject, key.public_key(), days, starts)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([serves]), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([serves]), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([identity(role, name), *host_entries(hosts)]), critical=False
         )
