@@ -57,8 +57,8 @@ def issue(
 ) -> Pair:
     """Make a key, and a certificate that the authority signs.
 
-    A director's certificate serves a server only, all others a client only: none of an envoy can stand in the
-    director's way.
+    A director's certificate serves a server only, all others a client only: an envoy's cannot pass
+    for the director's.
 
     Args:
         authority: who signs.
