@@ -23,11 +23,21 @@ from openfl.transport.grpc.exceptions import ShardNotFoundError
 from openfl.transport.grpc.grpc_channel_options import channel_options
 from openfl.utilities.workspace import ExperimentWorkspace
 
+from envoy_handshake import NO_REASON, why_refused
+
 logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
 # A sign of life that is not delivered within so long is given up, and the next one is tried.
 SIGN_SECONDS = 10.0
+# A director closes so many connections without a reason, one after another, before it counts as a refusal.
+CLOSED_CONNECTIONS = 5
+# Answers that stay the same, however often we ask.
+REFUSALS = (
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+)
 # Error codes of a report to the director.
 TASK_RAISED, STOPPED_BY_OWNER = 1, 2
 
@@ -36,7 +46,7 @@ channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
 
 
 class ShardRefused(ValueError):
-    """The director does not accept this envoy's shard."""
+    """The director does not accept this envoy, or its shard."""
 
 
 class DamagedArchive(OSError):
@@ -80,14 +90,18 @@ def forget_code_below(folder: Path) -> None:
 
 class SteadyEnvoy(Envoy):
     """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the
-    director, whose main thread dies of a damaged archive while it still counts as online, and that survives
-    Ctrl-C.
+    director, whose main thread dies of a damaged archive while it still counts as online, that survives
+    Ctrl-C, and that tries for ever where it is refused.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._refusal = ""
+        self._address = settings["director_host"], int(settings["director_port"])
         self._director = f"{settings['director_host']}:{settings['director_port']}"
+        files = (self.root_certificate, self.certificate, self.private_key)
+        self._certificates = files if settings["tls"] else None
+        self._closed = 0
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
@@ -122,6 +136,7 @@ class SteadyEnvoy(Envoy):
                 time.sleep(RETRY_SECONDS)
                 continue
             except grpc.RpcError as error:
+                self._require_welcome(error)
                 if not cut_off:
                     logger.warning("Cut off from the director (%s); trying again", _reason(error))
                 cut_off = True
@@ -160,8 +175,7 @@ class SteadyEnvoy(Envoy):
                     shard_descriptor=self.shard_descriptor, cuda_devices=self.cuda_devices
                 )
             except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.ALREADY_EXISTS:
-                    raise ShardRefused(error.details()) from None
+                self._require_welcome(error)
                 if not waiting:
                     logger.info(
                         "No director at %s yet; trying again every second. Start one: "
@@ -180,6 +194,19 @@ class SteadyEnvoy(Envoy):
                 )
             logger.info("Shard %s registered; Ctrl-C stops the envoy", self.name)
             return
+
+    def _require_welcome(self, error: grpc.RpcError) -> None:
+        """Tell a director that is away, and will be back, from one that refuses us.
+
+        Raises:
+            ShardRefused: by a reply, or in the TLS handshake.
+        """
+        if error.code() in REFUSALS:
+            raise ShardRefused(f"the director refused: {error.details()}") from None
+        reason = why_refused(*self._address, self._certificates)
+        self._closed = self._closed + 1 if reason == NO_REASON else 0
+        if reason and (reason != NO_REASON or self._closed >= CLOSED_CONNECTIONS):
+            raise ShardRefused(f"no way to the director at {self._director}: {reason}") from None
 
     def _download(self, experiment_name: str) -> Path:
         try:
