@@ -19,34 +19,23 @@ from typing import Any
 
 import grpc
 from openfl.component.envoy.envoy import Envoy
+from openfl.federated import Plan
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 from openfl.transport.grpc.grpc_channel_options import channel_options
 from openfl.utilities.workspace import ExperimentWorkspace
 
-from envoy_handshake import NO_REASON, why_refused
+from envoy_refusals import DirectorDoor, ShardRefused
 
 logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
 # A sign of life that is not delivered within so long is given up, and the next one is tried.
 SIGN_SECONDS = 10.0
-# A director closes so many connections without a reason, one after another, before it counts as a refusal.
-CLOSED_CONNECTIONS = 5
-# Answers that stay the same, however often we ask.
-REFUSALS = (
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNAUTHENTICATED,
-)
 # Error codes of a report to the director.
 TASK_RAISED, STOPPED_BY_OWNER = 1, 2
 
 # Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
 channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
-
-
-class ShardRefused(ValueError):
-    """The director does not accept this envoy, or its shard."""
 
 
 class DamagedArchive(OSError):
@@ -97,11 +86,16 @@ class SteadyEnvoy(Envoy):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._refusal = ""
-        self._address = settings["director_host"], int(settings["director_port"])
         self._director = f"{settings['director_host']}:{settings['director_port']}"
         files = (self.root_certificate, self.certificate, self.private_key)
-        self._certificates = files if settings["tls"] else None
-        self._closed = 0
+        self._door = DirectorDoor(
+            settings["director_host"], int(settings["director_port"]), files if settings["tls"] else None
+        )
+        self._network = {
+            "agg_addr": settings["director_host"],
+            "use_tls": settings["tls"],
+            "require_client_auth": True,
+        }
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
@@ -136,7 +130,7 @@ class SteadyEnvoy(Envoy):
                 time.sleep(RETRY_SECONDS)
                 continue
             except grpc.RpcError as error:
-                self._require_welcome(error)
+                self._door.require_open(error)
                 if not cut_off:
                     logger.warning("Cut off from the director (%s); trying again", _reason(error))
                 cut_off = True
@@ -175,7 +169,7 @@ class SteadyEnvoy(Envoy):
                     shard_descriptor=self.shard_descriptor, cuda_devices=self.cuda_devices
                 )
             except grpc.RpcError as error:
-                self._require_welcome(error)
+                self._door.require_open(error)
                 if not waiting:
                     logger.info(
                         "No director at %s yet; trying again every second. Start one: "
@@ -194,19 +188,6 @@ class SteadyEnvoy(Envoy):
                 )
             logger.info("Shard %s registered; Ctrl-C stops the envoy", self.name)
             return
-
-    def _require_welcome(self, error: grpc.RpcError) -> None:
-        """Tell a director that is away, and will be back, from one that refuses us.
-
-        Raises:
-            ShardRefused: by a reply, or in the TLS handshake.
-        """
-        if error.code() in REFUSALS:
-            raise ShardRefused(f"the director refused: {error.details()}") from None
-        reason = why_refused(*self._address, self._certificates)
-        self._closed = self._closed + 1 if reason == NO_REASON else 0
-        if reason and (reason != NO_REASON or self._closed >= CLOSED_CONNECTIONS):
-            raise ShardRefused(f"no way to the director at {self._director}: {reason}") from None
 
     def _download(self, experiment_name: str) -> Path:
         try:
@@ -231,6 +212,24 @@ class SteadyEnvoy(Envoy):
             raise
         finally:
             self.is_experiment_running = False
+
+    def _run_collaborator(self, plan: str = "plan/plan.yaml") -> None:
+        """Take part in the unpacked experiment.
+
+        Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment's plan.
+        It runs in the director's process, so it is where this envoy knows the director to be.
+        """
+        parsed = Plan.parse(Path(plan))
+        parsed.config["network"]["settings"].update(self._network)
+        collaborator = parsed.get_collaborator(
+            self.name,
+            self.root_certificate,
+            self.private_key,
+            self.certificate,
+            shard_descriptor=self.shard_descriptor,
+        )
+        collaborator.set_available_devices(cuda=self.cuda_devices)
+        collaborator.run()
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""
