@@ -103,9 +103,7 @@ def test_an_envoy_gives_up_where_it_is_refused_only(
         away.require_open(Error())
     with pytest.raises(ShardRefused, match="^the director refused: because$"):
         away.require_open(Error(grpc.StatusCode.PERMISSION_DENIED))
-    with pytest.raises(
-        ShardRefused, match=r"no way to the director at localhost:\d+: our certificate expired"
-    ):
+    with pytest.raises(ShardRefused, match=r"^no way to .* at localhost:\d+: our certificate expired"):
         DirectorDoor("localhost", ports["director"], files(folder / "expired")).require_open(Error())
 
 

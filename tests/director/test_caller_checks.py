@@ -48,7 +48,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(certificates: Path, name: str, method: str, request: Any) -> tuple[grpc.StatusCode, Any, list[str]]:
-    """Serve, call a method with the certificate of ``name``; returns how it ended, the reply, what was seen."""
+    """Call a method with the certificate of ``name``; returns how it ended, the reply, what was seen."""
 
     async def served() -> tuple[grpc.StatusCode, Any, list[str]]:
         service = Service()
