@@ -15,16 +15,19 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 from openfl.protocols import director_pb2
 from openfl.protocols.utils import get_headers
 from openfl.transport import DirectorGRPCServer
+from openfl.transport.grpc import director_server as openfl_server
 from openfl.transport.grpc.director_server import CLIENT_ID_DEFAULT
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
 import experiment_store as store
+from caller_checks import CallerChecks
 from experiment_store import Refused
 
 logger = logging.getLogger("director")
@@ -90,6 +93,12 @@ class TutorialDirectorServer(DirectorGRPCServer):
             task.cancel()
         return await stop
 
+    async def _run_server(self) -> None:
+        """Serve, with TLS behind the checks of who calls, for which OpenFL's server has no place."""
+        checks = [CallerChecks(self.director.caller_rules)] if self.tls else []
+        openfl_server.aio = SimpleNamespace(server=functools.partial(grpc.aio.server, interceptors=checks))
+        await super()._run_server()
+
     async def UpdateShardInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Register an envoy.
 
@@ -100,6 +109,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
                 request.shard_info.node_info.name, str(get_headers(context).get("envoy_home", ""))
             )
         except Refused as refusal:
+            logger.warning("Refused %s: %s", context.peer(), refusal)
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
         return await super().UpdateShardInfo(request, context)
 
@@ -152,14 +162,15 @@ class TutorialDirectorServer(DirectorGRPCServer):
         Corrects: a trained model came as one message, of at most 1 GiB.
         """
         kind, _, which = request.collaborator_name.partition("/")
-        if kind != "model":
-            async for chunk in super().GetExperimentData(request, context):
-                yield chunk
-            return
         try:
+            if kind != "model":
+                self.director.require_enrolled(request.experiment_name, request.collaborator_name)
+                async for chunk in super().GetExperimentData(request, context):
+                    yield chunk
+                return
             self.director.own_manifest(request.experiment_name, self.get_caller(context))
-            for chunk in self.director.experiments.model(request.experiment_name, which):
-                yield director_pb2.ExperimentData(size=len(chunk), npbytes=chunk)
+            for data in self.director.experiments.model(request.experiment_name, which):
+                yield director_pb2.ExperimentData(size=len(data), npbytes=data)
         except Refused as refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
 
@@ -188,17 +199,15 @@ class TutorialDirectorServer(DirectorGRPCServer):
         Corrects: under TLS the reports of envoys are discarded, and the reason always is.
         """
         caller = self.get_caller(context)
-        reason = request.error_description.strip() or "no reason given"
-        if caller in (CLIENT_ID_DEFAULT, request.collaborator_name):
-            if request.error_code == 0:
-                self.director.stop_experiment(request.experiment_name, caller)
-            else:
-                self.director.set_experiment_failed(
-                    experiment_name=request.experiment_name,
-                    collaborator_name=request.collaborator_name,
-                    reason=reason,
-                    left=request.error_code == STOPPED_BY_OWNER,
-                )
+        if request.error_code == 0:
+            self.director.stop_experiment(request.experiment_name, caller)
+        elif caller in (CLIENT_ID_DEFAULT, request.collaborator_name):
+            self.director.set_experiment_failed(
+                experiment_name=request.experiment_name,
+                collaborator_name=request.collaborator_name,
+                reason=request.error_description.strip() or "no reason given",
+                left=request.error_code == STOPPED_BY_OWNER,
+            )
         return director_pb2.SetExperimentFailedResponse()
 
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class DirectorConfig:
     sample_shape: tuple[str, ...] = ("16000",)
     target_shape: tuple[str, ...] = ("1",)
     envoy_health_check_period: int = 5
+    envoys: tuple[str, ...] | None = None
 
     @classmethod
     def load(cls, path: Path) -> DirectorConfig:
@@ -73,10 +74,19 @@ class DirectorConfig:
                 )
             if shape in settings:
                 settings[shape] = tuple(map(str, settings[shape]))
+        settings["envoys"] = _envoys(settings.get("envoys"), path)
         period = settings.get("envoy_health_check_period", 5)
         if not isinstance(period, int) or not 1 <= period <= 3600:
             raise ConfigError(f"envoy_health_check_period is {period!r}; legal are 1 to 3600 seconds")
         return cls(**settings)
+
+
+def _envoys(names: object, path: Path) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{path}: envoys is {names!r}; a list of names such as [env_one, env_two] is legal")
+    return tuple(names)
 
 
 def _port(value: object) -> int:
@@ -158,6 +168,7 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
     # OpenFL takes seconds to import; a mistake in the config is reported before that.
     from director_corrections import TutorialDirector
     from director_server import TutorialDirectorServer
+    from handshake_log import handshakes_in_plain_words
 
     server = TutorialDirectorServer(
         director_cls=TutorialDirector,
@@ -171,8 +182,10 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
         target_shape=list(config.target_shape),
         envoy_health_check_period=config.envoy_health_check_period,
         experiments_folder=EXPERIMENTS_FOLDER,
+        envoys=config.envoys,
     )
-    return server.serve_until_stopped()
+    with handshakes_in_plain_words() if certificates else nullcontext():
+        return server.serve_until_stopped()
 
 
 def main() -> int:

@@ -24,6 +24,8 @@ from openfl.transport.grpc.exceptions import ShardNotFoundError
 from openfl.transport.grpc.grpc_channel_options import channel_options
 from openfl.utilities.workspace import ExperimentWorkspace
 
+from envoy_refusals import DirectorDoor, ShardRefused
+
 logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
@@ -34,10 +36,6 @@ TASK_RAISED, STOPPED_BY_OWNER = 1, 2
 
 # Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
 channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
-
-
-class ShardRefused(ValueError):
-    """The director does not accept this envoy's shard."""
 
 
 class DamagedArchive(OSError):
@@ -81,14 +79,18 @@ def forget_code_below(folder: Path) -> None:
 
 class SteadyEnvoy(Envoy):
     """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the
-    director, whose main thread dies of a damaged archive while it still counts as online, and that survives
-    Ctrl-C.
+    director, whose main thread dies of a damaged archive while it still counts as online, that survives
+    Ctrl-C, and that tries for ever where it is refused.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._refusal = ""
         self._director = f"{settings['director_host']}:{settings['director_port']}"
+        files = (self.root_certificate, self.certificate, self.private_key)
+        self._door = DirectorDoor(
+            settings["director_host"], int(settings["director_port"]), files if settings["tls"] else None
+        )
         self._network = {
             "agg_addr": settings["director_host"],
             "use_tls": settings["tls"],
@@ -128,6 +130,7 @@ class SteadyEnvoy(Envoy):
                 time.sleep(RETRY_SECONDS)
                 continue
             except grpc.RpcError as error:
+                self._door.require_open(error)
                 if not cut_off:
                     logger.warning("Cut off from the director (%s); trying again", _reason(error))
                 cut_off = True
@@ -166,8 +169,7 @@ class SteadyEnvoy(Envoy):
                     shard_descriptor=self.shard_descriptor, cuda_devices=self.cuda_devices
                 )
             except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.ALREADY_EXISTS:
-                    raise ShardRefused(error.details()) from None
+                self._door.require_open(error)
                 if not waiting:
                     logger.info(
                         "No director at %s yet; trying again every second. Start one: "

@@ -12,6 +12,7 @@ from openfl.interface.interactive_api.federation import Federation
 
 from superb_ks.certificates import Certificates
 from superb_ks.director_client import PackedDirectorClient
+from superb_ks.handshake import why_refused
 from superb_ks.settings import Settings
 
 #: The name under which a notebook's experiments are submitted; without TLS, callers name themselves.
@@ -31,7 +32,6 @@ def connect(settings: Settings) -> Federation:
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
-    address = f"{settings.director_host}:{settings.director_port}"
     own = _certificates(settings)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
@@ -56,11 +56,19 @@ def connect(settings: Settings) -> Federation:
         )
         return federation
     except grpc.RpcError as error:
-        start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
-        raise FederationError(
-            f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name}). "
-            f"Start one: cd director && bash {start}"
-        ) from error
+        raise FederationError(_why_not(error, settings, own)) from error
+
+
+def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None) -> str:
+    address = f"{settings.director_host}:{settings.director_port}"
+    if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+        return f"the director at {address} refused: {error.details()}"
+    files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
+    no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
+    if reason := why_refused(settings.director_host, settings.director_port, files):
+        return f"{no_answer}: {reason}"
+    start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
+    return f"{no_answer}. Start one: cd director && bash {start}"
 
 
 def _certificates(settings: Settings) -> Certificates | None:
