@@ -21,6 +21,9 @@ from pathlib import Path
 
 import yaml
 
+from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
+from director_review import DESKS
+
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Models, records and manifests of all experiments; they stay when the director stops.
 EXPERIMENTS_FOLDER = Path(__file__).resolve().parent / "experiments"
@@ -43,6 +46,7 @@ class DirectorConfig:
     sample_shape: tuple[str, ...] = ("16000",)
     target_shape: tuple[str, ...] = ("1",)
     envoy_health_check_period: int = 5
+    gate: GateSettings = GateSettings()
 
     @classmethod
     def load(cls, path: Path) -> DirectorConfig:
@@ -57,9 +61,14 @@ class DirectorConfig:
             settings = dict((yaml.safe_load(path.read_text()) or {}).get("settings") or {})
         except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not a YAML file with a `settings:` section: {error}") from error
-        unknown = sorted(set(settings) - set(cls.__dataclass_fields__))
+        try:
+            gate = GateSettings.take(settings, path)
+        except IllegalSetting as error:
+            raise ConfigError(str(error)) from error
+        own = [name for name in cls.__dataclass_fields__ if name != "gate"]
+        unknown = sorted(set(settings) - set(own))
         if unknown:
-            known = ", ".join(cls.__dataclass_fields__)
+            known = ", ".join([*own, *SETTINGS])
             raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; legal are {known}")
         settings["listen_host"] = os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
         settings["listen_port"] = _port(os.environ.get("DIRECTOR_PORT") or settings.get("listen_port", 50050))
@@ -73,7 +82,7 @@ class DirectorConfig:
         period = settings.get("envoy_health_check_period", 5)
         if not isinstance(period, int) or not 1 <= period <= 3600:
             raise ConfigError(f"envoy_health_check_period is {period!r}; legal are 1 to 3600 seconds")
-        return cls(**settings)
+        return cls(**settings, gate=gate)
 
 
 def _port(value: object) -> int:
@@ -156,6 +165,8 @@ def serve(config: DirectorConfig) -> int:
     from director_corrections import TutorialDirector
     from director_server import TutorialDirectorServer
 
+    gate = Gate(config.gate, "the director's owner", DESKS / "director")
+    gate.announce(config.listen_host)
     server = TutorialDirectorServer(
         director_cls=TutorialDirector,
         tls=False,
@@ -165,6 +176,7 @@ def serve(config: DirectorConfig) -> int:
         target_shape=list(config.target_shape),
         envoy_health_check_period=config.envoy_health_check_period,
         experiments_folder=EXPERIMENTS_FOLDER,
+        gate=gate,
     )
     return server.serve_until_stopped()
 
