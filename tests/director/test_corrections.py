@@ -194,8 +194,12 @@ def whole_archive() -> bytes:
 
 def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
     server = TutorialDirectorServer(
-        director_cls=TutorialDirector, tls=False, listen_host="localhost", experiments_folder=tmp_path, **SHAPES
-    )  # fmt: skip
+        director_cls=TutorialDirector,
+        tls=False,
+        listen_host="localhost",
+        experiments_folder=tmp_path,
+        **SHAPES,
+    )
 
     def look_through(data: bytes, size: int) -> tuple[Submission, bool]:
         head = SimpleNamespace(name="x", experiment_data=SimpleNamespace(npbytes=data, size=size))

@@ -41,7 +41,7 @@ class Held:
     async def start(self) -> None:
         await self.store.create("x", "ann", ["env_one"], 1, chunks())
         self.held.hold(self.submission, self.archive, lambda: self.submitted.append("x"))
-        while not self.gate.desk.waiting():
+        while not self.gate.desk.waiting() and self.held.records("x"):
             await asyncio.sleep(0.01)
 
     async def end(self) -> None:
@@ -56,9 +56,9 @@ class Held:
 def run(held: Held, *answer: str) -> None:
     async def play() -> None:
         await held.start()
-        assert held.held.records("x")[0]["metric_name"] == f"x, digest {held.submission.digest}"
         assert held.submitted == []
         if answer:
+            assert held.held.records("x")[0]["metric_name"] == f"x, digest {held.submission.digest}"
             held.gate.desk.decide(held.submission, *answer)
         await held.end()
 
@@ -85,6 +85,7 @@ def test_a_rejected_experiment_says_why_and_leaves_nothing_behind(tmp_path, seco
     held = Held(tmp_path, seconds)
     run(held, *answer)
     assert held.submitted == []
+    assert held.story[0] == ("waiting", f"x, digest {held.submission.digest}")
     assert held.story[1:] == [("failure", reason)]
     assert held.store.manifest("x")["status"] == "rejected"
     assert not held.archive.exists()
