@@ -41,11 +41,11 @@ class Held:
     async def start(self) -> None:
         await self.store.create("x", "ann", ["env_one"], 1, chunks())
         self.held.hold(self.submission, self.archive, lambda: self.submitted.append("x"))
-        while not self.gate.desk.waiting() and self.held.records("x"):
+        while not self.gate.desk.waiting() and self.held.notice("x"):
             await asyncio.sleep(0.01)
 
     async def end(self) -> None:
-        while self.held.records("x"):
+        while self.held.notice("x"):
             await asyncio.sleep(0.01)
 
     @property
@@ -58,7 +58,7 @@ def run(held: Held, *answer: str) -> None:
         await held.start()
         assert held.submitted == []
         if answer:
-            assert held.held.records("x")[0]["metric_name"] == f"x, digest {held.submission.digest}"
+            assert held.held.notice("x")["metric_name"] == f"x, digest {held.submission.digest}"
             held.gate.desk.decide(held.submission, *answer)
         await held.end()
 
@@ -70,7 +70,7 @@ def test_an_approved_experiment_is_submitted(tmp_path):
     run(held, APPROVED)
     assert held.submitted == ["x"]
     assert held.archive.exists()
-    assert held.story == [("waiting", f"x, digest {held.submission.digest}")]
+    assert held.story == []
     assert held.store.manifest("x")["status"] == "pending"
 
 
@@ -85,8 +85,7 @@ def test_a_rejected_experiment_says_why_and_leaves_nothing_behind(tmp_path, seco
     held = Held(tmp_path, seconds)
     run(held, *answer)
     assert held.submitted == []
-    assert held.story[0] == ("waiting", f"x, digest {held.submission.digest}")
-    assert held.story[1:] == [("failure", reason)]
+    assert held.story == [("failure", reason)]
     assert held.store.manifest("x")["status"] == "rejected"
     assert not held.archive.exists()
     assert not list((tmp_path / "desk").rglob("*.zip"))

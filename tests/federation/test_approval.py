@@ -138,10 +138,8 @@ def test_only_what_is_on_the_lists_runs(gated: Lab) -> None:
         (folder / "approved_digests.txt").write_text("# none yet\n")
         file = next(folder.glob("*_config.yaml"))
         configure(file, section, approval="digest")
-        gated.stop_service(name)
-        gated.restart(name)
-        wait_until(lambda name=name: "approval: digest" in gated.log(name), SECONDS)
-    wait_until(lambda: set(gated.envoy_names) <= online(gated), SECONDS)
+    restart(gated, "director", gated.last)
+    assert "approval: digest" in gated.log("director")
 
     with pytest.raises(FederationError, match="is not on the list of the director's owner") as refused:
         gated.submit(rounds=1)
@@ -159,6 +157,17 @@ def test_only_what_is_on_the_lists_runs(gated: Lab) -> None:
     assert outcome.rounds("train", gated.last) == [0]
 
 
+def restart(lab: Lab, *names: str) -> None:
+    """Start services again with what their configs now say; returns when all envoys are registered."""
+    before = {name: lab.registrations(name) for name in lab.envoy_names}
+    for name in names:
+        lab.stop_service(name)
+        lab.restart(name)
+    again = set(lab.envoy_names) if "director" in names else set(names)
+    wait_until(lambda: all(lab.registrations(name) > before[name] for name in again), SECONDS)
+    wait_until(lambda: set(lab.envoy_names) <= online(lab), SECONDS)
+
+
 def online(lab: Lab) -> set[str]:
     import grpc
 
@@ -171,10 +180,7 @@ def online(lab: Lab) -> set[str]:
 def test_ctrl_c_ends_an_envoy_whose_experiment_waits(gated: Lab) -> None:
     folder = gated.nodes_dir / gated.last
     configure(folder / "envoy_config.yaml", "params", approval="manual")
-    gated.stop_service(gated.last)
-    gated.restart(gated.last)
-    wait_until(lambda: "approval: manual" in gated.log(gated.last), SECONDS)
-    wait_until(lambda: set(gated.envoy_names) <= online(gated), SECONDS)
+    restart(gated, gated.last)
     (gated.nodes_dir / "director" / "approved_digests.txt").write_text("# anything\n")
     with pytest.raises(FederationError) as refused:
         gated.submit(rounds=1)
