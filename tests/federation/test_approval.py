@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import subprocess
 import threading
@@ -102,8 +103,11 @@ def test_the_others_go_on_without_an_envoy_whose_owner_rejects(gated: Lab) -> No
     assert outcome.text("dropped") == f"round 0, {gated.last}: {reason}"
     assert outcome.rounds("train", gated.last) == []
     assert abs(outcome.ballast - ballast_after([[1]])) < 1e-5
-    # The second experiment has the code of the first, which was approved last.
-    assert "no difference" in gated.log(gated.last)
+    # Compared with the first experiment, which was approved last: fewer rounds.
+    log = gated.log(gated.last)
+    assert re.search(r"\n  -\s+rounds_to_train: 4\n  \+\s+rounds_to_train: 3\n", log)
+    assert re.search(r"task_assigner_obj.pkl: digest [0-9a-f]{64} before, [0-9a-f]{64} now", log)
+    assert "aggregator.py: digest" not in log
 
 
 def test_nothing_runs_of_what_the_directors_owner_rejects(gated: Lab, tmp_path: Path) -> None:
