@@ -26,8 +26,8 @@ MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 CHUNK_BYTES = 4 * 2**20
 
 PENDING, RUNNING, FINISHED = "pending", "in_progress", "finished"
-FAILED, STOPPED, INTERRUPTED = "failed", "stopped", "interrupted"
-RESUMABLE = (FAILED, STOPPED, INTERRUPTED)
+FAILED, STOPPED, INTERRUPTED, REJECTED = "failed", "stopped", "interrupted", "rejected"
+RESUMABLE = (FAILED, STOPPED, INTERRUPTED, REJECTED)
 
 
 class Refused(ValueError):
@@ -142,13 +142,16 @@ class ExperimentStore:
 
     def append_failure(self, name: str, reason: str) -> None:
         """Add a failure to the records, unless they tell of one."""
-        if any(record["task_name"] == "failure" for record in self.records(name)):
-            return
+        if not any(record["task_name"] == "failure" for record in self.records(name)):
+            self.append(name, "failure", reason)
+
+    def append(self, name: str, task_name: str, text: str) -> None:
+        """Add a record of the director's own; what a full disk does not take is kept in memory."""
         record = {
             "round": self.manifest(name)["round"],
             "metric_origin": "director",
-            "task_name": "failure",
-            "metric_name": reason,
+            "task_name": task_name,
+            "metric_name": text,
             "metric_value": 0.0,
         }
         try:

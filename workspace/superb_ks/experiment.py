@@ -113,7 +113,9 @@ class FederatedExperiment(FLExperiment):
             raise ExperimentFailed(f"experiment {self.experiment_name} {status}. {failure}".strip())
 
     def status(self) -> str:
-        """Return ``pending``, ``in_progress``, ``finished``, ``failed``, ``stopped`` or ``interrupted``."""
+        """Return ``pending``, ``in_progress``, ``finished``, ``failed``, ``stopped``, ``interrupted`` or
+        ``rejected`` (by the director's owner).
+        """
         reply = self.federation.dir_client.get_experiment_status(self.experiment_name)
         return str(reply.experiment_status)
 
