@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
 from openfl.component.director import Director
 
 import experiment_store as store
+from caller_rules import CallerRules
 from director_gate import Gate, GateSettings
 from experiment_corrections import POLL_SECONDS, PromptExperiment, PromptRegistry
 from experiment_store import NAME_PATTERN, ExperimentStore, Refused
@@ -34,8 +35,16 @@ class TutorialDirector(Director):
     and experiments that are lost when the director restarts.
     """
 
-    def __init__(self, *, experiments_folder: Path, gate: Gate | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        experiments_folder: Path,
+        envoys: Collection[str] | None = None,
+        gate: Gate | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(**settings)
+        self.caller_rules = CallerRules(envoys)
         self.experiments = ExperimentStore(experiments_folder)
         self.gate = gate or Gate(GateSettings(), "the director's owner", experiments_folder / ".approval")
         self.held = HeldExperiments(self.gate, self.experiments)
@@ -50,9 +59,11 @@ class TutorialDirector(Director):
         """Let the envoy of folder ``home`` have ``name``.
 
         Raises:
-            Refused: a living envoy of another folder has it, or it is illegal.
+            Refused: a living envoy of another folder has it, or it is illegal or not on the list of envoys.
         """
         require_legal(name)
+        if objection := self.caller_rules.objection_to_name(name):
+            raise Refused(f"envoy {name!r}: {objection}")
         status = self._shard_registry.get(name, {})
         lives = time.time() < status.get("last_updated", 0) + status.get("valid_duration", 0)
         if lives and self._homes.get(name, home) != home:
@@ -86,8 +97,22 @@ class TutorialDirector(Director):
         """
         manifest = self.experiments.manifest(name)
         if manifest["owner"] != caller:
+            logger.warning("Refused %s what is for the owner of experiment %s", caller, name)
             raise Refused(f"experiment {name!r} is not {caller}'s")
         return manifest
+
+    def require_enrolled(self, name: str, envoy_name: str) -> None:
+        """Make sure that an experiment's code is for ``envoy_name``.
+
+        Corrects: OpenFL gives an archive to everybody who knows the name of the experiment.
+
+        Raises:
+            Refused: there is no such experiment, or the envoy has no part in it.
+        """
+        experiment = self.experiments_registry.get(name)
+        if experiment is None or envoy_name not in experiment.collaborators:
+            logger.warning("Refused envoy %r the archive of experiment %r", envoy_name, name)
+            raise Refused(f"experiment {name!r} is over, or envoy {envoy_name!r} is not enrolled in it")
 
     def experiment_author(self, name: str) -> str:
         """Return who submitted an experiment that runs or waits its turn.

@@ -12,16 +12,19 @@ import logging
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 from openfl.protocols import director_pb2
 from openfl.protocols.utils import get_headers
 from openfl.transport import DirectorGRPCServer
+from openfl.transport.grpc import director_server as openfl_server
 from openfl.transport.grpc.director_server import CLIENT_ID_DEFAULT
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
 import experiment_store as store
+from caller_checks import CallerChecks
 from director_archive import UnsoundArchive
 from director_corrections import require_legal
 from director_gate import Declined
@@ -94,6 +97,12 @@ class TutorialDirectorServer(DirectorGRPCServer):
             task.cancel()
         return await stop
 
+    async def _run_server(self) -> None:
+        """Serve, with TLS behind the checks of who calls, for which OpenFL's server has no place."""
+        checks = [CallerChecks(self.director.caller_rules)] if self.tls else []
+        openfl_server.aio = SimpleNamespace(server=functools.partial(grpc.aio.server, interceptors=checks))
+        await super()._run_server()
+
     async def UpdateShardInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Register an envoy.
 
@@ -104,6 +113,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
                 request.shard_info.node_info.name, str(get_headers(context).get("envoy_home", ""))
             )
         except Refused as refusal:
+            logger.warning("Refused %s: %s", context.peer(), refusal)
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
         return await super().UpdateShardInfo(request, context)
 
@@ -185,14 +195,15 @@ class TutorialDirectorServer(DirectorGRPCServer):
         kind, _, which = request.collaborator_name.partition("/")
         try:
             if kind != "model":
+                self.director.require_enrolled(request.experiment_name, request.collaborator_name)
                 author = self.director.experiment_author(request.experiment_name)
                 await context.send_initial_metadata(((AUTHOR_HEADER, author.encode()),))
                 async for chunk in super().GetExperimentData(request, context):
                     yield chunk
                 return
             self.director.own_manifest(request.experiment_name, self.get_caller(context))
-            for chunk in self.director.experiments.model(request.experiment_name, which):
-                yield director_pb2.ExperimentData(size=len(chunk), npbytes=chunk)
+            for data in self.director.experiments.model(request.experiment_name, which):
+                yield director_pb2.ExperimentData(size=len(data), npbytes=data)
         except Refused as refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
 
@@ -222,19 +233,20 @@ class TutorialDirectorServer(DirectorGRPCServer):
         """
         caller = self.get_caller(context)
         reason = request.error_description.strip() or "no reason given"
-        if caller in (CLIENT_ID_DEFAULT, request.collaborator_name):
-            if request.error_code == 0:
-                self.director.stop_experiment(request.experiment_name, caller)
-            elif request.error_code == WAITS:
-                self.director.note_waiting(request.experiment_name, request.collaborator_name, reason)
-            else:
-                self.director.set_experiment_failed(
-                    experiment_name=request.experiment_name,
-                    collaborator_name=request.collaborator_name,
-                    reason=reason,
-                    left=request.error_code == STOPPED_BY_OWNER,
-                    declined=request.error_code == DECLINED,
-                )
+        if request.error_code == 0:
+            self.director.stop_experiment(request.experiment_name, caller)
+        elif caller not in (CLIENT_ID_DEFAULT, request.collaborator_name):
+            pass
+        elif request.error_code == WAITS:
+            self.director.note_waiting(request.experiment_name, request.collaborator_name, reason)
+        else:
+            self.director.set_experiment_failed(
+                experiment_name=request.experiment_name,
+                collaborator_name=request.collaborator_name,
+                reason=reason,
+                left=request.error_code == STOPPED_BY_OWNER,
+                declined=request.error_code == DECLINED,
+            )
         return director_pb2.SetExperimentFailedResponse()
 
 

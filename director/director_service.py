@@ -15,13 +15,15 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from director_certificates import CertificateError, Certificates
 from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
+from director_listening import ALLOW_PLAINTEXT, ListeningRefused, require_guarded
 from director_review import DESKS
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
@@ -46,6 +48,7 @@ class DirectorConfig:
     sample_shape: tuple[str, ...] = ("16000",)
     target_shape: tuple[str, ...] = ("1",)
     envoy_health_check_period: int = 5
+    envoys: tuple[str, ...] | None = None
     gate: GateSettings = GateSettings()
 
     @classmethod
@@ -79,10 +82,19 @@ class DirectorConfig:
                 )
             if shape in settings:
                 settings[shape] = tuple(map(str, settings[shape]))
+        settings["envoys"] = _envoys(settings.get("envoys"), path)
         period = settings.get("envoy_health_check_period", 5)
         if not isinstance(period, int) or not 1 <= period <= 3600:
             raise ConfigError(f"envoy_health_check_period is {period!r}; legal are 1 to 3600 seconds")
         return cls(**settings, gate=gate)
+
+
+def _envoys(names: object, path: Path) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{path}: envoys is {names!r}; a list of names such as [env_one, env_two] is legal")
+    return tuple(names)
 
 
 def _port(value: object) -> int:
@@ -159,32 +171,42 @@ def leave_by(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
 
-def serve(config: DirectorConfig) -> int:
-    """Serve until a signal comes; returns its number."""
+def serve(config: DirectorConfig, certificates: Certificates | None = None) -> int:
+    """Serve until a signal comes, with mutual TLS if there are certificates; returns the signal's number."""
     # OpenFL takes seconds to import; a mistake in the config is reported before that.
     from director_corrections import TutorialDirector
     from director_server import TutorialDirectorServer
+    from handshake_log import handshakes_in_plain_words
 
     gate = Gate(config.gate, "the director's owner", DESKS / "director")
     gate.announce(config.listen_host)
     server = TutorialDirectorServer(
         director_cls=TutorialDirector,
-        tls=False,
+        tls=certificates is not None,
+        root_certificate=certificates and certificates.root_certificate,
+        private_key=certificates and certificates.private_key,
+        certificate=certificates and certificates.certificate,
         listen_host=config.listen_host,
         listen_port=config.listen_port,
         sample_shape=list(config.sample_shape),
         target_shape=list(config.target_shape),
         envoy_health_check_period=config.envoy_health_check_period,
         experiments_folder=EXPERIMENTS_FOLDER,
+        envoys=config.envoys,
         gate=gate,
     )
-    return server.serve_until_stopped()
+    with handshakes_in_plain_words() if certificates else nullcontext():
+        return server.serve_until_stopped()
 
 
 def main() -> int:
     """Start the service; returns the exit code."""
     parser = argparse.ArgumentParser(description="Run the director of the federation.")
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, let other machines in"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
@@ -192,10 +214,13 @@ def main() -> int:
     logging.getLogger("openfl").setLevel(logging.ERROR)
     try:
         config = DirectorConfig.load(arguments.config)
+        folder = arguments.certificates
+        certificates = None if folder is None else Certificates.in_folder(folder)
+        require_guarded(config.listen_host, certificates, arguments.plaintext)
         require_free_port(config.listen_host, config.listen_port)
         with only_director_here(), own_work_folder(str(config.listen_port)):
-            stopped_by = serve(config)
-    except ConfigError as error:
+            stopped_by = serve(config, certificates)
+    except (ConfigError, CertificateError, ListeningRefused) as error:
         print(f"director: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:

@@ -19,9 +19,12 @@ from typing import Any
 
 import grpc
 from openfl.component.envoy.envoy import Envoy
+from openfl.federated import Plan
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 from openfl.transport.grpc.grpc_channel_options import channel_options
 from openfl.utilities.workspace import ExperimentWorkspace
+
+from envoy_refusals import DirectorDoor, ShardRefused
 
 logger = logging.getLogger("envoy")
 
@@ -33,10 +36,6 @@ TASK_RAISED, STOPPED_BY_OWNER = 1, 2
 
 # Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
 channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
-
-
-class ShardRefused(ValueError):
-    """The director does not accept this envoy's shard."""
 
 
 class DamagedArchive(OSError):
@@ -80,14 +79,23 @@ def forget_code_below(folder: Path) -> None:
 
 class SteadyEnvoy(Envoy):
     """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the
-    director, whose main thread dies of a damaged archive while it still counts as online, and that survives
-    Ctrl-C.
+    director, whose main thread dies of a damaged archive while it still counts as online, that survives
+    Ctrl-C, and that tries for ever where it is refused.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._refusal = ""
         self._director = f"{settings['director_host']}:{settings['director_port']}"
+        files = (self.root_certificate, self.certificate, self.private_key)
+        self._door = DirectorDoor(
+            settings["director_host"], int(settings["director_port"]), files if settings["tls"] else None
+        )
+        self._network = {
+            "agg_addr": settings["director_host"],
+            "use_tls": settings["tls"],
+            "require_client_auth": True,
+        }
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
@@ -122,6 +130,7 @@ class SteadyEnvoy(Envoy):
                 time.sleep(RETRY_SECONDS)
                 continue
             except grpc.RpcError as error:
+                self._door.require_open(error)
                 if not cut_off:
                     logger.warning("Cut off from the director (%s); trying again", _reason(error))
                 cut_off = True
@@ -160,8 +169,7 @@ class SteadyEnvoy(Envoy):
                     shard_descriptor=self.shard_descriptor, cuda_devices=self.cuda_devices
                 )
             except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.ALREADY_EXISTS:
-                    raise ShardRefused(error.details()) from None
+                self._door.require_open(error)
                 if not waiting:
                     logger.info(
                         "No director at %s yet; trying again every second. Start one: "
@@ -204,6 +212,24 @@ class SteadyEnvoy(Envoy):
             raise
         finally:
             self.is_experiment_running = False
+
+    def _run_collaborator(self, plan: str = "plan/plan.yaml") -> None:
+        """Take part in the unpacked experiment.
+
+        Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment's plan.
+        It runs in the director's process, so it is where this envoy knows the director to be.
+        """
+        parsed = Plan.parse(Path(plan))
+        parsed.config["network"]["settings"].update(self._network)
+        collaborator = parsed.get_collaborator(
+            self.name,
+            self.root_certificate,
+            self.private_key,
+            self.certificate,
+            shard_descriptor=self.shard_descriptor,
+        )
+        collaborator.set_available_devices(cuda=self.cuda_devices)
+        collaborator.run()
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""

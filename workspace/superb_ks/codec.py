@@ -14,6 +14,8 @@ from typing import Any
 import grpc
 from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc, base_pb2
 
+from superb_ks.callers import checked
+
 _SERVICE = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"].full_name
 _VARINT, _BYTES = 0, 2  # wire types
 
@@ -108,7 +110,8 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
             response_serializer=aggregator_pb2.SendLocalTaskResultsResponse.SerializeToString,
         ),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+    behind_checks = {method: checked(servicer, method, handler) for method, handler in handlers.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, behind_checks),))
 
 
 def _key(number: int, wire_type: int) -> bytes:

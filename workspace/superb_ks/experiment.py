@@ -138,8 +138,15 @@ class FederatedExperiment(FLExperiment):
         return self._weights("last")
 
     def stop(self) -> None:
-        """End the experiment within the round; what was aggregated so far is kept."""
-        self.federation.dir_client.stop_experiment(self.experiment_name)
+        """End the experiment within the round; what was aggregated so far is kept.
+
+        Raises:
+            FederationError: the director refuses; it is somebody else's.
+        """
+        try:
+            self.federation.dir_client.stop_experiment(self.experiment_name)
+        except grpc.RpcError as error:
+            raise FederationError(f"not stopped: {error.details()}") from error
 
     def _weights(self, which: str) -> Vector:
         try:

@@ -1,0 +1,50 @@
+"""Tells a director that is away, and will be back, from one that refuses this envoy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+
+from envoy_handshake import NO_REASON, why_refused
+
+# A director closes so many connections without a reason, one after another, before it counts as a refusal.
+CLOSED_CONNECTIONS = 5
+# Answers that stay the same, however often we ask.
+REFUSALS = (
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+)
+
+
+class ShardRefused(ValueError):
+    """The director does not accept this envoy, or its shard."""
+
+
+class DirectorDoor:
+    """The way to a director, which may be closed for good.
+
+    Args:
+        host: of the director.
+        port: of the director.
+        certificates: files of the authority's certificate, our own, and its key; None to speak without TLS.
+    """
+
+    def __init__(self, host: str, port: int, certificates: tuple[Path, Path, Path] | None) -> None:
+        self._host, self._port = host, port
+        self._certificates = certificates
+        self._closed = 0
+
+    def require_open(self, error: grpc.RpcError) -> None:
+        """Return if it makes sense to call again after ``error``.
+
+        Raises:
+            ShardRefused: the director refused, by a reply or in the TLS handshake.
+        """
+        if error.code() in REFUSALS:
+            raise ShardRefused(f"the director refused: {error.details()}") from None
+        reason = why_refused(self._host, self._port, self._certificates)
+        self._closed = self._closed + 1 if reason == NO_REASON else 0
+        if reason and (reason != NO_REASON or self._closed >= CLOSED_CONNECTIONS):
+            raise ShardRefused(f"no way to the director at {self._host}:{self._port}: {reason}") from None
