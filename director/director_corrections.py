@@ -97,7 +97,7 @@ class TutorialDirector(Director):
         """
         manifest = self.experiments.manifest(name)
         if manifest["owner"] != caller:
-            logger.warning("Refused %s what is for the owner of experiment %s", caller, name)
+            logger.warning("Refused %s: experiment %s is %s's", caller, name, manifest["owner"])
             raise Refused(f"experiment {name!r} is not {caller}'s")
         return manifest
 

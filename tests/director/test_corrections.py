@@ -174,6 +174,28 @@ def test_a_living_envoy_keeps_its_name(director):
     director.claim("env_one", "there")
 
 
+def test_only_listed_envoys_register(tmp_path):
+    director = TutorialDirector(
+        experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, envoys=["env_one"], **SHAPES
+    )
+    director.claim("env_one", "here")
+    with pytest.raises(Refused, match="envoy 'env_two': it is not on the director's list of envoys"):
+        director.claim("env_two", "here")
+
+
+def test_an_archive_is_for_those_who_are_enrolled(director):
+    """OpenFL's own gives it to whoever knows the experiment's name."""
+    stock = Director(tls=False, **SHAPES)
+    for each in (stock, director):
+        experiment = SimpleNamespace(name="x", archive_path="archive", collaborators=["a"], aggregator=None)
+        each.experiments_registry.add(experiment)
+    assert stock.get_experiment_data("x") == "archive"
+    director.require_enrolled("x", "a")
+    for name, envoy in (("x", "stranger"), ("y", "a")):
+        with pytest.raises(Refused, match=f"'{name}' is over, or envoy '{envoy}' is not enrolled in it"):
+            director.require_enrolled(name, envoy)
+
+
 def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
     failed = []
     aggregator = SimpleNamespace(task_failed=lambda *report: failed.append(report))
