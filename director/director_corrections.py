@@ -18,8 +18,10 @@ from openfl.component.director import Director
 
 import experiment_store as store
 from caller_rules import CallerRules
+from director_gate import Gate, GateSettings
 from experiment_corrections import POLL_SECONDS, PromptExperiment, PromptRegistry
-from experiment_store import ExperimentStore, Refused
+from experiment_store import NAME_PATTERN, ExperimentStore, Refused
+from held_experiments import HeldExperiments
 
 logger = logging.getLogger("director")
 
@@ -34,11 +36,18 @@ class TutorialDirector(Director):
     """
 
     def __init__(
-        self, *, experiments_folder: Path, envoys: Collection[str] | None = None, **settings: Any
+        self,
+        *,
+        experiments_folder: Path,
+        envoys: Collection[str] | None = None,
+        gate: Gate | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.caller_rules = CallerRules(envoys)
         self.experiments = ExperimentStore(experiments_folder)
+        self.gate = gate or Gate(GateSettings(), "the director's owner", experiments_folder / ".approval")
+        self.held = HeldExperiments(self.gate, self.experiments)
         self.listen_host = "localhost"
         self.experiments_registry = PromptRegistry()
         # Corrects: the list of envoys raises KeyError for one that has not asked for an experiment yet.
@@ -50,8 +59,9 @@ class TutorialDirector(Director):
         """Let the envoy of folder ``home`` have ``name``.
 
         Raises:
-            Refused: a living envoy of another folder has it, or it is not on the list of envoys.
+            Refused: a living envoy of another folder has it, or it is illegal or not on the list of envoys.
         """
+        require_legal(name)
         if objection := self.caller_rules.objection_to_name(name):
             raise Refused(f"envoy {name!r}: {objection}")
         status = self._shard_registry.get(name, {})
@@ -104,6 +114,17 @@ class TutorialDirector(Director):
             logger.warning("Refused envoy %r the archive of experiment %r", envoy_name, name)
             raise Refused(f"experiment {name!r} is over, or envoy {envoy_name!r} is not enrolled in it")
 
+    def experiment_author(self, name: str) -> str:
+        """Return who submitted an experiment that runs or waits its turn.
+
+        Raises:
+            Refused: there is none of that name.
+        """
+        experiment = self.experiments_registry.get(name)
+        if experiment is None:
+            raise Refused(f"no experiment named {name!r} runs")
+        return experiment.sender
+
     async def start_experiment_execution_loop(self) -> None:
         """Run submitted experiments, one after another; envoys are invited when the aggregator listens."""
         while True:
@@ -140,12 +161,12 @@ class TutorialDirector(Director):
             await self.col_exp_queues[envoy_name].get()
 
     async def get_experiment_status(self, experiment_name: str, caller: str) -> str:
-        """Return ``pending``, ``in_progress``, ``finished``, ``failed``, ``stopped`` or ``interrupted``."""
+        """Return one of the statuses in ``experiment_store``."""
         return self.own_manifest(experiment_name, caller)["status"]
 
     async def stream_metrics(self, experiment_name: str, caller: str) -> AsyncIterator[dict[str, Any]]:
         """Yield every record of the experiment from the first on, until it has ended."""
-        sent = 0
+        sent, told = 0, False
         while True:
             # The status comes first: nothing is recorded after the end.
             running = self.own_manifest(experiment_name, caller)["status"] in (store.PENDING, store.RUNNING)
@@ -155,6 +176,10 @@ class TutorialDirector(Director):
                 records = aggregator.records
             else:
                 records = [] if running else self.experiments.records(experiment_name)
+                notice = self.held.notice(experiment_name)
+                if notice is not None and not told:
+                    told = True
+                    yield notice
             news = records[sent:]  # a copy: the aggregator adds to the list while these are on their way
             for record in news:
                 yield record
@@ -164,18 +189,35 @@ class TutorialDirector(Director):
             await asyncio.sleep(2 * POLL_SECONDS)
 
     def set_experiment_failed(
-        self, *, experiment_name: str, collaborator_name: str, reason: str = "failed", left: bool = False
+        self,
+        *,
+        experiment_name: str,
+        collaborator_name: str,
+        reason: str = "failed",
+        left: bool = False,
+        declined: bool = False,
     ) -> None:
-        """Note that a task failed on ``collaborator_name``, or that its owner stopped it (``left``)."""
+        """Note that a task failed on ``collaborator_name``, or that its owner stopped it (``left``), or does
+        not let the experiment run there (``declined``): then it is not asked again.
+        """
         experiment = self.experiments_registry.get(experiment_name)
         if experiment is None or experiment.aggregator is None:
             return
         if collaborator_name not in experiment.collaborators:
             return
-        if left:
+        if declined:
+            experiment.declined_by.add(collaborator_name)
+            experiment.aggregator.drop(collaborator_name, reason, for_good=True)
+        elif left:
             experiment.aggregator.drop(collaborator_name, reason)
         else:
             experiment.aggregator.task_failed(collaborator_name, reason)
+
+    def note_waiting(self, experiment_name: str, collaborator_name: str, text: str) -> None:
+        """Record that the experiment waits for its approval by the owner of ``collaborator_name``."""
+        experiment = self.experiments_registry.get(experiment_name)
+        if experiment is not None and experiment.wants(collaborator_name):
+            experiment.aggregator.note_waiting(collaborator_name, text)
 
     def get_experiments_list(self, caller: str) -> list[dict[str, Any]]:
         """List the experiments of ``caller``. Corrects: OpenFL's own raises AttributeError."""
@@ -204,7 +246,9 @@ class TutorialDirector(Director):
     def stop_experiment(self, name: str, caller: str) -> None:
         """End an experiment of ``caller`` early; no effect if it has ended."""
         self.own_manifest(name, caller)
-        if name in self.experiments_registry.pending_experiments:
+        if self.held.cancel(name):
+            self.experiments.update(name, status=store.STOPPED)
+        elif name in self.experiments_registry.pending_experiments:
             self.experiments_registry.remove(name)
             self.experiments.update(name, status=store.STOPPED)
         elif name in self.experiments_registry:
@@ -215,3 +259,16 @@ class TutorialDirector(Director):
         experiment = self.experiments_registry.active_experiment
         if experiment is not None:
             experiment.stop("director", reason)
+
+
+def require_legal(*names: str) -> None:
+    """Check names of envoys, which come from outside.
+
+    Raises:
+        Refused: one is illegal.
+    """
+    for name in names:
+        if not NAME_PATTERN.fullmatch(name):
+            raise Refused(
+                f"envoy name {name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
+            )

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import io
 import logging
 import signal
 import uuid
-import zipfile
-import zlib
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -28,12 +25,19 @@ from openfl.transport.grpc.grpc_channel_options import channel_options
 
 import experiment_store as store
 from caller_checks import CallerChecks
+from director_archive import UnsoundArchive
+from director_corrections import require_legal
+from director_gate import Declined
+from director_review import Submission
 from experiment_store import Refused
 
 logger = logging.getLogger("director")
 
-# What an envoy reports when its owner stopped it, as opposed to a task that raised (1).
-STOPPED_BY_OWNER = 2
+# What an envoy reports when its owner stopped it, as opposed to a task that raised (1); when the owner does
+# not let the experiment run there; and when it waits for the owner to do so.
+STOPPED_BY_OWNER, DECLINED, WAITS = 2, 3, 4
+# Under this name envoys are told who submitted an experiment.
+AUTHOR_HEADER = "experiment-author-bin"
 
 # Corrects: gRPC shares a port between processes by default, so that a second director on the same port takes
 # half of the calls, silently. With this, it fails to start.
@@ -129,7 +133,9 @@ class TutorialDirectorServer(DirectorGRPCServer):
     async def _set_new_experiment(self, stream: Any, caller: str) -> Any:
         messages = aiter(stream)
         head = await anext(messages)
-        _require_whole(head.experiment_data)
+        self.director.experiments.folder(head.name)  # refuses an illegal name
+        require_legal(*head.collaborator_names)
+        submission, runs_now = await self._look_through(head, caller)
         archive = self.root_dir / str(uuid.uuid4())
         try:
             archive.write_bytes(head.experiment_data.npbytes)
@@ -143,8 +149,33 @@ class TutorialDirectorServer(DirectorGRPCServer):
         except BaseException:
             archive.unlink(missing_ok=True)
             raise
-        self.director.submit(head.name, caller, list(head.collaborator_names), archive)
+        submit = functools.partial(
+            self.director.submit, head.name, caller, list(head.collaborator_names), archive
+        )
+        if runs_now:
+            submit()
+        else:
+            self.director.held.hold(submission, archive, submit)
         return director_pb2.SetNewExperimentResponse(accepted=True)
+
+    async def _look_through(self, head: Any, caller: str) -> tuple[Submission, bool]:
+        """Measure an archive and ask the gate; says whether the experiment may run without waiting.
+
+        Corrects: OpenFL compares the sizes of the parts only, and finds out when it unpacks.
+        """
+        data = head.experiment_data
+        try:
+            if len(data.npbytes) != data.size:
+                raise UnsoundArchive(
+                    f"the experiment's archive arrived damaged ({len(data.npbytes)} bytes, not {data.size}); "
+                    "submit it again"
+                )
+            submission = await asyncio.to_thread(
+                self.director.gate.look_through, head.name, caller, data.npbytes
+            )
+            return submission, self.director.gate.lets_in(submission)
+        except (UnsoundArchive, Declined) as refusal:
+            raise Refused(str(refusal)) from refusal
 
     def _prepare_to_resume(self, head: Any, caller: str) -> None:
         status = self.director.own_manifest(head.name, caller)["status"]
@@ -165,6 +196,8 @@ class TutorialDirectorServer(DirectorGRPCServer):
         try:
             if kind != "model":
                 self.director.require_enrolled(request.experiment_name, request.collaborator_name)
+                author = self.director.experiment_author(request.experiment_name)
+                await context.send_initial_metadata(((AUTHOR_HEADER, author.encode()),))
                 async for chunk in super().GetExperimentData(request, context):
                     yield chunk
                 return
@@ -199,30 +232,22 @@ class TutorialDirectorServer(DirectorGRPCServer):
         Corrects: under TLS the reports of envoys are discarded, and the reason always is.
         """
         caller = self.get_caller(context)
+        reason = request.error_description.strip() or "no reason given"
         if request.error_code == 0:
             self.director.stop_experiment(request.experiment_name, caller)
-        elif caller in (CLIENT_ID_DEFAULT, request.collaborator_name):
+        elif caller not in (CLIENT_ID_DEFAULT, request.collaborator_name):
+            pass
+        elif request.error_code == WAITS:
+            self.director.note_waiting(request.experiment_name, request.collaborator_name, reason)
+        else:
             self.director.set_experiment_failed(
                 experiment_name=request.experiment_name,
                 collaborator_name=request.collaborator_name,
-                reason=request.error_description.strip() or "no reason given",
+                reason=reason,
                 left=request.error_code == STOPPED_BY_OWNER,
+                declined=request.error_code == DECLINED,
             )
         return director_pb2.SetExperimentFailedResponse()
-
-
-def _require_whole(archive: Any) -> None:
-    """Check an archive's checksums.
-
-    Corrects: OpenFL compares sizes only, and finds out when it unpacks.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive.npbytes)) as whole:
-            damage = whole.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        damage = str(error)
-    if damage is not None or len(archive.npbytes) != archive.size:
-        raise Refused(f"the experiment's archive arrived damaged ({damage}); submit it again")
 
 
 async def _model_bytes(messages: AsyncIterator[Any]) -> AsyncIterator[bytes]:

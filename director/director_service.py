@@ -22,7 +22,9 @@ from pathlib import Path
 import yaml
 
 from director_certificates import CertificateError, Certificates
+from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
 from director_listening import ALLOW_PLAINTEXT, ListeningRefused, require_guarded
+from director_review import DESKS
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Models, records and manifests of all experiments; they stay when the director stops.
@@ -47,6 +49,7 @@ class DirectorConfig:
     target_shape: tuple[str, ...] = ("1",)
     envoy_health_check_period: int = 5
     envoys: tuple[str, ...] | None = None
+    gate: GateSettings = GateSettings()
 
     @classmethod
     def load(cls, path: Path) -> DirectorConfig:
@@ -61,9 +64,14 @@ class DirectorConfig:
             settings = dict((yaml.safe_load(path.read_text()) or {}).get("settings") or {})
         except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not a YAML file with a `settings:` section: {error}") from error
-        unknown = sorted(set(settings) - set(cls.__dataclass_fields__))
+        try:
+            gate = GateSettings.take(settings, path)
+        except IllegalSetting as error:
+            raise ConfigError(str(error)) from error
+        own = [name for name in cls.__dataclass_fields__ if name != "gate"]
+        unknown = sorted(set(settings) - set(own))
         if unknown:
-            known = ", ".join(cls.__dataclass_fields__)
+            known = ", ".join([*own, *SETTINGS])
             raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; legal are {known}")
         settings["listen_host"] = os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
         settings["listen_port"] = _port(os.environ.get("DIRECTOR_PORT") or settings.get("listen_port", 50050))
@@ -78,7 +86,7 @@ class DirectorConfig:
         period = settings.get("envoy_health_check_period", 5)
         if not isinstance(period, int) or not 1 <= period <= 3600:
             raise ConfigError(f"envoy_health_check_period is {period!r}; legal are 1 to 3600 seconds")
-        return cls(**settings)
+        return cls(**settings, gate=gate)
 
 
 def _envoys(names: object, path: Path) -> tuple[str, ...] | None:
@@ -170,6 +178,8 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
     from director_server import TutorialDirectorServer
     from handshake_log import handshakes_in_plain_words
 
+    gate = Gate(config.gate, "the director's owner", DESKS / "director")
+    gate.announce(config.listen_host)
     server = TutorialDirectorServer(
         director_cls=TutorialDirector,
         tls=certificates is not None,
@@ -183,6 +193,7 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
         envoy_health_check_period=config.envoy_health_check_period,
         experiments_folder=EXPERIMENTS_FOLDER,
         envoys=config.envoys,
+        gate=gate,
     )
     with handshakes_in_plain_words() if certificates else nullcontext():
         return server.serve_until_stopped()

@@ -82,6 +82,8 @@ class PromptExperiment(Experiment):
         self._listen_host = listen_host
         self._invite = invite
         self._stopped = False
+        #: Envoys whose owners do not let it run there.
+        self.declined_by: set[str] = set()
         self.init_tensor_dict = {"state_folder": experiments.folder(self.name)}
 
     def wants(self, envoy_name: str) -> bool:
@@ -92,6 +94,7 @@ class PromptExperiment(Experiment):
             and envoy_name in self.collaborators
             and aggregator.round_number < aggregator.rounds_to_train
             and envoy_name not in aggregator.quit_job_sent_to
+            and envoy_name not in self.declined_by
         )
 
     def stop(self, by: str, reason: str) -> None:

@@ -26,8 +26,8 @@ MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 CHUNK_BYTES = 4 * 2**20
 
 PENDING, RUNNING, FINISHED = "pending", "in_progress", "finished"
-FAILED, STOPPED, INTERRUPTED = "failed", "stopped", "interrupted"
-RESUMABLE = (FAILED, STOPPED, INTERRUPTED)
+FAILED, STOPPED, INTERRUPTED, REJECTED = "failed", "stopped", "interrupted", "rejected"
+RESUMABLE = (FAILED, STOPPED, INTERRUPTED, REJECTED)
 
 
 class Refused(ValueError):
@@ -142,20 +142,27 @@ class ExperimentStore:
 
     def append_failure(self, name: str, reason: str) -> None:
         """Add a failure to the records, unless they tell of one."""
-        if any(record["task_name"] == "failure" for record in self.records(name)):
-            return
-        record = {
-            "round": self.manifest(name)["round"],
-            "metric_origin": "director",
-            "task_name": "failure",
-            "metric_name": reason,
-            "metric_value": 0.0,
-        }
+        if not any(record["task_name"] == "failure" for record in self.records(name)):
+            self.append(name, "failure", reason)
+
+    def append(self, name: str, task_name: str, text: str) -> None:
+        """Add a record of the director's own; what a full disk does not take is kept in memory."""
+        record = self.own_record(name, task_name, text)
         try:
             with (self.folder(name) / RECORDS).open("a") as log:
                 log.write(json.dumps(record) + "\n")
         except OSError:
             self._unwritten_records[name].append(record)
+
+    def own_record(self, name: str, task_name: str, text: str) -> dict[str, Any]:
+        """Return a record of the director's own, of the round in which the experiment is."""
+        return {
+            "round": self.manifest(name)["round"],
+            "metric_origin": "director",
+            "task_name": task_name,
+            "metric_name": text,
+            "metric_value": 0.0,
+        }
 
     def model(self, name: str, which: str) -> Iterator[bytes]:
         """Yield the bytes of the ``best`` or ``last`` model's vector.

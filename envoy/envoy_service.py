@@ -27,6 +27,8 @@ import yaml
 
 from envoy_certificates import Certificates
 from envoy_dialling import ALLOW_PLAINTEXT, require_guarded
+from envoy_gate import SETTINGS, Gate, GateSettings
+from envoy_review import DESKS
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Only folders that hold this file are ever swept.
@@ -58,6 +60,7 @@ class EnvoyConfig:
     descriptor_params: dict[str, Any] = field(default_factory=dict)
     cuda_devices: tuple[int, ...] = ()
     cpu_threads: int | None = None
+    gate: GateSettings = GateSettings()
 
     @classmethod
     def load(cls, path: Path) -> EnvoyConfig:
@@ -76,10 +79,12 @@ class EnvoyConfig:
             raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
         for section in sorted(set(config) - {"params", "shard_descriptor"}):
             raise ConfigError(f"{path}: unknown section {section!r}; legal are params, shard_descriptor")
+        gate = GateSettings.take(params, path)
         unknown = sorted(set(params) - {"cuda_devices", "cpu_threads"})
         if unknown:
             raise ConfigError(
-                f"{path}: unknown setting params.{unknown[0]}; legal are cuda_devices, cpu_threads"
+                f"{path}: unknown setting params.{unknown[0]}; legal are cuda_devices, cpu_threads, "
+                f"{', '.join(SETTINGS)}"
             )
         if "." not in str(descriptor.get("template", "")):
             raise ConfigError(f"{path}: shard_descriptor.template must be module.Class")
@@ -96,6 +101,7 @@ class EnvoyConfig:
             descriptor_params=dict(descriptor.get("params") or {}),
             cuda_devices=tuple(devices),
             cpu_threads=threads,
+            gate=gate,
         )
 
 
@@ -196,11 +202,14 @@ def run(arguments: argparse.Namespace) -> None:
     descriptor = build_descriptor(config)
 
     # OpenFL takes seconds to import; a mistake in the config or the data is reported before that.
-    from envoy_corrections import SteadyEnvoy
+    from gated_envoy import GatedEnvoy
 
     preload()
     with own_work_folder(arguments.name):
-        SteadyEnvoy(
+        gate = Gate(config.gate, f"the owner of {arguments.name}", DESKS / arguments.name)
+        gate.announce(arguments.director_host)
+        GatedEnvoy(
+            gate=gate,
             shard_name=arguments.name,
             director_host=arguments.director_host,
             director_port=arguments.director_port,

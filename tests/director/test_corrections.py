@@ -14,7 +14,8 @@ from openfl.component.director.experiment import ExperimentsRegistry
 from openfl.utilities.workspace import ExperimentWorkspace
 
 from director_corrections import TutorialDirector
-from director_server import _require_whole
+from director_review import Submission
+from director_server import TutorialDirectorServer
 from experiment_corrections import FreshWorkspace, PromptRegistry
 from experiment_store import Refused
 
@@ -213,13 +214,53 @@ def whole_archive() -> bytes:
     return data.getvalue()
 
 
-def test_a_damaged_archive_is_refused_before_it_is_stored():
+def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
+    server = TutorialDirectorServer(
+        director_cls=TutorialDirector,
+        tls=False,
+        listen_host="localhost",
+        experiments_folder=tmp_path,
+        **SHAPES,
+    )
+
+    def look_through(data: bytes, size: int) -> tuple[Submission, bool]:
+        head = SimpleNamespace(name="x", experiment_data=SimpleNamespace(npbytes=data, size=size))
+        return asyncio.run(server._look_through(head, "notebook"))
+
     data = whole_archive()
-    _require_whole(SimpleNamespace(npbytes=data, size=len(data)))
+    submission, runs_now = look_through(data, len(data))
+    assert (submission.name, submission.author, runs_now) == ("x", "notebook", True)
     flipped = bytearray(data)
     flipped[45] ^= 0xFF
     for damaged in (b"", data[: len(data) // 2], bytes(flipped)):
         with pytest.raises(Refused, match="archive arrived damaged"):
-            _require_whole(SimpleNamespace(npbytes=damaged, size=len(damaged)))
+            look_through(damaged, len(damaged))
     with pytest.raises(Refused, match="archive arrived damaged"):
-        _require_whole(SimpleNamespace(npbytes=data, size=len(data) + 1))
+        look_through(data, len(data) + 1)
+
+
+def test_a_name_that_could_not_be_a_folders_is_refused(director):
+    for name in ("../env_one", "env one", "", "-env", "e" * 64):
+        with pytest.raises(Refused, match="envoy name .*: legal are a letter, then up to 62"):
+            director.claim(name, "here")
+    register(director, "env_one")
+
+
+def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
+    dropped = []
+    aggregator = SimpleNamespace(
+        round_number=0,
+        rounds_to_train=3,
+        quit_job_sent_to=[],
+        drop=lambda name, reason, for_good=False: dropped.append((name, reason, for_good)),
+    )
+    director.submit("x", "notebook", ["a", "b"], archive_of(work / "archive", code=""))
+    experiment = director.experiments_registry["x"]
+    experiment.aggregator = aggregator
+    assert experiment.wants("a") and experiment.wants("b")
+    director.set_experiment_failed(
+        experiment_name="x", collaborator_name="b", reason="rejected by its owner", declined=True
+    )
+    assert dropped == [("b", "rejected by its owner", True)]
+    assert experiment.wants("a") and not experiment.wants("b")
+    experiment.aggregator = None

@@ -120,3 +120,9 @@ class PackedAggregator(RoundKeeper):
                 self.stop(collaborator_name, reason)
             else:
                 self.drop(collaborator_name, reason, for_good=True)
+
+    def note_waiting(self, collaborator_name: str, text: str) -> None:
+        """Record that ``collaborator_name`` waits until its owner approves the experiment."""
+        with self._changed:
+            if not self._ended:
+                self._note(collaborator_name, "waiting", {text: np.asarray(0.0)})

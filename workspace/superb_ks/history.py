@@ -21,6 +21,7 @@ EVENTS = {
     "returned": "came back",
     "refused": "sent an update that was refused",
     "late": "was late",
+    "waiting": "waits for approval of its owner",
     "unchanged": "kept the model as it was",
 }
 """Tasks that are none: what happened to a collaborator, in the words of `History.events`."""

@@ -1,0 +1,219 @@
+"""What the owner of a node sees of an experiment before it runs here, and the command that answers.
+
+In this folder: `bash review.sh` lists what waits, `bash review.sh show NAME`, `approve NAME`, `reject NAME`.
+Director and envoy each have this module under a name of their own, because neither room imports the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from director_archive import NAME_PATTERN, ArchiveLimits, Contents, UnsoundArchive, read_archive
+
+DESKS = Path(__file__).resolve().parent / "approval"
+APPROVED, REJECTED = "approved", "rejected"
+# Comparing lines takes time that grows with the square of their number.
+MOST_LINES, MOST_LINES_IN_ALL, MOST_BYTES = 1_000, 5_000, 200_000
+# What was let in with any limits can be shown.
+_NO_LIMITS = ArchiveLimits(2**20, 2**20, 2**20, 2**20)
+
+
+class ReviewError(ValueError):
+    """The command cannot do what was asked; the message says what it can."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An experiment that somebody wants to run here."""
+
+    name: str
+    author: str
+    digest: str
+
+
+class Desk:
+    """What waits for the owner's answer at one node, and what was answered, as files.
+
+    Args:
+        folder: holds `waiting/`, `answers/` and the archive that was approved last; made when needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def last_approved(self) -> Path:
+        """The archive that was approved last, if there is one."""
+        return self.folder / "last_approved.zip"
+
+    def archive(self, name: str) -> Path:
+        """Return where the archive of a waiting experiment lies."""
+        return self._file("waiting", name, "zip")
+
+    def waiting(self) -> list[Submission]:
+        """Return what waits, oldest first."""
+        files = sorted((self.folder / "waiting").glob("*.json"), key=lambda file: file.stat().st_mtime)
+        return [Submission(**json.loads(file.read_text())) for file in files]
+
+    def put(self, submission: Submission, archive: bytes) -> None:
+        """Store an experiment; what was answered about another of its name does not count for it."""
+        self.archive(submission.name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.archive(submission.name).write_bytes(archive)
+        _publish(self._file("waiting", submission.name), asdict(submission))
+
+    def take_away(self, name: str) -> None:
+        """Let an experiment wait no longer; an approval stays, a rejection counts once."""
+        self._file("waiting", name).unlink(missing_ok=True)
+        self.archive(name).unlink(missing_ok=True)
+        if self._answer(name).get("answer") == REJECTED:
+            self._file("answers", name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what waited when the node stopped; it arrives again."""
+        shutil.rmtree(self.folder / "waiting", ignore_errors=True)
+
+    def decide(self, submission: Submission, answer: str, reason: str = "") -> None:
+        """Write the owner's answer down; it holds for this author, name and digest alone."""
+        if answer == APPROVED:
+            partial = self.last_approved.with_suffix(".partial")
+            shutil.copyfile(self.archive(submission.name), partial)
+            os.replace(partial, self.last_approved)
+        entry = {**asdict(submission), "answer": answer, "reason": reason, "at": time.time()}
+        _publish(self._file("answers", submission.name), entry)
+
+    def answer(self, submission: Submission) -> tuple[str, str]:
+        """Return the owner's answer to an experiment, and the reason; empty as long as there is none."""
+        entry = self._answer(submission.name)
+        if any(entry.get(key) != value for key, value in asdict(submission).items()):
+            return "", ""
+        return entry["answer"], entry["reason"]
+
+    def _answer(self, name: str) -> dict[str, str]:
+        file = self._file("answers", name)
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    def _file(self, kind: str, name: str, suffix: str = "json") -> Path:
+        if not NAME_PATTERN.fullmatch(name):
+            raise ReviewError(
+                f"experiment name {name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
+            )
+        return self.folder / kind / f"{name}.{suffix}"
+
+
+def review(submission: Submission, archive: Path, last_approved: Path) -> Iterator[str]:
+    """Yield what there is to know about an experiment, line by line: author, digest, files, what is new.
+
+    Nothing of the archive reaches a terminal as it is: control characters are shown as escapes.
+    """
+    contents = read_archive(archive.read_bytes(), _NO_LIMITS)
+    yield f"Experiment {submission.name} of {printable(submission.author)}, digest {submission.digest}"
+    yield f"{len(contents.sizes)} files, {sum(contents.sizes.values()):,} bytes:"
+    yield from (f"  {size:>12,}  {name}" for name, size in contents.sizes.items())
+    if not last_approved.is_file():
+        yield "Nothing was approved here before that it could be compared with."
+        return
+    approved = read_archive(last_approved.read_bytes(), _NO_LIMITS)
+    yield f"Compared with what was approved last, digest {approved.digest}:"
+    with zipfile.ZipFile(last_approved) as old, zipfile.ZipFile(archive) as new:
+        yield from _differences(old, approved, new, contents)
+
+
+def _differences(
+    old: zipfile.ZipFile, approved: Contents, new: zipfile.ZipFile, contents: Contents
+) -> Iterator[str]:
+    changed = [
+        name
+        for name in sorted(approved.digests | contents.digests)
+        if approved.digests.get(name) != contents.digests.get(name)
+    ]
+    if not changed:
+        yield "  no difference"
+    lines_left = MOST_LINES_IN_ALL
+    for name in changed:
+        before, after = _lines(old, approved, name), _lines(new, contents, name)
+        if before is None or after is None or len(before) + len(after) > lines_left:
+            ways = [found.digests.get(name, "none") for found in (approved, contents)]
+            yield f"  {name}: digest {ways[0]} before, {ways[1]} now"
+            continue
+        lines_left -= len(before) + len(after)
+        lines = difflib.unified_diff(before, after, f"approved/{name}", f"now/{name}", lineterm="")
+        yield from map(printable, lines)
+
+
+def _lines(archive: zipfile.ZipFile, contents: Contents, name: str) -> list[str] | None:
+    """Return the lines of a text; none of a file that is missing, None for bytes and for what is too long."""
+    if name not in contents.digests:
+        return []
+    if contents.sizes[name] > MOST_BYTES:
+        return None
+    try:
+        text = archive.read(name).decode()
+    except UnicodeDecodeError:
+        return None
+    lines = text.split("\n")
+    return None if len(lines) > MOST_LINES or "\0" in text else lines
+
+
+def printable(text: str) -> str:
+    """Show what a terminal would obey, such as colours and changes of direction, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _publish(path: Path, content: object) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content))
+    os.replace(partial, path)
+
+
+def _found(name: str, digest: str) -> list[tuple[Desk, Submission]]:
+    waiting = [(Desk(folder), each) for folder in sorted(DESKS.glob("*/")) for each in Desk(folder).waiting()]
+    found = [(desk, each) for desk, each in waiting if each.name == name and each.digest.startswith(digest)]
+    if not found:
+        known = ", ".join(f"{each.name} ({each.digest[:12]})" for _, each in waiting) or "none"
+        wanted = f"{name} with a digest {digest}…" if digest else name
+        raise ReviewError(f"no experiment {wanted} waits here; waiting: {known}")
+    return found
+
+
+def main() -> int:
+    """List, show, approve or reject what waits in this folder; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="review.sh", description="What waits for approval here.")
+    parser.add_argument("action", nargs="?", default="list", choices=["list", "show", "approve", "reject"])
+    parser.add_argument("name", nargs="?", help="of the experiment")
+    parser.add_argument("digest", nargs="?", default="", help="its digest or the beginning of it, to be sure")
+    parser.add_argument("--reason", default="", help="of a rejection, for the experiment's author")
+    arguments = parser.parse_args()
+    if arguments.action == "list":
+        for folder in sorted(DESKS.glob("*/")):
+            for each in Desk(folder).waiting():
+                print(f"{each.name} of {printable(each.author)} at {folder.name}, digest {each.digest}")
+        return 0
+    if arguments.name is None:
+        parser.error(f"{arguments.action} wants the name of an experiment")
+    try:
+        for desk, each in _found(arguments.name, arguments.digest):
+            if arguments.action == "show":
+                print(*review(each, desk.archive(each.name), desk.last_approved), sep="\n")
+                continue
+            answer = APPROVED if arguments.action == "approve" else REJECTED
+            desk.decide(each, answer, arguments.reason)
+            print(f"{answer} at {desk.folder.name}: {each.name}, digest {each.digest}")
+    except (ReviewError, UnsoundArchive, OSError) as error:
+        print(f"review: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Experiments that the director has taken in and does not run yet: they wait for its owner's approval."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import experiment_store as store
+from director_gate import POLL_SECONDS, Declined, Gate
+from director_review import Submission
+from experiment_store import ExperimentStore
+
+logger = logging.getLogger("director")
+
+
+@dataclass
+class _Held:
+    task: asyncio.Task[None]
+    notice: dict[str, Any]
+
+
+class HeldExperiments:
+    """What waits, each in a task of its own: others run meanwhile.
+
+    Args:
+        gate: of the director's owner.
+        experiments: where a rejection is noted.
+    """
+
+    def __init__(self, gate: Gate, experiments: ExperimentStore) -> None:
+        self._gate = gate
+        self._experiments = experiments
+        self._held: dict[str, _Held] = {}
+
+    def hold(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
+        """Call ``submit`` once the experiment is approved."""
+        name = submission.name
+        notice = self._experiments.own_record(name, "waiting", f"{name}, digest {submission.digest}")
+        self._held[name] = _Held(asyncio.create_task(self._wait(submission, archive, submit)), notice)
+
+    def notice(self, name: str) -> dict[str, Any] | None:
+        """Return the record that says that an experiment waits, None for one that does not.
+
+        It is not kept with the others: the aggregator begins its round's records anew.
+        """
+        held = self._held.get(name)
+        return held.notice if held else None
+
+    def cancel(self, name: str) -> bool:
+        """Let an experiment wait no longer; returns whether it did."""
+        held = self._held.pop(name, None)
+        return held is not None and held.task.cancel()
+
+    async def _wait(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
+        name, content = submission.name, archive.read_bytes()
+        try:
+            with self._gate.waits(submission, content) as approved:
+                await asyncio.to_thread(self._gate.show, submission)  # others are served meanwhile
+                while not approved():
+                    await asyncio.sleep(POLL_SECONDS)
+            submit()
+        except (Declined, OSError) as declined:
+            logger.warning("Experiment %s: %s", name, declined)
+            archive.unlink(missing_ok=True)
+            self._experiments.append(name, "failure", str(declined))
+            self._experiments.update(name, status=store.REJECTED)
+        except asyncio.CancelledError:  # its author stopped it, or the director stops
+            archive.unlink(missing_ok=True)
+            raise
+        finally:
+            self._held.pop(name, None)
