@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -75,6 +76,7 @@ def fuzz_in_process(inputs: int, seed: int, folder: Path) -> tuple[Counter[str],
     inside.mkdir()
     os.chdir(inside)
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")  # names that occur twice in an archive are meant
     try:
         chosen = targets(seed, inside)
         draw = random.Random(seed)
@@ -86,7 +88,7 @@ def fuzz_in_process(inputs: int, seed: int, folder: Path) -> tuple[Counter[str],
             (target, _) = draw.choices(chosen, weights)[0]
             try:
                 with deadline(SECONDS_AN_INPUT):
-                    outcomes[target()] += 1
+                    outcomes[target.send()] += 1
             except (Exception, Hang):
                 outcomes["flaw"] += 1
                 flaws.append(f"input {number}, {type(target).__name__}\n{traceback.format_exc()}")

@@ -76,6 +76,8 @@ class Mutator:
         return self.raw(data) if self.draw.random() < 0.3 else data
 
     def _field(self, message: Any) -> None:
+        if not message.DESCRIPTOR.fields:
+            return
         field = self.draw.choice(message.DESCRIPTOR.fields)
         value = getattr(message, field.name)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -124,9 +126,9 @@ class Mutator:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in files.items():
-                entry = zipfile.ZipInfo(self.draw.choice(PATHS) if self.draw.random() < 0.2 else name)
-                entry.compress_type = self.draw.choice((0, 8, 8, 8, 12, 14))
-                entry.external_attr = self.draw.choice((0o100644,) * 8 + (0o120777, 0o060644, 0)) << 16
+                entry = zipfile.ZipInfo(self.draw.choice(PATHS) if self.draw.random() < 0.1 else name)
+                entry.compress_type = self.draw.choice((0, *[8] * 20, 12, 14))
+                entry.external_attr = self.draw.choice((0o100644,) * 40 + (0o120777, 0o060644, 0)) << 16
                 big = self.draw.random() < 0.02
                 archive.writestr(entry, bytes(4 * 2**20) if big else content)
         data = bytearray(buffer.getvalue())

@@ -58,13 +58,16 @@ class Call:
     """A call without a network behind it: what a handler asks gRPC for."""
 
     def abort(self, code: grpc.StatusCode, details: str) -> None:
+        """End the call."""
         details.encode()  # has to be sent
         raise Aborted(code)
 
     def peer(self) -> str:
+        """Name the caller."""
         return "fuzz"
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers."""
         return ()
 
 
@@ -72,9 +75,11 @@ class AsyncCall(Call):
     """The same on the director's event loop."""
 
     async def abort(self, code: grpc.StatusCode, details: str) -> None:  # type: ignore[override]
+        """End the call."""
         super().abort(code, details)
 
     async def send_initial_metadata(self, metadata: Any) -> None:
+        """Take the headers of an answer."""
         dict(metadata)
 
 
@@ -87,7 +92,8 @@ class AggregatorTarget:
         self._calls = 0
         self.aggregator: PackedAggregator | None = None
 
-    def __call__(self) -> str:
+    def send(self) -> str:
+        """Send one input; returns what came of it."""
         if self._calls % INPUTS_AN_AGGREGATOR == 0:
             self._start()
         self._calls += 1
@@ -120,7 +126,12 @@ class AggregatorTarget:
         write_manifest(self._folder, {"round": 0, "last": "round-0.safetensors", **best})
         schedule = RoundSchedule(10**6, 1.0, 0)
         names = [HONEST, MALLORY]
-        assigner = Assigner(schedule, None, names, schedule.total_rounds)
+        assigner = Assigner(
+            assigner_function=schedule,
+            aggregation_functions_by_task=None,
+            authorized_cols=names,
+            rounds_to_train=schedule.total_rounds,
+        )
         self.aggregator = PackedAggregator(
             aggregator_uuid="aggregator",
             federation_uuid="federation",
@@ -155,12 +166,12 @@ class AggregatorTarget:
 
     def _messages(self) -> tuple[str, list[bytes]]:
         """Return a method and what is sent to it."""
-        draw, assert_not_none = self._mutator.draw, self.aggregator
-        assert assert_not_none is not None
+        draw = self._mutator.draw
+        assert self.aggregator is not None
         header = aggregator_pb2.MessageHeader(
             sender=MALLORY, receiver="aggregator", federation_uuid="federation"
         )
-        now = assert_not_none.round_number
+        now = self.aggregator.round_number
         kind = draw.randrange(8)
         if kind == 0:
             return "GetTasks", [self._mutator.message(aggregator_pb2.GetTasksRequest(header=header))]
@@ -213,12 +224,13 @@ class DirectorTarget:
         shard = director_pb2.ShardInfo(sample_shape=["16000"], target_shape=["1"], n_samples=12)
         shard.node_info.name = "env_one"
         shard.node_info.cuda_devices.add(index=0, name="card")
+        cards = list(shard.node_info.cuda_devices)
         self._examples: dict[str, Callable[[], list[Any]]] = {
             "UpdateShardInfo": lambda: [director_pb2.UpdateShardInfoRequest(shard_info=shard)],
             "SetNewExperiment": self._submission,
             "WaitExperiment": lambda: [director_pb2.WaitExperimentRequest(collaborator_name="env_one")],
             "UpdateEnvoyStatus": lambda: [
-                director_pb2.UpdateEnvoyStatusRequest(name="env_one", cuda_devices=shard.node_info.cuda_devices)
+                director_pb2.UpdateEnvoyStatusRequest(name="env_one", cuda_devices=cards)
             ],
             "SetExperimentFailed": lambda: [
                 director_pb2.SetExperimentFailedRequest(
@@ -245,7 +257,8 @@ class DirectorTarget:
         for name in ("UpdateShardInfo", "SetNewExperiment"):
             self._loop.run_until_complete(self._send(name, self._examples[name]()))
 
-    def __call__(self) -> str:
+    def send(self) -> str:
+        """Send one input; returns what came of it."""
         name = self._mutator.draw.choice((*self._examples, *["SetNewExperiment"] * 4))
         examples = self._examples[name]()
         kind = type(examples[0])
@@ -319,7 +332,8 @@ class ArchiveTarget:
     def __init__(self, mutator: Mutator, folder: Path) -> None:
         self._mutator, self._path = mutator, folder / "archive.zip"
 
-    def __call__(self) -> str:
+    def send(self) -> str:
+        """Send one input; returns what came of it."""
         data = self._mutator.archive(FILES)
         which = self._mutator.draw.choice((director_archive, envoy_archive))
         try:
@@ -343,7 +357,8 @@ class BytesTarget:
         self._reply = aggregator_pb2.GetAggregatedTensorResponse(tensor=tensor).SerializeToString()
         self._chunk = codec.encode_chunk(bytes(range(256)))
 
-    def __call__(self) -> str:
+    def send(self) -> str:
+        """Send one input; returns what came of it."""
         read, good = self._mutator.draw.choice(
             ((codec.decode_chunk, self._chunk), (codec.decode_tensor_reply, self._reply))
         )
