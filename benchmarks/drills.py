@@ -21,7 +21,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
-from benchmarks import drill_director, drill_envoys, drill_notebook, drill_services  # noqa: E402, F401
+from benchmarks import drill_director, drill_envoys, drill_hostile, drill_notebook, drill_services  # noqa: E402, F401
 from benchmarks.drill import DRILLS, Drill  # noqa: E402
 from demo.interrupts import raise_interrupted  # noqa: E402
 from tests.support.lab import Lab  # noqa: E402

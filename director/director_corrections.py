@@ -19,6 +19,7 @@ from openfl.component.director import Director
 import experiment_store as store
 from caller_rules import CallerRules
 from director_gate import Gate, GateSettings
+from director_limits import ENVOYS
 from experiment_corrections import POLL_SECONDS, PromptExperiment, PromptRegistry
 from experiment_store import NAME_PATTERN, ExperimentStore, Refused
 from held_experiments import HeldExperiments
@@ -64,6 +65,8 @@ class TutorialDirector(Director):
         require_legal(name)
         if objection := self.caller_rules.objection_to_name(name):
             raise Refused(f"envoy {name!r}: {objection}")
+        if not self.knows(name) and len(self._shard_registry) >= ENVOYS:
+            raise Refused(f"{ENVOYS} envoys are registered, which is as many as the director remembers")
         status = self._shard_registry.get(name, {})
         lives = time.time() < status.get("last_updated", 0) + status.get("valid_duration", 0)
         if lives and self._homes.get(name, home) != home:
@@ -72,6 +75,10 @@ class TutorialDirector(Director):
                 f"If it has just moved here, wait {status['valid_duration']} s"
             )
         self._homes[name] = home
+
+    def knows(self, name: str) -> bool:
+        """Say whether an envoy of that name has registered."""
+        return name in self._shard_registry
 
     def submit(self, name: str, sender: str, collaborators: list[str], archive: Path) -> None:
         """Queue an experiment whose initial state is in the store."""
@@ -167,10 +174,15 @@ class TutorialDirector(Director):
     async def stream_metrics(self, experiment_name: str, caller: str) -> AsyncIterator[dict[str, Any]]:
         """Yield every record of the experiment from the first on, until it has ended."""
         sent, told = 0, False
+        self.own_manifest(experiment_name, caller)
         while True:
-            # The status comes first: nothing is recorded after the end.
-            running = self.own_manifest(experiment_name, caller)["status"] in (store.PENDING, store.RUNNING)
+            # The status comes first: nothing is recorded after the end. It is read from the disk only if the
+            # experiment is not at hand: every viewer asks many times a second.
             active = self.experiments_registry.get(experiment_name)
+            running = active is not None or self.experiments.manifest(experiment_name)["status"] in (
+                store.PENDING,
+                store.RUNNING,
+            )
             aggregator = active.aggregator if active is not None else None
             if aggregator is not None:
                 records = aggregator.records

@@ -10,8 +10,7 @@ import asyncio
 import functools
 import logging
 import signal
-import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,13 +22,20 @@ from openfl.transport.grpc import director_server as openfl_server
 from openfl.transport.grpc.director_server import CLIENT_ID_DEFAULT
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
-import experiment_store as store
 from caller_checks import CallerChecks
-from director_archive import UnsoundArchive
-from director_corrections import require_legal
-from director_gate import Declined
-from director_review import Submission
+from director_limits import (
+    REPORT_LETTERS,
+    SERVER_OPTIONS,
+    SUBMISSIONS,
+    VIEWERS,
+    Busy,
+    Places,
+    Stalled,
+    require_moderate_card,
+    timely,
+)
 from experiment_store import Refused
+from submissions import take_in
 
 logger = logging.getLogger("director")
 
@@ -63,6 +69,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
     def __init__(self, *, listen_host: str, **settings: Any) -> None:
         super().__init__(listen_host=listen_host, **settings)
         self.director.listen_host = listen_host
+        self._submissions, self._viewers = Places(SUBMISSIONS, "submissions"), Places(VIEWERS, "viewers")
 
     def serve_until_stopped(self) -> int:
         """Serve until SIGINT or SIGTERM; returns the signal's number."""
@@ -101,6 +108,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
         """Serve, with TLS behind the checks of who calls, for which OpenFL's server has no place."""
         checks = [CallerChecks(self.director.caller_rules)] if self.tls else []
         openfl_server.aio = SimpleNamespace(server=functools.partial(grpc.aio.server, interceptors=checks))
+        openfl_server.channel_options = list({**dict(channel_options), **SERVER_OPTIONS}.items())
         await super()._run_server()
 
     async def UpdateShardInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -109,6 +117,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
         Corrects: a second envoy of a name, as of a copied folder, silently takes the place of the first.
         """
         try:
+            require_moderate_card(request.shard_info)
             self.director.claim(
                 request.shard_info.node_info.name, str(get_headers(context).get("envoy_home", ""))
             )
@@ -117,75 +126,55 @@ class TutorialDirectorServer(DirectorGRPCServer):
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
         return await super().UpdateShardInfo(request, context)
 
+    async def UpdateEnvoyStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Take in a sign of life.
+
+        Corrects: one that tells of other devices than the registration did is answered with a traceback.
+        """
+        try:
+            return await super().UpdateEnvoyStatus(request, context)
+        except (KeyError, IndexError):
+            reason = f"envoy {request.name!r} registered without so many CUDA devices"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+    async def WaitExperiment(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Name an experiment for an envoy, as soon as there is one.
+
+        Corrects: a queue is kept for ever for every name that anybody ever asked with.
+        """
+        if not self.director.knows(request.collaborator_name):
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no envoy of that name is registered")
+        return await super().WaitExperiment(request, context)
+
+    async def GetTrainedModel(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refuse. Corrects: OpenFL's own raises, since models are on disk; GetExperimentData streams them."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "models are fetched with GetExperimentData")
+
+    async def GetExperimentDescription(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refuse. Corrects: OpenFL's own raises for experiments that have ended, and makes up half of it."""
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED, "GetExperimentStatus and GetMetricStream tell more"
+        )
+
     async def SetNewExperiment(self, stream: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         """Take in an experiment: its archive and its initial model, or the archive alone to resume it.
 
         Corrects: the model was expected in one protobuf message, of which memory held four copies.
         """
         try:
-            return await self._set_new_experiment(stream, self.get_caller(context))
+            with self._submissions.one():
+                await take_in(self.director, self.root_dir, timely(aiter(stream)), self.get_caller(context))
+            return director_pb2.SetNewExperimentResponse(accepted=True)
         except Refused as refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
+        except Busy as busy:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
+        except Stalled as stalled:
+            logger.warning("Gave up a submission of %s: %s", context.peer(), stalled)
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"the submission stalled: {stalled}")
         except OSError as error:
             reason = f"the director cannot store the experiment: {error}"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
-
-    async def _set_new_experiment(self, stream: Any, caller: str) -> Any:
-        messages = aiter(stream)
-        head = await anext(messages)
-        self.director.experiments.folder(head.name)  # refuses an illegal name
-        require_legal(*head.collaborator_names)
-        submission, runs_now = await self._look_through(head, caller)
-        archive = self.root_dir / str(uuid.uuid4())
-        try:
-            archive.write_bytes(head.experiment_data.npbytes)
-            if head.model_proto.tensors:
-                (size,) = head.model_proto.tensors[0].transformer_metadata[0].int_list
-                await self.director.experiments.create(
-                    head.name, caller, list(head.collaborator_names), size, _model_bytes(messages)
-                )
-            else:
-                self._prepare_to_resume(head, caller)
-        except BaseException:
-            archive.unlink(missing_ok=True)
-            raise
-        submit = functools.partial(
-            self.director.submit, head.name, caller, list(head.collaborator_names), archive
-        )
-        if runs_now:
-            submit()
-        else:
-            self.director.held.hold(submission, archive, submit)
-        return director_pb2.SetNewExperimentResponse(accepted=True)
-
-    async def _look_through(self, head: Any, caller: str) -> tuple[Submission, bool]:
-        """Measure an archive and ask the gate; says whether the experiment may run without waiting.
-
-        Corrects: OpenFL compares the sizes of the parts only, and finds out when it unpacks.
-        """
-        data = head.experiment_data
-        try:
-            if len(data.npbytes) != data.size:
-                raise UnsoundArchive(
-                    f"the experiment's archive arrived damaged ({len(data.npbytes)} bytes, not {data.size}); "
-                    "submit it again"
-                )
-            submission = await asyncio.to_thread(
-                self.director.gate.look_through, head.name, caller, data.npbytes
-            )
-            return submission, self.director.gate.lets_in(submission)
-        except (UnsoundArchive, Declined) as refusal:
-            raise Refused(str(refusal)) from refusal
-
-    def _prepare_to_resume(self, head: Any, caller: str) -> None:
-        status = self.director.own_manifest(head.name, caller)["status"]
-        if status not in store.RESUMABLE:
-            raise Refused(
-                f"experiment {head.name!r} is {status}; only {', '.join(store.RESUMABLE)} ones can be resumed"
-            )
-        self.director.experiments.update(
-            head.name, status=store.PENDING, collaborators=list(head.collaborator_names)
-        )
 
     async def GetExperimentData(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Stream an archive to an envoy, or a model to its owner (``collaborator_name`` is ``model/best``).
@@ -206,12 +195,19 @@ class TutorialDirectorServer(DirectorGRPCServer):
                 yield director_pb2.ExperimentData(size=len(data), npbytes=data)
         except Refused as refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
+        except OSError as error:  # the experiment has just ended
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND, f"there is no such file any more: {error.strerror}"
+            )
 
     async def GetMetricStream(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Stream all records, from the first on."""
         try:
-            async for record in super().GetMetricStream(request, context):
-                yield record
+            with self._viewers.one():
+                async for record in super().GetMetricStream(request, context):
+                    yield record
+        except Busy as busy:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
         except Refused as refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
 
@@ -232,7 +228,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
         Corrects: under TLS the reports of envoys are discarded, and the reason always is.
         """
         caller = self.get_caller(context)
-        reason = request.error_description.strip() or "no reason given"
+        reason = request.error_description.strip()[:REPORT_LETTERS] or "no reason given"
         if request.error_code == 0:
             self.director.stop_experiment(request.experiment_name, caller)
         elif caller not in (CLIENT_ID_DEFAULT, request.collaborator_name):
@@ -248,8 +244,3 @@ class TutorialDirectorServer(DirectorGRPCServer):
                 declined=request.error_code == DECLINED,
             )
         return director_pb2.SetExperimentFailedResponse()
-
-
-async def _model_bytes(messages: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    async for message in messages:
-        yield message.experiment_data.npbytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from openfl.component.assigner.tasks import Task
 from openfl.protocols import base_pb2
 
 from superb_ks import wire
-from superb_ks.metrics import Metrics
+from superb_ks.metrics import CLIPS, Metrics
 from superb_ks.openfl_corrections import correct_aggregator_service
 from superb_ks.receiving import Results
 from superb_ks.round_keeping import RoundKeeper
@@ -20,6 +21,8 @@ from superb_ks.schedule import TRAIN
 LONG_POLL_SECONDS = 1.0
 # After the end, how long collaborators have for collecting their signal to quit.
 QUIT_GRACE_SECONDS = 5.0
+# So many results that nobody wanted are noted of a collaborator in a round. It has three tasks.
+MOST_LATE = 8
 
 
 class PackedAggregator(RoundKeeper):
@@ -30,6 +33,7 @@ class PackedAggregator(RoundKeeper):
     """
 
     def __init__(self, **settings: Any) -> None:
+        self._late: Counter[tuple[str, int]] = Counter()
         super().__init__(**settings)
         correct_aggregator_service(self._receiver.receive)
 
@@ -43,7 +47,8 @@ class PackedAggregator(RoundKeeper):
                 lambda: self._ended or self._open_tasks(collaborator_name), timeout=LONG_POLL_SECONDS
             )
             if self._ended:
-                self.quit_job_sent_to.append(collaborator_name)
+                if collaborator_name not in self.quit_job_sent_to:
+                    self.quit_job_sent_to.append(collaborator_name)
                 return None, self.round_number, 0, True
             return self._open_tasks(collaborator_name) or None, self.round_number, 0, False
 
@@ -81,10 +86,11 @@ class PackedAggregator(RoundKeeper):
     ) -> None:
         """Take in what a collaborator's task returned, measured on ``data_size`` clips."""
         with self._changed:
-            self._receiver.done_with(collaborator_name)
+            if named_tensors.weights is not None:
+                self._receiver.done_with(collaborator_name)
             if self._is_unwanted(collaborator_name, round_number, task_name):
                 return
-            metrics: Metrics = {"clips": np.asarray(float(data_size)), **named_tensors.metrics}
+            metrics: Metrics = {**named_tensors.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
             if task_name == TRAIN:
                 metrics["bytes_up"] = np.asarray(float(named_tensors.nbytes))
                 self._take_update(collaborator_name, data_size, named_tensors)
@@ -99,8 +105,10 @@ class PackedAggregator(RoundKeeper):
             and collaborator_name in self.members.present
             and self._round.awaits(collaborator_name, task_name)
         )
-        if not wanted:
-            self._note(collaborator_name, "late", {f"{task_name} of round {round_number}": np.asarray(0.0)})
+        if not wanted and self._late[collaborator_name, self.round_number] < MOST_LATE:
+            self._late[collaborator_name, self.round_number] += 1
+            what = f"{task_name[: wire.LONGEST_NAME]} of round {round_number}"
+            self._note(collaborator_name, "late", {what: np.asarray(0.0)})
         return not wanted
 
     # What the director calls -------------------------------------------------------------------------------
@@ -115,7 +123,8 @@ class PackedAggregator(RoundKeeper):
     def task_failed(self, collaborator_name: str, reason: str) -> None:
         """A task raised on ``collaborator_name``: fail, or go on without it, as the experiment is set."""
         with self._changed:
-            self.quit_job_sent_to.append(collaborator_name)  # it is not invited again
+            if collaborator_name not in self.quit_job_sent_to:
+                self.quit_job_sent_to.append(collaborator_name)  # it is not invited again
             if self.on_task_error == "fail":
                 self.stop(collaborator_name, reason)
             else:

@@ -7,7 +7,9 @@ which any OpenFL 1.7.1 understands: see https://protobuf.dev/programming-guides/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ import grpc
 from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc, base_pb2
 
 from superb_ks.callers import checked
+from superb_ks.guard import EXPERIMENT, GuardedService
 
 _SERVICE = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"].full_name
 _VARINT, _BYTES = 0, 2  # wire types
@@ -70,20 +73,32 @@ class AggregatorStub:
 
     ``GetTasks`` takes and returns OpenFL's messages; ``GetAggregatedTensor`` returns the tensor's bytes;
     ``SendLocalTaskResults`` takes the chunks' bytes.
+
+    Args:
+        channel: to the aggregator.
+        experiment_id: shown with each call (see :mod:`superb_ks.guard`).
     """
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self.GetTasks = aggregator_pb2_grpc.AggregatorStub(channel).GetTasks
-        self.GetAggregatedTensor = channel.unary_unary(
+    def __init__(self, channel: grpc.Channel, experiment_id: str) -> None:
+        self._headers = ((EXPERIMENT, experiment_id.encode()),)
+        self.GetTasks = self._showing_id(aggregator_pb2_grpc.AggregatorStub(channel).GetTasks)
+        get_aggregated_tensor = channel.unary_unary(
             f"/{_SERVICE}/GetAggregatedTensor",
             request_serializer=aggregator_pb2.GetAggregatedTensorRequest.SerializeToString,
             response_deserializer=decode_tensor_reply,
         )
-        self.SendLocalTaskResults = channel.stream_unary(
-            f"/{_SERVICE}/SendLocalTaskResults",
-            request_serializer=encode_chunk,
-            response_deserializer=aggregator_pb2.SendLocalTaskResultsResponse.FromString,
+        self.GetAggregatedTensor = self._showing_id(get_aggregated_tensor)
+        self.GetAggregatedTensorLater = self._showing_id(get_aggregated_tensor.future)
+        self.SendLocalTaskResults = self._showing_id(
+            channel.stream_unary(
+                f"/{_SERVICE}/SendLocalTaskResults",
+                request_serializer=encode_chunk,
+                response_deserializer=aggregator_pb2.SendLocalTaskResultsResponse.FromString,
+            )
         )
+
+    def _showing_id(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.partial(call, metadata=self._headers)
 
 
 def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
@@ -92,6 +107,15 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
     def get_aggregated_tensor(request: Any, context: Any) -> tuple[Any, bytes]:
         reply = servicer.GetAggregatedTensor(request, context)  # checks the sender, fills the header
         return reply, servicer.aggregator.part(request.tensor_name, request.round_number, tuple(request.tags))
+
+    def send_local_task_results(chunks: Iterable[Any], context: Any) -> Any:
+        # Corrects: for whom an upload is, and of which experiment, is asked when all of it was received.
+        messages = iter(chunks)
+        head = next(messages, None)
+        if head is None:
+            raise RuntimeError("an empty upload")
+        servicer.check_request(aggregator_pb2.TaskResults.FromString(bytes(head.npbytes)))
+        return servicer.SendLocalTaskResults(itertools.chain((head,), messages), context)
 
     handlers = {
         "GetTasks": grpc.unary_unary_rpc_method_handler(
@@ -105,13 +129,14 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
             response_serializer=encode_tensor_reply,
         ),
         "SendLocalTaskResults": grpc.stream_unary_rpc_method_handler(
-            servicer.SendLocalTaskResults,
+            send_local_task_results,
             request_deserializer=decode_chunk,
             response_serializer=aggregator_pb2.SendLocalTaskResultsResponse.SerializeToString,
         ),
     }
     behind_checks = {method: checked(servicer, method, handler) for method, handler in handlers.items()}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, behind_checks),))
+    service = GuardedService(_SERVICE, behind_checks, servicer.aggregator.federation_uuid)
+    server.add_generic_rpc_handlers((service,))
 
 
 def _key(number: int, wire_type: int) -> bytes:

@@ -23,6 +23,9 @@ Reply = TypeVar("Reply")
 # of the time would be spent waiting for the other side.
 PARTS_UNDER_WAY = 3
 
+# What is tried again: an aggregator that is not there, and a call that it gave up because nothing arrived.
+PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 
@@ -54,7 +57,7 @@ class AggregatorConnection:
     def __init__(self, client: AggregatorGRPCClient, collaborator_name: str, patience_seconds: float) -> None:
         client._set_header(collaborator_name)
         self._header = client.header
-        self._stub = AggregatorStub(client.channel)
+        self._stub = AggregatorStub(client.channel, client.federation_uuid)
         self._patience = patience_seconds
 
     def wait_for_tasks(self) -> tuple[list[Task], int, bool]:
@@ -106,7 +109,7 @@ class AggregatorConnection:
         under_way: deque[tuple[Any, grpc.Future]] = deque()
         try:
             for request in requests:
-                under_way.append((request, self._stub.GetAggregatedTensor.future(request)))
+                under_way.append((request, self._stub.GetAggregatedTensorLater(request)))
                 if len(under_way) > PARTS_UNDER_WAY:
                     yield self._part(*under_way.popleft())
             while under_way:
@@ -138,9 +141,11 @@ class AggregatorConnection:
             try:
                 return call()
             except grpc.RpcError as error:
-                if f"{self._header.receiver} != " in (error.details() or ""):
+                if error.code() == grpc.StatusCode.UNAUTHENTICATED or f"{self._header.receiver} != " in (
+                    error.details() or ""
+                ):
                     raise ExperimentOver("another experiment has begun") from None
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in PASSING:
                     raise AggregatorUnreachable(f"the aggregator refused: {error.details()}") from error
                 if time.monotonic() + pause > give_up_at:
                     raise AggregatorUnreachable(

@@ -21,7 +21,8 @@ def pooled(reports: Mapping[str, Metrics]) -> Metrics:
     """Combine what each collaborator measured into what all measured together.
 
     Scalars are averaged with ``clips`` as weights: an accuracy becomes the accuracy over everybody's clips.
-    ``clips`` itself and arrays are summed. A metric that somebody did not report is left out.
+    ``clips`` itself and arrays are summed. A metric that somebody did not report, or reported in
+    another shape, is left out.
     """
     everyone = [reports[name] for name in sorted(reports)]
     if not everyone:
@@ -30,6 +31,8 @@ def pooled(reports: Mapping[str, Metrics]) -> Metrics:
     result: Metrics = {}
     for name in everyone[0]:
         if name in NOT_POOLED or not all(name in metrics for metrics in everyone):
+            continue
+        if len({metrics[name].shape for metrics in everyone}) > 1:
             continue
         values = np.stack([metrics[name] for metrics in everyone])
         if name == CLIPS or values.ndim > 1:

@@ -16,11 +16,14 @@ from openfl.federated.task.task_runner import CoreTaskRunner
 from openfl.protocols import aggregator_pb2_grpc
 from openfl.protocols import utils as protocol_utils
 from openfl.transport.grpc import aggregator_server
+from openfl.transport.grpc.grpc_channel_options import channel_options
 
 from superb_ks import codec
+from superb_ks.guard import SERVER_OPTIONS
 
-# Collaborators that wait for the next round, or for their turn to upload, hold one thread each.
-AGGREGATOR_THREADS = 64
+# Collaborators that wait for the next round, or for their turn to upload, hold one thread each; so does a
+# call that sends nothing, for a while (see `guard.py`). A thread is started when there is none to spare.
+AGGREGATOR_THREADS = 256
 
 
 def correct_aggregator_service(receive: Callable[[Any, Iterable[Any]], Any]) -> None:
@@ -28,12 +31,14 @@ def correct_aggregator_service(receive: Callable[[Any, Iterable[Any]], Any]) -> 
 
     Corrects: ``datastream_to_proto`` grows a ``bytes`` object chunk by chunk, which copies everything
     received so far each time (21 s instead of 0.2 s for wav2vec2-base); every weight is copied several
-    times more (see ``codec.py``); and the server has one thread for each processor, so that two
-    collaborators that wait keep a third from delivering its update.
+    times more (see ``codec.py``); the server has one thread for each processor, so that two
+    collaborators that wait keep a third from delivering its update; and anybody may hold such a thread, and
+    memory, for as long as he likes (see ``guard.py``).
     """
     protocol_utils.datastream_to_proto = receive
     aggregator_pb2_grpc.add_AggregatorServicer_to_server = codec.add_servicer_to_server
     aggregator_server.cpu_count = lambda: AGGREGATOR_THREADS
+    aggregator_server.channel_options = list({**dict(channel_options), **SERVER_OPTIONS}.items())
 
 
 def correct_task_runner(adapter: type) -> None:

@@ -12,6 +12,7 @@ from openfl.protocols import aggregator_pb2
 
 from superb_ks import wire
 from superb_ks.averaging import FederatedAverage, Updates, Vector
+from superb_ks.guard import StalledStream
 from superb_ks.membership import Membership
 from superb_ks.metrics import Metrics
 
@@ -44,6 +45,10 @@ class Upload:
     tensors: Results
 
 
+class UploadReplaced(RuntimeError):
+    """The same collaborator began another upload while this one waited for its turn."""
+
+
 class Receiver:
     """Reads uploads into memory, no more of them at a time than the director's memory is meant for.
 
@@ -58,6 +63,7 @@ class Receiver:
         kind: what updates of this experiment consist of, ``float32`` or ``bfloat16``.
         collect: makes what takes in the updates of one round, from the names of those who train in it, the
             model's size and what gets arrays that are not needed any more.
+        give_up: is told the name of a collaborator whose upload stalled, and how.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Receiver:
         members: Membership,
         kind: str = wire.FLOAT32,
         collect: Callable[[Iterable[str], int, Callable[[Vector], None]], Updates] = FederatedAverage,
+        give_up: Callable[[str, str], None] = lambda name, reason: None,
     ) -> None:
         self._changed = changed
         self._size = size
@@ -77,6 +84,9 @@ class Receiver:
         self._spare: list[Vector] = []
         self._closed = False
         self._collect = collect
+        self._give_up = give_up
+        # The last upload that each collaborator began.
+        self._latest: dict[str, object] = {}
         self._updates = self.start_round([])
 
     @property
@@ -88,6 +98,7 @@ class Receiver:
         """Receive the updates of ``names``, and forget those of the round before."""
         self._updates = self._collect(names, self._size, self.recycle)
         self._receiving.clear()
+        self._latest.clear()
         return self._updates
 
     def recycle(self, vector: Vector) -> None:
@@ -115,6 +126,8 @@ class Receiver:
         Raises:
             RuntimeError: the stream is empty.
             superb_ks.wire.DamagedUpload: the stream breaks off, or its metrics are damaged.
+            superb_ks.guard.StalledStream: its sender was waited for too long.
+            UploadReplaced: its sender began another one.
         """
         chunks = iter(stream)
         head = next(chunks, None)
@@ -134,14 +147,29 @@ class Receiver:
         return Upload(proto.header, proto.round_number, proto.task_name, proto.data_size, results)
 
     def _read(self, name: str, metrics: Metrics, chunks: Iterable[Any]) -> Results:
-        """Wait for room, then read the weights, unless the round ended meanwhile."""
+        """Wait for room, then read the weights, unless the round ended meanwhile.
+
+        One upload of a collaborator is received at a time, and one more waits: the latest, since it begins
+        another one when the line to the aggregator broke.
+        """
         with self._changed:
-            updates = self._updates
+            updates, upload = self._updates, object()
+            self._latest[name] = upload
             self._waiting.add(name)
-            self._changed.wait_for(lambda: self._may_send(name) or updates is not self._updates)
-            self._waiting.discard(name)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: (
+                    updates is not self._updates
+                    or self._latest.get(name) is not upload
+                    or (name not in self._receiving and self._may_send(name))
+                )
+            )
             if updates is not self._updates:
+                self._waiting.discard(name)
                 return Results(metrics, refusal="came too late")
+            if self._latest[name] is not upload:
+                raise UploadReplaced(f"{name} began another upload")
+            self._waiting.discard(name)
             self._receiving.add(name)
             vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
         half = self._kind == wire.BFLOAT16
@@ -149,9 +177,12 @@ class Receiver:
             fill = wire.fill_from_half if half else wire.fill
             weights = fill(vector, (chunk.npbytes for chunk in chunks))
             return Results(metrics, weights, nbytes=weights.nbytes // (2 if half else 1))
-        except BaseException:
+        except BaseException as error:
             with self._changed:
-                self._receiving.discard(name)
+                if updates is self._updates:
+                    self._receiving.discard(name)
+                if isinstance(error, StalledStream):
+                    self._give_up(name, f"its upload {error}")
                 self._changed.notify_all()
             raise
 

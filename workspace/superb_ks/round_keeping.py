@@ -71,7 +71,12 @@ class RoundKeeper(Aggregator):
         self._changed = threading.Condition(threading.RLock())
         self._strategy = make_strategy(strategy, self.state, strategy_parameters or {})
         self._receiver = Receiver(
-            self._changed, self.state.last.size, self.members, update_dtype, self._strategy.collect
+            self._changed,
+            self.state.last.size,
+            self.members,
+            update_dtype,
+            self._strategy.collect,
+            give_up=self.drop,
         )
         self._round = Round(self.round_number, {})
         self._ended_at: float | None = None
@@ -175,7 +180,7 @@ class RoundKeeper(Aggregator):
         for task_name, reports in self._round.reports.items():
             self._note("aggregator", task_name, pooled(reports))
         if self._round.reports.get(VALIDATE):
-            self._mark_if_best(pooled(self._round.reports[VALIDATE]))
+            self._mark_if_best(self._round.reports[VALIDATE])
         model = self._new_model()
         self._note("aggregator", "round", {"seconds": np.asarray(self._round.seconds)})
         if self._timer:
@@ -198,9 +203,16 @@ class RoundKeeper(Aggregator):
             self.state.last.add_to(combined)
         return self._strategy.next_model(combined, self.round_number + 1)
 
-    def _mark_if_best(self, metrics: Metrics) -> None:
+    def _mark_if_best(self, reports: Mapping[str, Metrics]) -> None:
+        # One collaborator that does not report a number is no reason to end the experiment of all.
+        scored = {
+            name: report
+            for name, report in reports.items()
+            if self.best_metric in report and report[self.best_metric].ndim == 0
+        }
+        metrics = pooled(scored)
         if self.best_metric not in metrics:
-            known = ", ".join(sorted(metrics))
+            known = ", ".join(sorted(pooled(reports)))
             raise UpdateRefused(f"validate returned no {self.best_metric!r}, only {known}")
         score = float(metrics[self.best_metric])
         best = self.state.manifest["best_score"]

@@ -7,6 +7,7 @@ one stream: a ``TaskResults`` message with the metrics first, then the raw bytes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -27,6 +28,11 @@ FLOAT32, BFLOAT16 = "float32", "bfloat16"
 #: Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
 #: enough.
 PART_BYTES = 2**20
+#: What the metrics of one task may have: names, bytes of a name, and values in all. A confusion matrix of a
+#: hundred classes has 10,000. Each value becomes a record that is kept and shown.
+MOST_METRICS, LONGEST_NAME, MOST_VALUES = 256, 200, 2**16
+#: As many as an array of NumPy may have; a packed model has one.
+MOST_DIMENSIONS = 64
 
 
 class DamagedUpload(ValueError):
@@ -73,12 +79,18 @@ def read_metrics(tensors: Iterable[base_pb2.NamedTensor]) -> Metrics:
     """Unwrap the metrics among ``tensors``: float64 arrays of the shapes they were wrapped with.
 
     Raises:
-        DamagedUpload: a metric's bytes do not have its shape.
+        DamagedUpload: a metric's bytes do not have its shape, or there is too much of them.
     """
     metrics: Metrics = {}
+    values = 0
     for tensor in tensors:
         if "metric" not in tensor.tags:
             continue
+        if len(tensor.name) > LONGEST_NAME:
+            raise DamagedUpload(f"a metric's name has {len(tensor.name)} letters, {LONGEST_NAME} are allowed")
+        values += len(tensor.data_bytes) // 8
+        if len(metrics) == MOST_METRICS or values > MOST_VALUES:
+            raise DamagedUpload(f"more than {MOST_METRICS} metrics, or than {MOST_VALUES} values in them")
         try:
             shape = tuple(tensor.transformer_metadata[0].int_list)
             metrics[tensor.name] = np.frombuffer(tensor.data_bytes, np.float64).reshape(shape)
@@ -91,7 +103,8 @@ def announced(tensors: Iterable[base_pb2.NamedTensor]) -> tuple[int, str] | None
     """Return how many elements follow the metrics, and their type; None if no weights do."""
     for tensor in tensors:
         if tensor.name == TRAINED and len(tensor.transformer_metadata) == 1:
-            return int(np.prod(tensor.transformer_metadata[0].int_list)), "".join(tensor.tags) or FLOAT32
+            size = math.prod(tensor.transformer_metadata[0].int_list[:MOST_DIMENSIONS])
+            return size, "".join(tensor.tags)[:LONGEST_NAME] or FLOAT32
     return None
 
 

@@ -1,0 +1,131 @@
+"""Fuzzed messages for real ports while an experiment runs, which must not notice."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from openfl.federated import Plan
+from openfl.protocols import aggregator_pb2, director_pb2
+
+from benchmarks.fuzz_mutations import Mutator
+from superb_ks.codec import encode_chunk
+from superb_ks.guard import EXPERIMENT
+from tests.support.lab import Lab, at, follow
+from tests.support.sine_experiment import Script
+
+ROUNDS = 20
+CALL_SECONDS = 1.0
+DIRECTOR, AGGREGATOR = "openfl.director.Director", "openfl.aggregator.Aggregator"
+
+
+def experiment_id(lab: Lab, name: str) -> str:
+    """Return the id that the running experiment's archive tells its collaborators."""
+    plan = lab.nodes_dir / "director" / "work" / str(lab.director_port) / name / "plan" / "plan.yaml"
+    return str(Plan.parse(Path(plan)).federation_uuid)
+
+
+def attack_ports(lab: Lab, inputs: int, seed: int) -> tuple[Counter[str], dict[str, Any]]:
+    """Send fuzzed messages to both services during an experiment; returns outcomes, and how that ended.
+
+    Raises:
+        AssertionError: the experiment lost a round or an envoy, or its model differs from an undisturbed one.
+    """
+    script = Script(seconds=dict.fromkeys(lab.ranks, 0.05))
+    quiet = lab.run(script, rounds=ROUNDS)
+    outcomes: Counter[str] = Counter()
+    name = lab.new_name()
+    experiment = lab.submit(script, name=name, rounds=ROUNDS)
+
+    def attack() -> None:
+        outcomes.update(send_all(lab, experiment_id(lab, name), inputs, seed))
+
+    outcome = follow(experiment, (at(1, lab.first, "train"), attack))
+    assert outcome.status == "finished", outcome.error
+    for envoy in lab.envoy_names:
+        assert outcome.rounds("train", envoy) == list(range(ROUNDS)), outcome.rounds("train", envoy)
+    assert not outcome.of("dropped"), outcome.text("dropped")
+    assert np.array_equal(outcome.weights, quiet.weights), "the final models differ"
+    return outcomes, {"rounds": ROUNDS, "status": outcome.status, "final_model": "bit-identical"}
+
+
+def send_all(lab: Lab, known_id: str, inputs: int, seed: int) -> Counter[str]:
+    """Send ``inputs`` messages, half of them as somebody who knows the experiment's id."""
+    draw = random.Random(seed)
+    mutator, outcomes = Mutator(draw), Counter[str]()
+    options = [("grpc.enable_http_proxy", 0)]
+    with (
+        grpc.insecure_channel(f"localhost:{lab.director_port}", options) as director,
+        grpc.insecure_channel(f"localhost:{lab.aggregator_port}", options) as aggregator,
+    ):
+        for _ in range(inputs):
+            kind = draw.randrange(10)
+            if kind == 0:
+                outcomes[send_garbage(draw, draw.choice((lab.director_port, lab.aggregator_port)))] += 1
+            elif kind < 6:
+                shown = ((EXPERIMENT, known_id.encode()),) if draw.random() < 0.5 else ()
+                outcomes[f"port of aggregator: {call(aggregator, *to_aggregator(mutator), shown)}"] += 1
+            else:
+                outcomes[f"port of director: {call(director, *to_director(mutator), ())}"] += 1
+    return outcomes
+
+
+def send_garbage(draw: random.Random, port: int) -> str:
+    """Send bytes that are not HTTP/2 over a connection of their own."""
+    with socket.create_connection(("localhost", port), timeout=CALL_SECONDS) as connection:
+        connection.sendall(draw.choice((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"", b"GET / HTTP/1.1\r\n\r\n")))
+        connection.sendall(draw.randbytes(draw.randrange(1, 2000)))
+    return "ports: garbage sent"
+
+
+def call(channel: grpc.Channel, method: str, messages: list[bytes], headers: Any) -> str:
+    """Call a method with raw messages; returns the status."""
+    answers = channel.stream_stream(method)(iter(messages), metadata=headers, timeout=CALL_SECONDS)
+    try:
+        for _ in itertools.islice(answers, 5):
+            pass
+        answers.cancel()
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNKNOWN:
+            return "flaw"
+        return str(error.code().name)
+    return "answered"
+
+
+def to_aggregator(mutator: Mutator) -> tuple[str, list[bytes]]:
+    """Return a method and messages of somebody who is not enrolled."""
+    header = aggregator_pb2.MessageHeader(sender="mallory", receiver="aggregator", federation_uuid="x")
+    name = mutator.draw.choice(("GetTasks", "GetAggregatedTensor", "SendLocalTaskResults"))
+    message = {
+        "GetTasks": aggregator_pb2.GetTasksRequest(header=header),
+        "GetAggregatedTensor": aggregator_pb2.GetAggregatedTensorRequest(
+            header=header, tensor_name="trained/0"
+        ),
+        "SendLocalTaskResults": aggregator_pb2.TaskResults(header=header, task_name="train", data_size=3),
+    }[name]
+    raw = mutator.message(message)
+    return f"/{AGGREGATOR}/{name}", [encode_chunk(raw), raw] if name == "SendLocalTaskResults" else [raw]
+
+
+def to_director(mutator: Mutator) -> tuple[str, list[bytes]]:
+    """Return a method and messages that must change nothing of what runs."""
+    requests = {
+        "UpdateShardInfo": director_pb2.UpdateShardInfoRequest(),
+        "SetNewExperiment": director_pb2.ExperimentInfo(name="fuzz"),
+        "UpdateEnvoyStatus": director_pb2.UpdateEnvoyStatusRequest(name="nobody"),
+        "SetExperimentFailed": director_pb2.SetExperimentFailedRequest(experiment_name="none"),
+        "GetExperimentData": director_pb2.GetExperimentDataRequest(experiment_name="none"),
+        "GetExperimentStatus": director_pb2.GetExperimentStatusRequest(experiment_name="none"),
+        "GetMetricStream": director_pb2.GetMetricStreamRequest(experiment_name="none"),
+        "RemoveExperimentData": director_pb2.RemoveExperimentRequest(experiment_name="none"),
+        "GetEnvoys": director_pb2.GetEnvoysRequest(),
+        "GetExperimentsList": director_pb2.GetExperimentsListRequest(),
+    }
+    name = mutator.draw.choice(sorted(requests))
+    return f"/{DIRECTOR}/{name}", [mutator.message(requests[name])]

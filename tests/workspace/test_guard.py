@@ -1,0 +1,151 @@
+"""The aggregator's service on a real port: who holds its threads, and for how long."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from openfl.protocols import aggregator_pb2_grpc
+from openfl.protocols import utils as protocol_utils
+from openfl.transport.grpc import aggregator_server
+from openfl.transport.grpc.grpc_channel_options import channel_options
+
+from superb_ks import guard
+from superb_ks.codec import decode_chunk, encode_chunk
+from superb_ks.guard import EXPERIMENT, SERVER_OPTIONS, GuardedService, StalledStream
+from superb_ks.openfl_corrections import correct_aggregator_service
+
+KNOWN = ((EXPERIMENT, b"the id"),)
+SERVICE = "test.Service"
+
+
+class Server:
+    """Two methods behind the guard, and one thread."""
+
+    def __init__(self) -> None:
+        self.raised: list[BaseException] = []
+        self.pause = 0.0
+        handlers = {
+            "One": grpc.unary_unary_rpc_method_handler(lambda request, _: request),
+            "Many": grpc.stream_unary_rpc_method_handler(self._many, decode_chunk),
+        }
+        self.server = grpc.server(ThreadPoolExecutor(1), options=list(SERVER_OPTIONS.items()))
+        self.server.add_generic_rpc_handlers((GuardedService(SERVICE, handlers, "the id"),))
+        self.port = self.server.add_insecure_port("localhost:0")
+        self.server.start()
+
+    def _many(self, chunks: Iterator[Any], _: Any) -> bytes:
+        total = 0
+        try:
+            for chunk in chunks:
+                total += len(chunk.npbytes)
+                time.sleep(self.pause)
+                if bytes(chunk.npbytes) == b"damaged":
+                    raise ValueError("it is damaged")
+        except StalledStream as stalled:
+            self.raised.append(stalled)
+            raise
+        return str(total).encode()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.server.stop(0).wait()
+
+
+@pytest.fixture
+def call(server: Server) -> Iterator[Callable[..., grpc.Future]]:
+    """Return what begins a call; with ``stays_open`` it never ends its stream."""
+    over = threading.Event()
+    with grpc.insecure_channel(f"localhost:{server.port}", [("grpc.enable_http_proxy", 0)]) as channel:
+
+        def begin(
+            method: str, *messages: bytes, headers: Any = KNOWN, stays_open: bool = False
+        ) -> grpc.Future:
+            def sent() -> Iterator[bytes]:
+                yield from messages
+                if stays_open:
+                    over.wait()
+
+            return channel.stream_unary(f"/{SERVICE}/{method}").future(sent(), metadata=headers, timeout=20)
+
+        yield begin
+        over.set()
+
+
+@pytest.mark.parametrize("headers", [(), ((EXPERIMENT, b"another"),), (*KNOWN, *KNOWN)])
+@pytest.mark.parametrize("method", ["One", "Many"])
+def test_a_stranger_holds_no_thread(server: Server, call, method: str, headers: Any) -> None:
+    """There is one thread, and ten strangers who say nothing."""
+    strangers = [call(method, headers=headers, stays_open=True) for _ in range(10)]
+    for stranger in strangers:
+        assert stranger.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert call("One", b"hello").result() == b"hello"
+
+
+@pytest.mark.parametrize("method", ["One", "Many"])
+@pytest.mark.parametrize("messages", [(), (encode_chunk(b"a"),) * 3])
+def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, method: str, messages: Any) -> None:
+    if method == "One" and messages:
+        pytest.skip("one message is all")
+    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
+    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.05)
+    assert call(method, *messages, stays_open=True).code() is grpc.StatusCode.CANCELLED
+    assert call("One", b"hello").result() == b"hello"  # the thread is free again
+    assert len(server.raised) == (method == "Many")
+
+
+def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
+    """Each comes in time; together they are less than a part in the time for one."""
+    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
+    cancelled = threading.Event()
+    context = type("Context", (), {"cancel": lambda self: cancelled.set()})()
+
+    def trickle() -> Iterator[Any]:
+        while not cancelled.is_set():
+            time.sleep(0.05)
+            yield decode_chunk(encode_chunk(b"a"))
+        raise grpc.RpcError
+
+    stream = guard.WatchedStream(trickle(), context)
+    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.02)
+    with guard.Watchdog().watching(stream), pytest.raises(StalledStream, match="less than a part in 0.3 s"):
+        for _ in stream:
+            pass
+
+
+def test_time_in_which_nobody_asks_does_not_count(server: Server, call, monkeypatch) -> None:
+    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.5)
+    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.05)
+    server.pause = 0.4
+    assert call("Many", *[encode_chunk(b"a")] * 4).result() == b"4"
+
+
+def test_what_is_damaged_is_told_without_a_traceback(call, caplog) -> None:
+    answer = call("Many", encode_chunk(b"damaged"))
+    assert (answer.code(), answer.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "it is damaged")
+    assert "Refused Many of " in caplog.text and "Traceback" not in caplog.text
+
+
+def test_a_long_message_is_refused(call) -> None:
+    assert call("One", bytes(guard.MESSAGE_BYTES + 1)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_openfls_server_gets_the_options(monkeypatch) -> None:
+    for module, name in (  # what is put in OpenFL's place is put back
+        (protocol_utils, "datastream_to_proto"),
+        (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
+        (aggregator_server, "cpu_count"),
+        (aggregator_server, "channel_options"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    assert dict(channel_options)["grpc.max_receive_message_length"] == 2**30, "OpenFL has a limit itself now"
+    correct_aggregator_service(lambda proto, stream: None)
+    options = dict(aggregator_server.channel_options)
+    assert options.items() >= SERVER_OPTIONS.items()
+    assert options["grpc.max_send_message_length"] == 2**30  # the rest is OpenFL's

@@ -1,0 +1,188 @@
+"""What a caller may hold of the aggregator: a stranger no thread, a collaborator one that makes progress.
+
+OpenFL's service runs on gRPC's threads. A call takes one from its first byte to its last, also while it waits
+for a message that never comes.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from superb_ks.wire import PART_BYTES
+
+logger = logging.getLogger(__name__)
+
+#: The header with which a collaborator shows that it knows the experiment: its id, which only the archive
+#: tells. It arrives before any message, so that a call without it is refused before it takes memory or time.
+EXPERIMENT = "experiment-id-bin"
+#: A part of a model has to arrive in so many seconds of waiting for it: 23 kB a second. A link that is cut
+#: for 20 s is mended in that time, and one that a ping finds dead (30 s) counts as broken before it counts as
+#: stalled.
+SECONDS_A_PART = 45.0
+#: How often streams are looked at.
+LOOK_SECONDS = 1.0
+#: Bytes of one message: a part of a model is a fourth of it, and the metrics of a task less.
+MESSAGE_BYTES = 4 * 2**20
+#: What gRPC's server is told, beside OpenFL's own options.
+SERVER_OPTIONS: dict[str, int] = {
+    # Corrects: OpenFL takes messages of 1 GiB and headers of 32 MiB, from anybody, into memory.
+    "grpc.max_receive_message_length": MESSAGE_BYTES,
+    "grpc.max_metadata_size": 16 * 2**10,
+    # A collaborator has one call under way, and four while it fetches a model.
+    "grpc.max_concurrent_streams": 16,
+    # Director and aggregator share one process, which may have 1,024 files open on many systems.
+    "grpc.max_allowed_incoming_connections": 400,
+    # A connection that says nothing, or not HTTP/2, is closed after this; gRPC's own limit is two minutes.
+    "grpc.server_handshake_timeout_ms": 10_000,
+    # A connection without any call is closed after this; its owner makes a new one with its next call.
+    "grpc.max_connection_idle_ms": 300_000,
+}
+
+
+class StalledStream(ConnectionError):
+    """A stream whose sender was waited for too long."""
+
+
+class WatchedStream:
+    """A request's messages; the time that is spent waiting for them is counted.
+
+    Time in which nobody asks for the next message does not count: an upload may wait for its turn.
+
+    Args:
+        messages: gRPC's iterator, which blocks.
+        context: of the call.
+    """
+
+    def __init__(self, messages: Iterable[Any], context: Any) -> None:
+        self._messages = iter(messages)
+        self._context = context
+        self._waited = 0.0
+        self._bytes = 0
+        self._waiting_since: float | None = None
+        self._stalled = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self._waiting_since = started = time.monotonic()
+        try:
+            message = next(self._messages)
+        except grpc.RpcError:
+            if self._stalled:
+                raise StalledStream(f"sent less than a part in {SECONDS_A_PART:g} s of waiting") from None
+            raise
+        finally:
+            self._waiting_since = None
+            self._waited += time.monotonic() - started
+        self._bytes += len(getattr(message, "npbytes", b""))
+        if self._bytes >= PART_BYTES:
+            self._bytes, self._waited = 0, 0.0
+        return message
+
+    def give_up_if_stalled(self) -> None:
+        """End the call if its sender has been waited for too long."""
+        since = self._waiting_since
+        if since is not None and self._waited + time.monotonic() - since > SECONDS_A_PART:
+            self._stalled = True
+            self._context.cancel()
+
+
+class Watchdog:
+    """Looks at the streams under way every second, on a thread that ends when there are none."""
+
+    def __init__(self) -> None:
+        self._streams: set[WatchedStream] = set()
+        self._lock = threading.Lock()
+        self._runs = False
+
+    @contextmanager
+    def watching(self, stream: WatchedStream) -> Iterator[WatchedStream]:
+        """Watch ``stream`` inside the context."""
+        with self._lock:
+            self._streams.add(stream)
+            if not self._runs:
+                self._runs = True
+                threading.Thread(target=self._look, name="stalled uploads", daemon=True).start()
+        try:
+            yield stream
+        finally:
+            with self._lock:
+                self._streams.discard(stream)
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with self._lock:
+                if not self._streams:
+                    self._runs = False
+                    return
+                streams = list(self._streams)
+            for stream in streams:
+                stream.give_up_if_stalled()
+
+
+class GuardedService(grpc.GenericRpcHandler):
+    """Serves the calls of one experiment's collaborators, and refuses all others at once.
+
+    Args:
+        service: full name of the gRPC service.
+        handlers: by the names of its methods, each for one message or for a stream, with one answer.
+        experiment_id: what a call has to show in the header :data:`EXPERIMENT`.
+    """
+
+    def __init__(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler], experiment_id: str
+    ) -> None:
+        self._watchdog = Watchdog()
+        self._id = experiment_id.encode()
+        self._handlers = {f"/{service}/{name}": self._guarded(name, each) for name, each in handlers.items()}
+        # A stream, because a handler of one message would wait for that message first.
+        self._refusing = grpc.stream_unary_rpc_method_handler(_refuse)
+
+    def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
+        """Return the handler of a call; gRPC asks before the call takes a thread."""
+        handler = self._handlers.get(handler_call_details.method)
+        if handler is None or self._is_known(handler_call_details.invocation_metadata):
+            return handler
+        return self._refusing
+
+    def _is_known(self, headers: Iterable[tuple[str, str | bytes]]) -> bool:
+        shown = [value for key, value in headers if key == EXPERIMENT]
+        return len(shown) == 1 and isinstance(shown[0], bytes) and hmac.compare_digest(shown[0], self._id)
+
+    def _guarded(self, name: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        """Serve a method as a watched stream of messages; on the wire one message is a stream, too."""
+
+        def serve(messages: Iterable[Any], context: Any) -> Any:
+            stream = WatchedStream(messages, context)
+            try:
+                with self._watchdog.watching(stream):
+                    if handler.request_streaming:
+                        return handler.stream_unary(stream, context)
+                    request = next(stream, None)
+                if request is not None:
+                    return handler.unary_unary(request, context)
+                reason: str = "no message"
+            except (StalledStream, DecodeError, ValueError, RuntimeError) as error:
+                reason = str(error)
+            logger.warning("Refused %s of %s: %s", name, context.peer(), reason)
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+
+        return grpc.stream_unary_rpc_method_handler(
+            serve, handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _refuse(_: Iterable[Any], context: Any) -> None:
+    logger.debug("Refused a call of %s, which does not show the experiment's id", context.peer())
+    context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call does not show the experiment's id")
