@@ -29,12 +29,24 @@ from experiment_store import Refused
 
 logger = logging.getLogger("director")
 
-# What an envoy reports when its owner stopped it, as opposed to a task that raised (1).
-STOPPED_BY_OWNER = 2
+# What an envoy reports when its owner stopped it or its link broke, as opposed to a task that raised (1).
+LEFT = 2
 
 # Corrects: gRPC shares a port between processes by default, so that a second director on the same port takes
 # half of the calls, silently. With this, it fails to start.
 channel_options.append(("grpc.so_reuseport", 0))
+# Corrects: a client whose link was cut, or whose machine lost its power, is never noticed while the director
+# waits for it: half an upload holds its memory and its thread. A ping after this much silence shows it. Pings of
+# clients, which look for a lost director in the same way, are an offence to gRPC unless they are allowed.
+PING_SECONDS, PING_ANSWER_SECONDS, LEAST_PING_SECONDS = 10, 20, 5
+channel_options.extend(
+    [
+        ("grpc.keepalive_time_ms", 1000 * PING_SECONDS),
+        ("grpc.keepalive_timeout_ms", 1000 * PING_ANSWER_SECONDS),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1000 * LEAST_PING_SECONDS),
+    ]
+)
 
 
 def refusing(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,7 +209,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
                     experiment_name=request.experiment_name,
                     collaborator_name=request.collaborator_name,
                     reason=reason,
-                    left=request.error_code == STOPPED_BY_OWNER,
+                    left=request.error_code == LEFT,
                 )
         return director_pb2.SetExperimentFailedResponse()
 
