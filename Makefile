@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo`. `make help` lists the rest. Works with GNU make 3.81 and later.
 
 PYTHON ?= python3  ## Python 3.10 to 3.12 from which .venv is made
-ENVOYS = 2  ## demo: collaborators, each with a copy of the envoy folder
+ENVOYS = 2  ## demo: collaborators, each with a copy of the envoy folder; certs: so many, or their names
 ROUNDS = 3  ## demo: training rounds
 PARTITION = iid  ## demo: iid | speaker (no speaker in two shards) | dirichlet (skewed words) | quantity (sizes)
 ALPHA = 0.5  ## demo: of dirichlet and quantity; the smaller, the more skew
@@ -12,6 +12,9 @@ BASELINE =  ## demo: model trained beside it for comparison, or none; default: s
 DATA = synthetic  ## demo, compare: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## demo, compare: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
+HOST = localhost  ## certs: names and addresses under which the director is dialled
+USER = notebook  ## certs: the name under which the notebook submits experiments
+CERTS_OPTIONS =  ## certs: such as --list, --days 90, --force to make keys anew
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
 TESTS = tests  ## test: what pytest runs, such as tests/demo
 
@@ -30,7 +33,7 @@ NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
 PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab data check-data pretrain drills compare bench-transport bench-data install clean
+.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-transport bench-data install clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -52,6 +55,9 @@ lint: $(VENV)/.installed-dev  ## check style and types
 
 lab: $(VENV)/.installed  ## open the notebook in JupyterLab
 	cd workspace && ../$(RUN) -m jupyter lab $(NOTEBOOK) $(LAB_OPTIONS)
+
+certs: $(VENV)/.installed  ## make keys and certificates for director, notebook and ENVOYS in certs/, for TLS
+	@$(RUN) -m certificates --host $(HOST) --user '$(strip $(USER))' --envoys $(ENVOYS) $(CERTS_OPTIONS)
 
 data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unless it is there
 	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed '$(strip $(SEED))'

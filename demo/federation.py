@@ -155,7 +155,7 @@ class Federation:
         folder = self.nodes_dir / "director"
         if not folder.exists():
             shutil.copytree(self._root / "director", folder, ignore=_NOT_COPIED)
-        return self._run("director", ["bash", "start_director.sh"], folder)
+        return self._run("director", self._director_command(), folder)
 
     def start_envoy(self, rank: int, name: str | None = None) -> ServiceProcess:
         """Copy the envoy's folder, unless that is done, set its rank, and run its script there.
@@ -171,7 +171,7 @@ class Federation:
         world_size = len(self.envoy_names)
         params = {"rank_worldsize": f"{rank}, {world_size}", **self._shard_params}
         set_shard_params(folder / "envoy_config.yaml", params)
-        return self._run(name, ["bash", "start_envoy.sh", name], folder)
+        return self._run(name, self._envoy_command(name), folder)
 
     def registered(self) -> set[str]:
         """Names of the envoys that the director counts as online.
@@ -179,12 +179,22 @@ class Federation:
         Raises:
             grpc.RpcError: the director does not answer.
         """
-        address = f"{self.director_host}:{self.director_port}"
-        # A proxy of the environment has no business between two processes of one machine.
-        with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        with self._channel() as channel:
             stub = director_pb2_grpc.DirectorStub(channel)
             answer = stub.GetEnvoys(director_pb2.GetEnvoysRequest(), timeout=_CALL_SECONDS)
         return {envoy.shard_info.node_info.name for envoy in answer.envoy_infos if envoy.is_online}
+
+    def _channel(self) -> grpc.Channel:
+        """Return a connection to the director."""
+        address = f"{self.director_host}:{self.director_port}"
+        # A proxy of the environment has no business between two processes of one machine.
+        return grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+
+    def _director_command(self) -> list[str]:
+        return ["bash", "start_director.sh"]
+
+    def _envoy_command(self, name: str) -> list[str]:
+        return ["bash", "start_envoy.sh", name]
 
     def _run(self, name: str, command: list[str], folder: Path) -> ServiceProcess:
         self.logs_dir.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,9 @@ from pathlib import Path
 
 import yaml
 
+from director_certificates import CertificateError, Certificates
+from director_listening import ALLOW_PLAINTEXT, ListeningRefused, require_guarded
+
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Models, records and manifests of all experiments; they stay when the director stops.
 EXPERIMENTS_FOLDER = Path(__file__).resolve().parent / "experiments"
@@ -150,15 +153,18 @@ def leave_by(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
 
-def serve(config: DirectorConfig) -> int:
-    """Serve until a signal comes; returns its number."""
+def serve(config: DirectorConfig, certificates: Certificates | None = None) -> int:
+    """Serve until a signal comes, with mutual TLS if there are certificates; returns the signal's number."""
     # OpenFL takes seconds to import; a mistake in the config is reported before that.
     from director_corrections import TutorialDirector
     from director_server import TutorialDirectorServer
 
     server = TutorialDirectorServer(
         director_cls=TutorialDirector,
-        tls=False,
+        tls=certificates is not None,
+        root_certificate=certificates and certificates.root_certificate,
+        private_key=certificates and certificates.private_key,
+        certificate=certificates and certificates.certificate,
         listen_host=config.listen_host,
         listen_port=config.listen_port,
         sample_shape=list(config.sample_shape),
@@ -173,6 +179,10 @@ def main() -> int:
     """Start the service; returns the exit code."""
     parser = argparse.ArgumentParser(description="Run the director of the federation.")
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, let other machines in"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
@@ -180,10 +190,13 @@ def main() -> int:
     logging.getLogger("openfl").setLevel(logging.ERROR)
     try:
         config = DirectorConfig.load(arguments.config)
+        folder = arguments.certificates
+        certificates = None if folder is None else Certificates.in_folder(folder)
+        require_guarded(config.listen_host, certificates, arguments.plaintext)
         require_free_port(config.listen_host, config.listen_port)
         with only_director_here(), own_work_folder(str(config.listen_port)):
-            stopped_by = serve(config)
-    except ConfigError as error:
+            stopped_by = serve(config, certificates)
+    except (ConfigError, CertificateError, ListeningRefused) as error:
         print(f"director: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:

@@ -109,6 +109,8 @@ class PromptExperiment(Experiment):
         try:
             with FreshWorkspace(self.name, self.archive_path, install_requirements):
                 server = self._create_aggregator_grpc_server(**security)
+                # Corrects: whether collaborators must show a certificate was up to the experiment's plan.
+                server.require_client_auth = True
                 server.uri = f"{self._listen_host}:{server.uri.rpartition(':')[2]}"
                 self.aggregator = server.aggregator
                 await self._serve(server)

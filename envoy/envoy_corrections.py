@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 from openfl.component.envoy.envoy import Envoy
+from openfl.federated import Plan
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 from openfl.transport.grpc.grpc_channel_options import channel_options
 from openfl.utilities.workspace import ExperimentWorkspace
@@ -99,6 +100,11 @@ class SteadyEnvoy(Envoy):
         super().__init__(**settings)
         self._refusal = ""
         self._director = f"{settings['director_host']}:{settings['director_port']}"
+        self._network = {
+            "agg_addr": settings["director_host"],
+            "use_tls": settings["tls"],
+            "require_client_auth": True,
+        }
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
@@ -215,6 +221,24 @@ class SteadyEnvoy(Envoy):
             raise
         finally:
             self.is_experiment_running = False
+
+    def _run_collaborator(self, plan: str = "plan/plan.yaml") -> None:
+        """Take part in the unpacked experiment.
+
+        Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment's plan.
+        It runs in the director's process, so it is where this envoy knows the director to be.
+        """
+        parsed = Plan.parse(Path(plan))
+        parsed.config["network"]["settings"].update(self._network)
+        collaborator = parsed.get_collaborator(
+            self.name,
+            self.root_certificate,
+            self.private_key,
+            self.certificate,
+            shard_descriptor=self.shard_descriptor,
+        )
+        collaborator.set_available_devices(cuda=self.cuda_devices)
+        collaborator.run()
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""

@@ -25,6 +25,9 @@ from typing import Any
 
 import yaml
 
+from envoy_certificates import Certificates
+from envoy_dialling import ALLOW_PLAINTEXT, require_guarded
+
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Only folders that hold this file are ever swept.
 MARKER = ".superb-federated-work"
@@ -184,6 +187,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             f"envoy name {arguments.name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
         )
+    folder = arguments.certificates
+    certificates = None if folder is None else Certificates.in_folder(folder)
+    require_guarded(arguments.name, arguments.director_host, certificates, arguments.plaintext)
     config = EnvoyConfig.load(arguments.config)
     if config.cpu_threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)  # read when torch is imported
@@ -199,7 +205,10 @@ def run(arguments: argparse.Namespace) -> None:
             director_host=arguments.director_host,
             director_port=arguments.director_port,
             shard_descriptor=descriptor,
-            tls=False,
+            tls=certificates is not None,
+            root_certificate=certificates and certificates.root_certificate,
+            private_key=certificates and certificates.private_key,
+            certificate=certificates and certificates.certificate,
             install_requirements=False,
             cuda_devices=config.cuda_devices,
         ).start()
@@ -212,6 +221,10 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
     parser.add_argument("--director-host", default="localhost")
     parser.add_argument("--director-port", type=int, default=50050)
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"
+    )
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import grpc
 from openfl.interface.interactive_api.federation import Federation
 
+from superb_ks.certificates import Certificates
 from superb_ks.director_client import PackedDirectorClient
 from superb_ks.settings import Settings
 
@@ -21,37 +23,53 @@ class FederationError(RuntimeError):
 
 
 def connect(settings: Settings) -> Federation:
-    """Connect to the director at ``settings.director_host:director_port``, without TLS.
+    """Connect to the director of the settings, by TLS if they name certificates.
 
     Raises:
-        FederationError: nobody answers there.
+        FederationError: nobody answers there, or the certificates cannot be used.
     """
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
     address = f"{settings.director_host}:{settings.director_port}"
+    own = _certificates(settings)
+    # With TLS, the director takes the caller's name from its certificate.
+    name = own.name if own else CLIENT_ID
     try:
         federation = Federation(
-            client_id=CLIENT_ID,
+            client_id=name,
             director_node_fqdn=settings.director_host,
             director_port=str(settings.director_port),
-            tls=False,
+            tls=own is not None,
+            cert_chain=own and own.root_certificate,
+            api_cert=own and own.certificate,
+            api_private_key=own and own.private_key,
         )
         federation.dir_client = PackedDirectorClient(
-            client_id=CLIENT_ID,
+            client_id=name,
             director_host=settings.director_host,
             director_port=settings.director_port,
-            tls=False,
-            root_certificate=None,
-            private_key=None,
-            certificate=None,
+            tls=own is not None,
+            root_certificate=own and own.root_certificate,
+            private_key=own and own.private_key,
+            certificate=own and own.certificate,
         )
         return federation
     except grpc.RpcError as error:
+        start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
         raise FederationError(
-            f"no director answers at {address} ({error.code().name}). "
-            "Start one: cd director && bash start_director.sh"
+            f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name}). "
+            f"Start one: cd director && bash {start}"
         ) from error
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.certificates is None:
+        return None
+    try:
+        return Certificates.in_folder(Path(settings.certificates).expanduser())
+    except ValueError as error:
+        raise FederationError(str(error)) from error
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:

@@ -53,6 +53,8 @@ class Settings:
     Attributes:
         director_host: name or address under which the director is reached from here.
         director_port: TCP port of the director.
+        certificates: folder of `make certs` with which the notebook shows who it is, and speaks TLS with the
+            director; `None` speaks without, with a director on this machine.
         aggregator_port: TCP port that the director opens for the envoys while an experiment runs.
         model: "tiny" (the pretrained miniature that ships with this package), "scratch" (the same from
             random weights), a model id of the Hugging Face hub, or a folder written by `save_pretrained`. The
@@ -108,6 +110,7 @@ class Settings:
 
     director_host: str = "localhost"
     director_port: int = 50050
+    certificates: str | None = None
     aggregator_port: int = 50051
     model: str = TINY
     tuning: str = "full"
@@ -149,6 +152,12 @@ class Settings:
         for field in ("director_host", "model", "runs_dir"):
             value = getattr(self, field)
             self._require(isinstance(value, str) and value.strip() != "", field, "text that is not empty")
+        folder = self.certificates
+        self._require(
+            folder is None or (isinstance(folder, str) and folder.strip() != ""),
+            "certificates",
+            "None, or the folder that make certs made for the notebook's user",
+        )
         for field in ("director_port", "aggregator_port"):
             self._require(is_int(getattr(self, field), 1, 65535), field, "a whole number from 1 to 65535")
         self._require(self.director_port != self.aggregator_port, "aggregator_port", "another port")

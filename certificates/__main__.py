@@ -1,0 +1,81 @@
+"""Make the certificates of a federation, or list them; ``make certs`` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from certificates.authority import AUTHORITY_DAYS, NODE_DAYS
+from certificates.federation import WARNING_DAYS, Entry, list_certificates, make_certificates
+from certificates.names import CertificateError, envoy_names
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 1 if a certificate ends soon or has, 2 for a mistake."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.list:
+            entries = list_certificates(options.folder)
+        else:
+            entries = make_certificates(
+                options.folder,
+                hosts=options.host,
+                user=options.user,
+                envoys=envoy_names(options.envoys),
+                days=options.days,
+                authority_days=options.authority_days,
+                force=options.force,
+            )
+    except CertificateError as error:
+        print(f"certs: {error}", file=sys.stderr)
+        return 2
+    for entry in entries:
+        print(_line(entry, with_made=not options.list))
+    if not options.list:
+        print(
+            f"Take each folder of {options.folder}/ to its node, and nowhere else: its key says who it is. "
+            f"{options.folder}/authority/ stays here; who has it can be anybody."
+        )
+    return 1 if any(entry.warning for entry in entries) else 0
+
+
+def _line(entry: Entry, with_made: bool) -> str:
+    parts = [f"{entry.name:<20}", f"{entry.role:<10}"]
+    if with_made:
+        parts.append(f"{'made' if entry.made else 'kept':<5}")
+    parts.append(f"until {entry.ends:%Y-%m-%d}, {entry.days_left:.0f} days")
+    if entry.warning:
+        parts.append(f"- {entry.warning}: make certs CERTS_OPTIONS=--force")
+    if entry.hosts:
+        parts.append(f"for {', '.join(entry.hosts)}")
+    return "  ".join(parts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m certificates",
+        description="Make the authority of a federation, and a key and certificate for each node.",
+    )
+    parser.add_argument("--folder", type=Path, default=Path("certs"), help="where they are (certs)")
+    parser.add_argument(
+        "--host", nargs="*", default=[], help="names and addresses under which the director is dialled"
+    )
+    parser.add_argument("--user", default="notebook", help="name of the notebook's user (notebook)")
+    parser.add_argument("--envoys", nargs="*", default=["2"], help="their names, or how many (2)")
+    parser.add_argument("--days", type=float, default=NODE_DAYS, help=f"lifetime ({NODE_DAYS})")
+    parser.add_argument(
+        "--authority-days", type=float, default=AUTHORITY_DAYS, help=f"the authority's ({AUTHORITY_DAYS})"
+    )
+    parser.add_argument("--force", action="store_true", help="make keys and certificates of nodes anew")
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help=f"show them; exit code 1 if less than {WARNING_DAYS} days are left",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The certificate authority of a federation: makes itself, and signs what nodes are known by.
+
+OpenFL's own functions (``openfl.cryptography``) do not serve: what they sign loses its key usage, so that an
+envoy's certificate would pass for the director's, and has neither addresses nor a second host name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certificates.files import Pair
+from certificates.names import DIRECTOR, CertificateError, host_entries, identity
+
+NODE_DAYS, AUTHORITY_DAYS = 365, 3650
+# Clocks of two hosts differ.
+_CLOCK_SKEW = timedelta(minutes=5)
+_LONGEST_DAYS = 36_500
+
+
+def now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def new_authority(days: float = AUTHORITY_DAYS, starts: datetime | None = None) -> Pair:
+    """Make an authority that is valid for ``days`` from ``starts``, by default from now.
+
+    Raises:
+        CertificateError: ``days`` is out of range.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    # A number of its own in the name: somebody who has two tells them apart.
+    name = f"Federation authority {x509.random_serial_number() % 10**8:08d}"
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        _builder(subject, subject, key.public_key(), days, starts)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    )
+    return Pair(builder.sign(key, hashes.SHA256()), key)
+
+
+def issue(
+    authority: Pair,
+    role: str,
+    name: str,
+    hosts: Sequence[str] = (),
+    days: float = NODE_DAYS,
+    starts: datetime | None = None,
+) -> Pair:
+    """Make a key, and a certificate that the authority signs.
+
+    A director's certificate serves a server only, all others a client only: none of an envoy can stand in the
+    director's way.
+
+    Args:
+        authority: who signs.
+        role: ``director``, ``user`` or ``envoy``; it is in the certificate, see :func:`identity`.
+        name: the certificate's common name, which OpenFL compares with the envoy's.
+        hosts: of a director: names and addresses under which it is dialled.
+        days: how long it is valid.
+        starts: from when, by default from now; in the past it makes one that has expired.
+
+    Raises:
+        CertificateError: a host or ``days`` is illegal, or the certificate would outlive its authority.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    serves = ExtendedKeyUsageOID.SERVER_AUTH if role == DIRECTOR else ExtendedKeyUsageOID.CLIENT_AUTH
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    ends = (starts or now()) + timedelta(days=_legal_days(days))
+    authority_ends = authority.certificate.not_valid_after_utc
+    if ends > authority_ends:
+        raise CertificateError(
+            f"{days:g} days for {name} are more than the authority has, to {authority_ends:%Y-%m-%d}; "
+            "choose fewer, or a new authority in another folder"
+        )
+    signed_by = authority.private_key.public_key()
+    builder = (
+        _builder(subject, authority.certificate.subject, key.public_key(), days, starts)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([serves]), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([identity(role, name), *host_entries(hosts)]), critical=False
+        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signed_by), critical=False)
+    )
+    return Pair(builder.sign(authority.private_key, hashes.SHA256()), key)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    days: float,
+    starts: datetime | None,
+) -> x509.CertificateBuilder:
+    starts = starts or now()
+    return (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(starts - _CLOCK_SKEW)
+        .not_valid_after(starts + timedelta(days=_legal_days(days)))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _legal_days(days: float) -> float:
+    if not 0 < days <= _LONGEST_DAYS:
+        raise CertificateError(f"a lifetime of {days:g} days; legal are above 0 to {_LONGEST_DAYS}")
+    return days
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

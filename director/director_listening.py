@@ -1,0 +1,52 @@
+"""Where the director may listen: on this machine only, unless by TLS or where its owner says otherwise."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from director_certificates import CertificateError, Certificates
+
+ALLOW_PLAINTEXT = "--insecure-allow-plaintext-on-network"
+_ALL_ADDRESSES = ("0.0.0.0", "::", "[::]")
+
+
+class ListeningRefused(ValueError):
+    """The director must not listen there; the message says why and what is legal."""
+
+
+def require_guarded(host: str, certificates: Certificates | None, plaintext_allowed: bool = False) -> None:
+    """Refuse to listen where others could listen in, or call.
+
+    The aggregator of each experiment listens on the same host.
+
+    Args:
+        host: name or address to listen on.
+        certificates: with them, the director speaks TLS.
+        plaintext_allowed: its owner wants none, and others to reach it.
+
+    Raises:
+        ListeningRefused: without TLS, others than this machine would reach it.
+        CertificateError: with TLS, nobody could: the certificate is for other hosts.
+    """
+    if certificates is None:
+        if not plaintext_allowed and not is_loopback(host):
+            raise ListeningRefused(
+                f"without TLS the director listens on this machine only, and {host} is reached from others: "
+                "whoever calls it could have code run on all envoys. Use bash start_director_with_tls.sh "
+                f"HOST, or say {ALLOW_PLAINTEXT}"
+            )
+    elif host not in _ALL_ADDRESSES and host.lower() not in certificates.hosts:
+        raise CertificateError(
+            f"the director's certificate is for {', '.join(certificates.hosts) or 'no host'}, not {host}; "
+            f"make certs HOST={host} CERTS_OPTIONS=--force"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether ``host`` can be reached from this machine only: all its addresses are of the loopback."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:  # of nobody: require_free_port says so
+        return False
+    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)

@@ -1,0 +1,69 @@
+"""The folder with which an envoy shows who it is: ``make certs`` makes one for each node."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+logger = logging.getLogger("envoy")
+
+ROOT_CERTIFICATE, CERTIFICATE, PRIVATE_KEY = "root_certificate.pem", "certificate.pem", "private_key.pem"
+# What is left when the log begins to say that a certificate wants to be renewed.
+WARNING_DAYS = timedelta(days=30)
+
+
+class CertificateError(ValueError):
+    """The certificates cannot be used; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What mutual TLS needs of one node.
+
+    Attributes:
+        root_certificate: file of the authority's certificate, by which the others are checked.
+        certificate: file of the node's own.
+        private_key: file of its key, readable by its owner only.
+        name: the common name in the certificate.
+        ends: when it expires, in UTC.
+    """
+
+    root_certificate: Path
+    certificate: Path
+    private_key: Path
+    name: str
+    ends: datetime
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Certificates:
+        """Check the three files in ``folder``.
+
+        Raises:
+            CertificateError: one is missing or no certificate, the key may be read by others, or the
+                certificate has expired.
+        """
+        paths = [(folder / name).absolute() for name in (ROOT_CERTIFICATE, CERTIFICATE, PRIVATE_KEY)]
+        for path in paths:
+            if not path.is_file():
+                raise CertificateError(f"no certificates in {folder}: {path.name} is missing; make certs makes them")
+        mode = stat.S_IMODE(paths[2].stat().st_mode)
+        if mode & 0o077:
+            raise CertificateError(f"{paths[2]} may be read by others (mode {mode:o}): chmod 600 {paths[2]}")
+        try:
+            certificate = x509.load_pem_x509_certificate(paths[1].read_bytes())
+            (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        except (OSError, ValueError) as error:
+            raise CertificateError(f"{paths[1]} is not a certificate in PEM format") from error
+        ends = certificate.not_valid_after_utc
+        left = ends - datetime.now(timezone.utc)
+        if left <= timedelta(0):
+            raise CertificateError(f"{paths[1]} expired on {ends:%Y-%m-%d}; renew it where the authority is kept")
+        if left < WARNING_DAYS:
+            logger.warning("The certificate of %s expires in %d days", name.value, left.days)
+        return cls(*paths, name=str(name.value), ends=ends)
