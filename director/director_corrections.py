@@ -120,8 +120,8 @@ class TutorialDirector(Director):
             if active is not None and active.wants(envoy_name):
                 self.col_exp[envoy_name] = active.name
                 return active.name
-            # Corrects: an invitation is handed out once, so that a call whose link is cut, and that nobody has
-            # given up yet, takes it away from the one by which the envoy asks again.
+            # Corrects: an invitation is handed out once, so that a call whose link is cut, and which nobody
+            # has given up yet, takes it away from the one by which the envoy asks again.
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.col_exp_queues[envoy_name].get(), LOOK_AGAIN_SECONDS)
 

@@ -36,8 +36,8 @@ LEFT = 2
 # half of the calls, silently. With this, it fails to start.
 channel_options.append(("grpc.so_reuseport", 0))
 # Corrects: a client whose link was cut, or whose machine lost its power, is never noticed while the director
-# waits for it: half an upload holds its memory and its thread. A ping after this much silence shows it. Pings of
-# clients, which look for a lost director in the same way, are an offence to gRPC unless they are allowed.
+# waits for it: half an upload holds its memory and its thread. A ping after this much silence shows it. gRPC
+# takes the pings of clients, which look for a lost director in the same way, for an offence unless they may.
 PING_SECONDS, PING_ANSWER_SECONDS, LEAST_PING_SECONDS = 10, 20, 5
 channel_options.extend(
     [

@@ -201,3 +201,24 @@ def test_a_damaged_archive_is_refused_before_it_is_stored():
             _require_whole(SimpleNamespace(npbytes=damaged, size=len(damaged)))
     with pytest.raises(Refused, match="archive arrived damaged"):
         _require_whole(SimpleNamespace(npbytes=data, size=len(data) + 1))
+
+
+async def invited(director: Director, experiment: SimpleNamespace, timeout: float) -> list[bool]:
+    """Invite an envoy once that asks twice, as over a new link; say which of the calls was answered."""
+    calls = [asyncio.create_task(director.wait_experiment("env_one")) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    registry = director.experiments_registry
+    registry.add(experiment)
+    async with registry.get_next_experiment():
+        director.col_exp_queues["env_one"].put_nowait(experiment.name)
+        done, pending = await asyncio.wait(calls, timeout=timeout)
+        for call in pending:
+            call.cancel()
+        return [call in done for call in calls]
+
+
+def test_a_call_over_a_broken_link_takes_no_invitation_away(director):
+    experiment = SimpleNamespace(name="x", wants=lambda name: True)
+    stock = Director(tls=False, **SHAPES)
+    assert asyncio.run(invited(stock, experiment, timeout=2.0)) == [True, False], "OpenFL does it itself now"
+    assert asyncio.run(invited(director, experiment, timeout=10.0)) == [True, True]

@@ -1,4 +1,4 @@
-"""The sine federation across hosts: director, envoys and notebook each in a network namespace of their own."""
+"""The sine federation across hosts: director, envoys and notebook, each in a network namespace of its own."""
 
 from __future__ import annotations
 
@@ -13,30 +13,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from certificates.federation import make_certificates
 from demo.process import ServiceProcess
 from superb_ks.settings import Settings
-from tests.support.lab import ROOT, Event, Lab, Outcome
+from tests.support.lab import ROOT, Event, Outcome
 from tests.support.network import Network
 from tests.support.sine_experiment import Script
+from tests.support.tls_lab import USER, TlsLab
 
 DIRECTOR, NOTEBOOK = "director", "notebook"
 
 
-class HostsLab(Lab):
-    """A running federation whose services are on the hosts of a network that bear their names.
+class HostsLab(TlsLab):
+    """A running federation with mutual TLS, each service on the host of a network that has its name.
 
     Args:
         folder: receives everything; made if need be.
         network: has the hosts `director`, `notebook` and one for each envoy.
         envoys: how many; ranks count from 1.
+        ready_seconds: how long all of them may take to come up.
     """
 
-    def __init__(self, folder: Path, network: Network, envoys: int = 3) -> None:
+    def __init__(self, folder: Path, network: Network, envoys: int = 3, ready_seconds: float = 180.0) -> None:
         super().__init__(folder, envoys=envoys)
+        self._ready_seconds = ready_seconds
         self.network = network
         self.director_host = network.address(DIRECTOR)
         # The project's own: every host has all of its ports to itself.
         self.director_port, self.aggregator_port = Settings.director_port, Settings.aggregator_port
+        hosts = [self.director_host]
+        make_certificates(self.certificates, hosts=hosts, user=USER, envoys=self.envoy_names, force=True)
 
     def registered(self) -> set[str]:
         """Names of the envoys that were registered; the director cannot be asked from outside."""
@@ -72,18 +78,16 @@ class HostsLab(Lab):
             changes: of the settings.
         """
         outcome, waiting = Outcome(), list(events)
-        with self.notebook(script, **changes) as notebook:
-            with after(seconds, notebook.kill):
-                assert notebook.stdout is not None
-                for line in notebook.stdout:
-                    record = json.loads(line)
-                    if "status" in record:
-                        outcome.status, outcome.error = record["status"], record["error"]
-                        outcome.last_ballast = record["ballast"]
-                        break
-                    outcome.records.append(record)
-                    if waiting and waiting[0][0](record):
-                        waiting.pop(0)[1]()
+        with self.notebook(script, **changes) as notebook, after(seconds, notebook.kill):
+            assert notebook.stdout is not None
+            for record in map(json.loads, notebook.stdout):
+                if "status" in record:
+                    outcome.status, outcome.error = record["status"], record["error"]
+                    outcome.last_ballast = record["ballast"]
+                    break
+                outcome.records.append(record)
+                if waiting and waiting[0][0](record):
+                    waiting.pop(0)[1]()
         assert not waiting, f"{len(waiting)} events never came. {outcome.status} {outcome.error}"
         return outcome
 

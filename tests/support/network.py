@@ -1,13 +1,16 @@
-"""Hosts of their own on one switch, in Linux network namespaces: links that are slow, lose packets, or are cut.
+"""Hosts on one switch, in Linux network namespaces, with links that are slow, lose packets, or are cut.
 
-Nothing of it touches the machine's own network: switch and hosts are namespaces, and so are all interfaces.
+Nothing of it touches the machine's own network: switch and hosts are namespaces, and so is every interface.
+
+Run as a program, it guards a network: python network.py PREFIX waits for the end of its input, which comes
+when whoever made the network is done with it or was killed, and removes everything.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,9 +23,8 @@ from types import TracebackType
 SLOW_LINK = Path(__file__).with_name("slow_link.py")
 # Only this network's own hosts see these addresses.
 SUBNET = "10.77.0"
-_PREFIX = "superb"
+_numbers = itertools.count(1)
 _COMMAND_SECONDS = 20.0
-_OURS = re.compile(rf"{_PREFIX}-(\d+)-\S+")
 
 
 class Network:
@@ -32,23 +34,27 @@ class Network:
             subprocess.run(network.command("env_one", ["ip", "address"]))
             network.cut("env_one")
 
-    Namespaces are named after this process, so that what a killed process left is swept by the next one.
-
     Args:
         hosts: their names.
         slow: hosts whose link is slow: (seconds that a packet takes in each direction, share of packets that
             is lost in each direction).
+
+    Attributes:
+        prefix: what the names of its namespaces begin with.
     """
 
     def __init__(self, hosts: Sequence[str], slow: dict[str, tuple[float, float]] | None = None) -> None:
         self.hosts = list(hosts)
         self._slow = dict(slow or {})
-        self._mine = f"{_PREFIX}-{os.getpid()}"
+        self.prefix = f"superb-{os.getpid()}-{next(_numbers)}"
+        self._guard: subprocess.Popen[bytes] | None = None
         self._relays: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Network:
-        sweep()
         try:
+            self._guard = subprocess.Popen(
+                [sys.executable, __file__, self.prefix], stdin=subprocess.PIPE, start_new_session=True
+            )
             self._build()
         except BaseException:
             self.remove()
@@ -78,17 +84,17 @@ class Network:
 
     def remove(self) -> None:
         """End every process that is left on the hosts, and take down the network."""
+        if self._guard is not None:
+            self._guard.communicate()
         for relay in self._relays:
-            relay.kill()
             relay.wait()
-        _remove([name for name in _namespaces() if name.startswith(f"{self._mine}-")])
 
     @property
     def _switch(self) -> str:
-        return f"{self._mine}-switch"
+        return f"{self.prefix}-switch"
 
     def _namespace(self, host: str) -> str:
-        return f"{self._mine}-{host}"
+        return f"{self.prefix}-{host}"
 
     def _port(self, host: str) -> str:
         return f"port{self.hosts.index(host) + 1}"
@@ -120,8 +126,9 @@ class Network:
         )
         self._relays.append(relay)
         assert relay.stdout is not None
-        if relay.stdout.readline() != b"ready\n":
-            raise RuntimeError(f"{SLOW_LINK.name} did not start")
+        with relay.stdout as said:
+            if said.readline() != b"ready\n":
+                raise RuntimeError(f"{SLOW_LINK.name} did not start")
 
 
 def why_not() -> str | None:
@@ -139,20 +146,14 @@ def why_not() -> str | None:
         return f"network namespaces are not permitted: {error}"
 
 
-def sweep() -> None:
-    """Remove the networks of processes that were killed."""
-    for name in _namespaces():
-        owner = _OURS.fullmatch(name)
-        if owner and not Path("/proc", owner[1]).exists():
-            _remove([name])
-
-
 def _namespaces() -> list[str]:
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
     return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
 
-def _remove(names: list[str]) -> None:
+def remove(prefix: str) -> None:
+    """Remove the network whose namespaces' names begin with ``prefix``, and end what runs there."""
+    names = [name for name in _namespaces() if name.startswith(f"{prefix}-")]
     for name in names:
         _end_processes(name)
     for name in names:
@@ -178,3 +179,8 @@ def _ip(*arguments: str) -> str:
     if result.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {result.stderr.strip()}")
     return result.stdout
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    remove(sys.argv[1])

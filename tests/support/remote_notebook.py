@@ -2,8 +2,8 @@
 
 python -m tests.support.remote_notebook JOB
 
-JOB is a pickled pair of `Settings` and `Script`. Prints every record as one line of JSON, and at last a line with
-`status`, `error` and `ballast` of the last model.
+JOB is a pickled pair of `Settings` and `Script`. Prints every record as one line of JSON, and at last a line
+with `status`, `error` and `ballast` of the last model.
 """
 
 from __future__ import annotations

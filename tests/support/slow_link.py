@@ -1,13 +1,14 @@
 """A cable that takes its time and loses packets: python slow_link.py NAMESPACE PORT DELAY_SECONDS LOSS
 
 Does what `tc qdisc add … netem delay … loss …` does, on kernels without netem as well. Whole Ethernet frames
-are held back and dropped between two virtual interfaces, so that the kernel's TCP at both ends sees a slow and
-lossy link: it retransmits and shrinks its window as it would on a real one. One end, PORT, is made in the
+are held back and dropped between two virtual interfaces, so that the kernel's TCP at both ends sees a slow
+and lossy link: it retransmits and shrinks its window as it would on a real one. One end, PORT, is made in the
 network namespace in which this runs, the other becomes `eth0` of NAMESPACE. Ends with SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import heapq
 import itertools
@@ -34,7 +35,7 @@ def open_tap(name: str) -> int:
 
 
 def relay(ends: tuple[int, int], delay: float, loss: float, draw: random.Random) -> None:
-    """Carry frames between two descriptors for ever, each ``delay`` seconds late, a share ``loss`` not at all."""
+    """Carry frames between two descriptors, each ``delay`` seconds late, a share of ``loss`` not at all."""
     other = {ends[0]: ends[1], ends[1]: ends[0]}
     under_way: list[tuple[float, int, int, bytes]] = []  # due, order, to, frame
     order = itertools.count()
@@ -60,10 +61,8 @@ def read(end: int) -> bytes:
 
 def write(end: int, frame: bytes) -> None:
     """Hand a frame on; an interface that is down loses it."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(end, frame)
-    except OSError:
-        pass
 
 
 def main() -> None:
