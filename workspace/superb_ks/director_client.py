@@ -28,6 +28,7 @@ channel_options.extend(
     [
         ("grpc.keepalive_time_ms", 1000 * PING_SECONDS),
         ("grpc.keepalive_timeout_ms", 1000 * PING_ANSWER_SECONDS),
+        ("grpc.http2.ping_timeout_ms", 1000 * PING_ANSWER_SECONDS),  # what gRPC 1.65 goes by
         ("grpc.http2.max_pings_without_data", 0),
     ]
 )
