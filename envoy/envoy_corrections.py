@@ -215,7 +215,10 @@ class SteadyEnvoy(Envoy):
                 self._run_collaborator()
             logger.info("Experiment %s is over", experiment_name)
         except Exception as error:
-            logger.exception("Experiment %s failed", experiment_name)
+            if _lost_its_way(error):
+                logger.warning("Experiment %s: %s", experiment_name, error)
+            else:
+                logger.exception("Experiment %s failed", experiment_name)
             self._report_failure(experiment_name, error)
         except BaseException as stop:
             self._report_failure(experiment_name, stop)
@@ -243,7 +246,7 @@ class SteadyEnvoy(Envoy):
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""
-        if getattr(error, "was_reached", False):
+        if _lost_its_way(error):
             # Corrects: a link that broke counts as a task that raised, which ends the experiment for all. The
             # others go on, and this envoy is invited again as long as there is work for it.
             code, description = LEFT, f"lost the way to the aggregator: {error}"
@@ -255,6 +258,11 @@ class SteadyEnvoy(Envoy):
             self.director_client.set_experiment_failed(experiment_name, code, description)
         except grpc.RpcError as unreachable:
             logger.warning("Failure not reported: %s", _reason(unreachable))
+
+
+def _lost_its_way(error: BaseException) -> bool:
+    """Say whether an experiment ended here because the link to its aggregator broke (``connection.py``)."""
+    return bool(getattr(error, "was_reached", False))
 
 
 def _reason(error: BaseException) -> str:
