@@ -7,6 +7,7 @@ The gRPC service around them is in ``director_server.py``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -28,6 +29,8 @@ logger = logging.getLogger("director")
 
 # An envoy that misses so many signs of life in a row is taken for dead.
 MISSED_SIGNS = 3
+# An envoy that waits for an experiment finds one after so long at the latest.
+LOOK_AGAIN_SECONDS = 1.0
 
 
 class TutorialDirector(Director):
@@ -165,7 +168,10 @@ class TutorialDirector(Director):
             if active is not None and active.wants(envoy_name):
                 self.col_exp[envoy_name] = active.name
                 return active.name
-            await self.col_exp_queues[envoy_name].get()
+            # Corrects: an invitation is handed out once, so that a call whose link is cut, and which nobody
+            # has given up yet, takes it away from the one by which the envoy asks again.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.col_exp_queues[envoy_name].get(), LOOK_AGAIN_SECONDS)
 
     async def get_experiment_status(self, experiment_name: str, caller: str) -> str:
         """Return one of the statuses in ``experiment_store``."""

@@ -39,15 +39,28 @@ from submissions import take_in
 
 logger = logging.getLogger("director")
 
-# What an envoy reports when its owner stopped it, as opposed to a task that raised (1); when the owner does
-# not let the experiment run there; and when it waits for the owner to do so.
-STOPPED_BY_OWNER, DECLINED, WAITS = 2, 3, 4
+# What an envoy reports when its owner stopped it or its link broke, as opposed to a task that raised (1); when
+# the owner does not let the experiment run there; and when it waits for the owner to do so.
+LEFT, DECLINED, WAITS = 2, 3, 4
 # Under this name envoys are told who submitted an experiment.
 AUTHOR_HEADER = "experiment-author-bin"
 
 # Corrects: gRPC shares a port between processes by default, so that a second director on the same port takes
 # half of the calls, silently. With this, it fails to start.
 channel_options.append(("grpc.so_reuseport", 0))
+# Corrects: a client whose link was cut, or whose machine lost its power, is never noticed while the director
+# waits for it: half an upload holds its memory and its thread. A ping after this much silence shows it. gRPC
+# takes the pings of clients, which look for a lost director in the same way, for an offence unless they may.
+PING_SECONDS, PING_ANSWER_SECONDS, LEAST_PING_SECONDS = 10, 20, 5
+channel_options.extend(
+    [
+        ("grpc.keepalive_time_ms", 1000 * PING_SECONDS),
+        ("grpc.keepalive_timeout_ms", 1000 * PING_ANSWER_SECONDS),
+        ("grpc.http2.ping_timeout_ms", 1000 * PING_ANSWER_SECONDS),  # what gRPC 1.65 goes by
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1000 * LEAST_PING_SECONDS),
+    ]
+)
 
 
 def refusing(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -240,7 +253,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
                 experiment_name=request.experiment_name,
                 collaborator_name=request.collaborator_name,
                 reason=reason,
-                left=request.error_code == STOPPED_BY_OWNER,
+                left=request.error_code == LEFT,
                 declined=request.error_code == DECLINED,
             )
         return director_pb2.SetExperimentFailedResponse()

@@ -32,10 +32,22 @@ RETRY_SECONDS = 1.0
 # A sign of life that is not delivered within so long is given up, and the next one is tried.
 SIGN_SECONDS = 10.0
 # Error codes of a report to the director.
-TASK_RAISED, STOPPED_BY_OWNER = 1, 2
+TASK_RAISED, LEFT = 1, 2
 
 # Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
 channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
+# Corrects: a call that waits for an answer over a link that is cut, or that a firewall has forgotten, waits for
+# ever: the far end is gone and nothing says so. A ping after this much silence shows it (gRFC A8, client-side
+# keepalive); without the last setting gRPC stops pinging after two while a call waits.
+PING_SECONDS, PING_ANSWER_SECONDS = 10, 20
+channel_options.extend(
+    [
+        ("grpc.keepalive_time_ms", 1000 * PING_SECONDS),
+        ("grpc.keepalive_timeout_ms", 1000 * PING_ANSWER_SECONDS),
+        ("grpc.http2.ping_timeout_ms", 1000 * PING_ANSWER_SECONDS),  # what gRPC 1.65 goes by
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+)
 
 
 class DamagedArchive(OSError):
@@ -205,7 +217,10 @@ class SteadyEnvoy(Envoy):
                 self._run_collaborator()
             logger.info("Experiment %s is over", experiment_name)
         except Exception as error:
-            logger.exception("Experiment %s failed", experiment_name)
+            if _lost_its_way(error):
+                logger.warning("Experiment %s: %s", experiment_name, error)
+            else:
+                logger.exception("Experiment %s failed", experiment_name)
             self._report_failure(experiment_name, error)
         except BaseException as stop:
             self._report_failure(experiment_name, stop)
@@ -233,14 +248,23 @@ class SteadyEnvoy(Envoy):
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""
-        if isinstance(error, Exception):
+        if _lost_its_way(error):
+            # Corrects: a link that broke counts as a task that raised, which ends the experiment for all. The
+            # others go on, and this envoy is invited again as long as there is work for it.
+            code, description = LEFT, f"lost the way to the aggregator: {error}"
+        elif isinstance(error, Exception):
             code, description = TASK_RAISED, "".join(traceback.format_exception(error))
         else:
-            code, description = STOPPED_BY_OWNER, f"stopped by its owner ({error})"
+            code, description = LEFT, f"stopped by its owner ({error})"
         try:
             self.director_client.set_experiment_failed(experiment_name, code, description)
         except grpc.RpcError as unreachable:
             logger.warning("Failure not reported: %s", _reason(unreachable))
+
+
+def _lost_its_way(error: BaseException) -> bool:
+    """Say whether an experiment ended here because the link to its aggregator broke (``connection.py``)."""
+    return bool(getattr(error, "was_reached", False))
 
 
 def _reason(error: BaseException) -> str:

@@ -46,7 +46,8 @@ class SuperbShardDescriptor(ShardDescriptor):
     """Speech Commands with SUPERB's classes and splits, shared out over the envoys of a federation.
 
     Args:
-        rank_worldsize: "RANK, WORLD_SIZE": which of how many shards is this envoy's, from 1.
+        rank_worldsize: "RANK, WORLD_SIZE": which of how many shards is this envoy's, from 1. None: all that
+            is in the folder, recordings of this owner alone, of which nobody else has a share.
         source: "synthetic" (spoken on first use), "folder", "hub" or "archives".
         data_dir: folder of the training archive, for "folder".
         test_dir: folder of the test archive; by default it is looked for beside `data_dir`.
@@ -65,7 +66,7 @@ class SuperbShardDescriptor(ShardDescriptor):
 
     def __init__(
         self,
-        rank_worldsize: str = "1, 2",
+        rank_worldsize: str | None = "1, 2",
         source: str = "synthetic",
         data_dir: str | None = None,
         test_dir: str | None = None,
@@ -74,7 +75,12 @@ class SuperbShardDescriptor(ShardDescriptor):
         **more: Any,
     ) -> None:
         """Index this envoy's share of the clips."""
-        self.rank, self.world_size = parse_rank_worldsize(rank_worldsize)
+        if rank_worldsize is None and source != "folder":
+            raise DataError(
+                f"rank_worldsize is null, which is for an owner's own clips, and source is {source!r}; "
+                "legal are source: folder, or two numbers such as '1, 2'"
+            )
+        self.rank, self.world_size = parse_rank_worldsize(rank_worldsize or "1, 1")
         named = {"source": source, "data_dir": data_dir, "test_dir": test_dir}
         settings = read_settings({**named, "partition": partition, "seed": seed, **more})
         self.labels = settings.labels
@@ -86,8 +92,8 @@ class SuperbShardDescriptor(ShardDescriptor):
             self.labels,
             source=settings.source,
             partition=settings.partition,
-            rank=self.rank,
-            world_size=self.world_size,
+            rank=self.rank if rank_worldsize else None,
+            world_size=self.world_size if rank_worldsize else None,
             data_dir=self._splits["train"].root,
             test_dir=self._splits["test"].root,
             skipped=shard.skipped,

@@ -264,3 +264,24 @@ def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
     assert dropped == [("b", "rejected by its owner", True)]
     assert experiment.wants("a") and not experiment.wants("b")
     experiment.aggregator = None
+
+
+async def invited(director: Director, experiment: SimpleNamespace, timeout: float) -> list[bool]:
+    """Invite an envoy once that asks twice, as over a new link; say which of the calls was answered."""
+    calls = [asyncio.create_task(director.wait_experiment("env_one")) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    registry = director.experiments_registry
+    registry.add(experiment)
+    async with registry.get_next_experiment():
+        director.col_exp_queues["env_one"].put_nowait(experiment.name)
+        done, pending = await asyncio.wait(calls, timeout=timeout)
+        for call in pending:
+            call.cancel()
+        return [call in done for call in calls]
+
+
+def test_a_call_over_a_broken_link_takes_no_invitation_away(director):
+    experiment = SimpleNamespace(name="x", wants=lambda name: True)
+    stock = Director(tls=False, **SHAPES)
+    assert asyncio.run(invited(stock, experiment, timeout=2.0)) == [True, False], "OpenFL does it itself now"
+    assert asyncio.run(invited(director, experiment, timeout=10.0)) == [True, True]

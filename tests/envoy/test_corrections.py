@@ -208,3 +208,16 @@ def test_each_experiment_imports_its_own_code(tmp_path, monkeypatch):
                 seen.append(envoy_edition_under_test.EDITION)
         sys.modules.pop("envoy_edition_under_test", None)
         assert seen == expected, workspace_class
+
+
+def test_a_lost_link_is_no_task_that_raised(make):
+    """The director goes on without the envoy, which asks again; see ``director_server.LEFT``."""
+    envoy = make(SteadyEnvoy)
+    for was_reached, code in ((True, 2), (False, 1)):
+        error = ConnectionError("the aggregator did not answer for 60 s")
+        error.was_reached = was_reached
+        envoy._report_failure("exp", error)
+        name, reported, description = envoy.director_client.failures[-1]
+        assert (name, reported) == ("exp", code)
+        assert "the aggregator did not answer for 60 s" in description
+    assert "lost the way to the aggregator" in envoy.director_client.failures[0][2]

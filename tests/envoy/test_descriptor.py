@@ -14,6 +14,7 @@ from openfl.interface.interactive_api.shard_descriptor import ShardDataset, Shar
 
 from speech_commands.errors import DataError
 from speech_commands.labels import LABELS
+from superb_ks.federation import FederationError, require_disjoint_shards
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]
@@ -59,6 +60,17 @@ def test_card(archives: Folders) -> None:
     assert "\n" not in describe(archives).dataset_description
 
 
+def test_an_owners_own_recordings_are_no_share_of_anything(archives: Folders) -> None:
+    own = describe(archives, rank_worldsize=None)
+    card = json.loads(own.dataset_description)
+    assert (card["rank"], card["world_size"]) == (None, None)
+    assert len(own.get_dataset("train")) == len(describe(archives).get_dataset("train"))
+    require_disjoint_shards({"clinic_a": card, "clinic_b": card})  # of two folders, for all that is known
+    share = json.loads(describe(archives).dataset_description)
+    with pytest.raises(FederationError, match="clinic_a and clinic_b hold the same clips"):
+        require_disjoint_shards({"clinic_a": share, "clinic_b": share})
+
+
 def test_relative_folders_hold_after_a_change_of_directory(
     archives: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -101,6 +113,10 @@ def test_the_committed_config_is_legal(envoy_dir: Path) -> None:
         ({"rank_worldsize": "one"}, ["rank_worldsize", "one", "1, 2"]),
         ({"rank_worldsize": "1, 2, 3"}, ["rank_worldsize", "1, 2, 3"]),
         ({"rank_worldsize": 1}, ["rank_worldsize", "1", "1, 2"]),
+        (
+            {"rank_worldsize": None, "source": "synthetic"},
+            ["is null", "'synthetic'", "folder"],
+        ),
         ({"source": "tape"}, ["source", "tape", "synthetic", "folder"]),
         ({"partition": "even"}, ["partition", "even", "iid", "speaker"]),
         ({"seed": "zero"}, ["seed", "zero", "whole number"]),

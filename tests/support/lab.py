@@ -63,6 +63,7 @@ class Outcome:
     status: str = ""
     error: str = ""
     weights: np.ndarray | None = None
+    last_ballast: float | None = None
 
     def of(self, task: str, origin: str | None = None) -> list[Record]:
         """Return the records of a task, or of one origin only."""
@@ -75,7 +76,9 @@ class Outcome:
     @property
     def ballast(self) -> float:
         """A value of the last model that tells who was averaged (see ``ballast_after``)."""
-        assert self.weights is not None
+        if self.weights is None:
+            assert self.last_ballast is not None  # reported from another host, without the weights
+            return self.last_ballast
         return float(self.weights[-1])
 
     def text(self, task: str) -> str:
@@ -219,13 +222,16 @@ class Lab(Federation):
         return sorted(path.name for path in left if not path.name.endswith(".lock"))
 
 
-def follow(experiment: FederatedExperiment, *events: Event) -> Outcome:
+def follow(
+    experiment: FederatedExperiment, *events: Event, on_record: Callable[[Record], None] = lambda _: None
+) -> Outcome:
     """Follow an experiment to its end; at the first record that matches the next event, do what it says."""
     outcome = Outcome()
     waiting = list(events)
     try:
         for record in experiment.records():
             outcome.records.append(record)
+            on_record(record)
             if waiting and waiting[0][0](record):
                 waiting.pop(0)[1]()
         outcome.status = experiment.status()

@@ -2,12 +2,15 @@
 
 import json
 import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
 
+import grpc
 import pytest
 from openfl.interface.interactive_api.experiment import TaskInterface
 
 from superb_ks import experiment as experiment_module
-from superb_ks.experiment import FederatedExperiment
+from superb_ks.experiment import ExperimentFailed, FederatedExperiment
 from superb_ks.federation import FederationError, connect, shard_cards, shared_labels
 from superb_ks.settings import Settings
 
@@ -98,3 +101,52 @@ def test_the_plan_carries_the_strategy_as_flat_entries():
         prefix: "trimmed_mean",
         f"{prefix}_parameters.trim_fraction": 0.1,
     }
+
+
+class Unavailable(grpc.RpcError):
+    """What gRPC raises when a link breaks."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "keepalive watchdog timeout"
+
+
+class BreakingLink:
+    """A director with five records, over a link that breaks after so many of them, each time once."""
+
+    def __init__(self, breaks_after: list[int], comes_back: bool = True) -> None:
+        self.breaks_after, self.comes_back = breaks_after, comes_back
+
+    def stream_metrics(self, name: str) -> Iterator[dict]:
+        breaks = self.breaks_after.pop(0) if self.breaks_after else None
+        for number in range(5):
+            if number == breaks:
+                raise Unavailable
+            yield {"task_name": "train", "round": number}
+
+    def get_experiment_status(self, name: str) -> SimpleNamespace:
+        if not self.comes_back:
+            raise Unavailable
+        return SimpleNamespace(experiment_status="finished")
+
+
+def over(link: BreakingLink) -> FederatedExperiment:
+    experiment = object.__new__(FederatedExperiment)
+    experiment.experiment_name = "exp"
+    experiment.federation = SimpleNamespace(dir_client=link)
+    return experiment
+
+
+@pytest.mark.parametrize("breaks_after", [[], [0], [3], [2, 4, 1]])
+def test_records_go_on_where_a_link_broke(breaks_after):
+    records = over(BreakingLink(breaks_after)).records()
+    assert [record["round"] for record in records] == [0, 1, 2, 3, 4]
+
+
+def test_a_director_that_stays_away_ends_the_records():
+    records = over(BreakingLink([3], comes_back=False)).records()
+    assert [next(records)["round"] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ExperimentFailed, match=r"does not answer .keepalive.*attach.*resume=True"):
+        next(records)

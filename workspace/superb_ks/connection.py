@@ -30,7 +30,14 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 
 class AggregatorUnreachable(ConnectionError):
-    """The aggregator did not answer for longer than the collaborator is willing to wait, or it refused."""
+    """The aggregator did not answer for longer than the collaborator is willing to wait, or it refused.
+
+    Attributes:
+        was_reached: whether it had answered before, so that it is the link that broke. The envoy's own
+            corrections ask for it.
+    """
+
+    was_reached = False
 
 
 class RoundOver(Exception):
@@ -59,6 +66,7 @@ class AggregatorConnection:
         self._header = client.header
         self._stub = AggregatorStub(client.channel, client.federation_uuid)
         self._patience = patience_seconds
+        self._was_reached = False
 
     def wait_for_tasks(self) -> tuple[list[Task], int, bool]:
         """Return ``(tasks, round, time to quit)``; the answer comes with news or after a moment."""
@@ -139,7 +147,9 @@ class AggregatorConnection:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return call()
+                reply = call()
+                self._was_reached = True
+                return reply
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.UNAUTHENTICATED or f"{self._header.receiver} != " in (
                     error.details() or ""
@@ -148,8 +158,10 @@ class AggregatorConnection:
                 if error.code() not in PASSING:
                     raise AggregatorUnreachable(f"the aggregator refused: {error.details()}") from error
                 if time.monotonic() + pause > give_up_at:
-                    raise AggregatorUnreachable(
+                    lost = AggregatorUnreachable(
                         f"the aggregator did not answer for {self._patience:.0f} s: {error.details()}"
-                    ) from error
+                    )
+                    lost.was_reached = self._was_reached
+                    raise lost from error
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

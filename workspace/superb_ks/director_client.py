@@ -21,6 +21,17 @@ ANSWER_SECONDS = 10.0
 # Corrects: a new connection to a director shares the state of earlier ones, so that it fails at once, for up
 # to two minutes, after the director was away.
 channel_options.extend([("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 1000)])
+# Corrects: whoever follows an experiment over a link that breaks, or that a firewall forgets, waits for ever.
+# A ping after this much silence shows it; without the last setting gRPC stops pinging after two.
+PING_SECONDS, PING_ANSWER_SECONDS = 10, 20
+channel_options.extend(
+    [
+        ("grpc.keepalive_time_ms", 1000 * PING_SECONDS),
+        ("grpc.keepalive_timeout_ms", 1000 * PING_ANSWER_SECONDS),
+        ("grpc.http2.ping_timeout_ms", 1000 * PING_ANSWER_SECONDS),  # what gRPC 1.65 goes by
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+)
 
 
 class PackedDirectorClient(DirectorClient):

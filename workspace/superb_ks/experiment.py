@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import tempfile
@@ -96,23 +97,39 @@ class FederatedExperiment(FLExperiment):
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield every record (see docs/design.md) from the first on, until the experiment ends.
 
+        A link that breaks and is mended interrupts nothing: what came before is not yielded again.
+
         Raises:
             ExperimentFailed: it ended without finishing; raised after the last record.
         """
-        failure = ""
-        try:
-            for record in self.federation.dir_client.stream_metrics(self.experiment_name):
-                if record["task_name"] == "failure":
-                    failure = f"{record['metric_origin']}: {record['metric_name']}"
-                yield record
-            status = self.status()
-        except grpc.RpcError as error:
-            raise ExperimentFailed(
-                f"experiment {self.experiment_name}: the director does not answer ({error.details()}). "
-                "Once it is back, start(..., resume=True) goes on from the last complete round"
-            ) from error
+        failure, seen = "", 0
+        while True:
+            try:
+                stream = self.federation.dir_client.stream_metrics(self.experiment_name)
+                for record in itertools.islice(stream, seen, None):
+                    seen += 1
+                    if record["task_name"] == "failure":
+                        failure = f"{record['metric_origin']}: {record['metric_name']}"
+                    yield record
+                status = self.status()
+                break
+            except grpc.RpcError as error:
+                self._require_answer(error)
         if status in ("failed", "interrupted", "rejected"):
             raise ExperimentFailed(f"experiment {self.experiment_name} {status}. {failure}".strip())
+
+    def _require_answer(self, error: grpc.RpcError) -> None:
+        """Return once the director answers again, after ``error`` in the middle of the records."""
+        try:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise error
+            self.status()  # waits a moment for the director
+        except grpc.RpcError:
+            raise ExperimentFailed(
+                f"experiment {self.experiment_name}: the director does not answer ({error.details()}). "
+                "Once it is back: attach(federation, name) follows an experiment that goes on, "
+                "start(..., resume=True) one that was interrupted, from the last complete round"
+            ) from error
 
     def status(self) -> str:
         """Return ``pending``, ``in_progress``, ``finished``, ``failed``, ``stopped``, ``interrupted`` or
