@@ -98,3 +98,11 @@ def test_the_plan_carries_the_strategy_as_flat_entries():
         prefix: "trimmed_mean",
         f"{prefix}_parameters.trim_fraction": 0.1,
     }
+
+
+def test_the_plan_carries_privacy_where_it_is_asked_for():
+    plan = experiment_module._plan_changes(Settings(dp_clip_norm=0.5, dp_noise_multiplier=2.0))
+    prefix = "aggregator.settings.privacy."
+    sent = {key.removeprefix(prefix): value for key, value in plan.items() if key.startswith(prefix)}
+    assert sent == {"clip_norm": 0.5, "noise_multiplier": 2.0, "delta": 1e-5}
+    assert not any(key.startswith(prefix) for key in experiment_module._plan_changes(Settings()))
