@@ -143,7 +143,7 @@ def test_without_noise_and_clipping_it_is_the_uniform_average(changes):
     for name, change in zip(names, changes, strict=True):
         private.add(name, 99, vector(*change))
         uniform.add(name, 1, vector(*change))
-    assert private.result().tobytes() == uniform.result().tobytes()
+    assert np.array_equal(private.result(), uniform.result())
 
 
 def test_the_noise_has_the_announced_deviation_and_is_new_in_each_round():
