@@ -46,7 +46,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "privacy.json"
 IMAGE = ROOT / "docs" / "images" / "privacy.png"
 SHARDS = 2
 ENVOYS = (2, 20, 200, 2000)
-NOISE_MULTIPLIERS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+NOISE_MULTIPLIERS = (0.5, 1.0, 2.0, 4.0)
 ROUNDS, EPOCHS, CLIP_NORM = 5, 10, 1.0
 
 
