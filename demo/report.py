@@ -97,6 +97,9 @@ def results_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title=escape(title))
     for column in ("round", "training loss", "validation accuracy", "seconds"):
         table.add_column(column, justify="right")
+    private = any("epsilon" in row for row in summary["rounds"])
+    if private:
+        table.add_column("epsilon", justify="right")
     if baseline is not None:
         table.add_column(escape(f"{baseline['model']}: validation accuracy"), justify="right")
     beside = {} if baseline is None else {row["round"]: row["val_accuracy"] for row in baseline["rounds"]}
@@ -106,6 +109,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
             _number(row["train_loss"], 4),
             _number(row["val_accuracy"], 4),
             _number(row["seconds"], 1),
+            *([_number(row.get("epsilon"), 2)] if private else []),
             *([] if baseline is None else [_number(beside.get(row["round"]), 4)]),
         )
     return table

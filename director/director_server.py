@@ -39,8 +39,8 @@ from submissions import take_in
 
 logger = logging.getLogger("director")
 
-# What an envoy reports when its owner stopped it or its link broke, as opposed to a task that raised (1); when
-# the owner does not let the experiment run there; and when it waits for the owner to do so.
+# What an envoy reports when its owner stopped it or its link broke, as opposed to a task that raised (1);
+# when the owner does not let the experiment run there; and when it waits for the owner to do so.
 LEFT, DECLINED, WAITS = 2, 3, 4
 # Under this name envoys are told who submitted an experiment.
 AUTHOR_HEADER = "experiment-author-bin"

@@ -108,3 +108,14 @@ def test_a_round_that_the_baseline_lacks_is_a_dash() -> None:
     lines = [line.replace("│", " ").split() for line in output.getvalue().splitlines()]
     assert ["1", "2.5000", "0.2500", "8.2", "–"] in lines
     assert ["2", "1.2500", "–", "7.8", "0.7500"] in lines
+
+
+def test_epsilon_gets_a_column_where_it_was_spent() -> None:
+    output = io.StringIO()
+    rounds = [{**row, "epsilon": 2.5 * row["round"]} for row in SUMMARY["rounds"]]
+    print_results(
+        Console(file=output, width=120), {**SUMMARY, "rounds": rounds}, Path("runs/1"), seconds=83.4
+    )
+    lines = [line.replace("│", " ").split() for line in output.getvalue().splitlines()]
+    assert ["1", "2.5000", "0.2500", "8.2", "2.50"] in lines
+    assert ["2", "1.2500", "–", "7.8", "5.00"] in lines

@@ -74,7 +74,7 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
         "labels": words,
     }
     with Federation(tmp_path / "nodes", envoys=1, shard_params=params) as running:
-        run_notebook(running, tmp_path / "run", BASELINE=None)
+        run_notebook(running, tmp_path / "run", BASELINE=None, NOISE_MULTIPLIER=None)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert np.asarray(summary["confusion"]).shape == (4, 4)
     assert summary["test_accuracy"] > 0.25
@@ -104,6 +104,7 @@ def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_
     check_summary(json.loads((tmp_path / "run" / "summary.json").read_text()), tmp_path / "run")
     check_model(tmp_path / "run" / "model", next((archives / TEST / "yes").glob("*.wav")))
     assert '"output_type": "error"' not in outputs
+    assert ", epsilon " in outputs, "the private experiment does not tell what it has spent"
     assert str(ROOT) not in outputs, "a path of this machine is in the outputs"
 
     # OpenFL litters the working directory with plans and pickles; ours go elsewhere.

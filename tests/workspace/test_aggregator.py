@@ -322,10 +322,10 @@ def test_a_strategy_by_its_name(start):
     assert not aggregator.state.updates_folder.exists()
 
 
-def train_rounds(aggregator: PackedAggregator, numbers: range) -> None:
-    """Let ``a``, ``b`` and ``c`` train in rounds, each to other weights, the same in every run."""
+def train_rounds(aggregator: PackedAggregator, numbers: range, names: str = "cab") -> None:
+    """Let ``names`` train in rounds, each to other weights, the same in every run."""
     for number in numbers:
-        for name in "cab":
+        for name in names:
             work(aggregator, name, weights=float(np.sin(7 * number + ord(name))))
 
 
@@ -360,6 +360,56 @@ def test_changes_lead_where_weights_lead(start, tmp_path, strategy):
             work(sends_weights, name, weights=before + change)
             work(sends_changes, name, weights=change)
     np.testing.assert_allclose(sends_changes.state.last.read(), sends_weights.state.last.read(), rtol=1e-4)
+
+
+PRIVATE = {"clip_norm": 2.0, "noise_multiplier": 1e-9, "delta": 1e-5}  # noise that cannot be seen
+
+
+def test_a_private_round_by_hand(start):
+    """From 0: changes of length 2 and 8, the second clipped to 2; both count the same, 10 and 20 clips."""
+    aggregator = start(privacy=PRIVATE)
+    work(aggregator, "a", weights=1)
+    work(aggregator, "b", weights=4)
+    np.testing.assert_allclose(aggregator.state.last.read(), [1.0] * SIZE, rtol=1e-6)  # (1 + 1) / 2
+    told = {r["metric_name"]: r["metric_value"] for r in aggregator.records if r["task_name"] == "privacy"}
+    assert told["clipped"] == 1
+    assert told["epsilon"] > 0
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedadam", "fedyogi"])
+def test_private_changes_lead_where_private_weights_lead(start, tmp_path, strategy):
+    settings = {"strategy": strategy, "strategy_parameters": STRATEGIES[strategy], "privacy": PRIVATE}
+    sends_weights = start("abc", at=made_folder(tmp_path / "weights"), **settings)
+    sends_changes = start("abc", at=made_folder(tmp_path / "changes"), update_dtype="bfloat16", **settings)
+    for number in range(2):
+        before = sends_weights.state.last.read()[0]
+        for name in "abc":
+            change = 2.0 ** (number - ord(name) + ord("b"))  # exact, added to what a round started from
+            work(sends_weights, name, weights=float(before) + change)
+            work(sends_changes, name, weights=change)
+    np.testing.assert_allclose(sends_changes.state.last.read(), sends_weights.state.last.read(), rtol=1e-4)
+    assert sends_weights.round_number == 2
+
+
+def test_a_resumed_experiment_goes_on_with_what_is_spent(start, folder):
+    first = start("ab", rounds=4, privacy={**PRIVATE, "noise_multiplier": 2.0})
+    train_rounds(first, range(2), "ab")
+    first.state.close()
+    second = start("ab", rounds=4, privacy={**PRIVATE, "noise_multiplier": 2.0})
+    train_rounds(second, range(2, 4), "ab")
+    told = [r["metric_value"] for r in second.records if r["metric_name"] == "epsilon"]
+    assert len(told) == 4
+    assert told == sorted(told) and told[0] < told[3] < 4 * told[0]
+
+
+def test_a_round_that_nobody_was_left_in_spends_nothing(start):
+    aggregator = start("abcd", rounds=2, fraction=0.25, seed=3, privacy=PRIVATE)
+    drawn = trainers(aggregator, "abcd")
+    aggregator.drop(drawn, "gone")
+    for name in "abcd".replace(drawn, ""):
+        work(aggregator, name)
+    assert aggregator.round_number == 1
+    assert texts(aggregator, "unchanged") and not texts(aggregator, "privacy")
 
 
 def test_another_strategy_does_not_inherit_moments(start, folder):

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from superb_ks import baseline
-from superb_ks.baseline import baseline_settings, notebook_tasks
+from superb_ks.baseline import baseline_settings, notebook_tasks, private_settings
 from superb_ks.recipe import RECIPES
 from superb_ks.settings import Settings
 
@@ -49,6 +49,16 @@ def test_a_baseline_keeps_the_strategys_parameters() -> None:
     beside = baseline_settings(settings, "scratch")
     assert beside.strategy_parameters == {"trim_fraction": 0.3}
     assert (beside.fraction, beside.precision) == (0.5, "float32")
+
+
+def test_a_private_experiment_tunes_a_head_by_plain_averaging_whatever_the_first_one_does() -> None:
+    settings = Settings(strategy="trimmed_mean", trim_fraction=0.3, rounds=7, speed_change=0.4, seed=3)
+    private = private_settings(settings, 2.0, 0.5)
+    assert private.privacy == {"clip_norm": 2.0, "noise_multiplier": 0.5, "delta": 1e-5}
+    assert (private.tuning, private.strategy, private.rounds, private.seed) == ("head", "fedavg", 7, 3)
+    assert private.recipe == Settings(tuning="head").recipe
+    assert private.experiment_name is not None and private.experiment_name.startswith("private-")
+    assert private_settings(Settings(model="scratch"), 2.0, 0.5).tuning == "full"
 
 
 def tasks_in(source: str) -> dict[str, ast.FunctionDef]:

@@ -150,3 +150,11 @@ def test_a_director_that_stays_away_ends_the_records():
     assert [next(records)["round"] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ExperimentFailed, match=r"does not answer .keepalive.*attach.*resume=True"):
         next(records)
+
+
+def test_the_plan_carries_privacy_where_it_is_asked_for():
+    plan = experiment_module._plan_changes(Settings(dp_clip_norm=0.5, dp_noise_multiplier=2.0))
+    prefix = "aggregator.settings.privacy."
+    sent = {key.removeprefix(prefix): value for key, value in plan.items() if key.startswith(prefix)}
+    assert sent == {"clip_norm": 0.5, "noise_multiplier": 2.0, "delta": 1e-5}
+    assert not any(key.startswith(prefix) for key in experiment_module._plan_changes(Settings()))

@@ -125,3 +125,12 @@ def test_traceback_of_an_envoy_is_shortened_to_its_error() -> None:
         short,
     )
     assert without_frames("no disk space\nat all") == "no disk space\nat all"
+
+
+def test_epsilon_belongs_to_the_round_that_spent_it() -> None:
+    assert [result.epsilon for result in history_of(two_rounds(), 2, ENVOYS).results()] == [None, None]
+    spent = [record(0, "aggregator", "privacy", "epsilon", 2.0)]
+    one = history_of([*two_rounds(), *spent], 2, ENVOYS)
+    assert [result.epsilon for result in one.results()] == [2.0, 2.0]  # the second round spent nothing
+    both = history_of([*two_rounds(), *spent, record(1, "aggregator", "privacy", "epsilon", 3.0)], 2, ENVOYS)
+    assert [result.epsilon for result in both.results()] == [2.0, 3.0]

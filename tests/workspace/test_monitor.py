@@ -32,6 +32,11 @@ def test_one_line_is_printed_for_each_finished_round(capsys: pytest.CaptureFixtu
     assert history.test is not None
 
 
+def test_the_spent_epsilon_is_told_with_the_round(capsys: pytest.CaptureFixture[str]) -> None:
+    follow([record(0, "aggregator", "privacy", "epsilon", 4.3772), *two_rounds()], 2, ENVOYS)
+    assert f"{LINES[1]}, epsilon 4.38" in capsys.readouterr().out.splitlines()
+
+
 def test_a_round_is_told_before_the_next_one_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     monitor = Monitor(History(2, ENVOYS))
     first_round = [item for item in two_rounds() if item["round"] == 0]

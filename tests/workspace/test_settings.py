@@ -1,5 +1,6 @@
 """Settings refuse what is illegal, and take from the model what is left open."""
 
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
@@ -51,6 +52,10 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         ("mask_time_prob", 1),
         ("mask_feature_prob", float("nan")),
         ("seed", -1),
+        ("dp_clip_norm", 0),
+        ("dp_noise_multiplier", 0.0),
+        ("dp_noise_multiplier", float("inf")),
+        ("dp_delta", 1),
         ("seed", 2**32),
         ("lora_rank", 0),
         ("lora_alpha", 0.0),
@@ -176,3 +181,30 @@ def test_the_director_can_import_it_without_pytorch(module):
         f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'numpy')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=WORKSPACE)
+
+
+def test_privacy_is_off_unless_it_is_asked_for():
+    assert Settings().privacy is None
+    private = Settings(dp_clip_norm=1.5, dp_noise_multiplier=2, strategy="fedyogi").privacy
+    assert private == {"clip_norm": 1.5, "noise_multiplier": 2, "delta": 1e-5}
+    assert Settings(dp_clip_norm=1, dp_noise_multiplier=1, dp_delta=1e-3).privacy["delta"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"dp_clip_norm": 1.0}, "dp_noise_multiplier is None; legal: above 0 where dp_clip_norm is set"),
+        (
+            {"dp_noise_multiplier": 1.0},
+            "dp_clip_norm is None; legal: above 0 where dp_noise_multiplier is set",
+        ),
+        ({"dp_delta": 1e-5}, "dp_delta is 1e-05; legal: None without dp_clip_norm"),
+        (
+            {"dp_clip_norm": 1.0, "dp_noise_multiplier": 1.0, "strategy": "median"},
+            "strategy is 'median'; legal: 'fedavg' or 'fedprox' or 'fedadam' or 'fedyogi' with dp_clip_norm",
+        ),
+    ],
+)
+def test_privacy_that_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Settings(**fields)

@@ -9,7 +9,13 @@ import pytest
 
 from superb_ks.history import history_of
 from superb_ks.summary import new_run_dir, point_latest_to, summarize, write_summary
-from tests.workspace.experiment_records import ENVOYS, card, two_rounds, with_a_round_that_nobody_trained
+from tests.workspace.experiment_records import (
+    ENVOYS,
+    card,
+    record,
+    two_rounds,
+    with_a_round_that_nobody_trained,
+)
 
 KEYS = {
     "model", "data", "partition", "envoys", "rounds", "initial_test_accuracy", "test_accuracy", "test_clips",
@@ -97,3 +103,11 @@ def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
         point_latest_to(run)
         assert (tmp_path / "latest").readlink() == Path(run.name)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([first.name, second.name, "latest"])
+
+
+def test_the_rounds_of_a_private_experiment_have_an_epsilon() -> None:
+    records = [*two_rounds(), record(0, "aggregator", "privacy", "epsilon", 2.5)]
+    told = summarize(
+        history_of(records, 2, ENVOYS), {name: card() for name in ENVOYS}, model="tiny", **PLACES
+    )
+    assert [row["epsilon"] for row in told["rounds"]] == [2.5, 2.5]

@@ -129,11 +129,15 @@ class FederatedAverage:
         Raises:
             UpdateRefused: nothing was added, or somebody's turn is still open.
         """
+        total = self._complete_sum()
+        total /= np.float32(self._clips)
+        return total
+
+    def _complete_sum(self) -> Vector:
         if self._turns:
             raise UpdateRefused(f"the round is still waiting for {', '.join(self._turns)}")
         if self._total is None:
             raise UpdateRefused("no collaborator sent an update that could be averaged")
-        self._total /= np.float32(self._clips)
         return self._total
 
     def _take_turns(self) -> None:

@@ -16,8 +16,8 @@ from superb_ks.evaluation import evaluate
 from superb_ks.experiment import FederatedExperiment
 from superb_ks.model import ModelSpec
 from superb_ks.openfl_model import SpecifiedModel
-from superb_ks.recipe import Recipe
-from superb_ks.settings import Settings
+from superb_ks.recipe import Recipe, legal_tunings
+from superb_ks.settings import STRATEGIES, Settings
 from superb_ks.tasks import local_trainer
 
 Shard = Mapping[str, ClipDataset]
@@ -34,6 +34,25 @@ def baseline_settings(settings: Settings, model: str) -> Settings:
     if settings.tuning == "full":
         recipe["epochs_per_round"] = settings.epochs_per_round
     return replace(settings, model=model, tuning="full", experiment_name=None, **recipe)
+
+
+def private_settings(settings: Settings, clip_norm: float, noise_multiplier: float) -> Settings:
+    """Return the settings of an experiment with differential privacy, in as many rounds, by plain averaging.
+
+    It tunes the head, where the model has one apart: noise falls on every weight that is trained, so the
+    fewer there are, the less there is of it. How that is trained is the head's own recipe.
+    """
+    plain: dict[str, Any] = dict.fromkeys(field.name for field in fields(Recipe))
+    plain |= dict.fromkeys(name for takes in STRATEGIES.values() for name in takes)
+    return replace(
+        settings,
+        tuning="head" if "head" in legal_tunings(settings.model) else settings.tuning,
+        strategy="fedavg",
+        dp_clip_norm=clip_norm,
+        dp_noise_multiplier=noise_multiplier,
+        experiment_name=f"private-{datetime.now():%Y%m%d-%H%M%S}",
+        **plain,
+    )
 
 
 def submit(federation: Federation, settings: Settings, labels: Sequence[str]) -> FederatedExperiment:

@@ -246,7 +246,7 @@ def _require_tasks(task_keeper: Any) -> None:
 
 def _plan_changes(settings: Settings) -> dict[str, Any]:
     """Put our aggregator and collaborator into OpenFL's plan."""
-    taken = settings.strategy_parameters
+    taken, privacy = settings.strategy_parameters, settings.privacy or {}
     return {
         "aggregator.template": "superb_ks.aggregator.PackedAggregator",
         "aggregator.settings.best_metric": settings.best_metric,
@@ -257,6 +257,7 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "aggregator.settings.strategy": settings.strategy,
         # One entry for each: OpenFL flattens its plan for changes, and refuses a dictionary.
         **{f"aggregator.settings.strategy_parameters.{name}": value for name, value in taken.items()},
+        **{f"aggregator.settings.privacy.{name}": value for name, value in privacy.items()},
         "collaborator.template": "superb_ks.collaborator.PackedCollaborator",
         "collaborator.settings.update_dtype": settings.update_dtype,
         "network.settings.agg_port": settings.aggregator_port,

@@ -56,6 +56,7 @@ class RoundResult:
     """One training round: `validation` scores the model that the round's aggregation made.
 
     `train_loss` is None where no envoy has sent an update, and the round kept the model as it was.
+    `epsilon` is what all rounds up to this one have spent, None without differential privacy.
     """
 
     round: int
@@ -63,6 +64,7 @@ class RoundResult:
     validation: Score
     validation_loss: float
     seconds: float
+    epsilon: float | None = None
 
 
 class History:
@@ -166,7 +168,15 @@ class History:
         )
         if score is None or validation_loss is None or seconds is None:
             return None
-        return RoundResult(number, loss, score, validation_loss, seconds)
+        return RoundResult(number, loss, score, validation_loss, seconds, self.epsilon(number))
+
+    def epsilon(self, number: int) -> float | None:
+        """Return the epsilon that is spent after training round `number`, or None if no round has spent any.
+
+        A round that left the model as it was has spent nothing.
+        """
+        rounds, spent = self.series("privacy", "epsilon", AGGREGATOR)
+        return max((value for r, value in zip(rounds, spent, strict=True) if r < number), default=None)
 
     def results(self) -> list[RoundResult]:
         """Return the training rounds that are finished and validated, in order."""

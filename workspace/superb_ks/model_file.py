@@ -58,6 +58,12 @@ class ModelFile:
         for number in range(count_parts(self.size)):
             vector[number * step : (number + 1) * step] += np.frombuffer(self.part(number), np.float32)
 
+    def subtract_from(self, vector: Vector) -> None:
+        """Subtract the model from ``vector``, float32 ``[size]``, in place and part by part."""
+        step = PART_BYTES // 4
+        for number in range(count_parts(self.size)):
+            vector[number * step : (number + 1) * step] -= np.frombuffer(self.part(number), np.float32)
+
     def read(self) -> Vector:
         """Read the whole vector, float32 ``[size]``."""
         return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)

@@ -113,9 +113,10 @@ class Monitor:
         }
         for result in history.results():
             loss = "–" if result.train_loss is None else f"{result.train_loss:.3f}"
+            spent = "" if result.epsilon is None else f", epsilon {result.epsilon:.3g}"
             lines[f"round {result.round}"] = (
                 f"Round {result.round} of {history.rounds}: training loss {loss}, "
-                f"validation accuracy {result.validation}, {result.seconds:.1f} s"
+                f"validation accuracy {result.validation}, {result.seconds:.1f} s{spent}"
             )
         lines["test"] = (
             score := history.test

@@ -1,4 +1,4 @@
-"""Which values are legal for the fields of the recipe and of the strategies. Imports nothing heavy."""
+"""Which values are legal for the fields of recipe, strategies and privacy. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -51,3 +51,15 @@ STRATEGY_RANGES: dict[str, Range] = {
     "server_tau": _ABOVE_0,
     "trim_fraction": (lambda value: is_real(value) and 0 <= value < 0.5, "in [0, 0.5)"),
 }
+
+PRIVACY_RANGES: dict[str, Range] = {
+    "dp_clip_norm": _ABOVE_0,
+    "dp_noise_multiplier": _ABOVE_0,
+    "dp_delta": (lambda value: is_real(value) and 0 < value < 1, "in (0, 1)"),
+}
+
+DP_DELTA = 1e-5
+"""`dp_delta` where none is set."""
+
+PRIVATE_STRATEGIES = ("fedavg", "fedprox", "fedadam", "fedyogi")
+"""Strategies that average: how far one envoy can move a median depends on the others."""

@@ -157,6 +157,8 @@ def plot_learning(history: History) -> Figure:
         _draw_lines(accuracy, _accuracy_lines(history), "{:.1%}", "upper left")
         accuracy.set(title="Validation accuracy", ylim=(0, 1.03))
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        if (epsilon := history.epsilon(history.rounds)) is not None:
+            accuracy.set_title(f"epsilon {epsilon:.3g} spent", loc="right", color=GREY, fontweight="normal")
         for axes in (loss, accuracy):
             axes.set(xlabel="training rounds done", xlim=(-0.04 * history.rounds, history.rounds * 1.04))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))

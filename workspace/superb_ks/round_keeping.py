@@ -16,6 +16,7 @@ from superb_ks import wire
 from superb_ks.averaging import UpdateRefused, Vector
 from superb_ks.membership import Membership
 from superb_ks.metrics import Metrics, as_records, pooled
+from superb_ks.privacy import private_rounds
 from superb_ks.receiving import Receiver, Results
 from superb_ks.rounds import Round
 from superb_ks.schedule import TRAIN, VALIDATE
@@ -41,6 +42,7 @@ class RoundKeeper(Aggregator):
         update_dtype: what collaborators send: ``"float32"`` weights, or their change as ``"bfloat16"``.
         strategy: how updates become the next model (see :mod:`superb_ks.strategies`).
         strategy_parameters: what the strategy takes, by the names of the settings.
+        privacy: ``clip_norm``, ``noise_multiplier`` and ``delta`` of differential privacy; None: off.
         settings: what OpenFL's plan gives to its own aggregator.
     """
 
@@ -55,6 +57,7 @@ class RoundKeeper(Aggregator):
         update_dtype: str = wire.FLOAT32,
         strategy: str = "fedavg",
         strategy_parameters: Mapping[str, float] | None = None,
+        privacy: Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
         # The base class wants some model, for structures that are not used here.
@@ -70,12 +73,13 @@ class RoundKeeper(Aggregator):
         self.round_number = self.state.manifest["round"]
         self._changed = threading.Condition(threading.RLock())
         self._strategy = make_strategy(strategy, self.state, strategy_parameters or {})
+        self._privacy = private_rounds(self.state, privacy, strategy, update_dtype)
         self._receiver = Receiver(
             self._changed,
             self.state.last.size,
             self.members,
             update_dtype,
-            self._strategy.collect,
+            (self._privacy or self._strategy).collect,
             give_up=self.drop,
         )
         self._round = Round(self.round_number, {})
@@ -199,7 +203,10 @@ class RoundKeeper(Aggregator):
                 self._note("aggregator", "unchanged", {f"no update came from {drawn}": np.asarray(0.0)})
             return None
         combined = self._round.updates.result()
-        if self.update_dtype == wire.BFLOAT16:  # the combined change is added to what it is a change of
+        if self._privacy:
+            self._note("aggregator", "privacy", self._privacy.spend(self._round.trainers))
+        if self._privacy or self.update_dtype == wire.BFLOAT16:
+            # The combined change is added to what it is a change of.
             self.state.last.add_to(combined)
         return self._strategy.next_model(combined, self.round_number + 1)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 
-from superb_ks.ranges import RECIPE_RANGES, STRATEGY_RANGES, is_int, is_real
+from superb_ks.ranges import (
+    DP_DELTA,
+    PRIVACY_RANGES,
+    PRIVATE_STRATEGIES,
+    RECIPE_RANGES,
+    STRATEGY_RANGES,
+    is_int,
+    is_real,
+)
 from superb_ks.recipe import TINY, USED_BY, Recipe, legal_tunings, recipe_for
 
 SUPERB_LABELS = (
@@ -90,6 +98,11 @@ class Settings:
         server_beta2: of both: the same of the second moment (of their squares), in [0, 1).
         server_tau: of both: about the change of a weight below which steps follow its size, above 0.
         trim_fraction: of "trimmed_mean": share of the values that goes at each end, in [0, 0.5).
+        dp_clip_norm: differential privacy of each envoy (docs/privacy.md): L2 norm to which its change of a
+            round is shortened, above 0; every envoy then counts the same. `None`: no differential privacy.
+        dp_noise_multiplier: of the same, and with it alone: standard deviation of the noise on the sum of the
+            changes, in clipping norms, above 0.
+        dp_delta: of the same: the delta that the spent epsilon is computed for, in (0, 1); `None`: 1e-5.
         fraction: share of the envoys that train in a round, in (0, 1], rounded up and drawn from the seed;
             the others validate only.
         min_envoys: how many envoys must be online before an experiment is submitted.
@@ -138,6 +151,9 @@ class Settings:
     server_beta2: float | None = None
     server_tau: float | None = None
     trim_fraction: float | None = None
+    dp_clip_norm: float | None = None
+    dp_noise_multiplier: float | None = None
+    dp_delta: float | None = None
     fraction: float = 1.0
     min_envoys: int = 1
     round_cutoff_seconds: float | None = None
@@ -187,6 +203,7 @@ class Settings:
         )
         self._check_recipe()
         self._check_strategy()
+        self._check_privacy()
 
     def _check_recipe(self) -> None:
         for field, (within, legal) in RECIPE_RANGES.items():
@@ -223,6 +240,19 @@ class Settings:
                 f"None with strategy {self.strategy!r}, only {users} has it",
             )
 
+    def _check_privacy(self) -> None:
+        for field, (within, legal) in PRIVACY_RANGES.items():
+            value = getattr(self, field)
+            self._require(value is None or within(value), field, f"None or {legal}")
+        clips, noise = (getattr(self, name) is not None for name in ("dp_clip_norm", "dp_noise_multiplier"))
+        self._require(noise or not clips, "dp_noise_multiplier", "above 0 where dp_clip_norm is set")
+        self._require(clips or not noise, "dp_clip_norm", "above 0 where dp_noise_multiplier is set")
+        self._require(clips or self.dp_delta is None, "dp_delta", "None without dp_clip_norm")
+        private = " or ".join(map(repr, PRIVATE_STRATEGIES))
+        self._require(
+            not clips or self.strategy in PRIVATE_STRATEGIES, "strategy", f"{private} with dp_clip_norm"
+        )
+
     def _require(self, ok: bool, field: str, legal: str) -> None:
         if not ok:
             raise ValueError(f"{field} is {getattr(self, field)!r}; legal: {legal}")
@@ -240,3 +270,11 @@ class Settings:
         defaults = STRATEGIES[self.strategy]
         set_here = {field: getattr(self, field) for field in defaults if getattr(self, field) is not None}
         return {**defaults, **set_here}
+
+    @property
+    def privacy(self) -> dict[str, float] | None:
+        """Differential privacy as the aggregator takes it; None: there is none."""
+        if self.dp_clip_norm is None or self.dp_noise_multiplier is None:
+            return None
+        delta = DP_DELTA if self.dp_delta is None else self.dp_delta
+        return {"clip_norm": self.dp_clip_norm, "noise_multiplier": self.dp_noise_multiplier, "delta": delta}

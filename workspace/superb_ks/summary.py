@@ -106,6 +106,7 @@ def _rounds(history: History) -> list[dict[str, float | None]]:
             "train_loss": result.train_loss,
             "val_accuracy": result.validation.accuracy,
             "seconds": result.seconds,
+            **({} if result.epsilon is None else {"epsilon": result.epsilon}),
         }
         for result in history.results()
     ]
