@@ -23,7 +23,7 @@ import yaml
 
 from director_certificates import CertificateError, Certificates
 from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
-from director_listening import ALLOW_PLAINTEXT, ListeningRefused, require_guarded
+from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, require_guarded
 from director_review import DESKS
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
@@ -186,7 +186,7 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
         root_certificate=certificates and certificates.root_certificate,
         private_key=certificates and certificates.private_key,
         certificate=certificates and certificates.certificate,
-        listen_host=config.listen_host,
+        listen_host=in_uri(config.listen_host),
         listen_port=config.listen_port,
         sample_shape=list(config.sample_shape),
         target_shape=list(config.target_shape),

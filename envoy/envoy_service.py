@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from envoy_certificates import Certificates
-from envoy_dialling import ALLOW_PLAINTEXT, require_guarded
+from envoy_dialling import ALLOW_PLAINTEXT, in_uri, require_guarded
 from envoy_gate import SETTINGS, Gate, GateSettings
 from envoy_review import DESKS
 
@@ -211,7 +211,7 @@ def run(arguments: argparse.Namespace) -> None:
         GatedEnvoy(
             gate=gate,
             shard_name=arguments.name,
-            director_host=arguments.director_host,
+            director_host=in_uri(arguments.director_host),
             director_port=arguments.director_port,
             shard_descriptor=descriptor,
             tls=certificates is not None,
