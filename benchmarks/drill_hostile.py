@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,7 +78,7 @@ def attacked(lab: Lab, name: str) -> Iterator[None]:
                 for port in (lab.aggregator_port, lab.director_port)
             )
             half_upload(to_aggregator, known if number % 4 == 0 else (), number)
-            half_submission(to_director)
+            half_submission(to_director, number)
         too_long(to_aggregator, f"/{AGGREGATOR}/GetTasks", guard.MESSAGE_BYTES + 1, known)
         too_long(to_director, f"/{DIRECTOR}/GetEnvoys", 34 * 2**20, ())
         yield
@@ -102,11 +104,16 @@ def half_upload(channel: grpc.Channel, headers: Any, number: int) -> None:
     )
 
 
-def half_submission(channel: grpc.Channel) -> None:
-    """Begin a submission with half an archive."""
-    head = director_pb2.ExperimentInfo(name="mallory", collaborator_names=["env_one"])
-    head.experiment_data.size, head.experiment_data.npbytes = 2**20, bytes(2**19)
-    hold_open(channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()], ())
+def half_submission(channel: grpc.Channel, number: int) -> None:
+    """Begin a submission: an archive, of a model of 4 GiB none of which follows; or nothing at all."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("plan/plan.yaml", "aggregator: {}")
+    head = director_pb2.ExperimentInfo(name=f"mallory-{number}", collaborator_names=["env_one"])
+    head.experiment_data.size, head.experiment_data.npbytes = len(buffer.getvalue()), buffer.getvalue()
+    shape = base_pb2.MetadataProto(int_list=[2**30])
+    head.model_proto.tensors.append(base_pb2.NamedTensor(name=wire.TRAINED, transformer_metadata=[shape]))
+    hold_open(channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], ())
 
 
 def hold_open(channel: grpc.Channel, method: str, messages: list[bytes], headers: Any) -> None:

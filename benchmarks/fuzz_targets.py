@@ -124,7 +124,7 @@ class AggregatorTarget:
         write_model(self._folder / "round-0.safetensors", np.zeros(SIZE, np.float32), {})
         best = {"best": None, "best_round": None, "best_score": None, "digests": {}}
         write_manifest(self._folder, {"round": 0, "last": "round-0.safetensors", **best})
-        schedule = RoundSchedule(10**6, 1.0, 0)
+        schedule = RoundSchedule(2 * INPUTS_AN_AGGREGATOR, 1.0, 0)
         names = [HONEST, MALLORY]
         assigner = Assigner(
             assigner_function=schedule,

@@ -51,6 +51,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
         (protocol_utils, "datastream_to_proto"),
         (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
         (aggregator_server, "cpu_count"),
+        (aggregator_server, "channel_options"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
     made = []
@@ -484,3 +485,34 @@ def test_when_all_who_were_drawn_are_refused_the_experiment_ends(start):
     for name in "ab":
         work(aggregator, name, weights=float("nan"))
     assert "no collaborator sent an update that could be averaged" in aggregator.failure
+
+
+def test_an_absurd_report_of_one_ends_nothing(start):
+    """Clips that are no number, an accuracy that is a matrix, fewer than no clips: the others are scored."""
+    aggregator = start("ab", rounds=2)
+    work(aggregator, "a", accuracy=0.5)
+    tasks, _, _, _ = aggregator.get_tasks("b")
+    for task in tasks:
+        weights = np.ones(SIZE, np.float32) if task.task_type == "train" else None
+        metrics = {"clips": np.zeros(2), "accuracy": np.ones((2, 2)), "loss": np.zeros(3)}
+        aggregator.send_local_task_results("b", 0, task.name, -5, Results(metrics, weights))
+    assert aggregator.failure is None
+    assert aggregator.round_number == 1
+    assert aggregator.state.manifest["best_score"] == 0.5
+    assert texts(aggregator, "refused") == ["b trained on -5 clips; an update needs at least 1"]
+
+
+def test_results_that_nobody_wants_are_noted_a_few_times(start):
+    aggregator = start("a")
+    for number in range(50):
+        aggregator.send_local_task_results("a", 10**6 + number, "x" * 10**6, 1, Results({}))
+    late = texts(aggregator, "late")
+    assert len(late) == 8
+    assert max(map(len, late)) < 300
+
+
+def test_metrics_alone_do_not_end_an_upload_that_is_under_way(start):
+    aggregator = start("a")
+    aggregator._receiver._receiving.add("a")
+    report(aggregator, "a", "validate", accuracy=0.5, loss=1.0)
+    assert aggregator._receiver.under_way == {"a"}

@@ -96,6 +96,7 @@ def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, method
     monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
     monkeypatch.setattr(guard, "LOOK_SECONDS", 0.05)
     assert call(method, *messages, stays_open=True).code() is grpc.StatusCode.CANCELLED
+    monkeypatch.undo()
     assert call("One", b"hello").result() == b"hello"  # the thread is free again
     assert len(server.raised) == (method == "Many")
 
@@ -120,9 +121,9 @@ def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
 
 
 def test_time_in_which_nobody_asks_does_not_count(server: Server, call, monkeypatch) -> None:
-    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.5)
+    monkeypatch.setattr(guard, "SECONDS_A_PART", 1.5)
     monkeypatch.setattr(guard, "LOOK_SECONDS", 0.05)
-    server.pause = 0.4
+    server.pause = 0.6
     assert call("Many", *[encode_chunk(b"a")] * 4).result() == b"4"
 
 

@@ -9,8 +9,9 @@ from openfl.protocols import aggregator_pb2
 
 from superb_ks import receiving, wire
 from superb_ks.codec import decode_chunk, encode_chunk
+from superb_ks.guard import StalledStream
 from superb_ks.membership import Membership
-from superb_ks.receiving import Receiver, Results
+from superb_ks.receiving import Receiver, Results, UploadReplaced
 
 SIZE = 6
 
@@ -150,3 +151,62 @@ def test_a_receiver_that_is_closed_keeps_no_array_and_nobody_waiting():
     assert [array() for array in arrays] == [None, None]
     waiting.join(10)
     assert results[0].refusal == "came too late"
+
+
+def test_a_stalled_upload_frees_its_room_and_is_told():
+    side = Side("ab")
+    told = []
+    side.receiver._give_up = lambda name, reason: told.append((name, reason))
+
+    def stalls():
+        yield type("Head", (), {"npbytes": head_of("a")})
+        raise StalledStream("sent less than a part in 45 s of waiting")
+
+    with pytest.raises(StalledStream):
+        side.receiver.receive(aggregator_pb2.TaskResults(), stalls())
+    assert told == [("a", "its upload sent less than a part in 45 s of waiting")]
+    assert side.receiver.under_way == set()
+
+
+def test_one_upload_of_a_name_is_received_and_the_latest_waits():
+    """However many one collaborator begins, one vector is made for it."""
+    side = Side("ab")
+    go_on = threading.Event()
+
+    def slowly():
+        yield type("Head", (), {"npbytes": head_of("a")})
+        go_on.wait(10)
+        yield decode_chunk(encode_chunk(np.ones(SIZE, np.float32).tobytes()))
+
+    first = started(side.receiver.receive, aggregator_pb2.TaskResults(), slowly())
+    first.join(0.2)
+    replaced = []
+
+    def again():
+        try:
+            side.upload("a")
+        except UploadReplaced as error:
+            replaced.append(str(error))
+
+    later = [started(again) for _ in range(5)]
+    for thread in later:
+        thread.join(0.1)
+    for thread in later[:-1]:
+        thread.join(10)
+    assert replaced == ["a began another upload"] * 4
+    assert first.is_alive() and sum(thread.is_alive() for thread in later) == 1
+    assert side.receiver._receiving == {"a"}
+    go_on.set()
+    first.join(10)
+    with side.changed:
+        side.receiver.start_round([])
+        side.changed.notify_all()
+    for thread in later:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in later)
+
+
+def head_of(name: str) -> bytes:
+    head = aggregator_pb2.TaskResults()
+    head.header.sender = name
+    return bytes(next(iter(wire.upload(head, np.zeros(SIZE, np.float32)))))

@@ -68,3 +68,24 @@ def test_an_upload_without_weights_announces_none():
 def test_an_upload_of_another_length_is_damaged(chunks, reason):
     with pytest.raises(wire.DamagedUpload, match=reason):
         wire.fill(np.empty(2, np.float32), chunks)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"x" * 201: 1.0}, "a metric's name has 201 letters, 200 are allowed"),
+        ({str(number): 1.0 for number in range(257)}, "more than 256 metrics"),
+        ({"confusion": np.zeros(2**16 + 1)}, "or than 65536 values in them"),
+    ],
+)
+def test_absurd_metrics_are_refused(metrics, message):
+    with pytest.raises(wire.DamagedUpload, match=message):
+        wire.read_metrics([wire.metric_message(name, value, 0) for name, value in metrics.items()])
+
+
+def test_an_announcement_of_absurd_length_is_read_in_part():
+    shape = base_pb2.MetadataProto(int_list=[2**31 - 1] * 100_000)
+    tensor = base_pb2.NamedTensor(name=wire.TRAINED, transformer_metadata=[shape], tags=["y" * 10**6])
+    size, kind = wire.announced([tensor])
+    assert size == (2**31 - 1) ** 64
+    assert len(kind) == 200
