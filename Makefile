@@ -14,7 +14,7 @@ TEST_DATA =  ## demo, compare: folder of the test archive; default: speech_comma
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 HOST = localhost  ## certs: names and addresses under which the director is dialled
 USER = notebook  ## certs: the name under which the notebook submits experiments
-CERTS_OPTIONS =  ## certs: such as --list, --days 90, --force to make keys anew
+CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a key anew
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
 TESTS = tests  ## test: what pytest runs, such as tests/demo
 

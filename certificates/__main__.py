@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 envoys=envoy_names(options.envoys),
                 days=options.days,
                 authority_days=options.authority_days,
-                force=options.force,
+                force=options.force if options.force else options.force is not None,
             )
     except CertificateError as error:
         print(f"certs: {error}", file=sys.stderr)
@@ -48,7 +48,7 @@ def _line(entry: Entry, with_made: bool) -> str:
         parts.append(f"{'made' if entry.made else 'kept':<5}")
     parts.append(f"until {entry.ends:%Y-%m-%d}, {entry.days_left:.0f} days")
     if entry.warning:
-        parts.append(f"- {entry.warning}: make certs CERTS_OPTIONS=--force")
+        parts.append(f"- {entry.warning}: make certs CERTS_OPTIONS='--force {entry.name}'")
     if entry.hosts:
         parts.append(f"for {', '.join(entry.hosts)}")
     return "  ".join(parts)
@@ -69,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--authority-days", type=float, default=AUTHORITY_DAYS, help=f"the authority's ({AUTHORITY_DAYS})"
     )
-    parser.add_argument("--force", action="store_true", help="make keys and certificates of nodes anew")
+    parser.add_argument(
+        "--force",
+        nargs="*",
+        metavar="NAME",
+        help="make keys and certificates anew: of all, or of those named",
+    )
     parser.add_argument(
         "--list",
         action="store_true",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,7 +68,7 @@ def make_certificates(
     envoys: Sequence[str] = (),
     days: float = NODE_DAYS,
     authority_days: float = AUTHORITY_DAYS,
-    force: bool = False,
+    force: bool | Collection[str] = False,
     starts: datetime | None = None,
 ) -> list[Entry]:
     """Make what is missing: an authority, and a folder for the director, the user and each envoy.
@@ -83,7 +83,7 @@ def make_certificates(
         envoys: their names.
         days: lifetime of the nodes' certificates.
         authority_days: lifetime of the authority, when it is made.
-        force: make the nodes' keys and certificates anew; the authority stays.
+        force: make keys and certificates anew, of all nodes or of those that it names, not of the authority.
         starts: from when they are valid, by default from now.
 
     Returns:
@@ -96,13 +96,14 @@ def make_certificates(
     require_names(user, envoys)
     addresses = [str(entry.value) for entry in host_entries([*hosts, *LOCAL_HOSTS])]
     wanted = [(DIRECTOR, DIRECTOR, addresses), (user, USER, []), *((name, ENVOY, []) for name in envoys)]
+    anew = _to_renew(force, [name for name, _, _ in wanted])
     home = folder / AUTHORITY
     is_new = not (home / CERTIFICATE).exists()
     authority = _authority_in(folder, authority_days, starts)
     # Everything is made before anything is written: a mistake leaves the folder as it was.
     pairs = {}
     for name, role, needed in wanted:
-        if force or not (folder / name / CERTIFICATE).exists():
+        if name in anew or not (folder / name / CERTIFICATE).exists():
             pairs[name] = issue(authority, role, name, needed, days, starts)
         else:
             _require_fitting(folder / name, role, needed, authority.certificate)
@@ -124,6 +125,15 @@ def list_certificates(folder: Path) -> list[Entry]:
     if not found:
         raise CertificateError(f"no certificates in {folder}; make some: make certs")
     return sorted((_entry(each) for each in found), key=lambda entry: entry.role != AUTHORITY)
+
+
+def _to_renew(force: bool | Collection[str], names: Sequence[str]) -> Collection[str]:
+    if isinstance(force, bool):
+        return names if force else ()
+    for name in force:
+        if name not in names:
+            raise CertificateError(f"{name!r} is not among those to make: {', '.join(names)}")
+    return force
 
 
 def _authority_in(folder: Path, days: float, starts: datetime | None) -> Pair:
@@ -152,12 +162,14 @@ def _require_fitting(folder: Path, role: str, hosts: Sequence[str], authority: x
     if missing:
         raise CertificateError(
             f"{folder} is not for host {missing[0]}, only for {', '.join(hosts_of(certificate))}; "
-            "--force makes it anew"
+            f"--force {folder.name} makes it anew"
         )
     try:
         certificate.verify_directly_issued_by(authority)
     except Exception as error:  # another name, key or kind of signature
-        raise CertificateError(f"{folder} is of another authority; --force makes it anew") from error
+        raise CertificateError(
+            f"{folder} is of another authority; --force {folder.name} makes it anew"
+        ) from error
 
 
 def _entry(folder: Path, made: bool = False) -> Entry:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 
 from director_certificates import CertificateError, Certificates
 
+logger = logging.getLogger("director")
+
 ALLOW_PLAINTEXT = "--insecure-allow-plaintext-on-network"
-_ALL_ADDRESSES = ("0.0.0.0", "::", "[::]")
+_ALL_ADDRESSES = ("0.0.0.0", "::")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 class ListeningRefused(ValueError):
@@ -39,8 +43,18 @@ def require_guarded(host: str, certificates: Certificates | None, plaintext_allo
     elif host not in _ALL_ADDRESSES and host.lower() not in certificates.hosts:
         raise CertificateError(
             f"the director's certificate is for {', '.join(certificates.hosts) or 'no host'}, not {host}; "
-            f"make certs HOST={host} CERTS_OPTIONS=--force"
+            f"make certs HOST={host} CERTS_OPTIONS='--force director'"
         )
+    elif host.lower() not in _LOCAL and is_loopback(host):
+        # Some systems map a machine's own name to 127.0.1.1.
+        logger.warning(
+            "%s is of the loopback here: other machines cannot reach it. Is there an address?", host
+        )
+
+
+def in_uri(host: str) -> str:
+    """Return ``host`` as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:

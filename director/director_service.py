@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from director_certificates import CertificateError, Certificates
-from director_listening import ALLOW_PLAINTEXT, ListeningRefused, require_guarded
+from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, require_guarded
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Models, records and manifests of all experiments; they stay when the director stops.
@@ -165,7 +165,7 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
         root_certificate=certificates and certificates.root_certificate,
         private_key=certificates and certificates.private_key,
         certificate=certificates and certificates.certificate,
-        listen_host=config.listen_host,
+        listen_host=in_uri(config.listen_host),
         listen_port=config.listen_port,
         sample_shape=list(config.sample_shape),
         target_shape=list(config.target_shape),

@@ -40,6 +40,11 @@ def require_guarded(
         )
 
 
+def in_uri(host: str) -> str:
+    """Return ``host`` as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _is_loopback(host: str) -> bool:
     """Say whether all addresses of ``host`` are of this machine's loopback; a name of nobody is none."""
     try:

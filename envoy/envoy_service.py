@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from envoy_certificates import Certificates
-from envoy_dialling import ALLOW_PLAINTEXT, require_guarded
+from envoy_dialling import ALLOW_PLAINTEXT, in_uri, require_guarded
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Only folders that hold this file are ever swept.
@@ -202,7 +202,7 @@ def run(arguments: argparse.Namespace) -> None:
     with own_work_folder(arguments.name):
         SteadyEnvoy(
             shard_name=arguments.name,
-            director_host=arguments.director_host,
+            director_host=in_uri(arguments.director_host),
             director_port=arguments.director_port,
             shard_descriptor=descriptor,
             tls=certificates is not None,

@@ -156,7 +156,9 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
     (folder / "env_one" / "certificate.pem").write_bytes(
         (tmp_path / "other" / "env_one" / "certificate.pem").read_bytes()
     )
-    with pytest.raises(CertificateError, match="env_one is of another authority; --force makes it anew"):
+    with pytest.raises(
+        CertificateError, match="env_one is of another authority; --force env_one makes it anew"
+    ):
         make(folder)
 
 
@@ -177,6 +179,7 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
         ({"hosts": ["0.0.0.0"]}, r"host '0\.0\.0\.0' is no address that anybody can dial"),
         ({"days": 0}, "a lifetime of 0 days; legal are above 0 to 36500"),
         ({"days": float("nan")}, "a lifetime of nan days"),
+        ({"force": ["env_3"]}, "'env_3' is not among those to make: director, notebook, env_one, env_two"),
         ({"authority_days": -1}, "a lifetime of -1 days"),
     ],
 )
@@ -192,7 +195,10 @@ def test_a_host_that_the_kept_certificate_lacks_is_named(folder: Path) -> None:
     with pytest.raises(CertificateError, match=r"director is not for host gpu2, only for gpu1, localhost"):
         make(folder, hosts=["gpu2"])
     make(folder, hosts=["GPU1", "0:0:0:0:0:0:0:1"])  # other ways to write what it has
-    make(folder, hosts=["gpu2"], force=True)
+    before = contents(folder)
+    make(folder, hosts=["gpu2"], force=["director"])
+    after = contents(folder)
+    assert {name.split("/")[0] for name in before if after[name] != before[name]} == {"director"}
     assert verified_as_server(folder / "director", x509.DNSName("gpu2"))
 
 

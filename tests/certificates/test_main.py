@@ -44,7 +44,13 @@ def test_the_end_of_a_certificate_is_announced(tmp_path: Path, capsys: pytest.Ca
     assert run(tmp_path / "certs", "--days", "29") == 0
     assert run(tmp_path / "certs", "--list") == 1
     listed = capsys.readouterr().out
-    assert listed.count("expires soon: make certs CERTS_OPTIONS=--force") == 8  # four nodes, twice
+    assert listed.count("expires soon: make certs CERTS_OPTIONS='--force env_one'") == 2  # made, listed
+    assert run(tmp_path / "certs", "--force", "env_one") == 0
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[:5]] == (
+        ["kept", "kept", "kept", "made", "kept"]
+    )
+    assert run(tmp_path / "certs", "--force") == 0
+    assert capsys.readouterr().out.count(" made ") == 4
 
 
 @pytest.mark.parametrize(

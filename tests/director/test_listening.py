@@ -20,7 +20,7 @@ DIRECTOR = Path(__file__).resolve().parents[2] / "director"
 @pytest.fixture(scope="module")
 def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certs")
-    make_certificates(folder, hosts=["gpu1.example.org", "192.0.2.7"])
+    make_certificates(folder, hosts=["gpu1.example.org", "192.0.2.7", "127.0.1.1"])
     return folder
 
 
@@ -47,6 +47,17 @@ def test_with_tls_the_host_is_one_of_the_certificate(certs: Path) -> None:
         CertificateError, match=r"is for gpu1.example.org, .*, not gpu2; make certs HOST=gpu2"
     ):
         require_guarded("gpu2", certificates)
+
+
+def test_a_machine_that_calls_itself_by_the_loopback_is_warned(
+    certs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates.in_folder(certs / "director")
+    require_guarded("127.0.0.1", certificates)
+    assert caplog.messages == []
+    require_guarded("127.0.1.1", certificates)  # what some systems have for their own name
+    (said,) = caplog.messages
+    assert said.startswith("127.0.1.1 is of the loopback here: other machines cannot reach it")
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

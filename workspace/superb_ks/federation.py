@@ -31,14 +31,16 @@ def connect(settings: Settings) -> Federation:
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
-    address = f"{settings.director_host}:{settings.director_port}"
+    # An IPv6 address stands in brackets before a port.
+    host = f"[{settings.director_host}]" if ":" in settings.director_host else settings.director_host
+    address = f"{host}:{settings.director_port}"
     own = _certificates(settings)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
     try:
         federation = Federation(
             client_id=name,
-            director_node_fqdn=settings.director_host,
+            director_node_fqdn=host,
             director_port=str(settings.director_port),
             tls=own is not None,
             cert_chain=own and own.root_certificate,
@@ -47,7 +49,7 @@ def connect(settings: Settings) -> Federation:
         )
         federation.dir_client = PackedDirectorClient(
             client_id=name,
-            director_host=settings.director_host,
+            director_host=host,
             director_port=settings.director_port,
             tls=own is not None,
             root_certificate=own and own.root_certificate,
