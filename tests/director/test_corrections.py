@@ -159,6 +159,7 @@ def test_no_record_is_skipped_that_arrives_while_others_are_sent(director):
                 aggregator.records.append(record(len(aggregator.records)))
             if len(seen) == 5:
                 director.experiments.update("x", status="finished")
+                director.experiments_registry.remove("x")
         return seen
 
     assert asyncio.run(asyncio.wait_for(stream(), 20)) == ["0", "1", "2", "3", "4"]
