@@ -77,7 +77,10 @@ class WatchedStream:
         self._waiting_since = started = time.monotonic()
         try:
             message = next(self._messages)
-        except grpc.RpcError:
+        except (
+            grpc.RpcError,
+            StopIteration,
+        ):  # to gRPC, a call that we end may look like one that is complete
             if self._stalled:
                 raise StalledStream(f"sent less than a part in {SECONDS_A_PART:g} s of waiting") from None
             raise
