@@ -52,7 +52,9 @@ class Certificates:
         root_certificate, own, key = paths
         for path in paths:
             if not path.is_file():
-                raise CertificateError(f"no certificates in {folder}: {path.name} is missing; make certs makes them")
+                raise CertificateError(
+                    f"no certificates in {folder}: {path.name} is missing; make certs makes them"
+                )
         mode = stat.S_IMODE(key.stat().st_mode)
         if mode & 0o077:
             raise CertificateError(f"{key} may be read by others (mode {mode:o}): chmod 600 {key}")

@@ -36,8 +36,8 @@ TASK_RAISED, LEFT = 1, 2
 
 # Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
 channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
-# Corrects: a call that waits for an answer over a link that is cut, or that a firewall has forgotten, waits for
-# ever: the far end is gone and nothing says so. A ping after this much silence shows it (gRFC A8, client-side
+# Corrects: a call that waits for an answer over a link that is cut, or that a firewall has forgotten, waits
+# for ever: the far end is gone and nothing says so. A ping after this much silence shows it (gRFC A8, client-side
 # keepalive); without the last setting gRPC stops pinging after two while a call waits.
 PING_SECONDS, PING_ANSWER_SECONDS = 10, 20
 channel_options.extend(
@@ -231,7 +231,8 @@ class SteadyEnvoy(Envoy):
     def _run_collaborator(self, plan: str = "plan/plan.yaml") -> None:
         """Take part in the unpacked experiment.
 
-        Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment's plan.
+        Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment's
+        plan.
         It runs in the director's process, so it is where this envoy knows the director to be.
         """
         parsed = Plan.parse(Path(plan))

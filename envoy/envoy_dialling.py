@@ -1,4 +1,4 @@
-"""Which director an envoy may serve: one on this machine, unless TLS shows who it is or the owner says otherwise."""
+"""Which director an envoy may serve: one on this machine, unless by TLS or where its owner says otherwise."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def require_guarded(
             raise CertificateError(f"{certificates.certificate} is for {certificates.name}, not for {name}")
     elif not plaintext_allowed and not _is_loopback(director_host):
         raise DiallingRefused(
-            f"without TLS an envoy serves a director on this machine only, and {director_host} is another: whoever "
-            "is on the way could have code run here. Use bash start_envoy_with_tls.sh NAME HOST, "
+            f"without TLS an envoy serves a director on this machine only, and {director_host} is another: "
+            "whoever is on the way could have code run here. Use bash start_envoy_with_tls.sh NAME HOST, "
             f"or say {ALLOW_PLAINTEXT}"
         )
 

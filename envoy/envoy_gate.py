@@ -106,7 +106,9 @@ def read_digests(path: Path) -> set[str]:
     digests = {text for line in lines if (text := line.partition("#")[0].strip())}
     for digest in sorted(digests):
         if not _DIGEST.fullmatch(digest):
-            raise IllegalSetting(f"approved_digests: {path} holds {digest!r}; legal are 64 digits 0 to 9, a to f")
+            raise IllegalSetting(
+                f"approved_digests: {path} holds {digest!r}; legal are 64 digits 0 to 9, a to f"
+            )
     return digests
 
 
