@@ -113,7 +113,7 @@ def figures(
     ).stdout.strip()
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
-        "inputs": outcomes.total(),
+        "inputs": arguments.inputs,
         "seed": arguments.seed,
         "seconds": round(seconds, 1),
         "flaws": outcomes["flaw"],
