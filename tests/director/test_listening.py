@@ -43,9 +43,8 @@ def test_with_tls_the_host_is_one_of_the_certificate(certs: Path) -> None:
     certificates = Certificates.in_folder(certs / "director")
     for host in ("GPU1.example.org", "192.0.2.7", "localhost", "0.0.0.0"):
         require_guarded(host, certificates)
-    with pytest.raises(
-        CertificateError, match=r"is for gpu1.example.org, .*, not gpu2; make certs HOST=gpu2"
-    ):
+    hint = r"make certs HOST='gpu1.example.org 192.0.2.7 127.0.1.1 gpu2' CERTS_OPTIONS='--force director'$"
+    with pytest.raises(CertificateError, match=rf"is for gpu1.example.org, .*, not gpu2; {hint}"):
         require_guarded("gpu2", certificates)
 
 
