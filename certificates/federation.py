@@ -121,7 +121,7 @@ def make_certificates(
 def renew_certificates(
     folder: Path, names: Sequence[str] = (), *, hosts: Sequence[str] = (), days: float = NODE_DAYS
 ) -> list[Entry]:
-    """Make keys and certificates of nodes anew, each for its role and the hosts that it has, and nothing more.
+    """Make keys and certificates of nodes anew, each for the role and hosts that it has, and nothing else.
 
     Args:
         folder: as of :func:`make_certificates`.
