@@ -31,12 +31,17 @@ def test_plain_text_stays_on_the_loopback(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "no-such-host.invalid"])
-def test_plain_text_beyond_it_is_refused_unless_allowed_by_name(host: str) -> None:
+def test_plain_text_beyond_it_is_refused_unless_allowed_by_name(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(
         ListeningRefused, match=rf"this machine only, and {host} .*--insecure-allow-plaintext"
     ):
         require_guarded(host, None)
+    assert caplog.messages == []
     require_guarded(host, None, plaintext_allowed=True)
+    (said,) = caplog.records
+    assert said.levelname == "WARNING" and "no caller's identity is checked" in said.getMessage()
 
 
 def test_with_tls_the_host_is_one_of_the_certificate(certs: Path) -> None:
