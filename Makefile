@@ -12,8 +12,10 @@ BASELINE =  ## demo: model trained beside it for comparison, or none; default: s
 DATA = synthetic  ## demo, compare: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## demo, compare: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
+CERTS_USER = notebook  ## certs: the name under which the notebook submits experiments
+ifndef HOST  # some shells export one, which a value here would change for every recipe
 HOST = localhost  ## certs: names and addresses under which the director is dialled
-USER = notebook  ## certs: the name under which the notebook submits experiments
+endif
 CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a key anew
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
 TESTS = tests  ## test: what pytest runs, such as tests/demo
@@ -25,6 +27,9 @@ DEMO_OPTIONS = --envoys '$(strip $(ENVOYS))' --rounds '$(strip $(ROUNDS))' --par
   --model '$(strip $(MODEL))' --tuning '$(strip $(TUNING))' --strategy '$(strip $(STRATEGY))' \
   --baseline '$(strip $(BASELINE))' \
   --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
+
+# An option with the value of a variable, if the command line of make has it.
+given = $(if $(filter command,$(origin $(2))),$(1) $(strip $($(2))))
 
 MAKEFILE = $(firstword $(MAKEFILE_LIST))
 VENV = .venv
@@ -57,7 +62,7 @@ lab: $(VENV)/.installed  ## open the notebook in JupyterLab
 	cd workspace && ../$(RUN) -m jupyter lab $(NOTEBOOK) $(LAB_OPTIONS)
 
 certs: $(VENV)/.installed  ## make keys and certificates for director, notebook and ENVOYS in certs/, for TLS
-	@$(RUN) -m certificates --host $(strip $(HOST)) --user '$(strip $(USER))' --envoys $(strip $(ENVOYS)) \
+	@$(RUN) -m certificates --user '$(strip $(CERTS_USER))' $(call given,--host,HOST) $(call given,--envoys,ENVOYS) \
 	  $(strip $(CERTS_OPTIONS))
 
 data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unless it is there

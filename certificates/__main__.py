@@ -8,26 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from certificates.authority import AUTHORITY_DAYS, NODE_DAYS
-from certificates.federation import WARNING_DAYS, Entry, list_certificates, make_certificates
-from certificates.names import CertificateError, envoy_names
+from certificates.federation import (
+    WARNING_DAYS,
+    Entry,
+    has_authority,
+    list_certificates,
+    make_certificates,
+    renew_certificates,
+)
+from certificates.names import AUTHORITY, CertificateError, envoy_names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 if a listed certificate ends soon, 2 for a mistake."""
     options = _parser().parse_args(arguments)
     try:
-        if options.list:
-            entries = list_certificates(options.folder)
-        else:
-            entries = make_certificates(
-                options.folder,
-                hosts=options.host,
-                user=options.user,
-                envoys=envoy_names(options.envoys),
-                days=options.days,
-                authority_days=options.authority_days,
-                force=options.force if options.force else options.force is not None,
-            )
+        entries = list_certificates(options.folder) if options.list else _made(options)
     except CertificateError as error:
         print(f"certs: {error}", file=sys.stderr)
         return 2
@@ -42,12 +38,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _made(options: argparse.Namespace) -> list[Entry]:
+    again = has_authority(options.folder)
+    # Who renews need not name all that there is.
+    if options.force or (options.force is not None and options.envoys is None and again):
+        return renew_certificates(options.folder, options.force, hosts=options.host, days=options.days)
+    usual: list[str] = [] if again else ["2"]
+    return make_certificates(
+        options.folder,
+        hosts=options.host,
+        user=options.user,
+        envoys=envoy_names(usual if options.envoys is None else options.envoys),
+        days=options.days,
+        authority_days=options.authority_days,
+        force=options.force is not None,
+    )
+
+
 def _line(entry: Entry, with_made: bool) -> str:
     parts = [f"{entry.name:<20}", f"{entry.role:<10}"]
     if with_made:
         parts.append(f"{'made' if entry.made else 'kept':<5}")
     parts.append(f"until {entry.ends:%Y-%m-%d}, {entry.days_left:.0f} days")
-    if entry.warning:
+    if entry.warning and entry.role == AUTHORITY:
+        parts.append(f"- {entry.warning}: make all anew, make certs CERTS_OPTIONS='--folder ANOTHER'")
+    elif entry.warning:
         parts.append(f"- {entry.warning}: make certs CERTS_OPTIONS='--force {entry.name}'")
     if entry.hosts:
         parts.append(f"for {', '.join(entry.hosts)}")
@@ -64,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         "--host", nargs="*", default=[], help="names and addresses under which the director is dialled"
     )
     parser.add_argument("--user", default="notebook", help="name of the notebook's user (notebook)")
-    parser.add_argument("--envoys", nargs="*", default=["2"], help="their names, or how many (2)")
+    parser.add_argument(
+        "--envoys", nargs="*", help="their names, or how many (2; none more where there are certificates)"
+    )
     parser.add_argument("--days", type=float, default=NODE_DAYS, help=f"lifetime ({NODE_DAYS})")
     parser.add_argument(
         "--authority-days", type=float, default=AUTHORITY_DAYS, help=f"the authority's ({AUTHORITY_DAYS})"
@@ -73,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--force",
         nargs="*",
         metavar="NAME",
-        help="make keys and certificates anew: of all, or of those named",
+        help="make keys and certificates anew: of all, or of those named and nothing else",
     )
     parser.add_argument(
         "--list",

@@ -78,7 +78,8 @@ def make_certificates(
 
     Args:
         folder: holds ``authority/``, ``director/`` and a folder for each user and envoy.
-        hosts: names and addresses under which the director is dialled, beside those of its own machine.
+        hosts: names and addresses under which the director is dialled, beside those of its own machine; by
+            default those of the certificate that it has.
         user: the name under which the notebook submits experiments.
         envoys: their names.
         days: lifetime of the nodes' certificates.
@@ -94,6 +95,8 @@ def make_certificates(
             expired; or a certificate that is kept is not what was asked for.
     """
     require_names(user, envoys)
+    if not hosts and (folder / DIRECTOR / CERTIFICATE).exists():
+        hosts = hosts_of(certificate_in(folder / DIRECTOR))
     addresses = [str(entry.value) for entry in host_entries([*hosts, *LOCAL_HOSTS])]
     wanted = [(DIRECTOR, DIRECTOR, addresses), (user, USER, []), *((name, ENVOY, []) for name in envoys)]
     anew = _to_renew(force, [name for name, _, _ in wanted])
@@ -113,6 +116,45 @@ def make_certificates(
         publish(folder / name, pair, authority.certificate)
     nodes = [_entry(folder / name, made=name in pairs) for name, _, _ in wanted]
     return [_entry(home, made=is_new), *nodes]
+
+
+def renew_certificates(
+    folder: Path, names: Sequence[str] = (), *, hosts: Sequence[str] = (), days: float = NODE_DAYS
+) -> list[Entry]:
+    """Make keys and certificates of nodes anew, each for the role and hosts that it has, and nothing else.
+
+    Args:
+        folder: as of :func:`make_certificates`.
+        names: of the nodes, by default all.
+        hosts: as of :func:`make_certificates`.
+        days: lifetime of the new ones.
+
+    Returns:
+        the authority and the renewed nodes.
+
+    Raises:
+        CertificateError: the folder has no such node; or the authority is missing, damaged or has expired.
+    """
+    there = [entry.name for entry in list_certificates(folder) if entry.role != AUTHORITY]
+    for name in names:
+        if name not in there:
+            raise CertificateError(f"{name!r} is not in {folder}, which has {', '.join(there) or 'no node'}")
+    authority = _authority_in(folder, AUTHORITY_DAYS, None)
+    pairs = {}
+    for name in names or there:
+        old = certificate_in(folder / name)
+        role, needed = role_of(old), hosts_of(old)
+        if role == DIRECTOR and hosts:
+            needed = [str(entry.value) for entry in host_entries([*hosts, *LOCAL_HOSTS])]
+        pairs[name] = issue(authority, role, name, needed, days, None)
+    for name, pair in pairs.items():
+        publish(folder / name, pair, authority.certificate)
+    return [_entry(folder / AUTHORITY), *(_entry(folder / name, made=True) for name in pairs)]
+
+
+def has_authority(folder: Path) -> bool:
+    """Say whether certificates were made in ``folder`` before, and more can be."""
+    return (folder / AUTHORITY / CERTIFICATE).exists()
 
 
 def list_certificates(folder: Path) -> list[Entry]:

@@ -107,7 +107,7 @@ class TutorialDirector(Director):
         """
         manifest = self.experiments.manifest(name)
         if manifest["owner"] != caller:
-            logger.warning("Refused %s: experiment %s is %s's", caller, name, manifest["owner"])
+            logger.warning("Refused %r: experiment %r is %r's", caller, name, manifest["owner"])
             raise Refused(f"experiment {name!r} is not {caller}'s")
         return manifest
 

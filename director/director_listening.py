@@ -40,10 +40,13 @@ def require_guarded(host: str, certificates: Certificates | None, plaintext_allo
                 "whoever calls it could have code run on all envoys. Use bash start_director_with_tls.sh "
                 f"HOST, or say {ALLOW_PLAINTEXT}"
             )
+        if plaintext_allowed:
+            logger.warning("%s: no caller's identity is checked, and others can listen in", ALLOW_PLAINTEXT)
     elif host not in _ALL_ADDRESSES and host.lower() not in certificates.hosts:
+        wanted = [*(each for each in certificates.hosts if each not in _LOCAL), host]
         raise CertificateError(
             f"the director's certificate is for {', '.join(certificates.hosts) or 'no host'}, not {host}; "
-            f"make certs HOST={host} CERTS_OPTIONS='--force director'"
+            f"make certs HOST='{' '.join(wanted)}' CERTS_OPTIONS='--force director'"
         )
     elif host.lower() not in _LOCAL and is_loopback(host):
         # Some systems map a machine's own name to 127.0.1.1.

@@ -137,7 +137,7 @@ class SteadyEnvoy(Envoy):
                 experiment_name = self.director_client.wait_experiment()
                 archive = self._download(experiment_name)
             except DamagedArchive as error:  # or a full disk: the director goes on without us
-                logger.error("Experiment %s not received: %s", experiment_name, error)
+                logger.error("Experiment %r not received: %s", experiment_name, error)
                 self._report_failure(experiment_name, error)
                 time.sleep(RETRY_SECONDS)
                 continue

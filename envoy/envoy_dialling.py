@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 
 from envoy_certificates import CertificateError, Certificates
+
+logger = logging.getLogger("envoy")
 
 ALLOW_PLAINTEXT = "--insecure-allow-plaintext-on-network"
 
@@ -37,6 +40,10 @@ def require_guarded(
             f"without TLS an envoy serves a director on this machine only, and {director_host} is another: "
             "whoever is on the way could have code run here. Use bash start_envoy_with_tls.sh NAME HOST, "
             f"or say {ALLOW_PLAINTEXT}"
+        )
+    elif plaintext_allowed:
+        logger.warning(
+            "%s: the director's identity is not checked, and others can listen in", ALLOW_PLAINTEXT
         )
 
 

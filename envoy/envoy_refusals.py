@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import grpc
@@ -19,14 +20,21 @@ REFUSALS = (
 
 
 class ShardRefused(ValueError):
-    """The director does not accept this envoy, or its shard."""
+    """The director does not accept this envoy, or its shard.
+
+    Attributes:
+        exit_code: with which the process ends. Unlike a mistake in the configuration it may pass: a name that
+            is taken becomes free, a list of envoys gets longer, a certificate is renewed.
+    """
+
+    exit_code = os.EX_TEMPFAIL
 
 
 class DirectorDoor:
     """The way to a director, which may be closed for good.
 
     Args:
-        host: of the director.
+        host: of the director; an IPv6 address may stand in brackets.
         port: of the director.
         certificates: files of the authority's certificate, our own, and its key; None to speak without TLS.
     """
@@ -44,7 +52,7 @@ class DirectorDoor:
         """
         if error.code() in REFUSALS:
             raise ShardRefused(f"the director refused: {error.details()}") from None
-        reason = why_refused(self._host, self._port, self._certificates)
+        reason = why_refused(self._host.strip("[]"), self._port, self._certificates)
         self._closed = self._closed + 1 if reason == NO_REASON else 0
         if reason and (reason != NO_REASON or self._closed >= CLOSED_CONNECTIONS):
             raise ShardRefused(f"no way to the director at {self._host}:{self._port}: {reason}") from None

@@ -243,9 +243,9 @@ def main() -> int:
     stop_on_signals()
     try:
         run(parser.parse_args())
-    except ValueError as error:  # ConfigError, and the data's own errors
+    except ValueError as error:  # ConfigError, the data's own errors, and ShardRefused, which may pass
         print(f"envoy: {error}", file=sys.stderr)
-        return 2
+        return getattr(error, "exit_code", 2)
     except ModuleNotFoundError as error:
         print(f"envoy: {error}. Is the environment active? See the README: make install", file=sys.stderr)
         return 2

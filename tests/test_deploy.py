@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import envoy_service
 from certificates.federation import make_certificates
 from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
+from envoy_refusals import ShardRefused
 from tests.support.lab import sine_root, wait_until
 from tests.test_requirements import imported, requirements
 
@@ -49,6 +51,26 @@ def test_a_unit_names_what_there_is_and_runs_as_nobody_special(name: str) -> Non
     assert all(line in lines for line in HARDENED)
     (user,) = [line.removeprefix("User=") for line in lines if line.startswith("User=")]
     assert user not in ("", "root")
+
+
+def test_an_envoy_that_was_refused_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unlike one whose configuration is wrong: a name that is taken becomes free, a list gets longer."""
+    lines = (DEPLOY / "superb-envoy@.service").read_text(encoding="utf-8").splitlines()
+    assert "Restart=on-failure" in lines
+    (never,) = [line.partition("=")[2].split() for line in lines if line.startswith("RestartPrevent")]
+    monkeypatch.setattr(sys, "argv", ["envoy_service.py"])
+    monkeypatch.setattr(envoy_service, "stop_on_signals", lambda: None)
+    for error, again in ((ShardRefused("the name is taken"), True), (ValueError("no such data"), False)):
+
+        def fail(_: object, error: ValueError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(envoy_service, "run", fail)
+        code = envoy_service.main()
+        assert code != 0 and (str(code) not in never) == again
+        assert capsys.readouterr().err == f"envoy: {error}\n"
 
 
 def test_the_image_of_the_director_installs_all_that_it_imports() -> None:

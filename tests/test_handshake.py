@@ -107,6 +107,20 @@ def test_an_envoy_gives_up_where_it_is_refused_only(
         DirectorDoor("localhost", ports["director"], files(folder / "expired")).require_open(Error())
 
 
+def test_an_address_of_ipv6_stands_in_brackets(folder: Path) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    root, own, key = (path.read_bytes() for path in files(folder / "director"))
+    credentials = grpc.ssl_server_credentials([(key, own)], root, require_client_auth=True)
+    port = server.add_secure_port("[::1]:0", credentials)
+    server.start()
+    try:
+        DirectorDoor("[::1]", port, files(folder / "env_one")).require_open(Error())
+        with pytest.raises(ShardRefused, match=r"^no way to .* at \[::1\]:\d+: our certificate expired"):
+            DirectorDoor("[::1]", port, files(folder / "expired")).require_open(Error())
+    finally:
+        server.stop(None).wait()
+
+
 def test_a_director_that_closes_connections_may_be_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = iter([envoy_handshake.NO_REASON] * (CLOSED_CONNECTIONS - 1) + [""])
     monkeypatch.setattr("envoy_refusals.why_refused", lambda *_: next(reasons, envoy_handshake.NO_REASON))

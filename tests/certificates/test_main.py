@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,8 +49,8 @@ def test_the_end_of_a_certificate_is_announced(tmp_path: Path, capsys: pytest.Ca
     listed = capsys.readouterr().out
     assert listed.count("expires soon: make certs CERTS_OPTIONS='--force env_one'") == 2  # made, listed
     assert run(tmp_path / "certs", "--force", "env_one") == 0
-    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[:5]] == (
-        ["kept", "kept", "kept", "made", "kept"]
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[:2]] == (
+        [["authority", "authority", "kept"], ["env_one", "envoy", "made"]]
     )
     assert run(tmp_path / "certs", "--force") == 0
     assert capsys.readouterr().out.count(" made ") == 4
@@ -72,14 +75,75 @@ def test_a_mistake_is_one_line(
     assert line.startswith(f"certs: {message}")
 
 
-def test_make_passes_on_what_it_is_told() -> None:
-    command = ["make", "-n", "certs", "HOST=gpu1 10.0.0.5", "ENVOYS=clinic phone", "USER=alice"]
-    told = subprocess.run(
-        [*command, "CERTS_OPTIONS=--days 90"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert "-m certificates --host gpu1 10.0.0.5 --user 'alice' --envoys clinic phone" in told
+def shell(folder: Path, command: str, **variables: str) -> str:
+    """Run a line of a shell in ``folder``; returns what it prints."""
+    return subprocess.run(
+        command, shell=True, cwd=folder, env={**os.environ, **variables},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with what ``make certs`` needs; its environment counts as up to date."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "certificates").symlink_to(ROOT / "certificates")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    for name in ("requirements.txt", ".venv/.made", ".venv/.installed"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.pem")}
+
+
+def test_the_hint_that_is_printed_renews_that_certificate_alone(checkout: Path) -> None:
+    shell(checkout, "make certs HOST='gpu1 10.0.0.5' ENVOYS=clinic_a CERTS_OPTIONS='--days 29'")
+    for name in ("clinic_a", "director"):
+        listed = shell(checkout, "make certs CERTS_OPTIONS=--list 2>&1 || true")
+        (line,) = [each for each in listed.splitlines() if each.startswith(f"{name} ")]
+        hint = line[line.index("make certs") :].split("  ")[0]
+        assert hint == f"make certs CERTS_OPTIONS='--force {name}'"
+        before = contents(checkout / "certs")
+        said = shell(checkout, hint)
+        after = contents(checkout / "certs")
+        assert {path for path in after if after[path] != before.get(path)} == (
+            {f"{name}/certificate.pem", f"{name}/private_key.pem"}
+        )
+        assert after.keys() == before.keys()
+        assert ("for gpu1, localhost, 10.0.0.5, 127.0.0.1, ::1" in said) == (name == "director")
+    # Neither a further run nor one for all makes envoys that nobody asked for.
+    shell(checkout, "make certs && make certs CERTS_OPTIONS=--force")
+    assert contents(checkout / "certs").keys() == before.keys()
+    assert "for gpu1, " in shell(checkout, "make certs CERTS_OPTIONS=--list")
+    assert "for gpu2, localhost" in shell(checkout, "make certs HOST=gpu2 CERTS_OPTIONS='--force director'")
+
+
+def test_who_is_not_there_is_not_renewed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "certs", "--envoys", "clinic") == 0
+    capsys.readouterr()
+    assert run(tmp_path / "certs", "--force", "phone") == 2
+    assert capsys.readouterr().err == (
+        f"certs: 'phone' is not in {tmp_path / 'certs'}, which has clinic, director, notebook\n"
+    )
+
+
+def test_make_passes_on_what_it_is_told_and_no_more(checkout: Path) -> None:
+    told = shell(
+        checkout, "make -n certs HOST='gpu1 10.0.0.5' ENVOYS='clinic phone' CERTS_USER=alice "
+        "CERTS_OPTIONS='--days 90'",
+    )  # fmt: skip
+    assert "-m certificates --user 'alice' --host gpu1 10.0.0.5 --envoys clinic phone" in told
     assert "--days 90" in told
-    usual = subprocess.run(
-        ["make", "-n", "certs"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert "--host localhost --user 'notebook' --envoys 2" in usual  # not the USER of the environment
+    usual = shell(checkout, "make -n certs", USER="alice", HOST="mine", ENVOYS="7")
+    assert "-m certificates --user 'notebook'" in usual
+    assert "--host" not in usual and "--envoys" not in usual
+
+
+def test_recipes_have_the_users_own_environment(checkout: Path) -> None:
+    with (checkout / "Makefile").open("a") as makefile:
+        makefile.write('who:\n\t@echo "$$USER at $$HOST"\n')
+    assert shell(checkout, "make -s who", USER="alice", HOST="mine") == "alice at mine\n"

@@ -31,21 +31,25 @@ def test_plain_text_stays_on_the_loopback(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "no-such-host.invalid"])
-def test_plain_text_beyond_it_is_refused_unless_allowed_by_name(host: str) -> None:
+def test_plain_text_beyond_it_is_refused_unless_allowed_by_name(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(
         ListeningRefused, match=rf"this machine only, and {host} .*--insecure-allow-plaintext"
     ):
         require_guarded(host, None)
+    assert caplog.messages == []
     require_guarded(host, None, plaintext_allowed=True)
+    (said,) = caplog.records
+    assert said.levelname == "WARNING" and "no caller's identity is checked" in said.getMessage()
 
 
 def test_with_tls_the_host_is_one_of_the_certificate(certs: Path) -> None:
     certificates = Certificates.in_folder(certs / "director")
     for host in ("GPU1.example.org", "192.0.2.7", "localhost", "0.0.0.0"):
         require_guarded(host, certificates)
-    with pytest.raises(
-        CertificateError, match=r"is for gpu1.example.org, .*, not gpu2; make certs HOST=gpu2"
-    ):
+    hint = r"make certs HOST='gpu1.example.org 192.0.2.7 127.0.1.1 gpu2' CERTS_OPTIONS='--force director'$"
+    with pytest.raises(CertificateError, match=rf"is for gpu1.example.org, .*, not gpu2; {hint}"):
         require_guarded("gpu2", certificates)
 
 

@@ -23,10 +23,13 @@ def test_a_director_on_this_machine_is_served_without_tls(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
-def test_one_on_another_is_not_unless_allowed_by_name(host: str) -> None:
+def test_one_on_another_is_not_unless_allowed_by_name(host: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DiallingRefused, match=rf"this machine only, and {host} .*--insecure-allow-plaintext"):
         require_guarded("env_one", host, None)
+    assert caplog.messages == []
     require_guarded("env_one", host, None, plaintext_allowed=True)
+    (said,) = caplog.records
+    assert said.levelname == "WARNING" and "the director's identity is not checked" in said.getMessage()
 
 
 def test_the_certificate_is_for_the_envoys_own_name(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ One federation and one experiment for all tests here: its last round of training
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import threading
@@ -21,6 +22,7 @@ import pytest
 import yaml
 from openfl.protocols import aggregator_pb2, director_pb2, director_pb2_grpc
 
+from benchmarks.fuzz_live import experiment_id
 from certificates.authority import issue, new_authority, now
 from certificates.federation import make_certificates
 from certificates.files import ROOT_CERTIFICATE, pair_in, publish
@@ -86,9 +88,13 @@ class Siege:
             return refusal(lambda: answer(getattr(director_pb2_grpc.DirectorStub(channel), method)(request)))
 
     def aggregator(self, name: str, method: str, request: Any) -> grpc.RpcError:
-        """Call the aggregator with the certificate of ``name``; returns how it was refused."""
+        """Call the aggregator with the certificate of ``name``, as one who knows the experiment's id."""
+        return self.call_aggregator(name, method, request, experiment_id(self.lab, self.name))
+
+    def call_aggregator(self, name: str, method: str, request: Any, shown: str) -> grpc.RpcError:
+        """Call the aggregator, showing it an id; returns how the call was refused."""
         with self.channel(self.ports[1], name) as channel:
-            return refusal(lambda: getattr(AggregatorStub(channel), method)(request))
+            return refusal(lambda: getattr(AggregatorStub(channel, shown), method)(request))
 
     def envoy(self, name: str, certificates: str | None) -> str:
         """Start an envoy, as ``envoy_service.py`` does, in this process; returns why it gave up."""
@@ -112,11 +118,13 @@ class Siege:
         for port in self.ports:
             seen = len(self.lab.log("director"))
             give_up_at = time.monotonic() + 60
-            while words not in self.lab.log("director")[seen:]:
-                assert time.monotonic() < give_up_at, self.lab.log("director")[seen:]
+            while True:
                 with self.channel(port, name) as channel:
                     call = channel.unary_unary("/openfl.director.Director/GetEnvoys")
                     assert refusal(lambda call=call: call(b"", timeout=20)).code() is UNAVAILABLE
+                if words in self.lab.log("director")[seen:]:
+                    break
+                assert time.monotonic() < give_up_at, self.lab.log("director")[seen:]
                 time.sleep(0.5)
 
 
@@ -223,6 +231,15 @@ def test_4_an_envoy_whose_name_is_not_its_certificates(siege: Siege) -> None:
     wait_until(lambda: "Refused SendLocalTaskResults of spiffe" in siege.lab.log("director"), 10)
 
 
+def test_4_an_enrolled_envoy_without_the_experiments_id(siege: Siege) -> None:
+    """Its certificate alone is not enough: the id is told with the archive."""
+    for shown in ("", "another"):
+        refused = siege.call_aggregator("env_one", "GetTasks", as_sender("env_one"), shown)
+        assert refused.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert refused.details() == "the call does not show the experiment's id"
+    wait_until(lambda: "which does not show the experiment's id" in siege.lab.log("director"), 10)
+
+
 def test_5_an_envoy_that_is_not_on_the_directors_list(siege: Siege) -> None:
     """It is told in one line, and ends; nor has it a part in what runs."""
     folder = siege.lab.nodes_dir / "env_three"
@@ -231,7 +248,7 @@ def test_5_an_envoy_that_is_not_on_the_directors_list(siege: Siege) -> None:
         ["bash", "start_envoy_with_tls.sh", "env_three", "localhost"], cwd=folder, env=siege.lab._variables(),
         capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
-    assert started.returncode == 2
+    assert started.returncode == os.EX_TEMPFAIL  # systemd starts it again
     assert started.stderr.splitlines()[-1] == (
         "envoy: the director refused: UpdateShardInfo of envoy 'env_three': "
         "it is not on the director's list of envoys"
@@ -301,7 +318,7 @@ def test_8_another_users_experiment(siege: Siege) -> None:
         lambda: list(client.stream_metrics(siege.name)),
     ):
         assert refusal(call).details() == not_its_own
-    assert f"Refused rival: experiment {siege.name} is notebook's" in siege.lab.log("director")
+    assert f"Refused 'rival': experiment {siege.name!r} is 'notebook''s" in siege.lab.log("director")
 
 
 def test_the_experiment_did_not_feel_it(siege: Siege) -> None:

@@ -1,5 +1,6 @@
 """Director and envoys by their own scripts: signals, folders, and the real clips."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -60,7 +61,7 @@ def test_a_shard_of_another_shape_is_refused(lab: Lab) -> None:
         ["bash", "start_envoy.sh", name], cwd=folder, env=lab._variables(),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert result.returncode == 2
+    assert result.returncode == os.EX_TEMPFAIL
     assert "the director refused shard env_other: sample_shape ['8000']" in result.stderr
 
 

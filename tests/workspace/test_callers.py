@@ -18,6 +18,7 @@ from superb_ks import codec
 from superb_ks.callers import SENDERS, checked, objection, owner
 from tests.support.tls_lab import channel_credentials
 
+EXPERIMENT_ID = "the experiment's id"
 ONE, TWO = "spiffe://superb-ks/envoy/env_one", "spiffe://superb-ks/envoy/env_two"
 
 
@@ -76,7 +77,12 @@ class Service:
     """Counts what gets through to it; ``use_tls`` and ``aggregator`` are OpenFL's names."""
 
     use_tls = True
-    aggregator = SimpleNamespace(authorized_cols=["env_one", "env_two"], part=lambda *_: b"part")
+    aggregator = SimpleNamespace(
+        authorized_cols=["env_one", "env_two"], federation_uuid=EXPERIMENT_ID, part=lambda *_: b"part"
+    )
+
+    def check_request(self, head: Any) -> None:
+        """Stand for OpenFL's own check, behind ours."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -95,8 +101,10 @@ class Service:
 
 
 @contextmanager
-def stub(service: Service, certificates: Path, name: str) -> Iterator[codec.AggregatorStub]:
-    """Serve over mutual TLS, and call with the certificate of ``name``."""
+def stub(
+    service: Service, certificates: Path, name: str, shown: str = EXPERIMENT_ID
+) -> Iterator[codec.AggregatorStub]:
+    """Serve over mutual TLS, and call with the certificate of ``name``, showing an experiment's id."""
     files = ("private_key.pem", "certificate.pem", "root_certificate.pem")
     key, own, root = ((certificates / "director" / each).read_bytes() for each in files)
     server = grpc.server(ThreadPoolExecutor(2))
@@ -106,9 +114,26 @@ def stub(service: Service, certificates: Path, name: str) -> Iterator[codec.Aggr
     server.start()
     try:
         with grpc.secure_channel(f"localhost:{port}", channel_credentials(certificates / name)) as channel:
-            yield codec.AggregatorStub(channel)
+            yield codec.AggregatorStub(channel, shown)
     finally:
         server.stop(None).wait()
+
+
+@pytest.mark.parametrize("shown", ["", "another"])
+def test_a_certificate_alone_is_not_enough(
+    certificates: Path, caplog: pytest.LogCaptureFixture, shown: str
+) -> None:
+    service = Service()
+    header = aggregator_pb2.MessageHeader(sender="env_one")
+    with stub(service, certificates, "env_one", shown) as calls:
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError) as refused:
+                calls.GetTasks(aggregator_pb2.GetTasksRequest(header=header))
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert service.messages == []
+    told = [each for each in caplog.records if "does not show the experiment's id" in each.getMessage()]
+    assert [each.levelname for each in told] == ["WARNING"]
+    assert f"of {ONE} at " in told[0].getMessage()
 
 
 def upload(sender: str, *more: bytes) -> Iterator[bytes]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from superb_ks.federation import FederationError, require_disjoint_shards, shared_labels
+from superb_ks.federation import FederationError, connect, require_disjoint_shards, shared_labels
+from superb_ks.settings import Settings
 
 
 def card(rank: int, **changes: Any) -> dict[str, Any]:
@@ -44,3 +45,21 @@ def test_shares_of_two_partitions_are_refused(change: dict[str, Any]) -> None:
 
 def test_recordings_of_ones_own_are_no_share() -> None:
     require_disjoint_shards({"clinic": {"labels": ["yes"]}, "phone": {"labels": ["yes"]}})
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+def test_plain_text_stays_on_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before anything is sent: the network is not asked."""
+
+    class Dialled(Exception):
+        pass
+
+    def dial(**_: Any) -> None:
+        raise Dialled
+
+    monkeypatch.setattr("superb_ks.federation.Federation", dial)
+    with pytest.raises(FederationError, match=rf"this machine only, and {host} is another: .*certificates"):
+        connect(Settings(director_host=host))
+    for allowed in (Settings(director_host=host, insecure_allow_plaintext_on_network=True), Settings()):
+        with pytest.raises(Dialled):
+            connect(allowed)

@@ -31,6 +31,7 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         ("director_port", 0),
         ("certificates", " "),
         ("certificates", 1),
+        ("insecure_allow_plaintext_on_network", "yes"),
         ("director_port", "50050"),
         ("aggregator_port", 65536),
         ("aggregator_port", 50050),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from superb_ks.certificates import Certificates
 from superb_ks.director_client import PackedDirectorClient
 from superb_ks.handshake import why_refused
 from superb_ks.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: The name under which a notebook's experiments are submitted; without TLS, callers name themselves.
 CLIENT_ID = "notebook"
@@ -27,7 +31,8 @@ def connect(settings: Settings) -> Federation:
     """Connect to the director of the settings, by TLS if they name certificates.
 
     Raises:
-        FederationError: nobody answers there, or the certificates cannot be used.
+        FederationError: nobody answers there, the certificates cannot be used, or there are none and the
+            director is on another machine.
     """
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
@@ -35,6 +40,8 @@ def connect(settings: Settings) -> Federation:
     # An IPv6 address stands in brackets before a port.
     host = f"[{settings.director_host}]" if ":" in settings.director_host else settings.director_host
     own = _certificates(settings)
+    if own is None:
+        _require_guarded(settings)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
     try:
@@ -80,6 +87,28 @@ def _certificates(settings: Settings) -> Certificates | None:
         return Certificates.in_folder(Path(settings.certificates).expanduser())
     except ValueError as error:
         raise FederationError(str(error)) from error
+
+
+def _require_guarded(settings: Settings) -> None:
+    """Refuse to send an experiment's code in plain text where others could read and change it."""
+    host = settings.director_host
+    if settings.insecure_allow_plaintext_on_network:
+        logger.warning("Without TLS, nobody checks who the director at %s is", host)
+    elif not _is_loopback(host):
+        raise FederationError(
+            f"without TLS a notebook calls a director on this machine only, and {host} is another: whoever "
+            "is on the way could change what it submits. Name the folder of make certs in the settings' "
+            "certificates, or say insecure_allow_plaintext_on_network=True"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Say whether all addresses of ``host`` are of this machine's loopback; a name of nobody is none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:

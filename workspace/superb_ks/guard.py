@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from superb_ks.callers import owner
 from superb_ks.wire import PART_BYTES
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ EXPERIMENT = "experiment-id-bin"
 SECONDS_A_PART = 45.0
 #: How often streams are looked at.
 LOOK_SECONDS = 1.0
+#: Calls without the experiment's id are logged so seldom.
+SECONDS_A_WARNING = 60.0
 #: Bytes of one message: a part of a model is a fourth of it, and the metrics of a task less.
 MESSAGE_BYTES = 4 * 2**20
 #: What gRPC's server is told, beside OpenFL's own options.
@@ -150,7 +153,10 @@ class GuardedService(grpc.GenericRpcHandler):
         self._id = experiment_id.encode()
         self._handlers = {f"/{service}/{name}": self._guarded(name, each) for name, each in handlers.items()}
         # A stream, because a handler of one message would wait for that message first.
-        self._refusing = grpc.stream_unary_rpc_method_handler(_refuse)
+        self._refusing = grpc.stream_unary_rpc_method_handler(self._refuse)
+        self._untold = 0
+        self._tell_at = 0.0
+        self._telling = threading.Lock()
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
         """Return the handler of a call; gRPC asks before the call takes a thread."""
@@ -185,7 +191,19 @@ class GuardedService(grpc.GenericRpcHandler):
             serve, handler.request_deserializer, handler.response_serializer
         )
 
+    def _refuse(self, _: Iterable[Any], context: Any) -> None:
+        self._tell(context)
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call does not show the experiment's id")
 
-def _refuse(_: Iterable[Any], context: Any) -> None:
-    logger.debug("Refused a call of %s, which does not show the experiment's id", context.peer())
-    context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call does not show the experiment's id")
+    def _tell(self, context: Any) -> None:
+        """Log a refused stranger, but not each: whoever calls often must not fill the disk."""
+        with self._telling:
+            if time.monotonic() < self._tell_at:
+                self._untold += 1
+                return
+            untold, self._untold = self._untold, 0
+            self._tell_at = time.monotonic() + SECONDS_A_WARNING
+        logger.warning(
+            "Refused a call of %s at %s, which does not show the experiment's id (and %d since the last such "
+            "line)", owner(context.auth_context()), context.peer(), untold,
+        )  # fmt: skip

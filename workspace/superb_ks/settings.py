@@ -63,6 +63,8 @@ class Settings:
         director_port: TCP port of the director.
         certificates: folder of `make certs` with which the notebook shows who it is, and speaks TLS with the
             director; `None` speaks without, with a director on this machine.
+        insecure_allow_plaintext_on_network: True speaks without TLS with a director on another machine, too:
+            whoever is on the way can read and change all, and nobody's identity is checked.
         aggregator_port: TCP port that the director opens for the envoys while an experiment runs.
         model: "tiny" (the pretrained miniature that ships with this package), "scratch" (the same from
             random weights), a model id of the Hugging Face hub, or a folder written by `save_pretrained`. The
@@ -124,6 +126,7 @@ class Settings:
     director_host: str = "localhost"
     director_port: int = 50050
     certificates: str | None = None
+    insecure_allow_plaintext_on_network: bool = False
     aggregator_port: int = 50051
     model: str = TINY
     tuning: str = "full"
@@ -174,6 +177,8 @@ class Settings:
             "certificates",
             "None, or the folder that make certs made for the notebook's user",
         )
+        plaintext = "insecure_allow_plaintext_on_network"
+        self._require(isinstance(getattr(self, plaintext), bool), plaintext, "True or False")
         for field in ("director_port", "aggregator_port"):
             self._require(is_int(getattr(self, field), 1, 65535), field, "a whole number from 1 to 65535")
         self._require(self.director_port != self.aggregator_port, "aggregator_port", "another port")
