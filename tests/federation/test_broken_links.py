@@ -129,7 +129,9 @@ def lost_aggregator(reached: bool) -> AggregatorUnreachable:
         server.start()
         with grpc.insecure_channel(f"localhost:{port}", options=channel_options) as channel:
             header = aggregator_pb2.MessageHeader(sender="env_one", receiver="aggregator")
-            client = SimpleNamespace(channel=channel, header=header, _set_header=lambda name: None)
+            client = SimpleNamespace(
+                channel=channel, header=header, federation_uuid="federation", _set_header=lambda name: None
+            )
             connection = AggregatorConnection(client, "env_one", patience_seconds=0.5)
             if reached:
                 connection.wait_for_tasks()
