@@ -21,6 +21,7 @@ import pytest
 import yaml
 from openfl.protocols import aggregator_pb2, director_pb2, director_pb2_grpc
 
+from benchmarks.fuzz_live import experiment_id
 from certificates.authority import issue, new_authority, now
 from certificates.federation import make_certificates
 from certificates.files import ROOT_CERTIFICATE, pair_in, publish
@@ -88,7 +89,11 @@ class Siege:
     def aggregator(self, name: str, method: str, request: Any) -> grpc.RpcError:
         """Call the aggregator with the certificate of ``name``; returns how it was refused."""
         with self.channel(self.ports[1], name) as channel:
-            return refusal(lambda: getattr(AggregatorStub(channel), method)(request))
+            return refusal(lambda: getattr(self.calls(channel), method)(request))
+
+    def calls(self, channel: grpc.Channel) -> AggregatorStub:
+        """Return the aggregator's methods, with the id of the running experiment, as its envoys know it."""
+        return AggregatorStub(channel, experiment_id(self.lab, self.name))
 
     def envoy(self, name: str, certificates: str | None) -> str:
         """Start an envoy, as ``envoy_service.py`` does, in this process; returns why it gave up."""
