@@ -34,9 +34,12 @@ sys.path[:0] = [str(ROOT / room) for room in ("workspace", "director", "envoy")]
 
 from benchmarks.fuzz_live import attack_ports  # noqa: E402
 from benchmarks.fuzz_targets import targets  # noqa: E402
+from benchmarks.transport_result import machine  # noqa: E402
 from demo.interrupts import raise_interrupted  # noqa: E402
 from tests.support.lab import Lab  # noqa: E402
 
+# Not fuzz.json: that is the data room's, which is written whole by tests/envoy/test_fuzz.py.
+RESULTS = ROOT / "benchmarks" / "results" / "fuzz_services.json"
 SECONDS_AN_INPUT = 30.0
 MOST_GROWTH_MIB = 64.0
 LIVE_SHARE = 0.05
@@ -111,7 +114,6 @@ def figures(
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "inputs": arguments.inputs,
         "seed": arguments.seed,
@@ -122,8 +124,16 @@ def figures(
         "experiment_meanwhile": live,
         "date": date.today().isoformat(),
         "commit": commit,
-        "machine": f"{os.cpu_count()} cores of {model[0].partition(':')[2].strip() if model else 'unknown'}",
+        "machine": machine(),
     }
+
+
+def keep(result: dict[str, Any], path: Path) -> None:
+    """Write the figures, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def main() -> int:
@@ -131,7 +141,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fuzz the services and the archive reader.")
     parser.add_argument("--inputs", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "fuzz.json")
+    parser.add_argument("--json", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     live_inputs = round(LIVE_SHARE * arguments.inputs)
     started = time.monotonic()
@@ -149,10 +159,7 @@ def main() -> int:
         print(flaw, file=sys.stderr)
     if grown > MOST_GROWTH_MIB:
         print(f"memory grew by {grown:.0f} MiB", file=sys.stderr)
-    kept = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
-    partial = arguments.json.with_name(f".{arguments.json.name}.partial")
-    partial.write_text(json.dumps({**kept, "services": result}, indent=2) + "\n")
-    os.replace(partial, arguments.json)
+    keep(result, arguments.json)
     return int(bool(outcomes["flaw"] or flaws or grown > MOST_GROWTH_MIB))
 
 

@@ -92,7 +92,8 @@ def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """Describe processor, cores, memory and system; no names of hosts or people."""
     model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    cpuinfo = Path("/proc/cpuinfo")  # Linux alone has it
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break

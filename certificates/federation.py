@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from certificates.authority import AUTHORITY_DAYS, NODE_DAYS, issue, new_authority, now
-from certificates.files import CERTIFICATE, Pair, certificate_in, pair_in, publish
+from certificates.files import CERTIFICATE, Pair, alone_in, certificate_in, pair_in, publish, sweep
 from certificates.names import (
     AUTHORITY,
     DIRECTOR,
@@ -100,6 +100,20 @@ def make_certificates(
     addresses = [str(entry.value) for entry in host_entries([*hosts, *LOCAL_HOSTS])]
     wanted = [(DIRECTOR, DIRECTOR, addresses), (user, USER, []), *((name, ENVOY, []) for name in envoys)]
     anew = _to_renew(force, [name for name, _, _ in wanted])
+    with alone_in(folder):
+        sweep(folder)
+        return _make(folder, wanted, anew, days, authority_days, starts)
+
+
+def _make(
+    folder: Path,
+    wanted: Sequence[tuple[str, str, Sequence[str]]],
+    anew: Collection[str],
+    days: float,
+    authority_days: float,
+    starts: datetime | None,
+) -> list[Entry]:
+    """Make what is missing of ``wanted``, names with roles and hosts, and what is to be made ``anew``."""
     home = folder / AUTHORITY
     is_new = not (home / CERTIFICATE).exists()
     authority = _authority_in(folder, authority_days, starts)

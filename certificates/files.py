@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,9 @@ from certificates.names import CertificateError
 
 # The same three names in every node's folder, so that a service needs to be told the folder only.
 ROOT_CERTIFICATE, CERTIFICATE, PRIVATE_KEY = "root_certificate.pem", "certificate.pem", "private_key.pem"
+
+# What a command makes before it is put in its place, and what had to go from there; both hold a private key.
+_NEW, _OLD = ".partial-", ".old-"
 
 # Elliptic curves: as strong as RSA of 3072 bits, in a thousandth of the time.
 PrivateKey = ec.EllipticCurvePrivateKey
@@ -82,7 +88,7 @@ def publish(folder: Path, pair: Pair, root: x509.Certificate | None = None) -> N
     """
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))  # mode 0700
+        partial = Path(tempfile.mkdtemp(prefix=f"{_NEW}{folder.name}-", dir=folder.parent))  # mode 0700
         try:
             _write(partial / PRIVATE_KEY, _pem(pair.private_key), 0o600)
             _write(partial / CERTIFICATE, pair.certificate.public_bytes(Encoding.PEM), 0o644)
@@ -93,6 +99,42 @@ def publish(folder: Path, pair: Pair, root: x509.Certificate | None = None) -> N
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise CertificateError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def sweep(folder: Path) -> None:
+    """Mend what a command left that was killed: no node is without its folder, no private key lies about.
+
+    Args:
+        folder: holds the folders of authority and nodes. No other command may be at work in it.
+
+    Raises:
+        CertificateError: what was left cannot be moved or removed.
+    """
+    try:
+        for old in folder.glob(f"{_OLD}*-*"):
+            home = folder / old.name.removeprefix(_OLD).rpartition("-")[0]
+            if (old / CERTIFICATE).exists() and not home.exists():  # killed between two renames
+                os.rename(old, home)
+            else:
+                shutil.rmtree(old)
+        for new in folder.glob(f"{_NEW}*-*"):
+            shutil.rmtree(new)
+    except OSError as error:
+        raise CertificateError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other commands out of ``folder`` while inside; one that comes waits. It need not exist."""
+    if not folder.is_dir():
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)  # given back when it is closed, also by a crash
+        yield
+    finally:
+        os.close(opened)
 
 
 def _pem(key: PrivateKey) -> bytes:
@@ -112,11 +154,11 @@ def _put_in_place(new: Path, folder: Path) -> None:
     if not folder.exists():
         os.rename(new, folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
+    old = Path(tempfile.mkdtemp(prefix=f"{_OLD}{folder.name}-", dir=folder.parent))
     os.rename(folder, old)  # over the empty folder
     try:
         os.rename(new, folder)
-    except OSError:
+    except BaseException:
         os.rename(old, folder)
         raise
     shutil.rmtree(old)

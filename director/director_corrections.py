@@ -60,7 +60,7 @@ class TutorialDirector(Director):
         self.col_exp: defaultdict[str, str | None] = defaultdict(lambda: None)
 
     def claim(self, name: str, home: str) -> None:
-        """Let the envoy of folder ``home`` have ``name``.
+        """Make sure that the envoy of folder ``home`` may have ``name``.
 
         Raises:
             Refused: a living envoy of another folder has it, or it is illegal or not on the list of envoys.
@@ -77,6 +77,9 @@ class TutorialDirector(Director):
                 f"an envoy named {name!r} takes part already; choose another name: bash start_envoy.sh NAME. "
                 f"If it has just moved here, wait {status['valid_duration']} s"
             )
+
+    def note_home(self, name: str, home: str) -> None:
+        """Remember that the envoy ``name``, whose shard was accepted, runs in folder ``home``."""
         self._homes[name] = home
 
     def knows(self, name: str) -> bool:

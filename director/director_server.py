@@ -129,15 +129,17 @@ class TutorialDirectorServer(DirectorGRPCServer):
 
         Corrects: a second envoy of a name, as of a copied folder, silently takes the place of the first.
         """
+        name, home = request.shard_info.node_info.name, str(get_headers(context).get("envoy_home", ""))
         try:
             require_moderate_card(request.shard_info)
-            self.director.claim(
-                request.shard_info.node_info.name, str(get_headers(context).get("envoy_home", ""))
-            )
+            self.director.claim(name, home)
         except Refused as refusal:
             logger.warning("Refused %s: %s", context.peer(), refusal)
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
-        return await super().UpdateShardInfo(request, context)
+        answer = await super().UpdateShardInfo(request, context)
+        if answer.accepted:  # a shard of other shapes takes no name away from one that fits
+            self.director.note_home(name, home)
+        return answer
 
     async def UpdateEnvoyStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Take in a sign of life.

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 logger = logging.getLogger("director")
 
@@ -72,7 +72,8 @@ class HandshakeLog:
 def handshakes_in_plain_words() -> Iterator[None]:
     """While inside, read what libraries write to the standard error, and pass on all else as it is.
 
-    Python's own messages, logging and tracebacks, go to the old standard error directly.
+    Python's own messages, logging and tracebacks, go to the old standard error directly. What a library
+    writes just before it aborts the process may be lost in the pipe: the thread that reads it ends, too.
     """
     sys.stderr.flush()
     original = os.dup(2)
@@ -103,4 +104,7 @@ def _pass_on(reading: int, original: int) -> None:
     with open(reading, "rb") as lines:
         for line in lines:
             if not log.is_about_a_handshake(line.decode("utf-8", "replace")):
-                os.write(original, line)
+                # A terminal that was closed, or a full disk: who stops to read fills the pipe, and then every
+                # thread that writes to it stands still.
+                with suppress(OSError):
+                    os.write(original, line)

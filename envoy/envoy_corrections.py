@@ -36,6 +36,8 @@ TASK_RAISED, LEFT = 1, 2
 
 # Corrects: after a few failed attempts gRPC pauses for up to two minutes before it tries to connect again.
 channel_options.append(("grpc.max_reconnect_backoff_ms", 1000))
+# Corrects: gRPC sends calls of the loopback, which nothing encrypts, to the proxy that `http_proxy` names.
+channel_options.append(("grpc.enable_http_proxy", 0))
 # Corrects: a call that waits for an answer over a link that is cut, or that a firewall has forgotten, waits
 # for ever: the far end is gone and nothing says so. A ping after this much silence shows it (gRFC A8,
 # client-side keepalive); without the last setting gRPC stops pinging after two while a call waits.

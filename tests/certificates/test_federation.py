@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from certificates.authority import now
 from certificates.federation import Entry, list_certificates, make_certificates
+from certificates.files import pair_in, publish
 from certificates.names import CertificateError
 
 FILES = ["certificate.pem", "private_key.pem", "root_certificate.pem"]
@@ -108,6 +110,50 @@ def test_lifetimes_and_warnings(folder: Path) -> None:
     with pytest.raises(CertificateError, match=r"50 days for env_three are more than the authority has"):
         make(folder, envoys=["env_three"], days=50)
     assert not (folder / "env_three").exists()
+
+
+@pytest.mark.parametrize("name", ["authority", "env_one", "env-two"])
+def test_a_command_that_is_killed_between_two_renames_loses_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make(folder, envoys=["env_one", "env-two"])
+    before = contents(folder)
+    kill_at_rename(folder, monkeypatch, name, number=2)
+    assert not (folder / name).exists()
+    assert len(list(folder.glob(".*"))) == 2  # the old one and the new one, each with its key
+    make(folder, envoys=["env_one", "env-two"])
+    assert contents(folder) == before
+    assert list(folder.glob(".*")) == []
+
+
+def test_keys_that_a_killed_command_left_are_swept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(folder)
+    before = contents(folder)
+    kill_at_rename(folder, monkeypatch, "env_one", number=1)
+    assert list(folder.glob(".*/private_key.pem"))
+    make(folder)
+    assert contents(folder) == before
+    assert list(folder.glob(".*")) == []
+
+
+def kill_at_rename(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Publish a new pair for ``name`` in a process that ends, as by SIGKILL, instead of a rename."""
+    renames, rename = iter(range(1, 9)), os.rename
+
+    def killed(source: Path, target: Path) -> None:
+        if next(renames) == number:
+            os._exit(9)
+        rename(source, target)
+
+    child = os.fork()
+    if child == 0:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", killed)
+            try:
+                publish(folder / name, pair_in(folder / name), certificate(folder / name))
+            finally:
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
 def test_an_expired_one_can_be_made_and_is_shown_as_such(folder: Path) -> None:

@@ -11,8 +11,10 @@ from types import SimpleNamespace
 import pytest
 from openfl.component.director import Director
 from openfl.component.director.experiment import ExperimentsRegistry
+from openfl.protocols import director_pb2
 from openfl.utilities.workspace import ExperimentWorkspace
 
+import submissions
 from director_corrections import TutorialDirector
 from director_review import Submission
 from director_server import TutorialDirectorServer
@@ -168,11 +170,40 @@ def test_no_record_is_skipped_that_arrives_while_others_are_sent(director):
 def test_a_living_envoy_keeps_its_name(director):
     director.claim("env_one", "here")
     register(director, "env_one")
+    director.note_home("env_one", "here")
     director.claim("env_one", "here")
     with pytest.raises(Refused, match="an envoy named 'env_one' takes part already; choose another name"):
         director.claim("env_one", "there")
     director._shard_registry["env_one"]["last_updated"] = time.time() - 11
     director.claim("env_one", "there")
+
+
+@pytest.mark.parametrize(("shape", "holder"), [(["1"], "first"), (["16000"], "second")])
+def test_a_shard_that_is_not_accepted_takes_no_name(tmp_path, shape, holder):
+    """An envoy has stopped; the second of its name has a shard of another shape, or of the right one."""
+    server = TutorialDirectorServer(
+        director_cls=TutorialDirector,
+        tls=False,
+        listen_host="localhost",
+        experiments_folder=tmp_path,
+        envoy_health_check_period=5,
+        **SHAPES,
+    )
+
+    def registers(home: str, shape: list[str]) -> bool:
+        request = director_pb2.UpdateShardInfoRequest()
+        request.shard_info.node_info.name = "env_one"
+        request.shard_info.sample_shape.extend(shape)
+        request.shard_info.target_shape.extend(SHAPES["target_shape"])
+        context = SimpleNamespace(
+            invocation_metadata=lambda: (("envoy_home", home),), peer=lambda: "here", abort=None
+        )
+        return asyncio.run(server.UpdateShardInfo(request, context)).accepted
+
+    assert registers("first", SHAPES["sample_shape"])
+    server.director._shard_registry["env_one"]["last_updated"] = time.time() - 11
+    assert registers("second", shape) == (holder == "second")
+    assert server.director._homes == {"env_one": holder}
 
 
 def test_only_listed_envoys_register(tmp_path):
@@ -216,17 +247,11 @@ def whole_archive() -> bytes:
 
 
 def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
-    server = TutorialDirectorServer(
-        director_cls=TutorialDirector,
-        tls=False,
-        listen_host="localhost",
-        experiments_folder=tmp_path,
-        **SHAPES,
-    )
+    director = TutorialDirector(experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, **SHAPES)
 
     def look_through(data: bytes, size: int) -> tuple[Submission, bool]:
         head = SimpleNamespace(name="x", experiment_data=SimpleNamespace(npbytes=data, size=size))
-        return asyncio.run(server._look_through(head, "notebook"))
+        return asyncio.run(submissions._look_through(director, head, "notebook"))
 
     data = whole_archive()
     submission, runs_now = look_through(data, len(data))

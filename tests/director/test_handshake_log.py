@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from handshake_log import HandshakeLog
+from handshake_log import HandshakeLog, _pass_on
 
 DIRECTOR = Path(__file__).resolve().parents[2] / "director"
 # As gRPC 1.65 wrote them.
@@ -91,6 +92,19 @@ def test_the_standard_error_of_a_process_passes_through() -> None:
         "afterwards",
         "last words",
     ]
+
+
+def test_a_standard_error_that_is_gone_does_not_end_the_reading(caplog: pytest.LogCaptureFixture) -> None:
+    reading, writing = os.pipe()
+    other_end, gone = os.pipe()
+    os.close(other_end)  # to write to `gone` raises BrokenPipeError
+    os.write(writing, b"a library speaks\n" + NONE.encode())
+    os.close(writing)
+    try:
+        _pass_on(reading, gone)
+    finally:
+        os.close(gone)
+    assert caplog.messages == ["Refused a caller in the TLS handshake: it has no certificate"]
 
 
 def test_handlers_get_their_stream_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def test_whose_certificate_it_is() -> None:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
-    make_certificates(folder, envoys=["env_one", "env_two"])
+    make_certificates(folder, envoys=["env_one", "env_two", "env_three"])
     return folder
 
 
@@ -86,6 +87,9 @@ class Service:
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
+
+    def check_request(self, request: Any) -> None:
+        """OpenFL's own look at the header, which comes after ours."""
 
     def GetTasks(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         self.messages.append(request.header.sender)
@@ -172,6 +176,28 @@ def test_another_ones_upload_is_not_even_begun(
     assert service.messages == []
     if code is grpc.StatusCode.PERMISSION_DENIED:
         assert f"Refused SendLocalTaskResults of {ONE} at ipv4:" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("notebook", "is for envoys"), ("env_three", "it is not enrolled")]
+)
+def test_a_strangers_certificate_is_enough_to_refuse_it(certificates: Path, name: str, words: str) -> None:
+    """It sends no message, and so would hold a thread until it is given up."""
+    over = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        over.wait(20)
+        yield from ()
+
+    with stub(Service(), certificates, name) as calls:
+        answer = calls.SendLocalTaskResults.func.future(
+            silent(), timeout=15, **calls.SendLocalTaskResults.keywords
+        )
+        try:
+            assert answer.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert words in answer.details()
+        finally:
+            over.set()
 
 
 def test_without_tls_nothing_is_in_between() -> None:

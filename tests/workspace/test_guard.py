@@ -93,12 +93,62 @@ def test_a_stranger_holds_no_thread(server: Server, call, method: str, headers: 
 def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, method: str, messages: Any) -> None:
     if method == "One" and messages:
         pytest.skip("one message is all")
-    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
+    monkeypatch.setattr(guard, "SECONDS_A_PART" if method == "Many" else "SECONDS_A_MESSAGE", 0.3)
     monkeypatch.setattr(guard, "LOOK_SECONDS", 0.05)
     assert call(method, *messages, stays_open=True).code() is grpc.StatusCode.CANCELLED
     monkeypatch.undo()
     assert call("One", b"hello").result() == b"hello"  # the thread is free again
     assert len(server.raised) == (method == "Many")
+
+
+def test_one_caller_leaves_threads_to_the_others() -> None:
+    """Two callers, and as many threads as one of them would take."""
+
+    def admit(method: str, context: Any) -> str:
+        return str(dict(context.invocation_metadata())["name"])
+
+    most = guard.CALLS_OF_ONE
+    handlers = {"One": grpc.unary_unary_rpc_method_handler(lambda request, _: request)}
+    server = grpc.server(ThreadPoolExecutor(most + 1))
+    server.add_generic_rpc_handlers((GuardedService(SERVICE, handlers, "the id", admit),))
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    over = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        over.wait()
+        yield from ()
+
+    with grpc.insecure_channel(f"localhost:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
+        one = channel.stream_unary(f"/{SERVICE}/One")
+        greedy = [
+            one.future(silent(), metadata=(*KNOWN, ("name", "greedy")), timeout=20) for _ in range(most + 3)
+        ]
+        try:
+            assert one(iter([b"hello"]), metadata=(*KNOWN, ("name", "other")), timeout=10) == b"hello"
+            wait_for(lambda: sum(each.done() for each in greedy) == 3)
+            refused = [each.code() for each in greedy if each.done()]
+            assert refused == [grpc.StatusCode.UNAVAILABLE] * 3
+        finally:
+            for each in greedy:
+                each.cancel()
+            over.set()
+        wait_for(lambda: answers(one, "greedy"))  # its own calls are over, so it has room again
+    server.stop(0).wait()
+
+
+def answers(one: Any, name: str) -> bool:
+    try:
+        return bool(one(iter([b"again"]), metadata=(*KNOWN, ("name", name)), timeout=5) == b"again")
+    except grpc.RpcError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_many_small_pieces_are_no_progress(monkeypatch) -> None:

@@ -64,6 +64,31 @@ def objection(method: str, caller: str, sender: str, enrolled: Collection[str]) 
     return ""
 
 
+def admitted(servicer: Any, method: str, context: Any) -> str:
+    """Return the owner of the caller's certificate, and end the call if it is none of an enrolled envoy.
+
+    That is known before any message arrives, so that nobody else holds a thread until then. What the message
+    says is for :func:`checked`.
+
+    Args:
+        servicer: OpenFL's ``AggregatorGRPCServer``; without ``use_tls`` nothing is known of a caller.
+        method: the name of the method.
+        context: of the call.
+    """
+    if not servicer.use_tls:
+        return ""
+    caller = owner(context.auth_context())
+    _require(servicer, method, caller, caller.removeprefix(_ENVOYS), context)
+    return caller
+
+
+def _require(servicer: Any, method: str, caller: str, sender: str, context: Any) -> None:
+    why = objection(method, caller, sender, servicer.aggregator.authorized_cols)
+    if why:
+        logger.warning("Refused %s of %s at %s: %s", method, caller, context.peer(), why)
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{method} of {caller}: {why}")
+
+
 def checked(servicer: Any, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
     """Put the handler of one of the aggregator's methods behind the check of who calls.
 
@@ -85,10 +110,7 @@ def checked(servicer: Any, method: str, handler: grpc.RpcMethodHandler) -> grpc.
             sender = SENDERS[method](message) if method in SENDERS else ""
         except DecodeError:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{method}: the message is damaged")
-        why = objection(method, caller, sender, servicer.aggregator.authorized_cols)
-        if why:
-            logger.warning("Refused %s of %s at %s: %s", method, caller, context.peer(), why)
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{method} of {caller}: {why}")
+        _require(servicer, method, caller, sender, context)
 
     def serve_message(request: Any, context: Any) -> Any:
         require(request, context)

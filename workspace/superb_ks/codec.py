@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc, base_pb2
 
-from superb_ks.callers import checked
+from superb_ks.callers import admitted, checked
 from superb_ks.guard import EXPERIMENT, GuardedService
 
 _SERVICE = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"].full_name
@@ -135,7 +135,12 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
         ),
     }
     behind_checks = {method: checked(servicer, method, handler) for method, handler in handlers.items()}
-    service = GuardedService(_SERVICE, behind_checks, servicer.aggregator.federation_uuid)
+    service = GuardedService(
+        _SERVICE,
+        behind_checks,
+        servicer.aggregator.federation_uuid,
+        functools.partial(admitted, servicer),
+    )
     server.add_generic_rpc_handlers((service,))
 
 

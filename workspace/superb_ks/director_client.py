@@ -21,6 +21,8 @@ ANSWER_SECONDS = 10.0
 # Corrects: a new connection to a director shares the state of earlier ones, so that it fails at once, for up
 # to two minutes, after the director was away.
 channel_options.extend([("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 1000)])
+# Corrects: gRPC sends calls of the loopback, which nothing encrypts, to the proxy that `http_proxy` names.
+channel_options.append(("grpc.enable_http_proxy", 0))
 # Corrects: whoever follows an experiment over a link that breaks, or that a firewall forgets, waits for ever.
 # A ping after this much silence shows it; without the last setting gRPC stops pinging after two.
 PING_SECONDS, PING_ANSWER_SECONDS = 10, 20

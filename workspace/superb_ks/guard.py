@@ -10,7 +10,8 @@ import hmac
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +30,11 @@ EXPERIMENT = "experiment-id-bin"
 #: for 20 s is mended in that time, and one that a ping finds dead (30 s) counts as broken before it counts as
 #: stalled.
 SECONDS_A_PART = 45.0
+#: The only message of a call, which is short and is sent with the call's headers.
+SECONDS_A_MESSAGE = 10.0
+#: Calls that the owner of one certificate may have under way, over however many connections. It needs four;
+#: the others are for those whose connection has broken, which takes 30 s to show.
+CALLS_OF_ONE = 16
 #: How often streams are looked at.
 LOOK_SECONDS = 1.0
 #: Calls without the experiment's id are logged so seldom.
@@ -63,11 +69,13 @@ class WatchedStream:
     Args:
         messages: gRPC's iterator, which blocks.
         context: of the call.
+        seconds: for each part, :data:`SECONDS_A_PART` without it.
     """
 
-    def __init__(self, messages: Iterable[Any], context: Any) -> None:
+    def __init__(self, messages: Iterable[Any], context: Any, seconds: float | None = None) -> None:
         self._messages = iter(messages)
         self._context = context
+        self._seconds = SECONDS_A_PART if seconds is None else seconds
         self._waited = 0.0
         self._bytes = 0
         self._waiting_since: float | None = None
@@ -85,7 +93,7 @@ class WatchedStream:
             StopIteration,
         ):  # to gRPC, a call that we end may look like one that is complete
             if self._stalled:
-                raise StalledStream(f"sent less than a part in {SECONDS_A_PART:g} s of waiting") from None
+                raise StalledStream(f"sent less than a part in {self._seconds:g} s of waiting") from None
             raise
         finally:
             self._waiting_since = None
@@ -98,7 +106,7 @@ class WatchedStream:
     def give_up_if_stalled(self) -> None:
         """End the call if its sender has been waited for too long."""
         since = self._waiting_since
-        if since is not None and self._waited + time.monotonic() - since > SECONDS_A_PART:
+        if since is not None and self._waited + time.monotonic() - since > self._seconds:
             self._stalled = True
             self._context.cancel()
 
@@ -137,6 +145,26 @@ class Watchdog:
                 stream.give_up_if_stalled()
 
 
+class CallsUnderWay:
+    """Counts the calls under way of each caller whose name is known."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one_of(self, caller: str) -> Iterator[bool]:
+        """Count a call of ``caller`` inside the context; yields whether it has room for that call."""
+        with self._lock:
+            has_room = not caller or self._counts[caller] < CALLS_OF_ONE
+            self._counts[caller] += has_room
+        try:
+            yield has_room
+        finally:
+            with self._lock:
+                self._counts[caller] -= has_room
+
+
 class GuardedService(grpc.GenericRpcHandler):
     """Serves the calls of one experiment's collaborators, and refuses all others at once.
 
@@ -144,12 +172,20 @@ class GuardedService(grpc.GenericRpcHandler):
         service: full name of the gRPC service.
         handlers: by the names of its methods, each for one message or for a stream, with one answer.
         experiment_id: what a call has to show in the header :data:`EXPERIMENT`.
+        admit: takes a method's name and a call's context, returns whose certificate the caller has, and ends
+            the call if its owner has no business here; empty without TLS, where it is not known.
     """
 
     def __init__(
-        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler], experiment_id: str
+        self,
+        service: str,
+        handlers: Mapping[str, grpc.RpcMethodHandler],
+        experiment_id: str,
+        admit: Callable[[str, Any], str] = lambda method, context: "",
     ) -> None:
         self._watchdog = Watchdog()
+        self._admit = admit
+        self._calls = CallsUnderWay()
         self._id = experiment_id.encode()
         self._handlers = {f"/{service}/{name}": self._guarded(name, each) for name, each in handlers.items()}
         # A stream, because a handler of one message would wait for that message first.
@@ -173,7 +209,16 @@ class GuardedService(grpc.GenericRpcHandler):
         """Serve a method as a watched stream of messages; on the wire one message is a stream, too."""
 
         def serve(messages: Iterable[Any], context: Any) -> Any:
-            stream = WatchedStream(messages, context)
+            caller = self._admit(name, context)
+            seconds = SECONDS_A_PART if handler.request_streaming else SECONDS_A_MESSAGE
+            stream = WatchedStream(messages, context, seconds)
+            with self._calls.one_of(caller) as has_room:
+                if not has_room:
+                    # A code after which a collaborator tries again.
+                    context.abort(grpc.StatusCode.UNAVAILABLE, f"{caller} has too many calls under way")
+                return answer(stream, context)
+
+        def answer(stream: WatchedStream, context: Any) -> Any:
             try:
                 with self._watchdog.watching(stream):
                     if handler.request_streaming:
