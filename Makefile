@@ -57,7 +57,8 @@ lab: $(VENV)/.installed  ## open the notebook in JupyterLab
 	cd workspace && ../$(RUN) -m jupyter lab $(NOTEBOOK) $(LAB_OPTIONS)
 
 certs: $(VENV)/.installed  ## make keys and certificates for director, notebook and ENVOYS in certs/, for TLS
-	@$(RUN) -m certificates --host $(HOST) --user '$(strip $(USER))' --envoys $(ENVOYS) $(CERTS_OPTIONS)
+	@$(RUN) -m certificates --host $(strip $(HOST)) --user '$(strip $(USER))' --envoys $(strip $(ENVOYS)) \
+	  $(strip $(CERTS_OPTIONS))
 
 data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unless it is there
 	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed '$(strip $(SEED))'

@@ -13,7 +13,7 @@ from certificates.names import CertificateError, envoy_names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 1 if a certificate ends soon or has, 2 for a mistake."""
+    """Run the command; returns the exit code: 1 if a listed certificate ends soon, 2 for a mistake."""
     options = _parser().parse_args(arguments)
     try:
         if options.list:
@@ -33,12 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for entry in entries:
         print(_line(entry, with_made=not options.list))
-    if not options.list:
-        print(
-            f"Take each folder of {options.folder}/ to its node, and nowhere else: its key says who it is. "
-            f"{options.folder}/authority/ stays here; who has it can be anybody."
-        )
-    return 1 if any(entry.warning for entry in entries) else 0
+    if options.list:
+        return 1 if any(entry.warning for entry in entries) else 0
+    print(
+        f"Take each folder of {options.folder}/ to its node, and nowhere else: its key says who it is. "
+        f"{options.folder}/authority/ stays here; who has it can be anybody."
+    )
+    return 0
 
 
 def _line(entry: Entry, with_made: bool) -> str:

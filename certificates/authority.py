@@ -57,8 +57,8 @@ def issue(
 ) -> Pair:
     """Make a key, and a certificate that the authority signs.
 
-    A director's certificate serves a server only, all others a client only: none of an envoy can stand in the
-    director's way.
+    A director's certificate serves a server only, all others a client only: an envoy's cannot pass
+    for the director's.
 
     Args:
         authority: who signs.
@@ -86,7 +86,7 @@ def issue(
         _builder(subject, authority.certificate.subject, key.public_key(), days, starts)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([serves]), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([serves]), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([identity(role, name), *host_entries(hosts)]), critical=False
         )

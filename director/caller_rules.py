@@ -76,6 +76,13 @@ def a_model(request: Any, name: str) -> str:
     return "" if request.collaborator_name.startswith("model/") else "only envoys fetch an archive"
 
 
+def own_archive(request: Any, name: str) -> str:
+    """Require that an archive is asked for in the envoy's own name, and no model."""
+    if not a_model(request, name):
+        return "only users fetch a model"
+    return own_name("collaborator_name")(request, name)
+
+
 def own_failure(request: Any, name: str) -> str:
     """Require a report of the envoy's own failure, not the wish to stop an experiment, whose code is 0."""
     return own_name("collaborator_name")(request, name) or (
@@ -94,7 +101,7 @@ RULES: dict[str, dict[str, Requirement]] = {
     "UpdateShardInfo": {ENVOY: own_name("shard_info.node_info.name")},
     "UpdateEnvoyStatus": {ENVOY: own_name("name")},
     "WaitExperiment": {ENVOY: own_name("collaborator_name")},
-    "GetExperimentData": {ENVOY: own_name("collaborator_name"), USER: a_model},
+    "GetExperimentData": {ENVOY: own_archive, USER: a_model},
     "SetExperimentFailed": {ENVOY: own_failure, USER: a_wish_to_stop},
     "SetNewExperiment": {USER: anything},
     "GetExperimentStatus": {USER: anything},

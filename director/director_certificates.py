@@ -51,28 +51,27 @@ class Certificates:
                 certificate has expired.
         """
         paths = [(folder / name).absolute() for name in (ROOT_CERTIFICATE, CERTIFICATE, PRIVATE_KEY)]
+        root_certificate, own, key = paths
         for path in paths:
             if not path.is_file():
                 raise CertificateError(
                     f"no certificates in {folder}: {path.name} is missing; make certs makes them"
                 )
-        mode = stat.S_IMODE(paths[2].stat().st_mode)
+        mode = stat.S_IMODE(key.stat().st_mode)
         if mode & 0o077:
-            raise CertificateError(f"{paths[2]} may be read by others (mode {mode:o}): chmod 600 {paths[2]}")
+            raise CertificateError(f"{key} may be read by others (mode {mode:o}): chmod 600 {key}")
         try:
-            certificate = x509.load_pem_x509_certificate(paths[1].read_bytes())
+            certificate = x509.load_pem_x509_certificate(own.read_bytes())
             (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         except (OSError, ValueError) as error:
-            raise CertificateError(f"{paths[1]} is not a certificate in PEM format") from error
+            raise CertificateError(f"{own} is not a certificate in PEM format") from error
         ends = certificate.not_valid_after_utc
         left = ends - datetime.now(timezone.utc)
         if left <= timedelta(0):
-            raise CertificateError(
-                f"{paths[1]} expired on {ends:%Y-%m-%d}; renew it where the authority is kept"
-            )
+            raise CertificateError(f"{own} expired on {ends:%Y-%m-%d}; renew it where the authority is kept")
         if left < WARNING_DAYS:
             logger.warning("The certificate of %s expires in %d days", name.value, left.days)
-        return cls(*paths, name=str(name.value), hosts=_hosts(certificate), ends=ends)
+        return cls(root_certificate, own, key, name=str(name.value), hosts=_hosts(certificate), ends=ends)
 
 
 def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class TutorialDirector(Director):
         """
         manifest = self.experiments.manifest(name)
         if manifest["owner"] != caller:
-            logger.warning("Refused %s what is for the owner of experiment %s", caller, name)
+            logger.warning("Refused %s: experiment %s is %s's", caller, name, manifest["owner"])
             raise Refused(f"experiment {name!r} is not {caller}'s")
         return manifest
 
@@ -182,7 +182,7 @@ class TutorialDirector(Director):
 
     async def stream_metrics(self, experiment_name: str, caller: str) -> AsyncIterator[dict[str, Any]]:
         """Yield every record of the experiment from the first on, until it has ended."""
-        sent = 0
+        sent, told = 0, False
         self.own_manifest(experiment_name, caller)
         while True:
             # The status comes first: nothing is recorded after the end. It is read from the disk only if the
@@ -196,8 +196,11 @@ class TutorialDirector(Director):
             if aggregator is not None:
                 records = aggregator.records
             else:
-                held = self.held.records(experiment_name)
-                records = held if running else self.experiments.records(experiment_name)
+                records = [] if running else self.experiments.records(experiment_name)
+                notice = self.held.notice(experiment_name)
+                if notice is not None and not told:
+                    told = True
+                    yield notice
             news = records[sent:]  # a copy: the aggregator adds to the list while these are on their way
             for record in news:
                 yield record

@@ -147,18 +147,22 @@ class ExperimentStore:
 
     def append(self, name: str, task_name: str, text: str) -> None:
         """Add a record of the director's own; what a full disk does not take is kept in memory."""
-        record = {
+        record = self.own_record(name, task_name, text)
+        try:
+            with (self.folder(name) / RECORDS).open("a") as log:
+                log.write(json.dumps(record) + "\n")
+        except OSError:
+            self._unwritten_records[name].append(record)
+
+    def own_record(self, name: str, task_name: str, text: str) -> dict[str, Any]:
+        """Return a record of the director's own, of the round in which the experiment is."""
+        return {
             "round": self.manifest(name)["round"],
             "metric_origin": "director",
             "task_name": task_name,
             "metric_name": text,
             "metric_value": 0.0,
         }
-        try:
-            with (self.folder(name) / RECORDS).open("a") as log:
-                log.write(json.dumps(record) + "\n")
-        except OSError:
-            self._unwritten_records[name].append(record)
 
     def model(self, name: str, which: str) -> Iterator[bytes]:
         """Yield the bytes of the ``best`` or ``last`` model's vector.

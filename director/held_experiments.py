@@ -20,7 +20,7 @@ logger = logging.getLogger("director")
 @dataclass
 class _Held:
     task: asyncio.Task[None]
-    records: list[dict[str, Any]]
+    notice: dict[str, Any]
 
 
 class HeldExperiments:
@@ -37,15 +37,18 @@ class HeldExperiments:
         self._held: dict[str, _Held] = {}
 
     def hold(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
-        """Call ``submit`` once the experiment is approved; the records say that it waits."""
+        """Call ``submit`` once the experiment is approved."""
         name = submission.name
-        self._experiments.append(name, "waiting", f"{name}, digest {submission.digest}")
-        task = asyncio.create_task(self._wait(submission, archive, submit))
-        self._held[name] = _Held(task, self._experiments.records(name))
+        notice = self._experiments.own_record(name, "waiting", f"{name}, digest {submission.digest}")
+        self._held[name] = _Held(asyncio.create_task(self._wait(submission, archive, submit)), notice)
 
-    def records(self, name: str) -> list[dict[str, Any]]:
-        """Return what is recorded of an experiment that waits, nothing of another."""
-        return self._held[name].records if name in self._held else []
+    def notice(self, name: str) -> dict[str, Any] | None:
+        """Return the record that says that an experiment waits, None for one that does not.
+
+        It is not kept with the others: the aggregator begins its round's records anew.
+        """
+        held = self._held.get(name)
+        return held.notice if held else None
 
     def cancel(self, name: str) -> bool:
         """Let an experiment wait no longer; returns whether it did."""
@@ -63,7 +66,7 @@ class HeldExperiments:
         except (Declined, OSError) as declined:
             logger.warning("Experiment %s: %s", name, declined)
             archive.unlink(missing_ok=True)
-            self._experiments.append_failure(name, str(declined))
+            self._experiments.append(name, "failure", str(declined))
             self._experiments.update(name, status=store.REJECTED)
         except asyncio.CancelledError:  # its author stopped it, or the director stops
             archive.unlink(missing_ok=True)

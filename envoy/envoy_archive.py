@@ -73,9 +73,11 @@ def read_archive(data: bytes, limits: ArchiveLimits) -> Contents:
     """
     _require(len(data), limits.megabytes * MEGABYTE, "bytes", "archive_megabytes")
     try:
-        _require_small_table(data, limits)
+        announced = _small_table(data, limits)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
+            if len(entries) != announced:
+                raise zipfile.BadZipFile(f"it lists {len(entries)} files and folders, not {announced}")
             _require(len(entries), limits.files, "files and folders", "archive_files")
             unpacked = sum(entry.file_size for entry in entries)
             _require(
@@ -113,8 +115,8 @@ def _require(count: int, most: int, of_what: str, setting: str) -> None:
         )
 
 
-def _require_small_table(data: bytes, limits: ArchiveLimits) -> None:
-    """Refuse a table of contents that would take much memory to read, as `zipfile` reads all of it."""
+def _small_table(data: bytes, limits: ArchiveLimits) -> int:
+    """Return how many entries are announced; refuses a large table, as `zipfile` reads all of it."""
     if len(data) < _END.size:
         raise zipfile.BadZipFile("File is not a zip file")
     signature, _, _, _, entries, table_bytes, _, comment_bytes = _END.unpack(data[-_END.size :])
@@ -123,6 +125,7 @@ def _require_small_table(data: bytes, limits: ArchiveLimits) -> None:
         raise zipfile.BadZipFile("File is not a zip file, or one with a comment or of the 64-bit kind")
     _require(entries, limits.files, "files and folders", "archive_files")
     _require(table_bytes, _ENTRY_BYTES * limits.files, "bytes of names", "archive_files")
+    return int(entries)
 
 
 def _require_plain_file(entry: zipfile.ZipInfo) -> None:

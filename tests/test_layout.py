@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("director", "envoy", "workspace", "demo")
+ROOMS = ("director", "envoy", "workspace", "demo", "certificates")
 NOTEBOOK = "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 # OpenFL imports modules of these names from the working directory.
 TAKEN_BY_OPENFL = {"model.py", "plan.py", "workspace.py", "__init__.py"}
@@ -22,9 +22,9 @@ def modules(room: str) -> list[Path]:
 
 
 def importable(room: str) -> set[str]:
-    """Names by which a room's modules and packages can be imported; the demo is imported from the root."""
-    if room == "demo":
-        return {"demo"}
+    """Names by which a room's modules and packages can be imported; two are imported from the root."""
+    if room in ("demo", "certificates"):
+        return {room}
     folder = ROOT / room
     return (
         {room} | {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__init__.py")}
@@ -60,7 +60,7 @@ def test_no_module_hides_one_of_openfls(room: str) -> None:
 
 
 def test_the_top_level_is_complete() -> None:
-    folders = ["director", "envoy", "workspace", "tests", "demo", "docs"]
+    folders = ["director", "envoy", "workspace", "tests", "demo", "docs", "certificates"]
     files = [
         "README.md",
         "requirements.txt",
@@ -71,6 +71,7 @@ def test_the_top_level_is_complete() -> None:
         ".gitignore",
     ]
     room_files = ["director/start_director.sh", "director/director_config.yaml", "envoy/start_envoy.sh"]
+    room_files += ["director/start_director_with_tls.sh", "envoy/start_envoy_with_tls.sh"]
     room_files += ["envoy/envoy_config.yaml", "envoy/superb_shard_descriptor.py", f"workspace/{NOTEBOOK}"]
     missing = [name for name in folders if not (ROOT / name).is_dir()]
     missing += [name for name in [*files, ".ci/run", *room_files] if not (ROOT / name).is_file()]
@@ -98,7 +99,7 @@ def test_pyproject_is_for_tools_only() -> None:
 
 def test_make_alone_lists_every_target_and_variable() -> None:
     text = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("help", "demo", "test", "lint", "lab", "data", "compare", "install", "clean"):
+    for target in ("help", "demo", "test", "lint", "lab", "certs", "data", "compare", "install", "clean"):
         assert re.search(rf"^  {target} +\S", text, re.MULTILINE), target
     for default in (
         "ENVOYS=2",

@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
     "google": "protobuf",
 }
 # Below workspace/ and envoy/ these are packages of the project itself.
-OWN = {"demo", "superb_ks", "speech_commands", "superb_shard_descriptor"}
+OWN = {"demo", "certificates", "superb_ks", "speech_commands", "superb_shard_descriptor"}
 
 
 def lines(name: str) -> list[str]:
@@ -80,7 +80,7 @@ def test_the_fixed_versions_are_those_of_the_tutorial() -> None:
     assert "6.0" not in pinned["transformers"]
 
 
-@pytest.mark.parametrize("room", ["director", "envoy", "workspace", "demo"])
+@pytest.mark.parametrize("room", ["director", "envoy", "workspace", "demo", "certificates"])
 def test_what_is_imported_is_required(room: str) -> None:
     assert imported(room) <= set(requirements("requirements.txt"))
 

@@ -62,7 +62,7 @@ def test_who_may_call_what() -> None:
         ("UpdateShardInfo", shard_of("env_one"), shard_of("env_two")),
         ("UpdateEnvoyStatus", {"name": "env_one"}, {"name": "env_two"}),
         ("WaitExperiment", {"collaborator_name": "env_one"}, {"collaborator_name": ""}),
-        ("GetExperimentData", {"collaborator_name": "env_one"}, {"collaborator_name": "model/best"}),
+        ("GetExperimentData", {"collaborator_name": "env_one"}, {"collaborator_name": "env_two"}),
         (
             "SetExperimentFailed",
             {"collaborator_name": "env_one", "error_code": 1},
@@ -100,6 +100,11 @@ def test_a_user_fetches_models_and_no_archive() -> None:
     assert rules.objection_to_request("GetExperimentData", SCIENTIST, archive) == (
         "only envoys fetch an archive"
     )
+
+
+def test_an_envoy_fetches_archives_and_no_model() -> None:
+    wanted = request("GetExperimentData", collaborator_name="model/best")
+    assert CallerRules().objection_to_request("GetExperimentData", OWN, wanted) == "only users fetch a model"
 
 
 def test_the_list_of_envoys() -> None:

@@ -14,7 +14,8 @@ from openfl.component.director.experiment import ExperimentsRegistry
 from openfl.utilities.workspace import ExperimentWorkspace
 
 from director_corrections import TutorialDirector
-from director_server import _require_whole
+from director_review import Submission
+from director_server import TutorialDirectorServer
 from experiment_corrections import FreshWorkspace, PromptRegistry
 from experiment_store import Refused
 
@@ -173,6 +174,28 @@ def test_a_living_envoy_keeps_its_name(director):
     director.claim("env_one", "there")
 
 
+def test_only_listed_envoys_register(tmp_path):
+    director = TutorialDirector(
+        experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, envoys=["env_one"], **SHAPES
+    )
+    director.claim("env_one", "here")
+    with pytest.raises(Refused, match="envoy 'env_two': it is not on the director's list of envoys"):
+        director.claim("env_two", "here")
+
+
+def test_an_archive_is_for_those_who_are_enrolled(director):
+    """OpenFL's own gives it to whoever knows the experiment's name."""
+    stock = Director(tls=False, **SHAPES)
+    for each in (stock, director):
+        experiment = SimpleNamespace(name="x", archive_path="archive", collaborators=["a"], aggregator=None)
+        each.experiments_registry.add(experiment)
+    assert stock.get_experiment_data("x") == "archive"
+    director.require_enrolled("x", "a")
+    for name, envoy in (("x", "stranger"), ("y", "a")):
+        with pytest.raises(Refused, match=f"'{name}' is over, or envoy '{envoy}' is not enrolled in it"):
+            director.require_enrolled(name, envoy)
+
+
 def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
     failed = []
     aggregator = SimpleNamespace(task_failed=lambda *report: failed.append(report))
@@ -191,13 +214,53 @@ def whole_archive() -> bytes:
     return data.getvalue()
 
 
-def test_a_damaged_archive_is_refused_before_it_is_stored():
+def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
+    server = TutorialDirectorServer(
+        director_cls=TutorialDirector,
+        tls=False,
+        listen_host="localhost",
+        experiments_folder=tmp_path,
+        **SHAPES,
+    )
+
+    def look_through(data: bytes, size: int) -> tuple[Submission, bool]:
+        head = SimpleNamespace(name="x", experiment_data=SimpleNamespace(npbytes=data, size=size))
+        return asyncio.run(server._look_through(head, "notebook"))
+
     data = whole_archive()
-    _require_whole(SimpleNamespace(npbytes=data, size=len(data)))
+    submission, runs_now = look_through(data, len(data))
+    assert (submission.name, submission.author, runs_now) == ("x", "notebook", True)
     flipped = bytearray(data)
     flipped[45] ^= 0xFF
     for damaged in (b"", data[: len(data) // 2], bytes(flipped)):
         with pytest.raises(Refused, match="archive arrived damaged"):
-            _require_whole(SimpleNamespace(npbytes=damaged, size=len(damaged)))
+            look_through(damaged, len(damaged))
     with pytest.raises(Refused, match="archive arrived damaged"):
-        _require_whole(SimpleNamespace(npbytes=data, size=len(data) + 1))
+        look_through(data, len(data) + 1)
+
+
+def test_a_name_that_could_not_be_a_folders_is_refused(director):
+    for name in ("../env_one", "env one", "", "-env", "e" * 64):
+        with pytest.raises(Refused, match="envoy name .*: legal are a letter, then up to 62"):
+            director.claim(name, "here")
+    register(director, "env_one")
+
+
+def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
+    dropped = []
+    aggregator = SimpleNamespace(
+        round_number=0,
+        rounds_to_train=3,
+        quit_job_sent_to=[],
+        drop=lambda name, reason, for_good=False: dropped.append((name, reason, for_good)),
+    )
+    director.submit("x", "notebook", ["a", "b"], archive_of(work / "archive", code=""))
+    experiment = director.experiments_registry["x"]
+    experiment.aggregator = aggregator
+    assert experiment.wants("a") and experiment.wants("b")
+    director.set_experiment_failed(
+        experiment_name="x", collaborator_name="b", reason="rejected by its owner", declined=True
+    )
+    assert dropped == [("b", "rejected by its owner", True)]
+    assert experiment.wants("a") and not experiment.wants("b")
+    experiment.aggregator = None

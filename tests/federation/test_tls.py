@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+import yaml
 from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc, director_pb2, director_pb2_grpc
 
 from superb_ks.experiment import attach, list_experiments
@@ -41,18 +43,32 @@ def without_certificate(lab: TlsLab, port: int) -> grpc.Channel:
     return grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(root))
 
 
-def test_an_experiment_over_tls_while_others_knock_in_vain(tls_lab: TlsLab, tmp_path: Path) -> None:
-    ports = (tls_lab.director_port, tls_lab.aggregator_port)
+def weaken(archive: Path) -> None:
+    """Let an experiment's plan ask for an aggregator elsewhere, without TLS and without certificates."""
+    with zipfile.ZipFile(archive) as whole:
+        files = {name: whole.read(name) for name in whole.namelist()}
+    plan = yaml.safe_load(files["plan/plan.yaml"])
+    network = plan["network"]["settings"]
+    assert network["use_tls"] is True
+    network.update(use_tls=False, require_client_auth=False, agg_addr="nowhere.invalid")
+    files["plan/plan.yaml"] = yaml.safe_dump(plan).encode()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as changed:
+        for name, content in files.items():
+            changed.writestr(name, content)
+
+
+@pytest.mark.parametrize("on_the_way", [None, weaken], ids=["as submitted", "with a plan that asks for less"])
+def test_an_experiment_over_tls_while_others_knock_in_vain(tls_lab: TlsLab, on_the_way) -> None:
     refused = []
 
     def knock() -> None:
-        for port in ports:
+        for port in (tls_lab.director_port, tls_lab.aggregator_port):
             of_aggregator = port == tls_lab.aggregator_port
             refused.append(refusal(grpc.insecure_channel(f"localhost:{port}"), of_aggregator))
             refused.append(refusal(without_certificate(tls_lab, port), of_aggregator))
 
     script = Script(seconds=dict.fromkeys(tls_lab.ranks, 0.2))
-    outcome = tls_lab.run(script, (at(0, tls_lab.first, "train"), knock), name="over-tls", rounds=3)
+    outcome = tls_lab.run(script, (at(0, tls_lab.first, "train"), knock), rounds=3, on_the_way=on_the_way)
     assert outcome.status == "finished", outcome.error
     assert refused == [grpc.StatusCode.UNAVAILABLE] * 4
     for name in tls_lab.envoy_names:

@@ -6,6 +6,8 @@ and in which round is a :class:`Script` that the tasks look up.
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -28,10 +30,25 @@ GARBAGE = -1e6
 
 
 @dataclass(frozen=True)
+class Gate:
+    """Training waits for a ``file`` to appear; before ``last_round`` for so many ``seconds`` at most."""
+
+    file: str
+    last_round: int
+    seconds: float = 0.5
+
+    def wait(self, round_number: int) -> None:
+        """Wait in a round of training."""
+        give_up_at = time.monotonic() + (math.inf if round_number == self.last_round else self.seconds)
+        while not os.path.exists(self.file) and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True)
 class Script:
     """What goes wrong in training, by the envoy's rank: in which rounds, or how many seconds it takes.
 
-    Besides, how much is trained: ``steps`` on the full shard in each round.
+    Besides, how much is trained: ``steps`` on the full shard in each round, and what it waits for.
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
@@ -44,6 +61,7 @@ class Script:
     reports_edition: bool = False
     ballast: int = 100_000
     steps: int = STEPS
+    gate: Gate | None = None
 
 
 class SineNet(nn.Linear):
@@ -151,6 +169,8 @@ def sine_tasks(script: Script) -> TaskInterface:
     def train(model, shard, device, optimizer, round_num):
         rank = shard.rank
         time.sleep(script.seconds.get(rank, 0.0))
+        if script.gate is not None:
+            script.gate.wait(round_num)
         if round_num in script.raises.get(rank, ()):
             raise ArithmeticError(f"rank {rank} cannot train in round {round_num}")
         features, labels = shard.splits["train"]

@@ -28,6 +28,8 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
     [
         ("director_host", ""),
         ("director_port", 0),
+        ("certificates", " "),
+        ("certificates", 1),
         ("director_port", "50050"),
         ("aggregator_port", 65536),
         ("aggregator_port", 50050),

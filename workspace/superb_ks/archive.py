@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
+import zipfile
 from pathlib import Path
 
 from superb_ks.federation import FederationError
@@ -12,6 +15,8 @@ from superb_ks.miniature import CHECKPOINT
 #: caught an object of the notebook, and would go to every node.
 MAX_ARCHIVE_BYTES = 16 * 1024 * 1024
 
+# Differs between two submissions of the same files, so it does not count for the digest.
+_SUBMISSION_ID = re.compile(rb"^(submission:\n  settings:\n    id: )'?[0-9a-f]{32}'?$", re.MULTILINE)
 _PACKAGE = Path(__file__).resolve().parent
 _HIDDEN = shutil.ignore_patterns(".*")
 
@@ -43,6 +48,18 @@ def pack_workspace(staging: Path, with_checkpoint: bool = False) -> Path:
             "does a task refer to a large object (a model, a data set) of the notebook?"
         )
     return archive
+
+
+def digest(archive: Path) -> str:
+    """Return the digest by which the owners of director and envoys know an archive (see docs/approval.md).
+
+    SHA-256 of the lines that `sha256sum` prints of the files, in the order of their names.
+    """
+    with zipfile.ZipFile(archive) as packed:
+        files = {name: packed.read(name) for name in sorted(packed.namelist()) if not name.endswith("/")}
+    files["plan/plan.yaml"] = _SUBMISSION_ID.sub(rb"\g<1>-", files["plan/plan.yaml"], count=1)
+    lines = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _not_sources(folder: str, names: list[str]) -> list[str]:

@@ -38,20 +38,21 @@ class Certificates:
                 has expired.
         """
         paths = [(folder / name).absolute() for name in (ROOT_CERTIFICATE, CERTIFICATE, PRIVATE_KEY)]
+        root_certificate, own, key = paths
         for path in paths:
             if not path.is_file():
                 raise ValueError(
                     f"no certificates in {folder}: {path.name} is missing; make certs makes them"
                 )
-        mode = stat.S_IMODE(paths[2].stat().st_mode)
+        mode = stat.S_IMODE(key.stat().st_mode)
         if mode & 0o077:
-            raise ValueError(f"{paths[2]} may be read by others (mode {mode:o}): chmod 600 {paths[2]}")
+            raise ValueError(f"{key} may be read by others (mode {mode:o}): chmod 600 {key}")
         try:
-            certificate = x509.load_pem_x509_certificate(paths[1].read_bytes())
+            certificate = x509.load_pem_x509_certificate(own.read_bytes())
             (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{paths[1]} is not a certificate in PEM format") from error
+            raise ValueError(f"{own} is not a certificate in PEM format") from error
         ends = certificate.not_valid_after_utc
         if ends <= datetime.now(timezone.utc):
-            raise ValueError(f"{paths[1]} expired on {ends:%Y-%m-%d}; renew it where the authority is kept")
-        return cls(*paths, name=str(name.value))
+            raise ValueError(f"{own} expired on {ends:%Y-%m-%d}; renew it where the authority is kept")
+        return cls(root_certificate, own, key, name=str(name.value))

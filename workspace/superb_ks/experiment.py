@@ -17,7 +17,7 @@ from openfl.interface.interactive_api.experiment import FLExperiment
 from openfl.interface.interactive_api.federation import Federation
 from openfl.utilities.workspace import set_directory
 
-from superb_ks.archive import pack_workspace
+from superb_ks.archive import digest, pack_workspace
 from superb_ks.averaging import Vector
 from superb_ks.federation import FederationError, require_disjoint_shards, shard_cards
 from superb_ks.schedule import FUNCTIONS, RoundSchedule
@@ -48,6 +48,8 @@ class FederatedExperiment(FLExperiment):
                 "digits, '-' or '_'"
             )
         self.archive_bytes: int | None = None
+        #: By which the owners of director and envoys know what was submitted (see docs/approval.md).
+        self.archive_digest: str | None = None
         with _staging():
             super().__init__(federation, experiment_name)
 
@@ -176,6 +178,7 @@ class FederatedExperiment(FLExperiment):
         spec = getattr(model_provider, "spec", None)
         archive = pack_workspace(Path.cwd(), with_checkpoint=getattr(spec, "travels", False))
         self.arch_path, self.archive_bytes = str(archive), archive.stat().st_size
+        self.archive_digest = digest(archive)
 
     def _require_envoys(self, least: int) -> None:
         cards = shard_cards(self.federation)

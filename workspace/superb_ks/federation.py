@@ -63,7 +63,7 @@ def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None)
     address = f"{settings.director_host}:{settings.director_port}"
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
-    files = own and (own.root_certificate, own.certificate, own.private_key)
+    files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
     if reason := why_refused(settings.director_host, settings.director_port, files):
         return f"{no_answer}: {reason}"

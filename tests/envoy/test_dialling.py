@@ -1,0 +1,67 @@
+"""Which director an envoy may serve, and with what certificates."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certificates.authority import now
+from certificates.federation import make_certificates
+from envoy_certificates import CertificateError, Certificates
+from envoy_dialling import DiallingRefused, require_guarded
+
+ENVOY = Path(__file__).resolve().parents[2] / "envoy"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_a_director_on_this_machine_is_served_without_tls(host: str) -> None:
+    require_guarded("env_one", host, None)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+def test_one_on_another_is_not_unless_allowed_by_name(host: str) -> None:
+    with pytest.raises(DiallingRefused, match=rf"this machine only, and {host} .*--insecure-allow-plaintext"):
+        require_guarded("env_one", host, None)
+    require_guarded("env_one", host, None, plaintext_allowed=True)
+
+
+def test_the_certificate_is_for_the_envoys_own_name(tmp_path: Path) -> None:
+    make_certificates(tmp_path, envoys=["env_one"])
+    certificates = Certificates.in_folder(tmp_path / "env_one")
+    require_guarded("env_one", "192.0.2.7", certificates)
+    with pytest.raises(CertificateError, match=r"certificate.pem is for env_one, not for env_two"):
+        require_guarded("env_two", "192.0.2.7", certificates)
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CertificateError, match=r"root_certificate.pem is missing; make certs makes them"):
+        Certificates.in_folder(tmp_path / "nowhere")
+    make_certificates(tmp_path, envoys=["env_one"], days=1, starts=now() - timedelta(days=2))
+    with pytest.raises(CertificateError, match=r"certificate.pem expired on \d+-\d+-\d+"):
+        Certificates.in_folder(tmp_path / "env_one")
+    (tmp_path / "env_one" / "private_key.pem").chmod(0o604)
+    with pytest.raises(CertificateError, match=r"may be read by others \(mode 604\): chmod 600"):
+        Certificates.in_folder(tmp_path / "env_one")
+
+
+def test_the_service_refuses_in_one_line() -> None:
+    result = subprocess.run(
+        [sys.executable, "envoy_service.py", "--director-host", "192.0.2.7"], cwd=ENVOY,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(
+        "envoy: without TLS an envoy serves a director on this machine only, and 192.0.2.7"
+    )
+
+
+@pytest.mark.parametrize("script", ["start_envoy_with_tls.sh", "../director/start_director_with_tls.sh"])
+def test_a_script_without_its_arguments_says_how_it_is_called(script: str) -> None:
+    result = subprocess.run(["bash", script], cwd=ENVOY, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert f"bash {Path(script).name} " in result.stderr
