@@ -68,8 +68,10 @@ class TutorialDirector(Director):
         require_legal(name)
         if objection := self.caller_rules.objection_to_name(name):
             raise Refused(f"envoy {name!r}: {objection}")
-        if not self.knows(name) and len(self._shard_registry) >= ENVOYS:
-            raise Refused(f"{ENVOYS} envoys are registered, which is as many as the director remembers")
+        if name not in self._homes and len(self._homes) >= ENVOYS:
+            self._forget_silent_envoys()
+            if len(self._homes) >= ENVOYS:
+                raise Refused(f"{ENVOYS} envoys are registered, which is as many as the director remembers")
         status = self._shard_registry.get(name, {})
         lives = time.time() < status.get("last_updated", 0) + status.get("valid_duration", 0)
         if lives and self._homes.get(name, home) != home:
@@ -81,6 +83,13 @@ class TutorialDirector(Director):
     def note_home(self, name: str, home: str) -> None:
         """Remember that the envoy ``name``, whose shard was accepted, runs in folder ``home``."""
         self._homes[name] = home
+
+    def _forget_silent_envoys(self) -> None:
+        longest = MISSED_SIGNS * self.envoy_health_check_period
+        for name in set(self._homes) | set(self._shard_registry):
+            if time.time() - self._shard_registry.get(name, {}).get("last_updated", 0) > longest:
+                self._homes.pop(name, None)
+                self._shard_registry.pop(name, None)
 
     def knows(self, name: str) -> bool:
         """Say whether an envoy of that name has registered."""

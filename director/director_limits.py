@@ -22,7 +22,7 @@ MESSAGE_BYTES = 33 * MEGABYTE
 SERVER_OPTIONS: dict[str, int] = {
     "grpc.max_receive_message_length": MESSAGE_BYTES,
     "grpc.max_metadata_size": 16 * 2**10,
-    "grpc.max_concurrent_streams": 16,
+    "grpc.max_concurrent_streams": 100,
     "grpc.max_allowed_incoming_connections": 400,
     "grpc.server_handshake_timeout_ms": 10_000,
     "grpc.max_connection_idle_ms": 300_000,

@@ -150,6 +150,9 @@ def test_more_envoys_than_the_director_remembers_are_refused(server, monkeypatch
     server.director.claim("env_one", "home")
     with pytest.raises(Refused, match="1 envoys are registered"):
         server.director.claim("env_two", "home")
+    server.director._shard_registry["env_one"]["last_updated"] -= 16  # three missed signs of life
+    server.director.claim("env_two", "home")
+    assert not server.director.knows("env_one")
 
 
 def test_more_submissions_at_a_time_than_places_are_refused(server: TutorialDirectorServer) -> None:

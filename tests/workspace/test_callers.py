@@ -82,9 +82,6 @@ class Service:
         authorized_cols=["env_one", "env_two"], federation_uuid=EXPERIMENT_ID, part=lambda *_: b"part"
     )
 
-    def check_request(self, head: Any) -> None:
-        """Stand for OpenFL's own check, behind ours."""
-
     def __init__(self) -> None:
         self.messages: list[Any] = []
 

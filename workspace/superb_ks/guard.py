@@ -46,8 +46,9 @@ SERVER_OPTIONS: dict[str, int] = {
     # Corrects: OpenFL takes messages of 1 GiB and headers of 32 MiB, from anybody, into memory.
     "grpc.max_receive_message_length": MESSAGE_BYTES,
     "grpc.max_metadata_size": 16 * 2**10,
-    # A collaborator has one call under way, and four while it fetches a model.
-    "grpc.max_concurrent_streams": 16,
+    # A collaborator has one call under way, and four while it fetches a model; gRPC counts also those that
+    # have ended, until Python has freed them, and refuses (REFUSED_STREAM) what is beyond.
+    "grpc.max_concurrent_streams": 100,
     # Director and aggregator share one process, which may have 1,024 files open on many systems.
     "grpc.max_allowed_incoming_connections": 400,
     # A connection that says nothing, or not HTTP/2, is closed after this; gRPC's own limit is two minutes.
