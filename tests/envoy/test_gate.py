@@ -233,34 +233,74 @@ with gate.waits(gate.look_through("exp", "ann", archive), archive) as approved:
 """
 
 
+class Terminal:
+    """A gate in a process of its own, at a terminal where an owner types."""
+
+    def __init__(self, folder: Path, typed_ahead: str = "") -> None:
+        (folder / "archive").write_bytes(ARCHIVE)
+        source = TERMINAL.format(
+            envoy=str(ENVOY), folder=str(folder / "desk"), archive=str(folder / "archive")
+        )
+        self.master, self.slave = pty.openpty()
+        os.write(self.master, typed_ahead.encode())
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", source], stdin=self.slave, stdout=self.slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        self.printed = ""
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def read_until(self, text: str, times: int = 1) -> None:
+        while self.printed.count(text) < times:
+            self.printed += os.read(self.master, 1000).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def goes_on_waiting(self) -> bool:
+        try:
+            self.process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+
+QUESTION = "Run exp, digest "
+
+
 @pytest.mark.parametrize(
-    ("typed", "said"), [("y\n", "APPROVED"), ("maybe\nno\n", "REJECTED BY THE OWNER"), ("\x04", "")]
+    ("typed", "said"), [(["y\n"], "APPROVED"), (["maybe\n", "no\n"], "REJECTED BY THE OWNER")]
 )
 def test_the_terminal_asks(tmp_path, typed, said):
-    (tmp_path / "archive").write_bytes(ARCHIVE)
-    source = TERMINAL.format(
-        envoy=str(ENVOY), folder=str(tmp_path / "desk"), archive=str(tmp_path / "archive")
-    )
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", source], stdin=slave, stdout=slave, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    try:
-        printed = ""
-        while "Run exp? [y/n] " not in printed:
-            printed += os.read(master, 1000).decode()
-        os.write(master, typed.encode())
-        if not said:  # the end of the input: the command can still answer
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(timeout=1)
-            return
-        while said not in printed:
-            printed += os.read(master, 1000).decode()
-        assert process.wait(timeout=30) == 0
-        assert printed.count("Run exp?") == typed.count("\n")
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-        os.close(slave)
+    with Terminal(tmp_path) as terminal:
+        for count, line in enumerate(typed, 1):
+            terminal.read_until("…? [y/n] ", count)
+            terminal.type(line)
+        terminal.read_until(said)
+        assert terminal.process.wait(timeout=30) == 0
+        assert terminal.printed.count(QUESTION) == len(typed)
+    digest = envoy_review.read_archive(ARCHIVE, envoy_review.ArchiveLimits()).digest
+    assert f"{QUESTION}{digest[:16]}…?" in terminal.printed
+
+
+def test_the_end_of_the_input_leaves_the_answer_to_the_command(tmp_path):
+    with Terminal(tmp_path) as terminal:
+        terminal.read_until("[y/n] ")
+        terminal.type("\x04")
+        assert terminal.goes_on_waiting()
+
+
+def test_what_was_typed_before_the_question_is_no_answer_to_it(tmp_path):
+    with Terminal(tmp_path, typed_ahead="y\ny\n") as terminal:
+        terminal.read_until("[y/n] ")
+        assert terminal.goes_on_waiting()
+        terminal.type("y\n")
+        terminal.read_until("APPROVED")
