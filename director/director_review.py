@@ -1,6 +1,7 @@
 """What the owner of a node sees of an experiment before it runs here, and the command that answers.
 
-In this folder: `bash review.sh` lists what waits, `bash review.sh show NAME`, `approve NAME`, `reject NAME`.
+In this folder: `bash review.sh` lists what waits, `bash review.sh show NAME`, `approve NAME DIGEST`,
+`reject NAME`.
 Director and envoy each have this module under a name of their own, because neither room imports the other.
 """
 
@@ -10,6 +11,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -24,6 +26,8 @@ DESKS = Path(__file__).resolve().parent / "approval"
 APPROVED, REJECTED = "approved", "rejected"
 # Comparing lines takes time that grows with the square of their number.
 MOST_LINES, MOST_LINES_IN_ALL, MOST_BYTES = 1_000, 5_000, 200_000
+# An approval names what it is for: under the same name another archive may wait by now.
+APPROVED_DIGEST = re.compile(r"[0-9a-f]{16,64}")
 # What was let in with any limits can be shown.
 _NO_LIMITS = ArchiveLimits(2**20, 2**20, 2**20, 2**20)
 
@@ -83,10 +87,16 @@ class Desk:
         shutil.rmtree(self.folder / "waiting", ignore_errors=True)
 
     def decide(self, submission: Submission, answer: str, reason: str = "") -> None:
-        """Write the owner's answer down; it holds for this author, name and digest alone."""
+        """Write the owner's answer down; it holds for this author, name and digest alone.
+
+        Raises:
+            ReviewError: what lies there under that name is not what is approved.
+        """
         if answer == APPROVED:
+            content = self.archive(submission.name).read_bytes()
+            require_digest(submission, read_archive(content, _NO_LIMITS))
             partial = self.last_approved.with_suffix(".partial")
-            shutil.copyfile(self.archive(submission.name), partial)
+            partial.write_bytes(content)
             os.replace(partial, self.last_approved)
         entry = {**asdict(submission), "answer": answer, "reason": reason, "at": time.time()}
         _publish(self._file("answers", submission.name), entry)
@@ -110,12 +120,29 @@ class Desk:
         return self.folder / kind / f"{name}.{suffix}"
 
 
+def require_digest(submission: Submission, contents: Contents) -> None:
+    """Make sure that an archive is the one that was submitted.
+
+    Raises:
+        ReviewError: it has another digest.
+    """
+    if contents.digest != submission.digest:
+        raise ReviewError(
+            f"the archive of {submission.name} has digest {contents.digest}, not {submission.digest}: "
+            "another one waits under that name by now; look at it anew: bash review.sh"
+        )
+
+
 def review(submission: Submission, archive: Path, last_approved: Path) -> Iterator[str]:
     """Yield what there is to know about an experiment, line by line: author, digest, files, what is new.
 
     Nothing of the archive reaches a terminal as it is: control characters are shown as escapes.
+
+    Raises:
+        ReviewError: another archive lies there by now.
     """
     contents = read_archive(archive.read_bytes(), _NO_LIMITS)
+    require_digest(submission, contents)
     yield f"Experiment {submission.name} of {printable(submission.author)}, digest {submission.digest}"
     yield f"{len(contents.sizes)} files, {sum(contents.sizes.values()):,} bytes:"
     yield from (f"  {size:>12,}  {name}" for name, size in contents.sizes.items())
@@ -164,6 +191,11 @@ def _lines(archive: zipfile.ZipFile, contents: Contents, name: str) -> list[str]
     return None if len(lines) > MOST_LINES or "\0" in text else lines
 
 
+def approval_command(submission: Submission) -> str:
+    """Return what the owner enters to approve an experiment."""
+    return f"bash review.sh approve {submission.name} {submission.digest}"
+
+
 def printable(text: str) -> str:
     """Show what a terminal would obey, such as colours and changes of direction, as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -191,7 +223,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="review.sh", description="What waits for approval here.")
     parser.add_argument("action", nargs="?", default="list", choices=["list", "show", "approve", "reject"])
     parser.add_argument("name", nargs="?", help="of the experiment")
-    parser.add_argument("digest", nargs="?", default="", help="its digest or the beginning of it, to be sure")
+    parser.add_argument(
+        "digest", nargs="?", default="", help="its digest, or 16 digits or more of its beginning"
+    )
     parser.add_argument("--reason", default="", help="of a rejection, for the experiment's author")
     arguments = parser.parse_args()
     if arguments.action == "list":
@@ -202,9 +236,15 @@ def main() -> int:
     if arguments.name is None:
         parser.error(f"{arguments.action} wants the name of an experiment")
     try:
+        if arguments.action == "approve" and not APPROVED_DIGEST.fullmatch(arguments.digest):
+            raise ReviewError(
+                f"approve {arguments.name} wants the digest that `show` printed, all of it or the first 16 "
+                f"digits or more, not {arguments.digest!r}"
+            )
         for desk, each in _found(arguments.name, arguments.digest):
             if arguments.action == "show":
                 print(*review(each, desk.archive(each.name), desk.last_approved), sep="\n")
+                print(f"To let it run: {approval_command(each)}")
                 continue
             answer = APPROVED if arguments.action == "approve" else REJECTED
             desk.decide(each, answer, arguments.reason)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from envoy_archive import ArchiveLimits, read_archive
-from envoy_review import APPROVED, REJECTED, Desk, Submission, review
+from envoy_review import APPROVED, REJECTED, Desk, Submission, approval_command, review
 
 logger = logging.getLogger("gate")
 
@@ -190,8 +190,8 @@ class Gate:
             lines[LOGGED_LINES:] = [f"… {more} more lines: bash review.sh show {submission.name}"]
         logger.info("%s", "\n  ".join(lines))
         logger.info(
-            "%s waits for approval: bash review.sh approve %s %s, or reject, within %d s",
-            *(submission.name, submission.name, submission.digest[:12], self.settings.approval_seconds),
+            "%s waits for approval within %d s: %s, or: bash review.sh reject %s",
+            *(submission.name, self.settings.approval_seconds, approval_command(submission), submission.name),
         )
         # A question about another one that is open now stands above all this: it is asked again.
         self._asked = None

@@ -114,7 +114,7 @@ def test_an_approval_counts_for_the_same_name_author_and_digest_alone(gate, monk
     with gate.waits(submission, ARCHIVE) as approved:
         assert not approved()
         assert command(monkeypatch, capsys) == (0, f"exp of ann at env_one, digest {submission.digest}\n")
-        code, said = command(monkeypatch, capsys, "approve", "exp")
+        code, said = command(monkeypatch, capsys, "approve", "exp", submission.digest[:16])
         assert (code, said) == (0, f"approved at env_one: exp, digest {submission.digest}\n")
         assert approved()
     assert gate.lets_in(arrive(gate)), "as when the envoy comes back, or the experiment is resumed"
@@ -145,32 +145,53 @@ def test_nobody_answers(desk):
 
 
 def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
-    code, said = command(monkeypatch, capsys, "approve", "exp")
-    assert (code, said) == (2, "review: no experiment exp waits here; waiting: none\n")
+    code, said = command(monkeypatch, capsys, "approve", "exp", "0" * 16)
+    wanted = f"exp with a digest {'0' * 16}…"
+    assert (code, said) == (2, f"review: no experiment {wanted} waits here; waiting: none\n")
     submission = arrive(gate)
     with gate.waits(submission, ARCHIVE) as approved:
-        code, said = command(monkeypatch, capsys, "approve", "exp", "0123")
+        code, said = command(monkeypatch, capsys, "approve", "exp", "0123456789abcdef")
         assert (code, approved()) == (2, False), "another one than was looked at"
-        assert (
-            f"no experiment exp with a digest 0123… waits here; waiting: exp ({submission.digest[:12]})"
-            in said
-        )
-        assert command(monkeypatch, capsys, "approve", "exp", submission.digest[:12])[0] == 0
+        assert f"a digest 0123456789abcdef… waits here; waiting: exp ({submission.digest[:12]})" in said
+        for digest in ([], [submission.digest[:15]], [submission.digest.upper()]):
+            code, said = command(monkeypatch, capsys, "approve", "exp", *digest)
+            assert (code, approved()) == (2, False)
+            assert "approve exp wants the digest that `show` printed" in said
+        assert command(monkeypatch, capsys, "approve", "exp", submission.digest)[0] == 0
         assert approved()
     with pytest.raises(ReviewError, match=r"experiment name '\.\./exp': legal are a letter"):
         gate.desk.archive("../exp")
 
 
+def test_an_archive_that_was_exchanged_is_neither_shown_nor_approved(gate, monkeypatch, capsys):
+    submission = arrive(gate)
+    other = packed(("code.py", "three\n"))
+    with gate.waits(submission, ARCHIVE) as approved:
+        command_to_copy = f"To let it run: bash review.sh approve exp {submission.digest}\n"
+        assert command(monkeypatch, capsys, "show", "exp")[1].endswith(command_to_copy)
+        gate.desk.archive("exp").write_bytes(other)  # before its digest is noted beside it
+        for words in (["show", "exp"], ["approve", "exp", submission.digest]):
+            code, said = command(monkeypatch, capsys, *words)
+            assert code == 2
+            assert (
+                f"the archive of exp has digest {arrive(gate, other).digest}, not {submission.digest}" in said
+            )
+        with pytest.raises(ReviewError, match="another one waits under that name"):
+            gate.desk.decide(submission, "approved")
+        assert not approved()
+    assert not gate.desk.last_approved.exists()
+
+
 def test_the_difference_from_what_was_approved_last(gate, monkeypatch, capsys):
     with gate.waits(arrive(gate), ARCHIVE):
         assert "Nothing was approved here before" in command(monkeypatch, capsys, "show", "exp")[1]
-        command(monkeypatch, capsys, "approve", "exp")
+        command(monkeypatch, capsys, "approve", "exp", arrive(gate).digest)
     changed = packed(("code.py", "one\n2\x1b[2J\u202e\n"), ("new.py", "three\n"), ("task.pkl", "\x80\0"))
     submission = arrive(gate, changed, "exp2", "b\x1b[31mob")
     with gate.waits(submission, changed):
         code, said = command(monkeypatch, capsys, "show", "exp2")
     assert code == 0
-    first, *lines = said.splitlines()
+    first, *lines, _ = said.splitlines()
     assert first == rf"Experiment exp2 of b\x1b[31mob, digest {submission.digest}"
     old = arrive(gate).digest
     difference = lines[lines.index(f"Compared with what was approved last, digest {old}:") + 1 :]
@@ -213,7 +234,7 @@ def test_nothing_is_unpickled_imported_or_unpacked_before_the_approval(
         assert sorted(path.name for path in gate.desk.folder.rglob("*")) == ["exp.json", "exp.zip", "waiting"]
     assert not trace.exists()
     assert f"{len(module):>12,}  code.py" in caplog.text
-    assert f"bash review.sh approve exp {submission.digest[:12]}" in caplog.text
+    assert f"bash review.sh approve exp {submission.digest}" in caplog.text
 
 
 TERMINAL = """
