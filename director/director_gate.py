@@ -187,7 +187,7 @@ class Gate:
         lines = list(review(submission, self.desk.archive(submission.name), self.desk.last_approved))
         if len(lines) > LOGGED_LINES:
             more = len(lines) - LOGGED_LINES
-            lines[LOGGED_LINES:] = [f"… {more} more lines: bash review.sh show {submission.name}"]
+            lines[LOGGED_LINES:] = [f"NOT SHOWN: {more:,} more lines: bash review.sh show {submission.name}"]
         logger.info("%s", "\n  ".join(lines))
         logger.info(
             "%s waits for approval within %d s: %s, or: bash review.sh reject %s",

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from envoy_archive import NAME_PATTERN, ArchiveLimits, Contents, UnsoundArchive, read_archive
+from envoy_pickles import is_pickle, pickled_words
 
 DESKS = Path(__file__).resolve().parent / "approval"
 APPROVED, REJECTED = "approved", "rejected"
@@ -146,8 +147,13 @@ def review(submission: Submission, archive: Path, last_approved: Path) -> Iterat
     yield f"Experiment {submission.name} of {printable(submission.author)}, digest {submission.digest}"
     yield f"{len(contents.sizes)} files, {sum(contents.sizes.values()):,} bytes:"
     yield from (f"  {size:>12,}  {name}" for name, size in contents.sizes.items())
+    yield f"All of it lies in {archive.absolute()}; to read it, unzip it elsewhere, and import nothing."
     if not last_approved.is_file():
         yield "Nothing was approved here before that it could be compared with."
+        yield "NOT SHOWN: the texts of all files; read them in the archive."
+        with zipfile.ZipFile(archive) as new:
+            for name in contents.digests:
+                yield from _pickled(new, name)
         return
     approved = read_archive(last_approved.read_bytes(), _NO_LIMITS)
     yield f"Compared with what was approved last, digest {approved.digest}:"
@@ -170,11 +176,26 @@ def _differences(
         before, after = _lines(old, approved, name), _lines(new, contents, name)
         if before is None or after is None or len(before) + len(after) > lines_left:
             ways = [found.digests.get(name, "none") for found in (approved, contents)]
-            yield f"  {name}: digest {ways[0]} before, {ways[1]} now"
+            why = (
+                f"no text, or over {MOST_LINES:,} lines or {MOST_BYTES:,} bytes"
+                if before is None or after is None
+                else f"over {MOST_LINES_IN_ALL:,} lines with those above"
+            )
+            yield f"NOT SHOWN: {name}: digest {ways[0]} before, {ways[1]} now ({why})"
+            if name in contents.digests:
+                yield from _pickled(new, name)
             continue
         lines_left -= len(before) + len(after)
         lines = difflib.unified_diff(before, after, f"approved/{name}", f"now/{name}", lineterm="")
         yield from map(printable, lines)
+
+
+def _pickled(archive: zipfile.ZipFile, name: str) -> Iterator[str]:
+    """Yield what a pickle imports and says; nothing of another file."""
+    content = archive.read(name)
+    if is_pickle(name, content):
+        yield f"  {name} is a pickle; what runs is byte code, of which only names and strings are shown:"
+        yield from (f"    {printable(word)}" for word in pickled_words(content))
 
 
 def _lines(archive: zipfile.ZipFile, contents: Contents, name: str) -> list[str] | None:
