@@ -56,20 +56,27 @@ class HeldExperiments:
         return held is not None and held.task.cancel()
 
     async def _wait(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
-        name, content = submission.name, archive.read_bytes()
+        name, submitted = submission.name, False
         try:
+            content = archive.read_bytes()
             with self._gate.waits(submission, content) as approved:
+                del content  # it is stored; hours may pass
                 await asyncio.to_thread(self._gate.show, submission)  # others are served meanwhile
                 while not approved():
                     await asyncio.sleep(POLL_SECONDS)
             submit()
-        except (Declined, OSError) as declined:
+            submitted = True
+        except Declined as declined:
             logger.warning("Experiment %s: %s", name, declined)
-            archive.unlink(missing_ok=True)
-            self._experiments.append(name, "failure", str(declined))
-            self._experiments.update(name, status=store.REJECTED)
-        except asyncio.CancelledError:  # its author stopped it, or the director stops
-            archive.unlink(missing_ok=True)
-            raise
-        finally:
+            self._reject(name, str(declined))
+        except Exception as error:  # such as a full disk: nobody else waits for this task
+            logger.exception("Experiment %s cannot wait for its approval", name)
+            self._reject(name, f"it cannot wait for its approval: {error}")
+        finally:  # also when its author stops it, or the director stops
             self._held.pop(name, None)
+            if not submitted:
+                archive.unlink(missing_ok=True)
+
+    def _reject(self, name: str, reason: str) -> None:
+        self._experiments.append(name, "failure", reason)
+        self._experiments.update(name, status=store.REJECTED)

@@ -91,6 +91,19 @@ def test_a_rejected_experiment_says_why_and_leaves_nothing_behind(tmp_path, seco
     assert not list((tmp_path / "desk").rglob("*.zip"))
 
 
+def test_an_archive_that_cannot_be_kept_is_told_of(tmp_path, monkeypatch):
+    held = Held(tmp_path, 60)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(held.gate, "show", fail)
+    run(held)
+    assert held.story == [("failure", "it cannot wait for its approval: no room")]
+    assert held.store.manifest("x")["status"] == "rejected"
+    assert not held.archive.exists()
+
+
 def test_an_author_can_stop_what_waits(tmp_path):
     held = Held(tmp_path, 60)
 
