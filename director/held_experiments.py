@@ -16,11 +16,15 @@ from experiment_store import ExperimentStore
 
 logger = logging.getLogger("director")
 
+# Each takes memory and disk until it is answered.
+MOST_OF_A_USER, MOST_IN_ALL = 8, 32
+
 
 @dataclass
 class _Held:
     task: asyncio.Task[None]
     notice: dict[str, Any]
+    author: str
 
 
 class HeldExperiments:
@@ -36,11 +40,26 @@ class HeldExperiments:
         self._experiments = experiments
         self._held: dict[str, _Held] = {}
 
+    def require_room(self, author: str) -> None:
+        """Make sure that one more experiment of ``author`` may wait.
+
+        Raises:
+            Refused: as many wait as may.
+        """
+        own = sum(held.author == author for held in self._held.values())
+        if own >= MOST_OF_A_USER or len(self._held) >= MOST_IN_ALL:
+            raise store.Refused(
+                f"{own} experiments of {author} wait for approval, {len(self._held)} in all; up to "
+                f"{MOST_OF_A_USER} of a user and {MOST_IN_ALL} in all are legal: stop one, or wait"
+            )
+
     def hold(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
         """Call ``submit`` once the experiment is approved."""
         name = submission.name
         notice = self._experiments.own_record(name, "waiting", f"{name}, digest {submission.digest}")
-        self._held[name] = _Held(asyncio.create_task(self._wait(submission, archive, submit)), notice)
+        self._held[name] = _Held(
+            asyncio.create_task(self._wait(submission, archive, submit)), notice, submission.author
+        )
 
     def notice(self, name: str) -> dict[str, Any] | None:
         """Return the record that says that an experiment waits, None for one that does not.
