@@ -72,7 +72,7 @@ class Desk:
 
     def put(self, submission: Submission, archive: bytes) -> None:
         """Store an experiment; what was answered about another of its name does not count for it."""
-        self.archive(submission.name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(self.archive(submission.name).parent)
         self.archive(submission.name).write_bytes(archive)
         _publish(self._file("waiting", submission.name), asdict(submission))
 
@@ -222,8 +222,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _make_private(folder: Path) -> None:
+    """Make a folder that nobody else enters; `mkdir` alone gives the folders above it the usual rights."""
+    for each in (*reversed(folder.parents), folder):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
 def _publish(path: Path, content: object) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(path.parent)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(content))
     os.replace(partial, path)

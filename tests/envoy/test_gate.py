@@ -182,6 +182,16 @@ def test_an_archive_that_was_exchanged_is_neither_shown_nor_approved(gate, monke
     assert not gate.desk.last_approved.exists()
 
 
+def test_nobody_else_enters_the_folders(gate):
+    before = os.umask(0o002)
+    try:
+        with gate.waits(arrive(gate), ARCHIVE):
+            folders = [gate.desk.folder.parent, gate.desk.folder, gate.desk.folder / "waiting"]
+            assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
+    finally:
+        os.umask(before)
+
+
 def test_the_difference_from_what_was_approved_last(gate, monkeypatch, capsys):
     with gate.waits(arrive(gate), ARCHIVE):
         assert "Nothing was approved here before" in command(monkeypatch, capsys, "show", "exp")[1]
