@@ -29,7 +29,7 @@ _POLL_SECONDS = 0.2
 _CALL_SECONDS = 2.0
 _ORDINALS = "one two three four five six seven eight nine ten".split()
 # What a service leaves in its folder while it runs; a copy starts without it.
-_NOT_COPIED = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
+_NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__", ".*")
 # Below the range from which systems take the ports of outgoing connections, so that none of those is in the
 # way when a service opens its port a moment later.
 _PORTS = range(20_000, 32_000)

@@ -12,6 +12,7 @@ import os
 import re
 import select
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from director_archive import ArchiveLimits, read_archive
-from director_review import APPROVED, REJECTED, Desk, Submission, review
+from director_review import APPROVED, REJECTED, Desk, Submission, approval_command, review
 
 logger = logging.getLogger("gate")
 
@@ -186,12 +187,14 @@ class Gate:
         lines = list(review(submission, self.desk.archive(submission.name), self.desk.last_approved))
         if len(lines) > LOGGED_LINES:
             more = len(lines) - LOGGED_LINES
-            lines[LOGGED_LINES:] = [f"… {more} more lines: bash review.sh show {submission.name}"]
+            lines[LOGGED_LINES:] = [f"NOT SHOWN: {more:,} more lines: bash review.sh show {submission.name}"]
         logger.info("%s", "\n  ".join(lines))
         logger.info(
-            "%s waits for approval: bash review.sh approve %s %s, or reject, within %d s",
-            *(submission.name, submission.name, submission.digest[:12], self.settings.approval_seconds),
+            "%s waits for approval within %d s: %s, or: bash review.sh reject %s",
+            *(submission.name, self.settings.approval_seconds, approval_command(submission), submission.name),
         )
+        # A question about another one that is open now stands above all this: it is asked again.
+        self._asked = None
 
     def _is_approved(self, submission: Submission, give_up_at: float) -> bool:
         if self._waiting[0] is submission and (said := self._terminal(submission)):
@@ -209,15 +212,20 @@ class Gate:
         """Ask the owner, where there is one to read and to write on; returns at once."""
         if not self._asks or not _owner_is_at_the_terminal():
             return None
+        terminal = sys.stdin.fileno()
         if self._asked != submission:
             self._asked = submission
-            print(f"Run {submission.name}? [y/n] ", end="", flush=True)
-        if not select.select([sys.stdin], [], [], 0)[0]:
+            # What was typed before the question is no answer to it. Nobody else reads from this terminal, and
+            # we do so past Python's buffer, so that nothing typed earlier is kept there either.
+            termios.tcflush(terminal, termios.TCIFLUSH)
+            print(f"Run {submission.name}, digest {submission.digest[:16]}…? [y/n] ", end="", flush=True)
             return None
-        line = sys.stdin.readline()
+        if not select.select([terminal], [], [], 0)[0]:
+            return None
+        line = os.read(terminal, 1024)
         if not line:  # the end of the input: there is nobody to ask
             self._asks = False
-        answer = line.strip().lower()
+        answer = line.decode(errors="replace").strip().lower()
         if answer not in ("y", "yes", "n", "no"):
             self._asked = None  # it is asked again
             return None

@@ -16,11 +16,15 @@ from experiment_store import ExperimentStore
 
 logger = logging.getLogger("director")
 
+# Each takes memory and disk until it is answered.
+MOST_OF_A_USER, MOST_IN_ALL = 8, 32
+
 
 @dataclass
 class _Held:
     task: asyncio.Task[None]
     notice: dict[str, Any]
+    author: str
 
 
 class HeldExperiments:
@@ -36,11 +40,26 @@ class HeldExperiments:
         self._experiments = experiments
         self._held: dict[str, _Held] = {}
 
+    def require_room(self, author: str) -> None:
+        """Make sure that one more experiment of ``author`` may wait.
+
+        Raises:
+            Refused: as many wait as may.
+        """
+        own = sum(held.author == author for held in self._held.values())
+        if own >= MOST_OF_A_USER or len(self._held) >= MOST_IN_ALL:
+            raise store.Refused(
+                f"{own} experiments of {author} wait for approval, {len(self._held)} in all; up to "
+                f"{MOST_OF_A_USER} of a user and {MOST_IN_ALL} in all are legal: stop one, or wait"
+            )
+
     def hold(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
         """Call ``submit`` once the experiment is approved."""
         name = submission.name
         notice = self._experiments.own_record(name, "waiting", f"{name}, digest {submission.digest}")
-        self._held[name] = _Held(asyncio.create_task(self._wait(submission, archive, submit)), notice)
+        self._held[name] = _Held(
+            asyncio.create_task(self._wait(submission, archive, submit)), notice, submission.author
+        )
 
     def notice(self, name: str) -> dict[str, Any] | None:
         """Return the record that says that an experiment waits, None for one that does not.
@@ -56,20 +75,27 @@ class HeldExperiments:
         return held is not None and held.task.cancel()
 
     async def _wait(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
-        name, content = submission.name, archive.read_bytes()
+        name, submitted = submission.name, False
         try:
+            content = archive.read_bytes()
             with self._gate.waits(submission, content) as approved:
+                del content  # it is stored; hours may pass
                 await asyncio.to_thread(self._gate.show, submission)  # others are served meanwhile
                 while not approved():
                     await asyncio.sleep(POLL_SECONDS)
             submit()
-        except (Declined, OSError) as declined:
+            submitted = True
+        except Declined as declined:
             logger.warning("Experiment %s: %s", name, declined)
-            archive.unlink(missing_ok=True)
-            self._experiments.append(name, "failure", str(declined))
-            self._experiments.update(name, status=store.REJECTED)
-        except asyncio.CancelledError:  # its author stopped it, or the director stops
-            archive.unlink(missing_ok=True)
-            raise
-        finally:
+            self._reject(name, str(declined))
+        except Exception as error:  # such as a full disk: nobody else waits for this task
+            logger.exception("Experiment %s cannot wait for its approval", name)
+            self._reject(name, f"it cannot wait for its approval: {error}")
+        finally:  # also when its author stops it, or the director stops
             self._held.pop(name, None)
+            if not submitted:
+                archive.unlink(missing_ok=True)
+
+    def _reject(self, name: str, reason: str) -> None:
+        self._experiments.append(name, "failure", reason)
+        self._experiments.update(name, status=store.REJECTED)

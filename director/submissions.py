@@ -42,6 +42,8 @@ async def take_in(
         raise Refused(f"{len(names):,} envoys are enrolled; up to {ENVOYS:,} are legal")
     require_legal(*names)
     submission, runs_now = await _look_through(director, head, caller)
+    if not runs_now:
+        director.held.require_room(caller)
     archive = folder / str(uuid.uuid4())
     try:
         archive.write_bytes(head.experiment_data.npbytes)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What waits for approval here: bash review.sh [list | show NAME | approve NAME [DIGEST] | reject NAME [--reason TEXT]]
+# What waits for approval here: bash review.sh [list | show NAME | approve NAME DIGEST | reject NAME [--reason TEXT]]
 # PYTHON names another interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

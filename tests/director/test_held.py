@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import held_experiments
 from director_gate import Gate, GateSettings
 from director_review import APPROVED, REJECTED
-from experiment_store import ExperimentStore
+from experiment_store import ExperimentStore, Refused
 from held_experiments import HeldExperiments
 
 
@@ -89,6 +90,40 @@ def test_a_rejected_experiment_says_why_and_leaves_nothing_behind(tmp_path, seco
     assert held.store.manifest("x")["status"] == "rejected"
     assert not held.archive.exists()
     assert not list((tmp_path / "desk").rglob("*.zip"))
+
+
+def test_an_archive_that_cannot_be_kept_is_told_of(tmp_path, monkeypatch):
+    held = Held(tmp_path, 60)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(held.gate, "show", fail)
+    run(held)
+    assert held.story == [("failure", "it cannot wait for its approval: no room")]
+    assert held.store.manifest("x")["status"] == "rejected"
+    assert not held.archive.exists()
+
+
+def test_so_many_may_wait_and_no_more(tmp_path, monkeypatch):
+    held = Held(tmp_path, 60)
+    monkeypatch.setattr(held_experiments, "MOST_OF_A_USER", 1)
+
+    async def play() -> None:
+        held.held.require_room("ann")
+        await held.start()
+        held.held.require_room("bob")
+        with pytest.raises(
+            Refused, match="1 experiments of ann wait for approval, 1 in all; up to 1 of a user"
+        ):
+            held.held.require_room("ann")
+        monkeypatch.setattr(held_experiments, "MOST_IN_ALL", 1)
+        with pytest.raises(Refused, match="0 experiments of bob wait for approval, 1 in all"):
+            held.held.require_room("bob")
+        held.held.cancel("x")
+        held.held.require_room("ann")
+
+    asyncio.run(play())
 
 
 def test_an_author_can_stop_what_waits(tmp_path):

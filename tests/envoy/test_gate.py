@@ -114,7 +114,7 @@ def test_an_approval_counts_for_the_same_name_author_and_digest_alone(gate, monk
     with gate.waits(submission, ARCHIVE) as approved:
         assert not approved()
         assert command(monkeypatch, capsys) == (0, f"exp of ann at env_one, digest {submission.digest}\n")
-        code, said = command(monkeypatch, capsys, "approve", "exp")
+        code, said = command(monkeypatch, capsys, "approve", "exp", submission.digest[:16])
         assert (code, said) == (0, f"approved at env_one: exp, digest {submission.digest}\n")
         assert approved()
     assert gate.lets_in(arrive(gate)), "as when the envoy comes back, or the experiment is resumed"
@@ -145,32 +145,63 @@ def test_nobody_answers(desk):
 
 
 def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
-    code, said = command(monkeypatch, capsys, "approve", "exp")
-    assert (code, said) == (2, "review: no experiment exp waits here; waiting: none\n")
+    code, said = command(monkeypatch, capsys, "approve", "exp", "0" * 16)
+    wanted = f"exp with a digest {'0' * 16}…"
+    assert (code, said) == (2, f"review: no experiment {wanted} waits here; waiting: none\n")
     submission = arrive(gate)
     with gate.waits(submission, ARCHIVE) as approved:
-        code, said = command(monkeypatch, capsys, "approve", "exp", "0123")
+        code, said = command(monkeypatch, capsys, "approve", "exp", "0123456789abcdef")
         assert (code, approved()) == (2, False), "another one than was looked at"
-        assert (
-            f"no experiment exp with a digest 0123… waits here; waiting: exp ({submission.digest[:12]})"
-            in said
-        )
-        assert command(monkeypatch, capsys, "approve", "exp", submission.digest[:12])[0] == 0
+        assert f"a digest 0123456789abcdef… waits here; waiting: exp ({submission.digest[:12]})" in said
+        for digest in ([], [submission.digest[:15]], [submission.digest.upper()]):
+            code, said = command(monkeypatch, capsys, "approve", "exp", *digest)
+            assert (code, approved()) == (2, False)
+            assert "approve exp wants the digest that `show` printed" in said
+        assert command(monkeypatch, capsys, "approve", "exp", submission.digest)[0] == 0
         assert approved()
     with pytest.raises(ReviewError, match=r"experiment name '\.\./exp': legal are a letter"):
         gate.desk.archive("../exp")
 
 
+def test_an_archive_that_was_exchanged_is_neither_shown_nor_approved(gate, monkeypatch, capsys):
+    submission = arrive(gate)
+    other = packed(("code.py", "three\n"))
+    with gate.waits(submission, ARCHIVE) as approved:
+        command_to_copy = f"To let it run: bash review.sh approve exp {submission.digest}\n"
+        assert command(monkeypatch, capsys, "show", "exp")[1].endswith(command_to_copy)
+        gate.desk.archive("exp").write_bytes(other)  # before its digest is noted beside it
+        for words in (["show", "exp"], ["approve", "exp", submission.digest]):
+            code, said = command(monkeypatch, capsys, *words)
+            assert code == 2
+            assert (
+                f"the archive of exp has digest {arrive(gate, other).digest}, not {submission.digest}" in said
+            )
+        with pytest.raises(ReviewError, match="another one waits under that name"):
+            gate.desk.decide(submission, "approved")
+        assert not approved()
+    assert not gate.desk.last_approved.exists()
+
+
+def test_nobody_else_enters_the_folders(gate):
+    before = os.umask(0o002)
+    try:
+        with gate.waits(arrive(gate), ARCHIVE):
+            folders = [gate.desk.folder.parent, gate.desk.folder, gate.desk.folder / "waiting"]
+            assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
+    finally:
+        os.umask(before)
+
+
 def test_the_difference_from_what_was_approved_last(gate, monkeypatch, capsys):
     with gate.waits(arrive(gate), ARCHIVE):
         assert "Nothing was approved here before" in command(monkeypatch, capsys, "show", "exp")[1]
-        command(monkeypatch, capsys, "approve", "exp")
+        command(monkeypatch, capsys, "approve", "exp", arrive(gate).digest)
     changed = packed(("code.py", "one\n2\x1b[2J\u202e\n"), ("new.py", "three\n"), ("task.pkl", "\x80\0"))
     submission = arrive(gate, changed, "exp2", "b\x1b[31mob")
     with gate.waits(submission, changed):
         code, said = command(monkeypatch, capsys, "show", "exp2")
     assert code == 0
-    first, *lines = said.splitlines()
+    first, *lines, _ = said.splitlines()
     assert first == rf"Experiment exp2 of b\x1b[31mob, digest {submission.digest}"
     old = arrive(gate).digest
     difference = lines[lines.index(f"Compared with what was approved last, digest {old}:") + 1 :]
@@ -178,10 +209,11 @@ def test_the_difference_from_what_was_approved_last(gate, monkeypatch, capsys):
         "--- approved/code.py", "+++ now/code.py", "@@ -1,3 +1,3 @@", " one", "-two", r"+2\x1b[2J\u202e", " ",
         "--- approved/new.py", "+++ now/new.py", "@@ -0,0 +1,2 @@", "+three", "+",
         "--- approved/plan/plan.yaml", "+++ now/plan/plan.yaml", "@@ -1,2 +0,0 @@", "-rounds: 1", "-",
-        difference[-1],
+        *difference[-3:],
     ]  # fmt: skip
     digest = hashlib.sha256("\x80\0".encode()).hexdigest()
-    assert difference[-1] == f"  task.pkl: digest none before, {digest} now"
+    assert difference[-3].startswith(f"NOT SHOWN: task.pkl: digest none before, {digest} now (no text, or")
+    assert difference[-1].startswith("    NOT SHOWN: the rest, as it is no sound pickle (ValueError: ")
 
 
 def test_nothing_is_unpickled_imported_or_unpacked_before_the_approval(
@@ -196,7 +228,7 @@ def test_nothing_is_unpickled_imported_or_unpacked_before_the_approval(
 
     module = f"from pathlib import Path\nPath({str(trace)!r}).touch()\n"
     traps = {
-        "task.pkl": pickle.dumps(Trap()).decode("latin-1"),
+        "task.pkl": pickle.dumps(Trap(), protocol=0).decode("ascii"),
         "code.py": module,
         "plan/plan.yaml": "a: 1\n",
     }
@@ -213,7 +245,11 @@ def test_nothing_is_unpickled_imported_or_unpacked_before_the_approval(
         assert sorted(path.name for path in gate.desk.folder.rglob("*")) == ["exp.json", "exp.zip", "waiting"]
     assert not trace.exists()
     assert f"{len(module):>12,}  code.py" in caplog.text
-    assert f"bash review.sh approve exp {submission.digest[:12]}" in caplog.text
+    assert f"    string {trace.name!r}" in caplog.text
+    assert "    imports 'pathlib.PosixPath'" in caplog.text
+    assert f"All of it lies in {gate.desk.archive('exp')}" in caplog.text
+    assert "NOT SHOWN: the texts of all files" in caplog.text
+    assert f"bash review.sh approve exp {submission.digest}" in caplog.text
 
 
 TERMINAL = """
@@ -233,34 +269,74 @@ with gate.waits(gate.look_through("exp", "ann", archive), archive) as approved:
 """
 
 
+class Terminal:
+    """A gate in a process of its own, at a terminal where an owner types."""
+
+    def __init__(self, folder: Path, typed_ahead: str = "") -> None:
+        (folder / "archive").write_bytes(ARCHIVE)
+        source = TERMINAL.format(
+            envoy=str(ENVOY), folder=str(folder / "desk"), archive=str(folder / "archive")
+        )
+        self.master, self.slave = pty.openpty()
+        os.write(self.master, typed_ahead.encode())
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", source], stdin=self.slave, stdout=self.slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        self.printed = ""
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def read_until(self, text: str, times: int = 1) -> None:
+        while self.printed.count(text) < times:
+            self.printed += os.read(self.master, 1000).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def goes_on_waiting(self) -> bool:
+        try:
+            self.process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+
+QUESTION = "Run exp, digest "
+
+
 @pytest.mark.parametrize(
-    ("typed", "said"), [("y\n", "APPROVED"), ("maybe\nno\n", "REJECTED BY THE OWNER"), ("\x04", "")]
+    ("typed", "said"), [(["y\n"], "APPROVED"), (["maybe\n", "no\n"], "REJECTED BY THE OWNER")]
 )
 def test_the_terminal_asks(tmp_path, typed, said):
-    (tmp_path / "archive").write_bytes(ARCHIVE)
-    source = TERMINAL.format(
-        envoy=str(ENVOY), folder=str(tmp_path / "desk"), archive=str(tmp_path / "archive")
-    )
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", source], stdin=slave, stdout=slave, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    try:
-        printed = ""
-        while "Run exp? [y/n] " not in printed:
-            printed += os.read(master, 1000).decode()
-        os.write(master, typed.encode())
-        if not said:  # the end of the input: the command can still answer
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(timeout=1)
-            return
-        while said not in printed:
-            printed += os.read(master, 1000).decode()
-        assert process.wait(timeout=30) == 0
-        assert printed.count("Run exp?") == typed.count("\n")
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-        os.close(slave)
+    with Terminal(tmp_path) as terminal:
+        for count, line in enumerate(typed, 1):
+            terminal.read_until("…? [y/n] ", count)
+            terminal.type(line)
+        terminal.read_until(said)
+        assert terminal.process.wait(timeout=30) == 0
+        assert terminal.printed.count(QUESTION) == len(typed)
+    digest = envoy_review.read_archive(ARCHIVE, envoy_review.ArchiveLimits()).digest
+    assert f"{QUESTION}{digest[:16]}…?" in terminal.printed
+
+
+def test_the_end_of_the_input_leaves_the_answer_to_the_command(tmp_path):
+    with Terminal(tmp_path) as terminal:
+        terminal.read_until("[y/n] ")
+        terminal.type("\x04")
+        assert terminal.goes_on_waiting()
+
+
+def test_what_was_typed_before_the_question_is_no_answer_to_it(tmp_path):
+    with Terminal(tmp_path, typed_ahead="y\ny\n") as terminal:
+        terminal.read_until("[y/n] ")
+        assert terminal.goes_on_waiting()
+        terminal.type("y\n")
+        terminal.read_until("APPROVED")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import shutil
@@ -41,7 +42,10 @@ def when_it_waits(lab: Lab, node: str, name: str, *words: str) -> None:
     """Answer for the owner of a node as soon as an experiment waits there."""
     file = next(iter((lab.nodes_dir / node).glob("approval/*")), None)
     folder = file or lab.nodes_dir / node / "approval" / node
-    wait_until(lambda: (folder / "waiting" / f"{name}.json").is_file(), SECONDS)
+    waiting = folder / "waiting" / f"{name}.json"
+    wait_until(waiting.is_file, SECONDS)
+    if words[0] == "approve":
+        words = (*words, json.loads(waiting.read_text())["digest"])
     owner(lab, node, *words)
 
 

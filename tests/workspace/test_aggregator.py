@@ -511,6 +511,14 @@ def test_results_that_nobody_wants_are_noted_a_few_times(start):
     assert max(map(len, late)) < 300
 
 
+def test_that_one_waits_for_its_approval_is_noted_once(start):
+    aggregator = start()
+    for number in range(3):
+        aggregator.note_waiting("a", f"{number}" * 1000)
+    aggregator.note_waiting("b", "exp, digest 0")
+    assert texts(aggregator, "waiting") == ["0" * 200, "exp, digest 0"]
+
+
 def test_metrics_alone_do_not_end_an_upload_that_is_under_way(start):
     aggregator = start("a")
     aggregator._receiver._receiving.add("a")

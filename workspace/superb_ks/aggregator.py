@@ -23,6 +23,8 @@ LONG_POLL_SECONDS = 1.0
 QUIT_GRACE_SECONDS = 5.0
 # So many results that nobody wanted are noted of a collaborator in a round. It has three tasks.
 MOST_LATE = 8
+# Letters of a notice that an experiment waits: a name of up to 63, a digest of 64.
+LONGEST_NOTICE = 200
 
 
 class PackedAggregator(RoundKeeper):
@@ -34,6 +36,7 @@ class PackedAggregator(RoundKeeper):
 
     def __init__(self, **settings: Any) -> None:
         self._late: Counter[tuple[str, int]] = Counter()
+        self._waiting: set[str] = set()
         super().__init__(**settings)
         correct_aggregator_service(self._receiver.receive)
 
@@ -131,7 +134,8 @@ class PackedAggregator(RoundKeeper):
                 self.drop(collaborator_name, reason, for_good=True)
 
     def note_waiting(self, collaborator_name: str, text: str) -> None:
-        """Record that ``collaborator_name`` waits until its owner approves the experiment."""
+        """Record, once, that ``collaborator_name`` waits until its owner approves the experiment."""
         with self._changed:
-            if not self._ended:
-                self._note(collaborator_name, "waiting", {text: np.asarray(0.0)})
+            if not self._ended and collaborator_name not in self._waiting:
+                self._waiting.add(collaborator_name)
+                self._note(collaborator_name, "waiting", {text[:LONGEST_NOTICE]: np.asarray(0.0)})
