@@ -64,9 +64,9 @@ def _take_apart(content: bytes, words: dict[str, None], unseen: list[int]) -> in
         elif name == "MEMOIZE":
             memo[len(memo)] = last
         elif name in _PUTS:
-            memo[int(argument)] = last
+            memo[int(argument or 0)] = last
         elif name in _GETS:
-            strings.append(memo.get(int(argument), "?"))
+            strings.append(memo.get(int(argument or 0), "?"))
         elif isinstance(argument, str):
             strings.append(argument)
             words[f"string {_cut(argument)}"] = None
