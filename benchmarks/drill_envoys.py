@@ -205,7 +205,7 @@ def stopped_envoy(lab: Lab) -> str:
 def duplicate_name(lab: Lab) -> str:
     """A second folder cannot take the name of an envoy that lives; it ends with one line."""
     code, output = lab.impostor(lab.last)
-    assert code == 2, output
+    assert code == 75, output  # try again later: the name may become free
     assert output.count("\n") <= 2, output
     assert lab.last in output.splitlines()[-1], output
     outcome = lab.run(rounds=1)

@@ -148,6 +148,7 @@ def test_more_envoys_than_the_director_remembers_are_refused(server, monkeypatch
         {"node_info": {"name": "env_one"}, "sample_shape": ["16000"], "target_shape": ["1"]}
     )
     server.director.claim("env_one", "home")
+    server.director.note_home("env_one", "home")
     with pytest.raises(Refused, match="1 envoys are registered"):
         server.director.claim("env_two", "home")
     server.director._shard_registry["env_one"]["last_updated"] -= 16  # three missed signs of life
