@@ -1,6 +1,6 @@
 """Run the failure drills of docs/reliability.md against real processes and print how each one ended.
 
-python -m benchmarks.drills [--only TEXT] [--json PATH]
+python -m benchmarks.drills [--only TEXT] [--rest] [--json PATH]
 """
 
 from __future__ import annotations
@@ -82,8 +82,13 @@ def main() -> int:
     parser.add_argument(
         "--json", type=Path, help="where the rows go; default: benchmarks/results/drills.json"
     )
+    parser.add_argument("--rest", action="store_true", help="only those that `make test` does not run")
     arguments = parser.parse_args()
-    chosen = [drill for drill in DRILLS if arguments.only.lower() in drill.name.lower()]
+    chosen = [
+        drill
+        for drill in DRILLS
+        if arguments.only.lower() in drill.name.lower() and not (arguments.rest and drill.quick)
+    ]
     if not chosen:
         print(
             f"no drill has {arguments.only!r} in its name; there are:", *(d.name for d in DRILLS), sep="\n  "
@@ -103,7 +108,8 @@ def main() -> int:
                 f"{'passed' if results[-1].passed else 'FAILED'} {drill.name} ({results[-1].seconds} s)"
             )
     console.print(table_of(results))
-    path = arguments.json or (ROOT / "benchmarks" / "results" / "drills.json" if not arguments.only else None)
+    some = arguments.only or arguments.rest
+    path = arguments.json or (None if some else ROOT / "benchmarks" / "results" / "drills.json")
     if path is not None:
         write_results(path, results)
     return 0 if all(result.passed for result in results) else 1
