@@ -190,6 +190,11 @@ class SteadyEnvoy(Envoy):
                         "cd director && bash start_director.sh",
                         self._director,
                     )
+                if not waiting:  # for the reason that signs of life wait
+                    stub = self.director_client.stub
+                    stub.UpdateShardInfo = functools.partial(
+                        stub.UpdateShardInfo, wait_for_ready=True, timeout=SIGN_SECONDS
+                    )
                 waiting = True
                 time.sleep(RETRY_SECONDS)
                 continue

@@ -41,6 +41,7 @@ class DirectorClient:
     """Answers an envoy from a script: each entry of a list is returned, or raised, once."""
 
     def __init__(self, **answers: list) -> None:
+        self.stub = SimpleNamespace(UpdateShardInfo=lambda request, **options: None)
         self.answers = answers
         self.failures: list[tuple] = []
         self.calls: list[str] = []

@@ -89,7 +89,9 @@ def test_a_cut_link_loses_everything_until_it_is_mended(network: Network) -> Non
 def test_nothing_is_left_of_a_program_that_is_ended(signum: int) -> None:
     """Neither namespaces nor what ran in them; the guard does it, so that even a killed program cleans up."""
     program = (
-        "import subprocess, time\nfrom tests.support.network import Network\n"
+        # What starts in the background, as the tests may, is deaf to Ctrl-C.
+        "import signal, subprocess, time\nfrom tests.support.network import Network\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with Network(['one', 'two'], slow={'two': (0.1, 0.0)}) as network:\n"
         "    inside = subprocess.Popen(network.command('one', ['sleep', '1000']))\n"
         "    print(network.prefix, inside.pid, flush=True)\n    time.sleep(1000)\n"

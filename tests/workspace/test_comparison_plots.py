@@ -33,10 +33,10 @@ def test_a_curve_is_the_mean_over_seeds() -> None:
     assert y == pytest.approx([0, 0.435, 0.87])
 
 
-def test_accuracy_is_drawn_over_rounds_bytes_and_seconds() -> None:
-    rounds, sent, seconds = (lines(axes) for axes in plot_costs(small_comparison()).axes)
-    assert rounds["federated, 2 iid"][2] == pytest.approx([2, 0.87])
-    assert rounds["alone, 4 dirichlet"][2] == pytest.approx([2, 0.50])
+def test_accuracy_is_drawn_over_passes_bytes_and_seconds() -> None:
+    passes, sent, seconds = (lines(axes) for axes in plot_costs(small_comparison()).axes)
+    assert passes["federated, 2 iid"][2] == pytest.approx([8, 0.87])  # two rounds of four
+    assert passes["alone, 4 dirichlet"][2] == pytest.approx([8, 0.50])
     assert set(sent) == {"full", "lora"}
     assert sent["full"] == [pytest.approx([1, 0.435]), pytest.approx([2, 0.87])]
     assert seconds["full, centralised"][2] == pytest.approx([22, 0.89])
