@@ -185,12 +185,15 @@ class SteadyEnvoy(Envoy):
             except grpc.RpcError as error:
                 self._door.require_open(error)
                 if not waiting:
-                    logger.info(
-                        "No director at %s yet; trying again every second. Start one: "
-                        "cd director && bash start_director.sh",
-                        self._director,
+                    script = (
+                        "start_director_with_tls.sh HOST" if self._network["use_tls"] else "start_director.sh"
                     )
-                if not waiting:  # for the reason that signs of life wait
+                    logger.info(
+                        "No director at %s yet; trying again every second. Start one: cd director && bash %s",
+                        self._director,
+                        script,
+                    )
+                    # From now on it waits for a connection, for the reason that signs of life do.
                     stub = self.director_client.stub
                     stub.UpdateShardInfo = functools.partial(
                         stub.UpdateShardInfo, wait_for_ready=True, timeout=SIGN_SECONDS
