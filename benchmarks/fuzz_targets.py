@@ -110,7 +110,10 @@ class AggregatorTarget:
         except (DecodeError, ValueError):
             return "aggregator: not decoded"
         try:
-            handler.response_serializer(handler.stream_unary(iter(decoded), Call()))
+            serve = handler.stream_stream if handler.response_streaming else handler.stream_unary
+            answers = serve(iter(decoded), Call())
+            for answer in answers if handler.response_streaming else (answers,):
+                handler.response_serializer(answer)
             outcome = "answered"
         except Aborted as refused:
             outcome = refused.name

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import grpc
+import numpy as np
 import pytest
 from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc, director_pb2, director_pb2_grpc
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
 import director_server
 import envoy_corrections
-from superb_ks import director_client
+from superb_ks import director_client, wire
+from superb_ks.codec import _SERVICE, encode_tensor_reply
 from superb_ks.connection import AggregatorConnection, AggregatorUnreachable
 from tests.support.line import Line
 
@@ -120,6 +122,50 @@ class OneRound(aggregator_pb2_grpc.AggregatorServicer):
         return aggregator_pb2.GetTasksResponse()
 
 
+class BreakingModel:
+    """Sends a model of five parts, a few at a time: each stream breaks off, or ends too early."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, request, context):
+        self.asked.append(request.tensor_name)
+        first = wire.part_number(request.tensor_name)
+        for number in range(first, min(first + 2, 5)):
+            yield aggregator_pb2.GetAggregatedTensorResponse(), bytes([number]) * wire.PART_BYTES
+        if first == 0:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the link is cut")
+
+
+def test_a_model_goes_on_from_where_its_stream_broke() -> None:
+    model = BreakingModel()
+    handler = grpc.unary_stream_rpc_method_handler(
+        model, aggregator_pb2.GetAggregatedTensorRequest.FromString, encode_tensor_reply
+    )
+    service = grpc.method_handlers_generic_handler(_SERVICE, {"GetAggregatedTensor": handler})
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers((service,))
+        port = server.add_insecure_port("localhost:0")
+        server.start()
+        with grpc.insecure_channel(f"localhost:{port}", options=channel_options) as channel:
+            connection = AggregatorConnection(client_on(channel), "env_one", patience_seconds=5)
+            vector = np.zeros(5 * wire.PART_BYTES // 4, np.float32)
+            connection.fetch(vector, 0, wire.CURRENT)
+        server.stop(0).wait()
+    expected = np.repeat(np.arange(5, dtype=np.uint8), wire.PART_BYTES)
+    assert np.array_equal(vector.view(np.uint8), expected)
+    assert model.asked == ["trained/0", "trained/2", "trained/4"]
+
+
+def client_on(channel: grpc.Channel) -> SimpleNamespace:
+    """Return what a collaborator takes of OpenFL's client."""
+    header = aggregator_pb2.MessageHeader(sender="env_one", receiver="aggregator")
+    return SimpleNamespace(
+        channel=channel, header=header, federation_uuid="federation", _set_header=lambda name: None
+    )
+
+
 def lost_aggregator(reached: bool) -> AggregatorUnreachable:
     """Return what a collaborator raises whose aggregator is gone, or never was there."""
     with ThreadPoolExecutor(1) as pool:
@@ -128,11 +174,7 @@ def lost_aggregator(reached: bool) -> AggregatorUnreachable:
         port = server.add_insecure_port("localhost:0")
         server.start()
         with grpc.insecure_channel(f"localhost:{port}", options=channel_options) as channel:
-            header = aggregator_pb2.MessageHeader(sender="env_one", receiver="aggregator")
-            client = SimpleNamespace(
-                channel=channel, header=header, federation_uuid="federation", _set_header=lambda name: None
-            )
-            connection = AggregatorConnection(client, "env_one", patience_seconds=0.5)
+            connection = AggregatorConnection(client_on(channel), "env_one", patience_seconds=0.5)
             if reached:
                 connection.wait_for_tasks()
             server.stop(0).wait()

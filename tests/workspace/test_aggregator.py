@@ -9,7 +9,7 @@ import pytest
 from openfl.component.assigner.custom_assigner import Assigner
 from openfl.protocols import aggregator_pb2
 
-from superb_ks import wire
+from superb_ks import model_file, wire
 from superb_ks.aggregator import PackedAggregator
 from superb_ks.model_file import write_model
 from superb_ks.receiving import Results
@@ -129,7 +129,7 @@ def test_the_best_model_is_the_one_with_the_highest_validation(start):
         work(aggregator, "a", weights=weights, accuracy=accuracy)
     assert aggregator.state.manifest["best_round"] == 2
     assert aggregator.state.best.read().tolist() == [2.0] * SIZE
-    part = aggregator.part(wire.part_name(0), aggregator.round_number, wire.BEST)
+    (part,) = aggregator.parts(wire.part_name(0), aggregator.round_number, wire.BEST)
     assert np.frombuffer(part, np.float32).tolist() == [2.0] * SIZE
 
 
@@ -311,7 +311,20 @@ def test_resumes_from_the_last_complete_round(start):
 
 def test_a_part_of_another_round_is_empty(start):
     aggregator = start("a")
-    assert aggregator.part(wire.part_name(0), 5, wire.CURRENT) == b""
+    assert list(aggregator.parts(wire.part_name(0), 5, wire.CURRENT)) == [b""]
+
+
+def test_a_model_comes_part_by_part_until_its_round_is_over(start, monkeypatch):
+    for module in (wire, model_file):
+        monkeypatch.setattr(module, "PART_BYTES", 4)  # one weight a part
+    aggregator = start("a", rounds=3)
+    parts = aggregator.parts(wire.part_name(1), 0, wire.CURRENT)
+    assert len(next(parts)) == 4
+    assert len(list(aggregator.parts(wire.part_name(1), 0, wire.CURRENT))) == SIZE - 1
+    work(aggregator, "a")
+    assert list(parts) == [b""]
+    with pytest.raises(ValueError, match="no part"):
+        list(aggregator.parts(wire.part_name(SIZE), 1, wire.CURRENT))
 
 
 def test_a_strategy_by_its_name(start):

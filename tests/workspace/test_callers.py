@@ -79,7 +79,9 @@ class Service:
 
     use_tls = True
     aggregator = SimpleNamespace(
-        authorized_cols=["env_one", "env_two"], federation_uuid=EXPERIMENT_ID, part=lambda *_: b"part"
+        authorized_cols=["env_one", "env_two"],
+        federation_uuid=EXPERIMENT_ID,
+        parts=lambda *_: iter([b"one", b"two"]),
     )
 
     def __init__(self) -> None:
@@ -147,8 +149,8 @@ def test_what_is_an_envoys_own_arrives_whole(certificates: Path) -> None:
     header = aggregator_pb2.MessageHeader(sender="env_one")
     with stub(service, certificates, "env_one") as calls:
         assert calls.GetTasks(aggregator_pb2.GetTasksRequest(header=header)).round_number == 3
-        part = calls.GetAggregatedTensor(aggregator_pb2.GetAggregatedTensorRequest(header=header))
-        assert bytes(part) == b"part"
+        parts = calls.GetAggregatedTensor(aggregator_pb2.GetAggregatedTensorRequest(header=header))
+        assert [bytes(part) for part in parts] == [b"one", b"two"]
         calls.SendLocalTaskResults(upload("env_one", b"first", b"second"))
     head = next(upload("env_one"))
     assert service.messages == ["env_one", "env_one", head, b"first", b"second"]

@@ -13,17 +13,19 @@ from openfl.protocols import utils as protocol_utils
 from openfl.transport.grpc import aggregator_server
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
-from superb_ks import guard
+from superb_ks import guard, stalling
 from superb_ks.codec import decode_chunk, encode_chunk
-from superb_ks.guard import EXPERIMENT, SERVER_OPTIONS, GuardedService, StalledStream
+from superb_ks.guard import EXPERIMENT, SERVER_OPTIONS, GuardedService
 from superb_ks.openfl_corrections import correct_aggregator_service
+from superb_ks.stalling import StalledStream, Watch, Watchdog, WatchedStream
 
 KNOWN = ((EXPERIMENT, b"the id"),)
 SERVICE = "test.Service"
+LARGE_AND_DIRECT = [("grpc.max_receive_message_length", 2**22), ("grpc.enable_http_proxy", 0)]
 
 
 class Server:
-    """Two methods behind the guard, and one thread."""
+    """Three methods behind the guard, and one thread."""
 
     def __init__(self) -> None:
         self.raised: list[BaseException] = []
@@ -31,11 +33,19 @@ class Server:
         handlers = {
             "One": grpc.unary_unary_rpc_method_handler(lambda request, _: request),
             "Many": grpc.stream_unary_rpc_method_handler(self._many, decode_chunk),
+            "Model": grpc.unary_stream_rpc_method_handler(self._model),
         }
         self.server = grpc.server(ThreadPoolExecutor(1), options=list(SERVER_OPTIONS.items()))
         self.server.add_generic_rpc_handlers((GuardedService(SERVICE, handlers, "the id"),))
         self.port = self.server.add_insecure_port("localhost:0")
         self.server.start()
+
+    def _model(self, request: bytes, _: Any) -> Iterator[bytes]:
+        """Answer with as many parts as the request has bytes."""
+        for _ in request:
+            if request == b"damaged":
+                raise ValueError("it is damaged")
+            yield bytes(2**20)
 
     def _many(self, chunks: Iterator[Any], _: Any) -> bytes:
         total = 0
@@ -94,11 +104,37 @@ def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, method
     if method == "One" and messages:
         pytest.skip("one message is all")
     monkeypatch.setattr(guard, "SECONDS_A_PART" if method == "Many" else "SECONDS_A_MESSAGE", 0.3)
-    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.05)
     assert call(method, *messages, stays_open=True).code() is grpc.StatusCode.CANCELLED
     monkeypatch.undo()
     assert call("One", b"hello").result() == b"hello"  # the thread is free again
     assert len(server.raised) == (method == "Many")
+
+
+def test_who_takes_no_more_is_given_up(server: Server, call, monkeypatch) -> None:
+    """A model of 100 MiB, of which the caller takes one part; gRPC holds a few more for it."""
+    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
+    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.05)
+    with grpc.insecure_channel(f"localhost:{server.port}", LARGE_AND_DIRECT) as channel:
+        model = channel.unary_stream(f"/{SERVICE}/Model")(b"." * 100, metadata=KNOWN, timeout=20)
+        next(model)
+        assert call("One", b"hello").result() == b"hello"  # the thread is free again
+        with pytest.raises(grpc.RpcError):
+            list(model)
+    assert model.code() is grpc.StatusCode.CANCELLED
+
+
+def test_a_model_arrives_whole_and_a_damaged_request_is_refused(server: Server, caplog) -> None:
+    with grpc.insecure_channel(f"localhost:{server.port}", LARGE_AND_DIRECT) as channel:
+        model = channel.unary_stream(f"/{SERVICE}/Model")
+        assert len(list(model(b"." * 20, metadata=KNOWN, timeout=20))) == 20
+        with pytest.raises(grpc.RpcError) as refused:
+            list(model(b"damaged", metadata=KNOWN, timeout=20))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        with pytest.raises(grpc.RpcError) as refused:
+            list(model(b"...", timeout=20))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "Traceback" not in caplog.text
 
 
 def test_one_caller_leaves_threads_to_the_others() -> None:
@@ -153,7 +189,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
     """Each comes in time; together they are less than a part in the time for one."""
-    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
     cancelled = threading.Event()
     context = type("Context", (), {"cancel": lambda self: cancelled.set()})()
 
@@ -163,16 +198,16 @@ def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
             yield decode_chunk(encode_chunk(b"a"))
         raise grpc.RpcError
 
-    stream = guard.WatchedStream(trickle(), context)
-    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.02)
-    with guard.Watchdog().watching(stream), pytest.raises(StalledStream, match="less than a part in 0.3 s"):
-        for _ in stream:
+    watch = Watch(context, 0.3)
+    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.02)
+    with Watchdog().watching(watch), pytest.raises(StalledStream, match="less than a part in 0.3 s"):
+        for _ in WatchedStream(trickle(), watch):
             pass
 
 
 def test_time_in_which_nobody_asks_does_not_count(server: Server, call, monkeypatch) -> None:
     monkeypatch.setattr(guard, "SECONDS_A_PART", 1.5)
-    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.05)
     server.pause = 0.6
     assert call("Many", *[encode_chunk(b"a")] * 4).result() == b"4"
 

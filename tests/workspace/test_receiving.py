@@ -9,9 +9,9 @@ from openfl.protocols import aggregator_pb2
 
 from superb_ks import receiving, wire
 from superb_ks.codec import decode_chunk, encode_chunk
-from superb_ks.guard import StalledStream
 from superb_ks.membership import Membership
 from superb_ks.receiving import Receiver, Results, UploadReplaced
+from superb_ks.stalling import StalledStream
 
 SIZE = 6
 

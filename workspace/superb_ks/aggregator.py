@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -64,20 +65,32 @@ class PackedAggregator(RoundKeeper):
         tags: tuple[str, ...],
         require_lossless: bool,
     ) -> base_pb2.NamedTensor:
-        """Return a tensor without its bytes; the service adds what :meth:`part` reads."""
+        """Return a tensor without its bytes; the service adds what :meth:`parts` reads."""
         return base_pb2.NamedTensor(name=tensor_name, round_number=round_number, lossless=True, tags=tags)
 
-    def part(self, tensor_name: str, round_number: int, tags: tuple[str, ...]) -> bytes:
-        """Read one part of the last or the best model, by ``tags``, from disk; empty if the round is over.
+    def parts(self, tensor_name: str, round_number: int, tags: tuple[str, ...]) -> Iterator[bytes]:
+        """Read the last or the best model, by ``tags``, part by part from disk, from the named part on.
+
+        Yields:
+            ``PART_BYTES`` bytes, fewer at the end; nothing instead, and no more, if the round is over.
 
         Raises:
             ValueError: there is no such part.
         """
+        number = wire.part_number(tensor_name)
+        while data := self._part(number, round_number, tags):
+            yield data
+            number += 1
+            if number == wire.count_parts(self.state.last.size):
+                return
+        yield b""
+
+    def _part(self, number: int, round_number: int, tags: tuple[str, ...]) -> bytes:
         with self._changed:
             if round_number != self.round_number:
                 return b""
             model = self.state.best if tags == wire.BEST else self.state.last
-            return model.part(wire.part_number(tensor_name))
+            return model.part(number)
 
     def send_local_task_results(
         self,

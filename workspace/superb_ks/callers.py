@@ -114,7 +114,7 @@ def checked(servicer: Any, method: str, handler: grpc.RpcMethodHandler) -> grpc.
 
     def serve_message(request: Any, context: Any) -> Any:
         require(request, context)
-        return handler.unary_unary(request, context)
+        return (handler.unary_stream if handler.response_streaming else handler.unary_unary)(request, context)
 
     def serve_stream(requests: Iterator[Any], context: Any) -> Any:
         first = next(requests, None)
@@ -125,4 +125,5 @@ def checked(servicer: Any, method: str, handler: grpc.RpcMethodHandler) -> grpc.
 
     if handler.request_streaming:
         return handler._replace(stream_unary=serve_stream)
-    return handler._replace(unary_unary=serve_message)
+    kind = "unary_stream" if handler.response_streaming else "unary_unary"
+    return handler._replace(**{kind: serve_message})

@@ -71,8 +71,8 @@ def decode_tensor_reply(raw: bytes) -> memoryview:
 class AggregatorStub:
     """The client's methods of OpenFL's aggregator service.
 
-    ``GetTasks`` takes and returns OpenFL's messages; ``GetAggregatedTensor`` returns the tensor's bytes;
-    ``SendLocalTaskResults`` takes the chunks' bytes.
+    ``GetTasks`` takes and returns OpenFL's messages; ``GetAggregatedTensor`` yields the bytes of a model part
+    by part; ``SendLocalTaskResults`` takes the chunks' bytes.
 
     Args:
         channel: to the aggregator.
@@ -82,13 +82,13 @@ class AggregatorStub:
     def __init__(self, channel: grpc.Channel, experiment_id: str) -> None:
         self._headers = ((EXPERIMENT, experiment_id.encode()),)
         self.GetTasks = self._showing_id(aggregator_pb2_grpc.AggregatorStub(channel).GetTasks)
-        get_aggregated_tensor = channel.unary_unary(
-            f"/{_SERVICE}/GetAggregatedTensor",
-            request_serializer=aggregator_pb2.GetAggregatedTensorRequest.SerializeToString,
-            response_deserializer=decode_tensor_reply,
+        self.GetAggregatedTensor = self._showing_id(
+            channel.unary_stream(
+                f"/{_SERVICE}/GetAggregatedTensor",
+                request_serializer=aggregator_pb2.GetAggregatedTensorRequest.SerializeToString,
+                response_deserializer=decode_tensor_reply,
+            )
         )
-        self.GetAggregatedTensor = self._showing_id(get_aggregated_tensor)
-        self.GetAggregatedTensorLater = self._showing_id(get_aggregated_tensor.future)
         self.SendLocalTaskResults = self._showing_id(
             channel.stream_unary(
                 f"/{_SERVICE}/SendLocalTaskResults",
@@ -104,9 +104,13 @@ class AggregatorStub:
 def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
     """Serve OpenFL's ``AggregatorGRPCServer``; stands in for the generated function of the same purpose."""
 
-    def get_aggregated_tensor(request: Any, context: Any) -> tuple[Any, bytes]:
+    def get_aggregated_tensor(request: Any, context: Any) -> Iterator[tuple[Any, bytes]]:
+        # Corrects: an answer is one message, so that a large model needs many calls, each of which costs as
+        # much as moving its part does. One answer is a stream of one, and here they are as many as it takes.
         reply = servicer.GetAggregatedTensor(request, context)  # checks the sender, fills the header
-        return reply, servicer.aggregator.part(request.tensor_name, request.round_number, tuple(request.tags))
+        tags = tuple(request.tags)
+        for part in servicer.aggregator.parts(request.tensor_name, request.round_number, tags):
+            yield reply, part
 
     def send_local_task_results(chunks: Iterable[Any], context: Any) -> Any:
         # Corrects: for whom an upload is, and of which experiment, is asked when all of it was received.
@@ -123,7 +127,7 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
             request_deserializer=aggregator_pb2.GetTasksRequest.FromString,
             response_serializer=aggregator_pb2.GetTasksResponse.SerializeToString,
         ),
-        "GetAggregatedTensor": grpc.unary_unary_rpc_method_handler(
+        "GetAggregatedTensor": grpc.unary_stream_rpc_method_handler(
             get_aggregated_tensor,
             request_deserializer=aggregator_pb2.GetAggregatedTensorRequest.FromString,
             response_serializer=encode_tensor_reply,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -18,10 +18,6 @@ from superb_ks.codec import AggregatorStub
 from superb_ks.half import Half
 
 Reply = TypeVar("Reply")
-
-# While one part of a model is copied to its place, so many of the next ones travel: one after another, most
-# of the time would be spent waiting for the other side.
-PARTS_UNDER_WAY = 3
 
 # What is tried again: an aggregator that is not there, and a call that it gave up because nothing arrived.
 PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -107,34 +103,33 @@ class AggregatorConnection:
         self._patiently(send)
 
     def _parts(self, count: int, round_number: int, tags: tuple[str, ...]) -> Iterator[memoryview]:
-        """Yield the parts of a model in order, the next ones already under way."""
-        requests = (
+        """Yield the parts of a model in order; a stream that breaks off goes on from where it broke."""
+        stream: Any = None
+        number = 0
+        try:
+            while number < count:
+                try:
+                    data = next(stream) if stream is not None else None
+                except (StopIteration, grpc.RpcError):
+                    data = None
+                if data is None:
+                    data, stream = self._patiently(partial(self._stream_from, number, round_number, tags))
+                if not data:
+                    raise RoundOver(f"round {round_number}")
+                yield data
+                number += 1
+        finally:
+            if stream is not None:
+                stream.cancel()
+
+    def _stream_from(self, number: int, round_number: int, tags: tuple[str, ...]) -> tuple[memoryview, Any]:
+        """Ask for a model from part ``number`` on; returns that part, and what yields the next ones."""
+        stream = self._stub.GetAggregatedTensor(
             aggregator_pb2.GetAggregatedTensorRequest(
                 header=self._header, tensor_name=wire.part_name(number), round_number=round_number, tags=tags
             )
-            for number in range(count)
         )
-        under_way: deque[tuple[Any, grpc.Future]] = deque()
-        try:
-            for request in requests:
-                under_way.append((request, self._stub.GetAggregatedTensorLater(request)))
-                if len(under_way) > PARTS_UNDER_WAY:
-                    yield self._part(*under_way.popleft())
-            while under_way:
-                yield self._part(*under_way.popleft())
-        finally:
-            for _, reply in under_way:
-                reply.cancel()
-
-    def _part(self, request: Any, reply: grpc.Future) -> memoryview:
-        """Wait for a part; what failed on the way is asked for again."""
-        try:
-            data: memoryview = reply.result()
-        except grpc.RpcError:
-            data = self._patiently(lambda: self._stub.GetAggregatedTensor(request))
-        if not data:
-            raise RoundOver(f"round {request.round_number}")
-        return data
+        return next(stream, memoryview(b"")), stream
 
     def _patiently(self, call: Callable[[], Reply]) -> Reply:
         """Repeat ``call`` while the aggregator cannot be reached, with growing pauses, until patience ends.

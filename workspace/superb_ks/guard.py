@@ -19,24 +19,18 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from superb_ks.callers import owner
-from superb_ks.wire import PART_BYTES
+from superb_ks.stalling import SECONDS_A_PART, StalledStream, Watch, Watchdog, WatchedStream, sending
 
 logger = logging.getLogger(__name__)
 
 #: The header with which a collaborator shows that it knows the experiment: its id, which only the archive
 #: tells. It arrives before any message, so that a call without it is refused before it takes memory or time.
 EXPERIMENT = "experiment-id-bin"
-#: A part of a model has to arrive in so many seconds of waiting for it: 23 kB a second. A link that is cut
-#: for 20 s is mended in that time, and one that a ping finds dead (30 s) counts as broken before it counts as
-#: stalled.
-SECONDS_A_PART = 45.0
 #: The only message of a call, which is short and is sent with the call's headers.
 SECONDS_A_MESSAGE = 10.0
-#: Calls that the owner of one certificate may have under way, over however many connections. It needs four;
+#: Calls that the owner of one certificate may have under way, over however many connections. It needs one;
 #: the others are for those whose connection has broken, which takes 30 s to show.
 CALLS_OF_ONE = 16
-#: How often streams are looked at.
-LOOK_SECONDS = 1.0
 #: Calls without the experiment's id are logged so seldom.
 SECONDS_A_WARNING = 60.0
 #: Bytes of one message: a part of a model is a fourth of it, and the metrics of a task less.
@@ -46,8 +40,8 @@ SERVER_OPTIONS: dict[str, int] = {
     # Corrects: OpenFL takes messages of 1 GiB and headers of 32 MiB, from anybody, into memory.
     "grpc.max_receive_message_length": MESSAGE_BYTES,
     "grpc.max_metadata_size": 16 * 2**10,
-    # A collaborator has one call under way, and four while it fetches a model; gRPC counts also those that
-    # have ended, until Python has freed them, and refuses (REFUSED_STREAM) what is beyond.
+    # A collaborator has one call under way; gRPC counts also those that have ended, until Python has freed
+    # them, and refuses (REFUSED_STREAM) what is beyond.
     "grpc.max_concurrent_streams": 100,
     # Director and aggregator share one process, which may have 1,024 files open on many systems.
     "grpc.max_allowed_incoming_connections": 400,
@@ -56,94 +50,6 @@ SERVER_OPTIONS: dict[str, int] = {
     # A connection without any call is closed after this; its owner makes a new one with its next call.
     "grpc.max_connection_idle_ms": 300_000,
 }
-
-
-class StalledStream(ConnectionError):
-    """A stream whose sender was waited for too long."""
-
-
-class WatchedStream:
-    """A request's messages; the time that is spent waiting for them is counted.
-
-    Time in which nobody asks for the next message does not count: an upload may wait for its turn.
-
-    Args:
-        messages: gRPC's iterator, which blocks.
-        context: of the call.
-        seconds: for each part, :data:`SECONDS_A_PART` without it.
-    """
-
-    def __init__(self, messages: Iterable[Any], context: Any, seconds: float | None = None) -> None:
-        self._messages = iter(messages)
-        self._context = context
-        self._seconds = SECONDS_A_PART if seconds is None else seconds
-        self._waited = 0.0
-        self._bytes = 0
-        self._waiting_since: float | None = None
-        self._stalled = False
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        self._waiting_since = started = time.monotonic()
-        try:
-            message = next(self._messages)
-        except (
-            grpc.RpcError,
-            StopIteration,
-        ):  # to gRPC, a call that we end may look like one that is complete
-            if self._stalled:
-                raise StalledStream(f"sent less than a part in {self._seconds:g} s of waiting") from None
-            raise
-        finally:
-            self._waiting_since = None
-            self._waited += time.monotonic() - started
-        self._bytes += len(getattr(message, "npbytes", b""))
-        if self._bytes >= PART_BYTES:
-            self._bytes, self._waited = 0, 0.0
-        return message
-
-    def give_up_if_stalled(self) -> None:
-        """End the call if its sender has been waited for too long."""
-        since = self._waiting_since
-        if since is not None and self._waited + time.monotonic() - since > self._seconds:
-            self._stalled = True
-            self._context.cancel()
-
-
-class Watchdog:
-    """Looks at the streams under way every second, on a thread that ends when there are none."""
-
-    def __init__(self) -> None:
-        self._streams: set[WatchedStream] = set()
-        self._lock = threading.Lock()
-        self._runs = False
-
-    @contextmanager
-    def watching(self, stream: WatchedStream) -> Iterator[WatchedStream]:
-        """Watch ``stream`` inside the context."""
-        with self._lock:
-            self._streams.add(stream)
-            if not self._runs:
-                self._runs = True
-                threading.Thread(target=self._look, name="stalled uploads", daemon=True).start()
-        try:
-            yield stream
-        finally:
-            with self._lock:
-                self._streams.discard(stream)
-
-    def _look(self) -> None:
-        while True:
-            time.sleep(LOOK_SECONDS)
-            with self._lock:
-                if not self._streams:
-                    self._runs = False
-                    return
-                streams = list(self._streams)
-            for stream in streams:
-                stream.give_up_if_stalled()
 
 
 class CallsUnderWay:
@@ -171,7 +77,8 @@ class GuardedService(grpc.GenericRpcHandler):
 
     Args:
         service: full name of the gRPC service.
-        handlers: by the names of its methods, each for one message or for a stream, with one answer.
+        handlers: by the names of its methods: one message or a stream with one answer, or one message with a
+            stream of answers.
         experiment_id: what a call has to show in the header :data:`EXPERIMENT`.
         admit: takes a method's name and a call's context, returns whose certificate the caller has, and ends
             the call if its owner has no business here; empty without TLS, where it is not known.
@@ -210,32 +117,42 @@ class GuardedService(grpc.GenericRpcHandler):
         """Serve a method as a watched stream of messages; on the wire one message is a stream, too."""
 
         def serve(messages: Iterable[Any], context: Any) -> Any:
-            caller = self._admit(name, context)
-            seconds = SECONDS_A_PART if handler.request_streaming else SECONDS_A_MESSAGE
-            stream = WatchedStream(messages, context, seconds)
-            with self._calls.one_of(caller) as has_room:
-                if not has_room:
-                    # A code after which a collaborator tries again.
-                    context.abort(grpc.StatusCode.UNAVAILABLE, f"{caller} has too many calls under way")
-                return answer(stream, context)
+            with self._place(name, context), _refusing_damage(name, context):
+                if not handler.request_streaming:
+                    return handler.unary_unary(self._only_message(messages, context), context)
+                watch = Watch(context, SECONDS_A_PART)
+                with self._watchdog.watching(watch):
+                    return handler.stream_unary(WatchedStream(messages, watch), context)
 
-        def answer(stream: WatchedStream, context: Any) -> Any:
-            try:
-                with self._watchdog.watching(stream):
-                    if handler.request_streaming:
-                        return handler.stream_unary(stream, context)
-                    request = next(stream, None)
-                if request is not None:
-                    return handler.unary_unary(request, context)
-                reason: str = "no message"
-            except (StalledStream, DecodeError, ValueError, RuntimeError) as error:
-                reason = str(error)
-            logger.warning("Refused %s of %s: %s", name, context.peer(), reason)
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+        def serve_answers(messages: Iterable[Any], context: Any) -> Iterator[Any]:
+            with self._place(name, context), _refusing_damage(name, context):
+                answers = handler.unary_stream(self._only_message(messages, context), context)
+                watch = Watch(context, SECONDS_A_PART)
+                with self._watchdog.watching(watch):
+                    yield from sending(answers, watch)
 
-        return grpc.stream_unary_rpc_method_handler(
-            serve, handler.request_deserializer, handler.response_serializer
-        )
+        coding = handler.request_deserializer, handler.response_serializer
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(serve_answers, *coding)
+        return grpc.stream_unary_rpc_method_handler(serve, *coding)
+
+    @contextmanager
+    def _place(self, name: str, context: Any) -> Iterator[None]:
+        """Hold a place for a call inside the context, or end the call."""
+        caller = self._admit(name, context)
+        with self._calls.one_of(caller) as has_room:
+            if not has_room:
+                # A code after which a collaborator tries again.
+                context.abort(grpc.StatusCode.UNAVAILABLE, f"{caller} has too many calls under way")
+            yield
+
+    def _only_message(self, messages: Iterable[Any], context: Any) -> Any:
+        watch = Watch(context, SECONDS_A_MESSAGE)
+        with self._watchdog.watching(watch):
+            message = next(WatchedStream(messages, watch), None)
+        if message is None:
+            raise RuntimeError("no message")
+        return message
 
     def _refuse(self, _: Iterable[Any], context: Any) -> None:
         self._tell(context)
@@ -253,3 +170,13 @@ class GuardedService(grpc.GenericRpcHandler):
             "Refused a call of %s at %s, which does not show the experiment's id (and %d since the last such "
             "line)", owner(context.auth_context()), context.peer(), untold,
         )  # fmt: skip
+
+
+@contextmanager
+def _refusing_damage(name: str, context: Any) -> Iterator[None]:
+    """End a call whose messages turn out to be damaged, or do not come, with the reason in one line."""
+    try:
+        yield
+    except (StalledStream, DecodeError, ValueError, RuntimeError) as error:
+        logger.warning("Refused %s of %s: %s", name, context.peer(), error)
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

@@ -12,9 +12,9 @@ from openfl.protocols import aggregator_pb2
 
 from superb_ks import wire
 from superb_ks.averaging import FederatedAverage, Updates, Vector
-from superb_ks.guard import StalledStream
 from superb_ks.membership import Membership
 from superb_ks.metrics import Metrics
+from superb_ks.stalling import StalledStream
 
 # Vectors of the model's size that may be in memory at once, however many collaborators there are: the sum and
 # one update. More would let more of them upload before their turn.
@@ -126,7 +126,7 @@ class Receiver:
         Raises:
             RuntimeError: the stream is empty.
             superb_ks.wire.DamagedUpload: the stream breaks off, or its metrics are damaged.
-            superb_ks.guard.StalledStream: its sender was waited for too long.
+            superb_ks.stalling.StalledStream: its sender was waited for too long.
             UploadReplaced: its sender began another one.
         """
         chunks = iter(stream)

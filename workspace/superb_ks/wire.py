@@ -45,7 +45,7 @@ def count_parts(size: int) -> int:
 
 
 def part_name(part: int) -> str:
-    """Return the tensor name under which part ``part`` (from 0) is asked for."""
+    """Return the tensor name under which a model is asked for, from part ``part`` (from 0) on."""
     return f"{TRAINED}/{part}"
 
 
