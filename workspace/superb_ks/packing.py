@@ -102,8 +102,10 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
         raise ValueError(f"packed weights hold infinite or undefined values, the first in {bad[0]!r}")
     with torch.no_grad():
         for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
-            # One tensor is copied at a time: PyTorch will not wrap the read-only memory of a message.
-            values = np.array(vector[slot.start : slot.stop], dtype=np.float32)
+            values = vector[slot.start : slot.stop]
+            if not values.flags.writeable or values.dtype != np.float32:
+                # One tensor is copied at a time: PyTorch will not wrap the read-only memory of a message.
+                values = np.array(values, dtype=np.float32)
             parameter.copy_(torch.from_numpy(values).view(slot.shape))
 
 

@@ -72,10 +72,16 @@ class ExperimentState:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def mark_best(self, score: float) -> None:
-        """Let the model that the current round started from be the best; counts from the next publication."""
+        """Let the model that the current round started from be the best, at once.
+
+        Call it before anything is marked that counts with the round's end only. The best model so far is
+        spare now, so that the round's own can be written over it.
+        """
         manifest = self.manifest
         manifest.update(best=manifest["last"], best_round=manifest["round"], best_score=score)
         manifest["digests"]["best"] = manifest["digests"].get("last")
+        write_manifest(self.folder, manifest)
+        self._retire()
 
     def moments(self, strategy: str) -> Path | None:
         """Return the file of the moments that ``strategy``'s optimizer has arrived at; None at its start."""
@@ -96,6 +102,10 @@ class ExperimentState:
         self.manifest["round"] = next_round
         write_manifest(self.folder, self.manifest)
         self.last = ModelFile(self.folder / self.manifest["last"])
+        self._retire()
+
+    def _retire(self) -> None:
+        """Make models that the manifest does not name any more spare."""
         moments = self.manifest.get("moments") or {}
         kept = (self.manifest["last"], self.manifest["best"], moments.get("file"))
         for file in self.folder.glob("round-*.safetensors"):
