@@ -17,7 +17,7 @@ from superb_ks.averaging import Vector
 from superb_ks.connection import AggregatorConnection, ExperimentOver, RoundOver
 from superb_ks.half import Half, UpdateEncoder
 from superb_ks.metrics import CLIPS
-from superb_ks.packing import pack, pack_change, trained_layout
+from superb_ks.packing import empty_vector, lay_into, pack, pack_change, trained_layout
 from superb_ks.schedule import TEST_BEST, TRAIN
 
 logger = logging.getLogger(__name__)
@@ -39,14 +39,18 @@ class PackedCollaborator(Collaborator):
     ) -> None:
         super().__init__(**settings)
         self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
+        model = self.task_runner.model
         # Every model is received into this memory, and every update is sent from it.
-        self._vector: Vector = np.empty(trained_layout(self.task_runner.model)[-1].stop, np.float32)
+        self._vector: Vector = empty_vector(trained_layout(model)[-1].stop)
         self._holds: tuple[int, tuple[str, ...]] | None = None
         self._encoder = UpdateEncoder(self._vector.size) if update_dtype == wire.BFLOAT16 else None
         adapter = self.task_runner.framework_adapter
-        adapter.pack = (
-            partial(pack_change, start=self._vector) if self._encoder else partial(pack, out=self._vector)
-        )
+        if self._encoder:
+            # What changed is the difference from the weights that were received, so both are needed.
+            adapter.pack = partial(pack_change, start=self._vector)
+        else:
+            lay_into(self._vector, model)
+            adapter.pack = partial(pack, out=self._vector)
 
     def run(self) -> None:
         """Work until the aggregator says that it is time to quit, or another one has taken its place."""
@@ -87,8 +91,7 @@ class PackedCollaborator(Collaborator):
         After training the vector holds the new weights, or their change where updates travel in 16 bits.
         """
         inputs = {wire.TRAINED: self._model_for(task, round_number)}
-        if task.name == TRAIN:
-            self._holds = None
+        before = self._changes()
         settings = {} if task.task_type == "train" else {"apply": "global"}
         outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
             col_name=self.collaborator_name,
@@ -97,6 +100,8 @@ class PackedCollaborator(Collaborator):
             device=self._device(),
             **settings,
         )
+        if task.name == TRAIN or self._changes() != before:
+            self._holds = None  # the next task gets the round's model, whatever this one made of it
         weights = [value for key, value in outputs.items() if "metric" not in key.tags]
         metrics = {key.tensor_name: value for key, value in outputs.items() if "metric" in key.tags}
         return (np.asarray(weights[0], np.float32) if weights else None), metrics
@@ -109,6 +114,10 @@ class PackedCollaborator(Collaborator):
             self._aggregator.fetch(self._vector, *wanted)
             self._holds = wanted
         return self._vector
+
+    def _changes(self) -> int:
+        """Return a number that grows with each change of a weight in place, which may lie in the vector."""
+        return sum(parameter._version for parameter in self.task_runner.model.parameters())
 
     def _device(self) -> str:
         prefers_cuda = self.device_assignment_policy is DevicePolicy.CUDA_PREFERRED

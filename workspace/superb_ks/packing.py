@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+_CACHE_LINE = 64  # bytes
+
 
 class Slot(NamedTuple):
     """Where one trained tensor lies in the packed vector: `vector[start:stop].reshape(shape)`."""
@@ -39,6 +41,37 @@ def trained_layout(model: nn.Module) -> list[Slot]:
     return layout
 
 
+def empty_vector(size: int) -> np.ndarray:
+    """Return a float32 vector of shape [size] that begins at a cache line, as PyTorch's tensors do."""
+    # From NumPy, because it asks for large pages and PyTorch does not.
+    memory = np.empty(4 * size + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + 4 * size].view(np.float32)
+
+
+def lay_into(vector: np.ndarray, model: nn.Module) -> None:
+    """Let the model's trained parameters lie in `vector`, which then is the packed model at any time.
+
+    What is received into it need not be unpacked, and what training leaves in it need not be packed. Nothing
+    is copied: the parameters have the values of `vector` from now on.
+
+    Parameters of another type, or on another device, keep their own memory; so do those that move to one
+    later. For them `pack` and `unpack` go on copying.
+
+    Args:
+        vector: float32, shape [n_trained], writable.
+        model: has the layout of what `vector` holds.
+    """
+    for slot, (_, parameter) in zip(trained_layout(model), _trained(model), strict=True):
+        if parameter.dtype == torch.float32 and parameter.device.type == "cpu":
+            parameter.data = torch.from_numpy(vector[slot.start : slot.stop]).view(slot.shape)
+
+
+def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
+    """Say whether a parameter's memory is that of `values`."""
+    return parameter.data_ptr() == values.ctypes.data and parameter.is_contiguous()
+
+
 def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
     """Copy the trained parameters, wherever they are, into a float32 vector of shape [n_trained].
 
@@ -49,11 +82,11 @@ def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
     """
     layout = trained_layout(model)
     if out is None or out.shape != (layout[-1].stop,):
-        # From NumPy, because it asks for large pages and PyTorch does not.
-        out = np.empty(layout[-1].stop, np.float32)
+        out = empty_vector(layout[-1].stop)
     packed = torch.from_numpy(out)
     for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
-        packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
+        if not _lies_there(parameter, out[slot.start : slot.stop]):
+            packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
     return out
 
 
@@ -103,6 +136,8 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
     with torch.no_grad():
         for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
             values = vector[slot.start : slot.stop]
+            if _lies_there(parameter, values):
+                continue
             if not values.flags.writeable or values.dtype != np.float32:
                 # One tensor is copied at a time: PyTorch will not wrap the read-only memory of a message.
                 values = np.array(values, dtype=np.float32)
