@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import torch
@@ -63,11 +64,7 @@ class Line:
 def collaborator_with(update_dtype: str, **tasks: Any) -> tuple[PackedCollaborator, Line]:
     runner = Runner(tasks)
     client = SimpleNamespace(
-        channel=SimpleNamespace(
-            unary_unary=lambda *_, **__: None,
-            unary_stream=lambda *_, **__: None,
-            stream_unary=lambda *_, **__: None,
-        ),
+        channel=grpc.insecure_channel("localhost:1"),  # of which nothing is asked
         header=None,
         federation_uuid="id",
         _set_header=lambda name: None,
