@@ -76,7 +76,7 @@ check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts,
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
 	$(RUN) -m benchmarks.drills
 
-compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; more than an hour
+compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; two hours
 	@$(RUN) -m benchmarks.compare --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))'; status=$$?; \
 	  test $$status -le 1 || exit $$status; \
 	  $(RUN) -m benchmarks.report_compare && exit $$status  # of the finished rows, also when a run has failed
@@ -87,7 +87,7 @@ bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, bes
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
 	$(RUN) -m benchmarks.data
 
-pretrain: $(VENV)/.installed  ## make the miniature that ships anew, from synthetic speech; 15 minutes
+pretrain: $(VENV)/.installed  ## make the miniature that ships anew, from synthetic speech; 20 minutes
 	$(RUN) -m pretraining
 
 install: $(VENV)/.installed  ## make .venv with the requirements

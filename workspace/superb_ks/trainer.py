@@ -175,8 +175,12 @@ def _garbage_set_aside() -> Iterator[None]:
     """Hide what exists from the garbage collector for a while.
 
     accelerate collects before it trains. Where so much is imported that takes a quarter of a second, and
-    finds nothing: a Trainer that is done is freed with the last reference to it.
+    finds nothing: a Trainer that is done is freed with the last reference to it. An envoy has its libraries
+    hidden from its start on, and they stay so.
     """
+    if gc.get_freeze_count():
+        yield
+        return
     gc.freeze()
     try:
         yield
