@@ -27,6 +27,7 @@ CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
 """Partitions, and into how many shards, of which every envoy's own scores are shown."""
+_ORDINALS = "one two three four five six seven eight nine ten".split()
 _TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
 _PLAIN: dict[str, Any] = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
 
@@ -90,7 +91,7 @@ def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    _finish(axes, "… against bytes sent", "MB sent by an envoy")
+    _finish(axes, "… against bytes sent", "MB sent by an envoy", from_zero=False)
 
 
 def draw_seconds(axes: Axes, rows: Sequence[Row]) -> None:
@@ -170,7 +171,7 @@ def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
     for partition, envoys in FEDERATIONS:
         scores = envoy_scores(rows, partition, envoys)
         start = place
-        for name, mean in scores.items():
+        for name, mean in sorted(scores.items(), key=lambda item: _place(item[0])):
             for key, (label, colour, marker) in kinds.items():
                 if key in mean:
                     axes.plot(place, mean[key], marker, color=colour, markersize=7, label=label)
@@ -185,6 +186,12 @@ def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
             partition, (x, 1.0), xycoords=("data", "axes fraction"), ha="center", color=GREY, fontsize=9
         )
     _finish(axes, "Each envoy's own test clips", "", from_zero=False)
+
+
+def _place(envoy: str) -> tuple[int, str]:
+    """Return what sorts envoys as the demo names them: env_one, env_two and so on."""
+    name = envoy.removeprefix("env_")
+    return (_ORDINALS.index(name) if name in _ORDINALS else len(_ORDINALS)), name
 
 
 def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
@@ -228,6 +235,7 @@ def _finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
         bbox_to_anchor=(0.5, -0.16),
         ncols=2 if len(once) > 3 else len(once) or 1,
         columnspacing=1.2,
+        handlelength=3.0,  # a dash is seen
         frameon=False,
         fontsize=9,
     )
