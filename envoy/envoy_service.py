@@ -156,11 +156,12 @@ def own_work_folder(name: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def preload() -> None:
-    """Import the heavy libraries in the background.
+def preload() -> threading.Thread:
+    """Import the heavy libraries in the background; returns the thread, which ends when they are there.
 
     They leave half a million objects, which Python's garbage collector would look through in the middle of a
-    task, for a third of a second; none of them is ever garbage.
+    task, for a third of a second; none of them is ever garbage. No experiment may run meanwhile: what it
+    makes would never be freed.
     """
 
     def load() -> None:
@@ -169,7 +170,9 @@ def preload() -> None:
         gc.collect()
         gc.freeze()
 
-    threading.Thread(target=load, name="preload", daemon=True).start()
+    thread = threading.Thread(target=load, name="preload", daemon=True)
+    thread.start()
+    return thread
 
 
 def stop_on_signals() -> None:
@@ -211,12 +214,13 @@ def run(arguments: argparse.Namespace) -> None:
     # OpenFL takes seconds to import; a mistake in the config or the data is reported before that.
     from gated_envoy import GatedEnvoy
 
-    preload()
+    libraries = preload()
     with own_work_folder(arguments.name):
         gate = Gate(config.gate, f"the owner of {arguments.name}", DESKS / arguments.name)
         gate.announce(arguments.director_host)
         GatedEnvoy(
             gate=gate,
+            wait_for_libraries=libraries.join,
             shard_name=arguments.name,
             director_host=in_uri(arguments.director_host),
             director_port=arguments.director_port,

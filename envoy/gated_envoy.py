@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,15 @@ class GatedEnvoy(SteadyEnvoy):
 
     Args:
         gate: of this node's owner.
+        wait_for_libraries: returns when all are loaded that experiments need.
     """
 
-    def __init__(self, *, gate: Gate, **settings: Any) -> None:
+    def __init__(
+        self, *, gate: Gate, wait_for_libraries: Callable[[], None] = lambda: None, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self.gate = gate
+        self._wait_for_libraries = wait_for_libraries
         self._author = ""
 
     def _download(self, experiment_name: str) -> Path:
@@ -78,6 +83,7 @@ class GatedEnvoy(SteadyEnvoy):
     def _take_part(self, experiment_name: str, archive: Path) -> None:
         try:
             wanted = self._is_let_in(experiment_name, archive.read_bytes())
+            self._wait_for_libraries()
         except (Declined, UnsoundArchive) as declined:
             archive.unlink()
             logger.warning("Experiment %s: %s", experiment_name, declined)

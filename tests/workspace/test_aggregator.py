@@ -309,6 +309,28 @@ def test_resumes_from_the_last_complete_round(start):
     assert {record["round"] for record in resumed.records} == {0, 1, 2}
 
 
+@pytest.mark.parametrize("accuracy_then", [0.8, 0.6])
+def test_resumed_between_the_mark_of_the_best_and_the_next_model(start, monkeypatch, accuracy_then):
+    """The round's model is the best on the disk already; the round that is run again says so once more."""
+    whole = start("a", rounds=3)
+    work(whole, "a", accuracy=0.5)
+
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(whole.state, "publish", full)
+    work(whole, "a", weights=2, accuracy=0.8)
+    assert "the disk is full" in whole.failure
+    whole.state.close()
+
+    resumed = start("a", rounds=3)
+    assert resumed.round_number == 1
+    work(resumed, "a", weights=2, accuracy=accuracy_then)
+    best = [record for record in resumed.records if record["task_name"] == "best"]
+    assert [(each["round"], each["metric_value"]) for each in best] == [(0, 0.5), (1, accuracy_then)]
+    assert resumed.state.best.read().tolist() == [1.0] * SIZE
+
+
 def test_a_part_of_another_round_is_empty(start):
     aggregator = start("a")
     assert list(aggregator.parts(wire.part_name(0), 5, wire.CURRENT)) == [b""]

@@ -112,8 +112,9 @@ def test_a_task_that_changes_the_model_changes_it_for_itself_alone(update_dtype:
     assert line.delivered == [expected]
 
 
-def test_tasks_that_leave_the_model_alone_share_one_fetch() -> None:
-    collaborator, line = collaborator_with("float32", validate=lambda model: None, train=add_ten)
+@pytest.mark.parametrize("update_dtype", ["float32", "bfloat16"])
+def test_tasks_that_leave_the_model_alone_share_one_fetch(update_dtype: str) -> None:
+    collaborator, line = collaborator_with(update_dtype, validate=lambda model: None, train=add_ten)
     collaborator.do_task(task("validate"), 0)
     collaborator.do_task(task("train"), 0)
     assert line.fetched == 1

@@ -36,7 +36,8 @@ class Server:
             "Model": grpc.unary_stream_rpc_method_handler(self._model),
         }
         self.server = grpc.server(ThreadPoolExecutor(1), options=list(SERVER_OPTIONS.items()))
-        self.server.add_generic_rpc_handlers((GuardedService(SERVICE, handlers, "the id"),))
+        self.service = GuardedService(SERVICE, handlers, "the id", lambda method, context: "somebody")
+        self.server.add_generic_rpc_handlers((self.service,))
         self.port = self.server.add_insecure_port("localhost:0")
         self.server.start()
 
@@ -111,7 +112,7 @@ def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, method
     assert len(server.raised) == (method == "Many")
 
 
-def test_who_takes_no_more_is_given_up(server: Server, call, monkeypatch) -> None:
+def test_who_takes_no_more_is_given_up(server: Server, call, monkeypatch, caplog) -> None:
     """A model of 100 MiB, of which the caller takes one part; gRPC holds a few more for it."""
     monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
     monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.05)
@@ -122,6 +123,9 @@ def test_who_takes_no_more_is_given_up(server: Server, call, monkeypatch) -> Non
         with pytest.raises(grpc.RpcError):
             list(model)
     assert model.code() is grpc.StatusCode.CANCELLED
+    assert "Gave up a call of " in caplog.text
+    wait_for(lambda: not server.service._watchdog._watches)
+    assert not any(server.service._calls._counts.values())
 
 
 def test_a_model_arrives_whole_and_a_damaged_request_is_refused(server: Server, caplog) -> None:
@@ -190,7 +194,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
     """Each comes in time; together they are less than a part in the time for one."""
     cancelled = threading.Event()
-    context = type("Context", (), {"cancel": lambda self: cancelled.set()})()
+    context = type("Context", (), {"cancel": lambda self: cancelled.set(), "peer": str})()
 
     def trickle() -> Iterator[Any]:
         while not cancelled.is_set():

@@ -93,6 +93,22 @@ def test_rounds_are_published_and_old_models_go(folder, opened):
     assert not list(folder.glob(".*partial"))
 
 
+def test_the_best_model_counts_at_once_and_the_one_before_is_written_over(folder, opened):
+    state = opened(folder)
+    state.mark_best(0.4)
+    state.publish(1, vector(1))
+    assert not (folder / ".spare").exists()
+    state.mark_best(0.5)  # of the model of round 1; that of round 0 is not needed any more
+    assert (folder / ".spare").exists()
+    killed = opened(folder)
+    assert (killed.manifest["round"], killed.manifest["best_round"]) == (1, 1)
+    assert np.array_equal(killed.best.read(), vector(1))
+    assert np.array_equal(killed.last.read(), vector(1))
+    state.publish(2, vector(2))
+    assert not (folder / ".spare").exists()
+    assert np.array_equal(opened(folder).last.read(), vector(2))
+
+
 @pytest.mark.parametrize("breaks_at", ["write", "replace_model", "replace_manifest"])
 def test_a_crash_while_publishing_leaves_the_old_round(folder, opened, monkeypatch, breaks_at):
     state = opened(folder)

@@ -91,17 +91,19 @@ class PackedCollaborator(Collaborator):
         After training the vector holds the new weights, or their change where updates travel in 16 bits.
         """
         inputs = {wire.TRAINED: self._model_for(task, round_number)}
-        before = self._changes()
+        before = self._changes_in_vector()
         settings = {} if task.task_type == "train" else {"apply": "global"}
-        outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
-            col_name=self.collaborator_name,
-            round_num=round_number,
-            input_tensor_dict=inputs,
-            device=self._device(),
-            **settings,
-        )
-        if task.name == TRAIN or self._changes() != before:
-            self._holds = None  # the next task gets the round's model, whatever this one made of it
+        try:
+            outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
+                col_name=self.collaborator_name,
+                round_num=round_number,
+                input_tensor_dict=inputs,
+                device=self._device(),
+                **settings,
+            )
+        finally:
+            if task.name == TRAIN or self._changes_in_vector() != before:
+                self._holds = None  # the next task gets the round's model, whatever this one made of it
         weights = [value for key, value in outputs.items() if "metric" not in key.tags]
         metrics = {key.tensor_name: value for key, value in outputs.items() if "metric" in key.tags}
         return (np.asarray(weights[0], np.float32) if weights else None), metrics
@@ -115,9 +117,12 @@ class PackedCollaborator(Collaborator):
             self._holds = wanted
         return self._vector
 
-    def _changes(self) -> int:
-        """Return a number that grows with each change of a weight in place, which may lie in the vector."""
-        return sum(parameter._version for parameter in self.task_runner.model.parameters())
+    def _changes_in_vector(self) -> int:
+        """Return a number that grows with each change in place of a weight that lies in the vector."""
+        first = self._vector.ctypes.data
+        inside = range(first, first + self._vector.nbytes)
+        parameters = self.task_runner.model.parameters()
+        return sum(each._version for each in parameters if each.data_ptr() in inside)
 
     def _device(self) -> str:
         prefers_cuda = self.device_assignment_policy is DevicePolicy.CUDA_PREFERRED

@@ -21,8 +21,9 @@ from openfl.transport.grpc.grpc_channel_options import channel_options
 from superb_ks import codec
 from superb_ks.guard import SERVER_OPTIONS
 
-# Collaborators that wait for the next round, or for their turn to upload, hold one thread each; so does a
-# call that sends nothing, for a while (see `guard.py`). A thread is started when there is none to spare.
+# Collaborators that wait for the next round or for their turn to upload, or that fetch a model, hold one
+# thread each; so does a call that sends or takes nothing, for a while (see `stalling.py`). A thread is
+# started when there is none to spare.
 AGGREGATOR_THREADS = 256
 
 

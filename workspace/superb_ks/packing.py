@@ -121,7 +121,7 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
 
     Raises:
         ValueError: the length is not this model's, or a value is infinite or not a number. The model
-            is then unchanged.
+            is then unchanged, unless it lies in `vector` itself.
     """
     layout = trained_layout(model)
     expected = layout[-1].stop

@@ -28,7 +28,7 @@ class ExperimentState:
 
     ``round-3.safetensors`` is the model that round 3 starts from. The manifest names the files that count;
     a new round counts from the moment that the manifest is replaced, so a crash leaves either the old round
-    or the new one.
+    or the new one; of the old one, whether the model that it started from is the best may be noted already.
 
     Args:
         folder: holds a manifest and the models that it names; the director makes it with the initial model.
