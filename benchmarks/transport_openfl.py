@@ -54,6 +54,7 @@ def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
     started: list[ServiceProcess] = []
     try:
         started.append(start_director(run_dir, port))
+        wait_until_registered(run_dir, port, started)  # an envoy that finds no director gives up
         started += [start_envoy(run_dir, port, rank, job) for rank in range(1, job.clients + 1)]
         wait_until_registered(run_dir, port, started)
         pids = {process.name: process.pid for process in started}
