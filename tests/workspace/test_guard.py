@@ -30,6 +30,7 @@ class Server:
     def __init__(self) -> None:
         self.raised: list[BaseException] = []
         self.pause = 0.0
+        self.over = threading.Event()
         handlers = {
             "One": grpc.unary_unary_rpc_method_handler(lambda request, _: request),
             "Many": grpc.stream_unary_rpc_method_handler(self._many, decode_chunk),
@@ -53,7 +54,7 @@ class Server:
         try:
             for chunk in chunks:
                 total += len(chunk.npbytes)
-                time.sleep(self.pause)
+                self.over.wait(self.pause)
                 if bytes(chunk.npbytes) == b"damaged":
                     raise ValueError("it is damaged")
         except StalledStream as stalled:
@@ -66,6 +67,7 @@ class Server:
 def server() -> Iterator[Server]:
     server = Server()
     yield server
+    server.over.set()
     server.server.stop(0).wait()
 
 
@@ -224,6 +226,27 @@ def test_what_is_damaged_is_told_without_a_traceback(call, caplog) -> None:
 
 def test_a_long_message_is_refused(call) -> None:
     assert call("One", bytes(guard.MESSAGE_BYTES + 1)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_an_upload_that_waits_is_taken_in_no_further_than_a_few_parts(server: Server) -> None:
+    """Uploads that went through quickly tell gRPC that the line is fast, and it would take in more."""
+    taken = 0
+
+    def chunks(count: int) -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(count):
+            taken += 1
+            yield encode_chunk(bytes(2**20))
+
+    with grpc.insecure_channel(f"localhost:{server.port}", LARGE_AND_DIRECT) as channel:
+        upload = channel.stream_unary(f"/{SERVICE}/Many")
+        for _ in range(3):
+            assert upload(chunks(200), metadata=KNOWN, timeout=60) == str(200 * 2**20).encode()
+        taken, server.pause = 0, 1000.0
+        waiting = upload.future(chunks(200), metadata=KNOWN)
+        time.sleep(2)
+        waiting.cancel()
+    assert 1 <= taken <= 12
 
 
 def test_openfls_server_gets_the_options(monkeypatch) -> None:

@@ -40,6 +40,10 @@ SERVER_OPTIONS: dict[str, int] = {
     # Corrects: OpenFL takes messages of 1 GiB and headers of 32 MiB, from anybody, into memory.
     "grpc.max_receive_message_length": MESSAGE_BYTES,
     "grpc.max_metadata_size": 16 * 2**10,
+    # So many bytes of an upload that waits for its turn are taken in. By itself gRPC takes in more the faster
+    # the line is, tens of MiB on the loopback, times the envoys, and measures the line all the time.
+    "grpc.http2.bdp_probe": 0,
+    "grpc.http2.lookahead_bytes": 4 * 2**20,
     # A collaborator has one call under way; gRPC counts also those that have ended, until Python has freed
     # them, and refuses (REFUSED_STREAM) what is beyond.
     "grpc.max_concurrent_streams": 100,
