@@ -197,12 +197,24 @@ def stop_on_signals() -> None:
         signal.signal(signum, stop)
 
 
+def legal_port(text: str) -> int:
+    """Read the director's port.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or not 1024 <= int(text) <= 65535:
+        raise ConfigError(f"the director's port is {text!r}; legal are 1024 to 65535")
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Check config and data, then serve the director."""
     if not NAME_PATTERN.fullmatch(arguments.name):
         raise ConfigError(
             f"envoy name {arguments.name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
         )
+    port = legal_port(arguments.director_port)
     folder = arguments.certificates
     certificates = None if folder is None else Certificates.in_folder(folder)
     require_guarded(arguments.name, arguments.director_host, certificates, arguments.plaintext)
@@ -223,7 +235,7 @@ def run(arguments: argparse.Namespace) -> None:
             wait_for_libraries=libraries.join,
             shard_name=arguments.name,
             director_host=in_uri(arguments.director_host),
-            director_port=arguments.director_port,
+            director_port=port,
             shard_descriptor=descriptor,
             tls=certificates is not None,
             root_certificate=certificates and certificates.root_certificate,
@@ -240,7 +252,7 @@ def main() -> int:
     parser.add_argument("--name", default="env_one")
     parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
     parser.add_argument("--director-host", default="localhost")
-    parser.add_argument("--director-port", type=int, default=50050)
+    parser.add_argument("--director-port", default="50050")
     parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
     parser.add_argument(
         ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"

@@ -85,6 +85,16 @@ def test_a_mistake_about_the_data_ends_the_envoy_with_one_line(tmp_path, params,
     assert re.search(message, result.stderr), result.stderr
 
 
+@pytest.mark.parametrize("port", ["abc", "99999", "80", "-1", "²"])
+def test_illegal_ports(port):
+    result = subprocess.run(
+        [sys.executable, ENVOY / "envoy_service.py", f"--director-port={port}"],
+        cwd=ENVOY, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr == f"envoy: the director's port is {port!r}; legal are 1024 to 65535\n"
+
+
 @pytest.mark.parametrize("name", ["", "../x", "1a", "a b", "a" * 64])
 def test_illegal_names(name):
     result = subprocess.run(
