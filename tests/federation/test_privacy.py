@@ -38,8 +38,8 @@ def test_epsilon_is_told_each_round_and_outlives_the_director(lab: Lab) -> None:
 def test_an_experiment_that_was_begun_without_is_not_resumed_with_it(lab: Lab) -> None:
     name = lab.new_name()
     slowly = Script(seconds=dict.fromkeys(lab.ranks, 0.3))
-    experiment = lab.submit(slowly, name=name, rounds=2)
+    experiment = lab.submit(slowly, name=name, rounds=20)
     follow(experiment, (at(1, lab.first, "train"), experiment.stop))
-    outcome = follow(lab.submit(slowly, name=name, rounds=2, resume=True, **PRIVATE))
+    outcome = follow(lab.submit(slowly, name=name, rounds=20, resume=True, **PRIVATE))
     assert outcome.status == "failed"
     assert "begun with differential privacy off, and cannot go on with" in outcome.error
