@@ -51,7 +51,7 @@ channel_options.extend(
     ]
 )
 # Corrects: gRPC measures the line all the time, to find out how much it should take in ahead. A fixed 4 MiB
-# is enough for 50 MB a second over 80 ms, and moves a model with half the processor time on the loopback.
+# is enough for 50 MB a second over 80 ms.
 channel_options.extend([("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 4 * 2**20)])
 
 
