@@ -196,8 +196,8 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
         envoys=config.envoys,
         gate=gate,
     )
-    # Hundreds of thousands of objects of libraries, none of which is ever garbage: the collector need not
-    # look through them, for a fifth of a second, while an experiment runs.
+    # What the libraries have made is never garbage: the collector need not look through all of it while an
+    # experiment runs.
     gc.collect()
     gc.freeze()
     with handshakes_in_plain_words() if certificates else nullcontext():

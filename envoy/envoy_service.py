@@ -160,7 +160,7 @@ def preload() -> threading.Thread:
     """Import the heavy libraries in the background; returns the thread, which ends when they are there.
 
     They leave half a million objects, which Python's garbage collector would look through in the middle of a
-    task, for a third of a second; none of them is ever garbage. No experiment may run meanwhile: what it
+    task, for a quarter of a second; none of them is ever garbage. No experiment may run meanwhile: what it
     makes would never be freed.
     """
 

@@ -125,8 +125,8 @@ def test_who_takes_no_more_is_given_up(server: Server, call, monkeypatch, caplog
         with pytest.raises(grpc.RpcError):
             list(model)
     assert model.code() is grpc.StatusCode.CANCELLED
-    assert "Gave up a call of " in caplog.text
     wait_for(lambda: not server.service._watchdog._watches)
+    assert "Gave up a call of " in caplog.text
     assert not any(server.service._calls._counts.values())
 
 
@@ -196,7 +196,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
     """Each comes in time; together they are less than a part in the time for one."""
     cancelled = threading.Event()
-    context = type("Context", (), {"cancel": lambda self: cancelled.set(), "peer": str})()
+    context = type("Context", (), {"cancel": lambda self: cancelled.set()})()
 
     def trickle() -> Iterator[Any]:
         while not cancelled.is_set():

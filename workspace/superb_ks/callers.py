@@ -112,9 +112,11 @@ def checked(servicer: Any, method: str, handler: grpc.RpcMethodHandler) -> grpc.
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{method}: the message is damaged")
         _require(servicer, method, caller, sender, context)
 
+    kind = "unary_stream" if handler.response_streaming else "unary_unary"
+
     def serve_message(request: Any, context: Any) -> Any:
         require(request, context)
-        return (handler.unary_stream if handler.response_streaming else handler.unary_unary)(request, context)
+        return getattr(handler, kind)(request, context)
 
     def serve_stream(requests: Iterator[Any], context: Any) -> Any:
         first = next(requests, None)
@@ -125,5 +127,4 @@ def checked(servicer: Any, method: str, handler: grpc.RpcMethodHandler) -> grpc.
 
     if handler.request_streaming:
         return handler._replace(stream_unary=serve_stream)
-    kind = "unary_stream" if handler.response_streaming else "unary_unary"
     return handler._replace(**{kind: serve_message})

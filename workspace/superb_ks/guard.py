@@ -132,7 +132,7 @@ class GuardedService(grpc.GenericRpcHandler):
             with self._place(name, context), _refusing_damage(name, context):
                 answers = handler.unary_stream(self._only_message(messages, context), context)
                 watch = Watch(context, SECONDS_A_PART)
-                with self._watchdog.watching(watch):
+                with self._watchdog.watching(watch), _telling_if_stalled(name, watch, context):
                     yield from sending(answers, watch)
 
         coding = handler.request_deserializer, handler.response_serializer
@@ -174,6 +174,17 @@ class GuardedService(grpc.GenericRpcHandler):
             "Refused a call of %s at %s, which does not show the experiment's id (and %d since the last such "
             "line)", owner(context.auth_context()), context.peer(), untold,
         )  # fmt: skip
+
+
+@contextmanager
+def _telling_if_stalled(name: str, watch: Watch, context: Any) -> Iterator[None]:
+    """Log a call whose answers were not taken; a sender that stalls is told of where its stream is read."""
+    try:
+        yield
+    finally:
+        if watch.stalled:
+            what = "Gave up a call of %s to %s: it took less than a part in %g s of waiting"
+            logger.warning(what, context.peer(), name, watch.seconds)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -12,8 +11,6 @@ from typing import Any
 import grpc
 
 from superb_ks.wire import PART_BYTES
-
-logger = logging.getLogger(__name__)
 
 #: A part of a model has to move in so many seconds of waiting for it: 23 kB a second. A link that is cut
 #: for 20 s is mended in that time, and one that a ping finds dead (30 s) counts as broken before it counts as
@@ -65,7 +62,6 @@ class Watch:
         """End the call if its other side has been waited for too long."""
         since = self._waiting_since
         if since is not None and self._waited + time.monotonic() - since > self.seconds:
-            logger.warning("Gave up a call of %s, which moved no part in time", self._context.peer())
             self.stalled = True
             self._context.cancel()
 
