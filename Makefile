@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo`. `make help` lists the rest. Works with GNU make 3.81 and later.
 
-PYTHON ?= python3  ## Python 3.10 to 3.12 from which .venv is made
+PYTHON ?= python3  ## Python 3.10 or later from which .venv is made
 ENVOYS = 2  ## demo: collaborators, each with a copy of the envoy folder; certs: so many, or their names
 ROUNDS = 3  ## demo: training rounds
 PARTITION = iid  ## demo: iid | speaker (no speaker in two shards) | dirichlet (skewed words) | quantity (sizes)
@@ -35,10 +35,11 @@ MAKEFILE = $(firstword $(MAKEFILE_LIST))
 VENV = .venv
 RUN = $(VENV)/bin/python
 NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
-PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
+# Installing takes minutes the first time: pip shows its progress to whoever watches.
+PIP_INSTALL = test -t 1 || quiet=--quiet; $(RUN) -m pip install $$quiet --disable-pip-version-check
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-transport bench-data install clean
+.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-transport bench-data install constraints clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -98,18 +99,26 @@ clean:  ## remove .venv, caches and unfinished runs; finished runs and the speec
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
+constraints: $(VENV)/.installed-dev  ## work out constraints.txt anew: the newest of everything, for all Python versions
+	$(RUN) -m uv pip compile --universal --python-version 3.10 --upgrade --no-annotate --no-header --quiet \
+	  requirements-dev.txt --output-file constraints.txt
+
 # A stamp is newer than what it depends on once that is done; an interrupted step is done again.
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
-	  echo "$(PYTHON) is `$(PYTHON) --version 2>&1`; Python 3.10 to 3.12 is needed: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is `$(PYTHON) --version 2>&1`; Python 3.10 or later is needed: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
+	  echo "`$(PYTHON) --version 2>&1`: nobody has tried this project with it yet; 3.10 to 3.13 were tried." >&2
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: requirements.txt $(VENV)/.made
+# OpenFL comes without its metadata's limits; envoy/sd_requirements.txt says why.
+$(VENV)/.installed: requirements.txt envoy/sd_requirements.txt constraints.txt $(VENV)/.made
 	@echo "Installing the requirements into $(VENV), a few minutes the first time ..."
-	@$(PIP_INSTALL) -r requirements.txt
+	@$(PIP_INSTALL) -r requirements.txt -c constraints.txt
+	@$(PIP_INSTALL) --no-deps --ignore-requires-python openfl==1.7.1
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	@$(PIP_INSTALL) -r requirements-dev.txt
+	@$(PIP_INSTALL) -r requirements-dev.txt -c constraints.txt
 	@touch $@

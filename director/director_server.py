@@ -35,6 +35,7 @@ from director_limits import (
     timely,
 )
 from experiment_store import Refused
+from same_python import require_same_python
 from submissions import take_in
 
 logger = logging.getLogger("director")
@@ -131,6 +132,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
         """
         name, home = request.shard_info.node_info.name, str(get_headers(context).get("envoy_home", ""))
         try:
+            require_same_python(f"envoy {name!r}", get_headers(context))
             require_moderate_card(request.shard_info)
             self.director.claim(name, home)
         except Refused as refusal:
@@ -140,6 +142,19 @@ class TutorialDirectorServer(DirectorGRPCServer):
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
             self.director.note_home(name, home)
         return answer
+
+    @refusing
+    async def GetEnvoys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """List the envoys, which is what a notebook asks for before it submits."""
+        self._require_same_python(context)
+        return await super().GetEnvoys(request, context)
+
+    def _require_same_python(self, context: Any) -> None:
+        try:
+            require_same_python("the notebook", get_headers(context))
+        except Refused as refusal:
+            logger.warning("Refused %s: %s", context.peer(), refusal)
+            raise
 
     async def UpdateEnvoyStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Take in a sign of life.
@@ -177,6 +192,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
         Corrects: the model was expected in one protobuf message, of which memory held four copies.
         """
         try:
+            self._require_same_python(context)
             with self._submissions.one():
                 await take_in(self.director, self.root_dir, timely(aiter(stream)), self.get_caller(context))
             return director_pb2.SetNewExperimentResponse(accepted=True)

@@ -116,7 +116,9 @@ class SteadyEnvoy(Envoy):
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
-        stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=(home,))
+        # And it turns away those whose Python could not read the experiments that come to it.
+        python = ("python-version", f"{sys.version_info.major}.{sys.version_info.minor}")
+        stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=(home, python))
         # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a
         # director that was restarted is found after half a minute. A call that waits keeps it going.
         stub.UpdateEnvoyStatus = functools.partial(

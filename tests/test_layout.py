@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,15 +117,37 @@ def test_make_alone_lists_every_target_and_variable() -> None:
         assert re.search(rf"^  {re.escape(default)} +\S", text, re.MULTILINE), default
 
 
-def test_a_wrong_python_is_named_in_one_line(tmp_path: Path) -> None:
-    old = tmp_path / "python3.9"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18 && exit\nexit 1\n')
-    old.chmod(0o755)
-    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"))
-    (tmp_path / "requirements.txt").touch()
-    made = subprocess.run(
-        ["make", "-s", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False
+def make_with(python: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run `make .venv/.made` in an empty place with a Python that only knows its version."""
+    minor = int(python.split(".")[1])
+    stub = tmp_path / "python"
+    # The version checks of the Makefile are Python: they are run by a real one that is told the version.
+    stub.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo Python {python} && exit\n'
+        f'[ "$1" = -c ] && exec {sys.executable} -c "import sys; sys.version_info = (3, {minor}); ${{2}}"\n'
     )
+    stub.chmod(0o755)
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"))
+    return subprocess.run(
+        ["make", "-s", ".venv/.made", f"PYTHON={stub}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_python_that_is_too_old_is_named_in_one_line(tmp_path: Path) -> None:
+    made = make_with("3.9.18", tmp_path)
     assert made.returncode != 0
-    assert f"{old} is Python 3.9.18; Python 3.10 to 3.12 is needed" in made.stderr
+    assert "is Python 3.9.18; Python 3.10 or later is needed" in made.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("python", ["3.10.13", "3.13.0"])
+def test_a_python_that_was_tried_passes_without_a_word(python: str, tmp_path: Path) -> None:
+    assert "Python" not in make_with(python, tmp_path).stderr
+
+
+def test_a_python_that_nobody_tried_passes_with_one_line(tmp_path: Path) -> None:
+    assert "Python 3.14.1: nobody has tried this project with it yet" in make_with("3.14.1", tmp_path).stderr

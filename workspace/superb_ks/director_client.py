@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ class PackedDirectorClient(DirectorClient):
         for name in ("GetEnvoys", "GetExperimentStatus"):
             call = functools.partial(getattr(self.stub, name), wait_for_ready=True, timeout=ANSWER_SECONDS)
             setattr(self.stub, name, call)
+        # Experiments are pickled code: the director refuses those of another Python before it loads them.
+        python = ("python-version", f"{sys.version_info.major}.{sys.version_info.minor}")
+        for name in ("GetEnvoys", "SetNewExperiment"):
+            setattr(self.stub, name, functools.partial(getattr(self.stub, name), metadata=(python,)))
         #: Set to go on with an experiment that the director has on disk, instead of sending a model.
         self.resume = False
 

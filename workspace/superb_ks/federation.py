@@ -112,10 +112,18 @@ def _is_loopback(host: str) -> bool:
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
-    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name."""
+    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name.
+
+    Raises:
+        FederationError: the director refuses this notebook.
+    """
+    try:
+        registry = federation.get_shard_registry()
+    except grpc.RpcError as error:
+        raise FederationError(f"the director refused: {error.details()}") from error
     return {
         name: json.loads(info["shard_info"].shard_description)
-        for name, info in sorted(federation.get_shard_registry().items())
+        for name, info in sorted(registry.items())
         if info["is_online"]
     }
 
