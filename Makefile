@@ -35,8 +35,10 @@ MAKEFILE = $(firstword $(MAKEFILE_LIST))
 VENV = .venv
 RUN = $(VENV)/bin/python
 NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
-# Installing takes minutes the first time: pip shows its progress to whoever watches.
-PIP_INSTALL = test -t 1 || quiet=--quiet; $(RUN) -m pip install $$quiet --disable-pip-version-check
+# Installing takes minutes the first time: pip shows its progress to whoever watches. It need not say that OpenFL asks
+# for other versions.
+PIP_INSTALL = test -t 1 || quiet=--quiet; \
+  $(RUN) -m pip install $$quiet --disable-pip-version-check --no-warn-conflicts
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-transport bench-data install constraints clean
