@@ -24,7 +24,7 @@ import yaml
 
 from director_certificates import CertificateError, Certificates
 from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
-from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, require_guarded
+from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, legal_host, require_guarded
 from director_review import DESKS
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
@@ -58,6 +58,7 @@ class DirectorConfig:
 
         Raises:
             ConfigError: no such file, not YAML, an unknown setting or an illegal value.
+            ListeningRefused: ``listen_host`` is none.
         """
         if not path.is_file():
             raise ConfigError(f"no director config at {path}")
@@ -74,7 +75,9 @@ class DirectorConfig:
         if unknown:
             known = ", ".join([*own, *SETTINGS])
             raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; legal are {known}")
-        settings["listen_host"] = os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
+        settings["listen_host"] = legal_host(
+            os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
+        )
         settings["listen_port"] = _port(os.environ.get("DIRECTOR_PORT") or settings.get("listen_port", 50050))
         for shape in ("sample_shape", "target_shape"):
             if shape in settings and not isinstance(settings[shape], list):

@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from envoy_certificates import Certificates
-from envoy_dialling import ALLOW_PLAINTEXT, in_uri, require_guarded
+from envoy_dialling import ALLOW_PLAINTEXT, in_uri, legal_host, require_guarded
 from envoy_gate import SETTINGS, Gate, GateSettings
 from envoy_review import DESKS
 
@@ -214,10 +214,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             f"envoy name {arguments.name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
         )
-    port = legal_port(arguments.director_port)
+    host, port = legal_host(arguments.director_host), legal_port(arguments.director_port)
     folder = arguments.certificates
     certificates = None if folder is None else Certificates.in_folder(folder)
-    require_guarded(arguments.name, arguments.director_host, certificates, arguments.plaintext)
+    require_guarded(arguments.name, host, certificates, arguments.plaintext)
     config = EnvoyConfig.load(arguments.config)
     if config.cpu_threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)  # read when torch is imported
@@ -229,12 +229,12 @@ def run(arguments: argparse.Namespace) -> None:
     libraries = preload()
     with own_work_folder(arguments.name):
         gate = Gate(config.gate, f"the owner of {arguments.name}", DESKS / arguments.name)
-        gate.announce(arguments.director_host)
+        gate.announce(host)
         GatedEnvoy(
             gate=gate,
             wait_for_libraries=libraries.join,
             shard_name=arguments.name,
-            director_host=in_uri(arguments.director_host),
+            director_host=in_uri(host),
             director_port=port,
             shard_descriptor=descriptor,
             tls=certificates is not None,

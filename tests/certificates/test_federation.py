@@ -220,6 +220,11 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
         ({"user": "authority"}, "name 'authority' is that of the authority already"),
         ({"hosts": ["a b"]}, "host 'a b': legal are a name such as"),
         ({"hosts": ["https://gpu1"]}, "host 'https://gpu1': legal"),
+        ({"hosts": ["gpu1:50050"]}, "host 'gpu1:50050': legal"),
+        ({"hosts": ["me@gpu1"]}, "host 'me@gpu1': legal"),
+        ({"hosts": ["gpu1."]}, r"host 'gpu1\.': legal"),
+        ({"hosts": ["gpu1/"]}, "host 'gpu1/': legal"),
+        ({"hosts": ["[::1]:50050"]}, r"host '\[::1\]:50050': legal"),
         ({"hosts": ["10.0.0.999"]}, r"host '10\.0\.0\.999': legal"),
         ({"hosts": ["*.example.org"]}, "legal are a name such as"),
         ({"hosts": ["0.0.0.0"]}, r"host '0\.0\.0\.0' is no address that anybody can dial"),
@@ -240,7 +245,7 @@ def test_a_host_that_the_kept_certificate_lacks_is_named(folder: Path) -> None:
     make(folder, hosts=["gpu1"])
     with pytest.raises(CertificateError, match=r"director is not for host gpu2, only for gpu1, localhost"):
         make(folder, hosts=["gpu2"])
-    make(folder, hosts=["GPU1", "0:0:0:0:0:0:0:1"])  # other ways to write what it has
+    make(folder, hosts=["GPU1", "0:0:0:0:0:0:0:1", "[::1]"])  # other ways to write what it has
     before = contents(folder)
     make(folder, hosts=["gpu2"], force=["director"])
     after = contents(folder)

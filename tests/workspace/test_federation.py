@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from demo.federation import free_ports
 from superb_ks.federation import FederationError, connect, require_disjoint_shards, shared_labels
 from superb_ks.settings import Settings
 
@@ -47,7 +49,7 @@ def test_recordings_of_ones_own_are_no_share() -> None:
     require_disjoint_shards({"clinic": {"labels": ["yes"]}, "phone": {"labels": ["yes"]}})
 
 
-@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.7", "[2001:db8::7]"])
 def test_plain_text_stays_on_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before anything is sent: the network is not asked."""
 
@@ -58,8 +60,42 @@ def test_plain_text_stays_on_this_machine(host: str, monkeypatch: pytest.MonkeyP
         raise Dialled
 
     monkeypatch.setattr("superb_ks.federation.Federation", dial)
-    with pytest.raises(FederationError, match=rf"this machine only, and {host} is another: .*certificates"):
+    with pytest.raises(
+        FederationError, match=rf"this machine only, and {re.escape(host)} is another: .*certificates"
+    ):
         connect(Settings(director_host=host))
     for allowed in (Settings(director_host=host, insecure_allow_plaintext_on_network=True), Settings()):
         with pytest.raises(Dialled):
             connect(allowed)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_misspelt_name_is_told_from_another_machine(allowed: bool) -> None:
+    settings = Settings(director_host="no-such-host.invalid", insecure_allow_plaintext_on_network=allowed)
+    with pytest.raises(FederationError, match=r"^no such host: no-such-host\.invalid \(.+\)"):
+        connect(settings)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_is_dialled_in_brackets(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = []
+
+    class Dialled(Exception):
+        pass
+
+    def dial(**options: Any) -> None:
+        dialled.append(options["director_node_fqdn"])
+        raise Dialled
+
+    monkeypatch.setattr("superb_ks.federation.Federation", dial)
+    with pytest.raises(Dialled):
+        connect(Settings(director_host=host))
+    assert dialled == ["[::1]"]
+
+
+def test_a_name_that_nobody_answers_at_is_said_so() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(
+        FederationError, match=rf"no director answers at localhost:{port} .*start_director.sh"
+    ):
+        connect(Settings(director_port=port))

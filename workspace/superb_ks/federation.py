@@ -31,14 +31,15 @@ def connect(settings: Settings) -> Federation:
     """Connect to the director of the settings, by TLS if they name certificates.
 
     Raises:
-        FederationError: nobody answers there, the certificates cannot be used, or there are none and the
-            director is on another machine.
+        FederationError: there is no such host, nobody answers there, the certificates cannot be used, or
+            there are none and the director is on another machine.
     """
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
     # An IPv6 address stands in brackets before a port.
-    host = f"[{settings.director_host}]" if ":" in settings.director_host else settings.director_host
+    host = _bare(settings.director_host)
+    host = f"[{host}]" if ":" in host else host
     own = _certificates(settings)
     if own is None:
         _require_guarded(settings)
@@ -73,8 +74,9 @@ def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None)
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
     files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
+    _addresses(_bare(settings.director_host))
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
-    if reason := why_refused(settings.director_host, settings.director_port, files):
+    if reason := why_refused(_bare(settings.director_host), settings.director_port, files):
         return f"{no_answer}: {reason}"
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
     return f"{no_answer}. Start one: cd director && bash {start}"
@@ -94,7 +96,7 @@ def _require_guarded(settings: Settings) -> None:
     host = settings.director_host
     if settings.insecure_allow_plaintext_on_network:
         logger.warning("Without TLS, nobody checks who the director at %s is", host)
-    elif not _is_loopback(host):
+    elif not all(ipaddress.ip_address(address).is_loopback for address in _addresses(_bare(host))):
         raise FederationError(
             f"without TLS a notebook calls a director on this machine only, and {host} is another: whoever "
             "is on the way could change what it submits. Name the folder of make certs in the settings' "
@@ -102,13 +104,22 @@ def _require_guarded(settings: Settings) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
-    """Say whether all addresses of ``host`` are of this machine's loopback; a name of nobody is none."""
+def _bare(host: str) -> str:
+    """Return a host without the brackets in which an IPv6 address may stand."""
+    return host[1:-1] if host.startswith("[") else host
+
+
+def _addresses(host: str) -> list[str]:
+    """Look up the addresses of a name.
+
+    Raises:
+        FederationError: it has none.
+    """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
+    except OSError as error:
+        raise FederationError(f"no such host: {host} ({error.strerror}), as director_host says") from error
+    return [str(address[4][0]) for address in found]
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
