@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import os
 import socket
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import grpc
@@ -15,12 +17,26 @@ from openfl.interface.interactive_api.federation import Federation
 from superb_ks.certificates import Certificates
 from superb_ks.director_client import PackedDirectorClient
 from superb_ks.handshake import why_refused
+from superb_ks.ranges import is_int, is_real
 from superb_ks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 #: The name under which a notebook's experiments are submitted; without TLS, callers name themselves.
 CLIENT_ID = "notebook"
+MOST_CHARACTERS = 1_000_000
+"""What the description of a shard may have; a card has about a thousand."""
+
+_SPLITS = ("train", "val", "test")
+# What stands in a card whose descriptor does not say.
+_NOT_SAID: dict[str, Any] = {
+    "source": "unknown", "partition": "unknown", "rank": None, "world_size": None, "data_dir": "",
+    "test_dir": "", "speakers": {}, "seconds": {},
+}  # fmt: skip
+_FIELDS: dict[str, Any] = {
+    "source": str, "partition": str, "rank": (int, NoneType), "world_size": (int, NoneType), "data_dir": str,
+    "test_dir": str, "speakers": dict, "seconds": dict,
+}  # fmt: skip
 
 
 class FederationError(RuntimeError):
@@ -86,7 +102,7 @@ def _certificates(settings: Settings) -> Certificates | None:
     if settings.certificates is None:
         return None
     try:
-        return Certificates.in_folder(Path(settings.certificates).expanduser())
+        return Certificates.in_folder(Path(os.path.expanduser(settings.certificates)))
     except ValueError as error:
         raise FederationError(str(error)) from error
 
@@ -123,12 +139,52 @@ def _addresses(host: str) -> list[str]:
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
-    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name."""
-    return {
-        name: json.loads(info["shard_info"].shard_description)
-        for name, info in sorted(federation.get_shard_registry().items())
-        if info["is_online"]
-    }
+    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name.
+
+    An envoy whose shard descriptor describes its data in another way is named in a warning and left out.
+    """
+    cards = {}
+    for name, info in sorted(federation.get_shard_registry().items()):
+        if info["is_online"]:
+            try:
+                cards[name] = read_card(info["shard_info"].shard_description)
+            except ValueError as error:
+                logger.warning("%s is left out, its dataset_description is no shard card: %s", name, error)
+    return cards
+
+
+def read_card(text: str) -> dict[str, Any]:
+    """Read what an envoy's shard descriptor returns as ``dataset_description``.
+
+    Raises:
+        ValueError: it is not a JSON object with the class names and numbers of clips of a shard.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters, and {MOST_CHARACTERS:,} are legal")
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{text[:60]!r} is no JSON") from None
+    if not isinstance(card, dict):
+        raise ValueError("it is no JSON object")
+    labels = card.get("labels")
+    if not isinstance(labels, list) or not labels or not all(isinstance(each, str) for each in labels):
+        raise ValueError("its `labels` is no list of class names")
+    clips = card.get("clips")
+    for split in _SPLITS:
+        counts = clips.get(split) if isinstance(clips, dict) else None
+        if not isinstance(counts, dict) or not all(is_int(count, 0) for count in counts.values()):
+            raise ValueError(f"its `clips` has no numbers by class for {split}")
+    if not sum(card["clips"]["train"].values()):
+        raise ValueError("it has no training clips")
+    card = {**_NOT_SAID, **card}
+    for field, legal in _FIELDS.items():
+        if not isinstance(card[field], legal):
+            raise ValueError(f"its `{field}` is {str(card[field])[:60]!r}")
+    for field in ("speakers", "seconds"):
+        said = card[field]
+        card[field] = {split: said[split] if is_real(said.get(split)) else 0 for split in _SPLITS}
+    return card
 
 
 def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:
