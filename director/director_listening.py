@@ -36,7 +36,8 @@ def legal_host(text: object) -> str:
         if not isinstance(text, str) or host != text or not _HOST_NAME.fullmatch(text):
             raise ListeningRefused(
                 f"listen_host (or DIRECTOR_HOST) is {text!r}, which is not a host name; legal are a name "
-                "such as gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the port"
+                "such as gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the "
+                "port"
             ) from None
     return str(host)
 
