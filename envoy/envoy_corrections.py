@@ -115,7 +115,7 @@ class SteadyEnvoy(Envoy):
         }
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
-        home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
+        home = ("envoy_home", os.fsencode(f"{socket.gethostname()}:{Path.cwd()}").hex())
         stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=(home,))
         # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a
         # director that was restarted is found after half a minute. A call that waits keeps it going.
