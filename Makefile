@@ -20,18 +20,31 @@ CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a k
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
 TESTS = tests  ## test: what pytest runs, such as tests/demo
 
-# The comments above leave spaces at the ends of the values.
-override PYTHON := $(strip $(PYTHON))
-DEMO_OPTIONS = --envoys '$(strip $(ENVOYS))' --rounds '$(strip $(ROUNDS))' --partition '$(strip $(PARTITION))' \
-  --alpha '$(strip $(ALPHA))' \
-  --model '$(strip $(MODEL))' --tuning '$(strip $(TUNING))' --strategy '$(strip $(STRATEGY))' \
-  --baseline '$(strip $(BASELINE))' \
-  --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))' --seed '$(strip $(SEED))'
+# Recipes read these values as shell variables, "$$its_data": what is pasted into a recipe is taken apart at blanks,
+# quotes and dollars. Of the file's own values the blanks before the comments above are dropped.
+as_typed = $(if $(filter file,$(origin $(1))),$(strip $($(1))),$(value $(1)))
+# The same, if the command line of make has it.
+given = $(if $(filter command,$(origin $(1))),$(value $(1)))
+export its_python = $(call as_typed,PYTHON)
+export its_envoys = $(call as_typed,ENVOYS)
+export its_rounds = $(call as_typed,ROUNDS)
+export its_partition = $(call as_typed,PARTITION)
+export its_alpha = $(call as_typed,ALPHA)
+export its_model = $(call as_typed,MODEL)
+export its_tuning = $(call as_typed,TUNING)
+export its_strategy = $(call as_typed,STRATEGY)
+export its_baseline = $(call as_typed,BASELINE)
+export its_data = $(call as_typed,DATA)
+export its_test_data = $(call as_typed,TEST_DATA)
+export its_seed = $(call as_typed,SEED)
+export its_user = $(call as_typed,CERTS_USER)
+export its_tests = $(call as_typed,TESTS)
+export given_host = $(call given,HOST)
+export given_envoys = $(call given,ENVOYS)
+# Make would expand the dollars in them to pass them on.
+unexport PYTHON ENVOYS ROUNDS PARTITION ALPHA MODEL TUNING STRATEGY BASELINE DATA TEST_DATA SEED CERTS_USER CERTS_OPTIONS
+unexport LAB_OPTIONS TESTS
 
-# An option with the value of a variable, if the command line of make has it.
-given = $(if $(filter command,$(origin $(2))),$(1) $(strip $($(2))))
-
-MAKEFILE = $(firstword $(MAKEFILE_LIST))
 VENV = .venv
 RUN = $(VENV)/bin/python
 NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
@@ -46,15 +59,17 @@ PIP_INSTALL = test -t 1 || quiet=--quiet; \
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
 	@echo
-	@awk -F'  ## ' '/^[a-z-]+:.*  ## / {sub(/:.*/, "", $$1); printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE)
+	@awk -F'  ## ' '/^[a-z-]+:.*  ## / {sub(/:.*/, "", $$1); printf "  %-18s%s\n", $$1, $$2}' Makefile
 	@echo
-	@awk -F'  ## ' '/^[A-Z_]+ [?]?=.*  ## / {sub(/ [?]?= ?/, "=", $$1); printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE)
+	@awk -F'  ## ' '/^[A-Z_]+ [?]?=.*  ## / {sub(/ [?]?= ?/, "=", $$1); printf "  %-18s%s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed  ## run director, envoys and notebook, print the results; they stay in runs/latest
-	@$(RUN) -m demo $(DEMO_OPTIONS)
+	@$(RUN) -m demo --envoys="$$its_envoys" --rounds="$$its_rounds" --partition="$$its_partition" --alpha="$$its_alpha" \
+	  --model="$$its_model" --tuning="$$its_tuning" --strategy="$$its_strategy" --baseline="$$its_baseline" \
+	  --data="$$its_data" --test-data="$$its_test_data" --seed="$$its_seed"
 
 test: $(VENV)/.installed-dev  ## run the tests
-	$(RUN) -m pytest $(TESTS)
+	@if [ -e "$$its_tests" ]; then set -- "$$its_tests"; else eval "set -- $$its_tests"; fi; $(RUN) -m pytest "$$@"
 
 lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m ruff check .
@@ -62,25 +77,25 @@ lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m mypy
 
 lab: $(VENV)/.installed  ## open the notebook in JupyterLab
-	cd workspace && ../$(RUN) -m jupyter lab $(NOTEBOOK) $(LAB_OPTIONS)
+	cd workspace && ../$(RUN) -m jupyterlab $(NOTEBOOK) $(value LAB_OPTIONS)
 
 certs: $(VENV)/.installed  ## make keys and certificates for director, notebook and ENVOYS in certs/, for TLS
-	@$(RUN) -m certificates --user '$(strip $(CERTS_USER))' $(call given,--host,HOST) $(call given,--envoys,ENVOYS) \
-	  $(strip $(CERTS_OPTIONS))
+	@set -f; $(RUN) -m certificates --user="$$its_user" $${given_host:+--host $$given_host} \
+	  $${given_envoys:+--envoys $$given_envoys} $(value CERTS_OPTIONS)
 
 data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unless it is there
-	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed '$(strip $(SEED))'
+	cd envoy && ../$(RUN) -m speech_commands.synthetic --seed="$$its_seed"
 
 check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts, doubles, damage; exit code 1 if any
-	@test '$(strip $(DATA))' != synthetic || { echo 'make check-data DATA=FOLDER: a folder is needed' >&2; exit 2; }
-	@cd envoy && ../$(RUN) -m speech_commands.check '$(abspath $(strip $(DATA)))' \
-	  $(if $(strip $(TEST_DATA)),--test-data '$(abspath $(strip $(TEST_DATA)))')
+	@test "$$its_data" != synthetic || { echo 'make check-data DATA=FOLDER: a folder is needed' >&2; exit 2; }
+	@PYTHONPATH="envoy$${PYTHONPATH:+:$$PYTHONPATH}" $(RUN) -m speech_commands.check \
+	  $${its_test_data:+--test-data="$$its_test_data"} -- "$$its_data"
 
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
 	$(RUN) -m benchmarks.drills
 
 compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; two hours
-	@$(RUN) -m benchmarks.compare --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))'; status=$$?; \
+	@$(RUN) -m benchmarks.compare --data="$$its_data" --test-data="$$its_test_data"; status=$$?; \
 	  test $$status -le 1 || exit $$status; \
 	  $(RUN) -m benchmarks.report_compare && exit $$status  # of the finished rows, also when a run has failed
 
@@ -107,11 +122,13 @@ constraints: $(VENV)/.installed-dev  ## work out constraints.txt anew: the newes
 
 # A stamp is newer than what it depends on once that is done; an interrupted step is done again.
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "$(PYTHON) is `$(PYTHON) --version 2>&1`; Python 3.10 or later is needed: make PYTHON=python3.13 ..." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
-	  echo "`$(PYTHON) --version 2>&1`: nobody has tried this project with it yet; 3.10 to 3.13 were tried." >&2
-	$(PYTHON) -m venv $(VENV)
+	@case "$$its_python" in '~'/*) its_python="$$HOME/$${its_python#*/}";; esac; \
+	  said=`"$$its_python" --version 2>&1`; \
+	  "$$its_python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$$its_python is $$said; Python 3.10 or later is needed: make PYTHON=python3.13 ..." >&2; exit 1; }; \
+	  "$$its_python" -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || \
+	  echo "$$said: nobody has tried this project with it yet; 3.10 to 3.13 were tried." >&2; \
+	  "$$its_python" -m venv $(VENV)
 	@touch $@
 
 # OpenFL comes without its metadata's limits; envoy/sd_requirements.txt says why.

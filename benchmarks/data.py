@@ -45,7 +45,7 @@ LIMITS = {
 
 def resident_mb() -> float:
     """Return the resident memory of this process in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -128,7 +128,7 @@ def in_a_process(measure: str, train: Path, test: Path, reads: int, cache: Path)
 def listed_names(archive: Path) -> set[str]:
     """Return what the two lists of a training archive name: the clips that are not for training."""
     lists = (archive / name for name in ("validation_list.txt", "testing_list.txt"))
-    return {name for path in lists if path.exists() for name in path.read_text().split()}
+    return {name for path in lists if path.exists() for name in path.read_text(encoding="utf-8").split()}
 
 
 def name_of(path: Path) -> str:
@@ -151,7 +151,7 @@ def make_folder(train: Path, sample: Path, clips: int) -> None:
         target = train / source.parent.name / f"{speaker}_nohash_{1000 + number}.wav"
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(own, target)
-    for name in (sample / "validation_list.txt").read_text().split():
+    for name in (sample / "validation_list.txt").read_text(encoding="utf-8").split():
         target = train / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sample / name, target)
@@ -271,7 +271,7 @@ def write(figures: dict[str, float], kept: dict[str, bool], repeats: int) -> Non
         "kept": kept,
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(row, indent=2) + "\n")
+    RESULTS.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def twenty_experiments(lab: Lab) -> str:
         for number in range(1, EXPERIMENTS + 1):
             edition = lab.nodes_dir / f"edition_{number}" / package.name
             shutil.copytree(package, edition, ignore=shutil.ignore_patterns("__pycache__"))
-            (edition / "edition.py").write_text(f"EDITION = {number}\n")
+            (edition / "edition.py").write_text(f"EDITION = {number}\n", encoding="utf-8")
             superb_ks.archive._PACKAGE = edition
             outcome = lab.run(Script(reports_edition=True), rounds=2)
             assert outcome.status == "finished", outcome.error

@@ -79,7 +79,7 @@ def crash_remains(lab: Lab) -> str:
     foreign = [folder.parent / "not_ours" for folder in (director, envoy)]
     for folder in foreign:
         folder.mkdir(exist_ok=True)
-        (folder / "thesis.txt").write_text("years of work")
+        (folder / "thesis.txt").write_text("years of work", encoding="utf-8")
     lab.heal()
     assert not any(path.exists() for path in remains), remains
     assert all((folder / "thesis.txt").exists() for folder in foreign)
@@ -92,7 +92,7 @@ def foreign_folder(lab: Lab) -> str:
     for name, folder in zip(("director", lab.last), work_folders(lab), strict=True):
         lab.stop_service(name)
         folder.mkdir(parents=True)
-        (folder / "thesis.txt").write_text("years of work")
+        (folder / "thesis.txt").write_text("years of work", encoding="utf-8")
         lab.restart(name)
         process = lab.processes[name]
         _, _ = lab.stop_service(name, 0)

@@ -71,7 +71,7 @@ def write_results(path: Path, results: list[Result]) -> None:
     """Publish the rows at ``path``."""
     rows = [asdict(result) for result in results]
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(rows, indent=1) + "\n")
+    partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 

@@ -116,7 +116,7 @@ def main() -> int:
         figures = run(lab, arguments.rounds)
     print(json.dumps(figures, indent=1))
     partial = arguments.json.with_name(f".{arguments.json.name}.partial")
-    partial.write_text(json.dumps(figures, indent=1) + "\n")
+    partial.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, arguments.json)
     return 0 if figures["status"] == "finished" and figures["rounds_lost"] == 0 else 1
 

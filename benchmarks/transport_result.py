@@ -93,7 +93,7 @@ def machine() -> dict[str, Any]:
     """Describe processor, cores, memory and system; no names of hosts or people."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")  # Linux alone has it
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
+    for line in cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else ():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break

@@ -100,7 +100,7 @@ class MemoryWatch:
 def process_memory(pid: int) -> dict[str, int]:
     """Return the memory lines of `/proc/PID/status` in bytes; empty when the process is gone."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return {}
     fields = (line.split() for line in text.splitlines() if line.endswith(" kB"))
@@ -110,7 +110,7 @@ def process_memory(pid: int) -> dict[str, int]:
 def processor_seconds(pid: int) -> float:
     """Return the processor time that a process has used, 0 when it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -130,7 +130,7 @@ def wait_until_settled(pids: Iterable[int], seconds: float = 1.0, at_most: float
 
 def loopback_bytes() -> int:
     """Return the bytes that the loopback device has carried; other programs' traffic counts too."""
-    for line in Path("/proc/net/dev").read_text().splitlines():
+    for line in Path("/proc/net/dev").read_text(encoding="utf-8").splitlines():
         name, _, counters = line.partition(":")
         if name.strip() == "lo":
             return int(counters.split()[0])

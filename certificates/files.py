@@ -125,16 +125,28 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other commands out of ``folder`` while inside; one that comes waits. It need not exist."""
+    """Keep other commands out of ``folder`` while inside; one that comes waits. It need not exist.
+
+    Raises:
+        CertificateError: nothing can be written or locked there.
+    """
     if not folder.is_dir():
         yield
         return
-    opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX)  # given back when it is closed, also by a crash
+        # A file, not the folder itself: NFS locks what is open for writing.
+        lock = (folder / ".lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise CertificateError(f"{folder} cannot be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when it is closed, also by a crash
+        except OSError as error:
+            raise CertificateError(
+                f"{folder} is on a file system that cannot lock a file ({error.strerror}); move it to a "
+                "local disk, and name it: make certs CERTS_OPTIONS='--folder PLACE'"
+            ) from error
         yield
-    finally:
-        os.close(opened)
 
 
 def _pem(key: PrivateKey) -> bytes:

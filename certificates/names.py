@@ -62,7 +62,12 @@ def host_entries(hosts: Sequence[str]) -> list[x509.GeneralName]:
     Raises:
         CertificateError: one is neither a host name nor an address that can be dialled.
     """
-    return [_host_entry(host) for host in dict.fromkeys(host.lower() for host in hosts)]
+    return [_host_entry(host) for host in dict.fromkeys(_bare(host.lower()) for host in hosts)]
+
+
+def _bare(host: str) -> str:
+    """Return a host without the brackets in which an IPv6 address may stand."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _host_entry(host: str) -> x509.GeneralName:

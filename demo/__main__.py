@@ -31,8 +31,15 @@ _CAUSE_SECONDS = 2.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C."""
+    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.platform == "win32":
         print("demo: Linux or macOS is needed; on Windows use WSL 2", file=sys.stderr)
+        return 2
+    try:
+        Path.home()
+    except RuntimeError:
+        print("demo: this user has no home folder; set HOME to a folder, such as HOME=/tmp", file=sys.stderr)
         return 2
     try:
         options = parse_options(arguments)
@@ -50,7 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_in_folder(options: Options, console: Console) -> int:
     start = time.monotonic()
-    folder = RunFolder(RUNS)
+    try:
+        folder = RunFolder(RUNS)
+    except DemoError as error:
+        console.print(f"demo: {error}", style="red", markup=False, highlight=False)
+        return 1
     try:
         summary = _run(options, folder, console)
     except Exception as error:
@@ -68,6 +79,11 @@ def _run_in_folder(options: Options, console: Console) -> int:
     with ignored():
         run = folder.publish()
     print_results(console, summary, run.relative_to(ROOT), time.monotonic() - start)
+    if not folder.is_latest:
+        console.print(
+            f"demo: runs/latest could not be pointed to {_shown(run)}; is it a folder? Move it away",
+            style="yellow", markup=False, highlight=False,
+        )  # fmt: skip
     return 0
 
 
@@ -79,7 +95,7 @@ def _run(options: Options, folder: RunFolder, console: Console) -> dict[str, Any
     tutorial = notebook.load(NOTEBOOK, notebook_parameters(options, federation, folder.path))
     # The folder gets its final name when all is done; the notebook that is kept shows that one.
     names = {folder.path.name: folder.run_id}
-    console.print(f"Starting a director and {envoys(options.envoys)} …", highlight=False)
+    console.print(f"Starting a director and {envoys(options.envoys)} ...", highlight=False)
     with federation:
         try:
             with LiveProgress(console, names) as progress:

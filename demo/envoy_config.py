@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -23,14 +24,26 @@ def set_shard_params(path: Path, values: Mapping[str, ShardValue]) -> None:
         values: parameter to value, such as {"rank_worldsize": "1, 2", "seed": 0}.
 
     Raises:
-        DemoError: the file has no `shard_descriptor.params`, or does not read back with the new values.
+        DemoError: the file is no text, has no `shard_descriptor.params`, or does not read back with the new
+            values.
     """
-    text = path.read_text(encoding="utf-8")
+    text = _text_of(path)
     for key, value in values.items():
         text = _set_value(text, key, json.dumps(value))
     if _shard_params(text, path) | dict(values) != _shard_params(text, path):
         raise DemoError(f"{path.name}: shard_descriptor.params does not take {dict(values)}")
     path.write_text(text, encoding="utf-8")
+
+
+def _text_of(path: Path) -> str:
+    """Read a YAML file, which is UTF-8 or, as its first two bytes say, UTF-16."""
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DemoError(f"{path.name} is no text in UTF-8 ({error.reason} at byte {error.start})") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _set_value(text: str, key: str, value: str) -> str:

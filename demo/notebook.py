@@ -18,7 +18,6 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from demo.errors import DemoError
@@ -101,6 +100,8 @@ def save(notebook: NotebookNode, stem: Path, replace: Mapping[str, str] | None =
         stem: path without the ending.
         replace: texts to be replaced in both files, such as a folder's temporary name.
     """
+    from nbconvert import HTMLExporter  # looks for a home folder, which the demo makes sure of first
+
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(
         notebook, resources={"metadata": {"name": stem.name}}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,12 +150,12 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
         if test_data:
             raise OptionError(f"TEST_DATA={test_data}: goes with DATA=PATH only; DATA is {SYNTHETIC}")
         return None, None
-    data_dir = Path(data).expanduser().resolve()
+    data_dir = Path(os.path.expanduser(data)).resolve()
     if not data or not data_dir.is_dir():
         raise OptionError(
             f"DATA={data}: no such folder; legal values are {SYNTHETIC} and the training archive's folder"
         )
-    test_dir = Path(test_data).expanduser().resolve() if test_data else data_dir.parent / TEST_FOLDER
+    test_dir = Path(os.path.expanduser(test_data)).resolve() if test_data else data_dir.parent / TEST_FOLDER
     if test_dir.is_dir():
         return data_dir, test_dir
     if test_data:
@@ -164,7 +165,7 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
 
 def _model(model: str, name: str = "MODEL") -> str:
     """A folder becomes an absolute path, as every node looks for it from its own place."""
-    folder = Path(model).expanduser()
+    folder = Path(os.path.expanduser(model))
     if model not in ("", TINY, SCRATCH) and folder.is_dir():
         return str(folder.resolve())
     if not model or model.startswith((".", "/", "~")):

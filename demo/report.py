@@ -122,4 +122,4 @@ def envoys(count: int) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     """A dash where nothing was measured."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:.{digits}f}"

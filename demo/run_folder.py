@@ -9,6 +9,8 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+from demo.errors import DemoError
+
 # The working copies of director and envoys; of no interest once they are stopped.
 NODES = "nodes"
 _KEPT_OF_A_FAILURE = ("logs", "notebook.ipynb", "notebook.html")
@@ -24,18 +26,37 @@ class RunFolder:
     """
 
     def __init__(self, runs: Path) -> None:
-        """Make the folder in `runs`, which is made if need be."""
-        runs.mkdir(parents=True, exist_ok=True)
+        """Make the folder in `runs`, which is made if need be.
+
+        Raises:
+            DemoError: it cannot be made there.
+        """
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            self.run_id, self.path = _claim(runs, f"{datetime.now():%Y%m%d-%H%M%S}")
+        except FileExistsError:
+            raise DemoError(f"{runs} is not a folder; move it away, runs go there") from None
+        except OSError as error:
+            raise DemoError(
+                f"{runs} cannot be written ({error.strerror}); copy {runs.parent} to where you may write, "
+                "and run the demo there"
+            ) from error
         self._runs = runs
-        self.run_id, self.path = _claim(runs, f"{datetime.now():%Y%m%d-%H%M%S}")
         self.final = runs / self.run_id
 
     def publish(self) -> Path:
-        """Give the run its name and point `runs/latest` to it; returns the final folder."""
+        """Give the run its name and point `runs/latest` to it, if that can be; returns the final folder."""
         shutil.rmtree(self.path / NODES, ignore_errors=True)
         self.path.rename(self.final)
-        _point_to(self._runs / "latest", self.final.name)
+        with contextlib.suppress(OSError):  # the run is complete without it; see `is_latest`
+            _point_to(self._runs / "latest", self.final.name)
         return self.final
+
+    @property
+    def is_latest(self) -> bool:
+        """Whether `runs/latest` points to the published run: not where a folder has that name."""
+        latest = self._runs / "latest"
+        return latest.is_symlink() and os.readlink(latest) == self.final.name
 
     def keep_failure(self) -> Path:
         """Keep logs and notebook as `runs/failed-<id>` and nothing else; returns that folder."""
@@ -59,7 +80,7 @@ def _claim(runs: Path, stem: str) -> tuple[str, Path]:
         partial = runs / f".partial-{run_id}"
         with contextlib.suppress(FileExistsError):
             partial.mkdir()
-            if not (runs / run_id).exists() and not (runs / f"failed-{run_id}").exists():
+            if not any(os.path.lexists(runs / name) for name in (run_id, f"failed-{run_id}")):
                 return run_id, partial
             partial.rmdir()
         number += 1

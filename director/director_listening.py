@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import socket
 
 from director_certificates import CertificateError, Certificates
@@ -13,10 +14,32 @@ logger = logging.getLogger("director")
 ALLOW_PLAINTEXT = "--insecure-allow-plaintext-on-network"
 _ALL_ADDRESSES = ("0.0.0.0", "::")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+# A last part of digits alone would be taken for an address.
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+$){_LABEL}")
 
 
 class ListeningRefused(ValueError):
     """The director must not listen there; the message says why and what is legal."""
+
+
+def legal_host(text: object) -> str:
+    """Read where to listen: a name or an address, of IPv6 with or without brackets.
+
+    Raises:
+        ListeningRefused: it is neither; whether there is such a host is not asked here.
+    """
+    host = str(text)[1:-1] if str(text).startswith("[") and str(text).endswith("]") else text
+    try:
+        ipaddress.ip_address(str(host))
+    except ValueError:
+        if not isinstance(text, str) or host != text or not _HOST_NAME.fullmatch(text):
+            raise ListeningRefused(
+                f"listen_host (or DIRECTOR_HOST) is {text!r}, which is not a host name; legal are a name "
+                "such as gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the "
+                "port"
+            ) from None
+    return str(host)
 
 
 def require_guarded(host: str, certificates: Certificates | None, plaintext_allowed: bool = False) -> None:
@@ -30,10 +53,11 @@ def require_guarded(host: str, certificates: Certificates | None, plaintext_allo
         plaintext_allowed: its owner wants none, and others to reach it.
 
     Raises:
-        ListeningRefused: without TLS, others than this machine would reach it.
+        ListeningRefused: without TLS, others than this machine would reach it; or there is no such host.
         CertificateError: with TLS, nobody could: the certificate is for other hosts.
     """
     if certificates is None:
+        _require_known(host)
         if not plaintext_allowed and not is_loopback(host):
             raise ListeningRefused(
                 f"without TLS the director listens on this machine only, and {host} is reached from others: "
@@ -67,3 +91,13 @@ def is_loopback(host: str) -> bool:
     except OSError:  # of nobody: require_free_port says so
         return False
     return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
+
+
+def _require_known(host: str) -> None:
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListeningRefused(
+            f"no such host: {host} ({error.strerror}). DIRECTOR_HOST must be a name or an address of this "
+            "machine"
+        ) from error

@@ -68,7 +68,7 @@ class Desk:
     def waiting(self) -> list[Submission]:
         """Return what waits, oldest first."""
         files = sorted((self.folder / "waiting").glob("*.json"), key=lambda file: file.stat().st_mtime)
-        return [Submission(**json.loads(file.read_text())) for file in files]
+        return [Submission(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
     def put(self, submission: Submission, archive: bytes) -> None:
         """Store an experiment; what was answered about another of its name does not count for it."""
@@ -111,7 +111,7 @@ class Desk:
 
     def _answer(self, name: str) -> dict[str, str]:
         file = self._file("answers", name)
-        return json.loads(file.read_text()) if file.is_file() else {}
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def _file(self, kind: str, name: str, suffix: str = "json") -> Path:
         if not NAME_PATTERN.fullmatch(name):
@@ -231,7 +231,7 @@ def _make_private(folder: Path) -> None:
 def _publish(path: Path, content: object) -> None:
     _make_private(path.parent)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content))
+    partial.write_text(json.dumps(content), encoding="utf-8")
     os.replace(partial, path)
 
 
@@ -247,6 +247,8 @@ def _found(name: str, digest: str) -> list[tuple[Desk, Submission]]:
 
 def main() -> int:
     """List, show, approve or reject what waits in this folder; returns the exit code."""
+    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog="review.sh", description="What waits for approval here.")
     parser.add_argument("action", nargs="?", default="list", choices=["list", "show", "approve", "reject"])
     parser.add_argument("name", nargs="?", help="of the experiment")

@@ -24,7 +24,7 @@ import yaml
 
 from director_certificates import CertificateError, Certificates
 from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
-from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, require_guarded
+from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, legal_host, require_guarded
 from director_review import DESKS
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
@@ -58,13 +58,16 @@ class DirectorConfig:
 
         Raises:
             ConfigError: no such file, not YAML, an unknown setting or an illegal value.
+            ListeningRefused: ``listen_host`` is none.
         """
         if not path.is_file():
             raise ConfigError(f"no director config at {path}")
         try:
-            settings = dict((yaml.safe_load(path.read_text()) or {}).get("settings") or {})
+            settings = dict((yaml.safe_load(path.read_bytes()) or {}).get("settings") or {})
         except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path} is not a YAML file with a `settings:` section: {error}") from error
+            raise ConfigError(
+                f"{path} is not a YAML file with a `settings:` section: {' '.join(str(error).split())}"
+            ) from error
         try:
             gate = GateSettings.take(settings, path)
         except IllegalSetting as error:
@@ -74,7 +77,9 @@ class DirectorConfig:
         if unknown:
             known = ", ".join([*own, *SETTINGS])
             raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; legal are {known}")
-        settings["listen_host"] = os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
+        settings["listen_host"] = legal_host(
+            os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", "localhost")
+        )
         settings["listen_port"] = _port(os.environ.get("DIRECTOR_PORT") or settings.get("listen_port", 50050))
         for shape in ("sample_shape", "target_shape"):
             if shape in settings and not isinstance(settings[shape], list):
@@ -108,6 +113,18 @@ def _port(value: object) -> int:
     return port
 
 
+def require_home() -> None:
+    """Make sure that this user has a home folder: OpenFL looks for it when it is imported.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise ConfigError("this user has no home folder; set HOME to a folder, such as HOME=/tmp") from error
+
+
 def require_free_port(host: str, port: int) -> None:
     """Fail early, and with a better message than gRPC's, if something listens at ``host:port``.
 
@@ -131,15 +148,26 @@ def only_director_here() -> Iterator[None]:
     """Keep a second director out of this folder: both would write to the same experiments.
 
     Raises:
-        ConfigError: one runs from here.
+        ConfigError: one runs from here, or nothing can be written or locked here.
     """
-    WORK_FOLDER.mkdir(exist_ok=True)
-    with (WORK_FOLDER / ".lock").open("w") as lock:
+    try:
+        WORK_FOLDER.mkdir(exist_ok=True)
+        EXPERIMENTS_FOLDER.mkdir(exist_ok=True)
+        lock = (WORK_FOLDER / ".lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(error) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ConfigError(
                 "a director already runs from this folder; for another one, copy the folder"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            raise ConfigError(
+                f"{WORK_FOLDER} is on a file system that cannot lock a file ({error.strerror}), so a second "
+                f"director could not be kept out; copy the folder {WORK_FOLDER.parent} to a local disk "
+                "and start the director there"
             ) from error
         yield
 
@@ -149,21 +177,32 @@ def own_work_folder(name: str) -> Iterator[None]:
     """Work in an empty ``work/<name>``; what a crash left there is swept, and the folder goes at the end.
 
     Raises:
-        ConfigError: what is there is not a director's.
+        ConfigError: what is there is not a director's, or nothing can be written there.
     """
     folder = WORK_FOLDER / name
-    if (folder / MARKER).is_file():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise ConfigError(f"{folder} holds files that are not the director's; move them away")
-    (folder / MARKER).touch()
+    try:
+        if (folder / MARKER).is_file():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds files that are not the director's; move them away")
+        (folder / MARKER).touch()
+    except OSError as error:
+        raise unwritable(error) from error
     os.chdir(folder)
     try:
         yield
     finally:
         os.chdir(WORK_FOLDER.parent)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def unwritable(error: OSError) -> ConfigError:
+    """Return what to say where this folder cannot be written."""
+    return ConfigError(
+        f"{error.filename or WORK_FOLDER} cannot be written ({error.strerror}); copy the folder "
+        f"{WORK_FOLDER.parent} to where you may write, and start the director there"
+    )
 
 
 def leave_by(signum: int) -> None:
@@ -206,6 +245,8 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
 
 def main() -> int:
     """Start the service; returns the exit code."""
+    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(description="Run the director of the federation.")
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
     parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
@@ -218,6 +259,7 @@ def main() -> int:
     )
     logging.getLogger("openfl").setLevel(logging.ERROR)
     try:
+        require_home()
         config = DirectorConfig.load(arguments.config)
         folder = arguments.certificates
         certificates = None if folder is None else Certificates.in_folder(folder)

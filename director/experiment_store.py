@@ -82,7 +82,7 @@ class ExperimentStore:
         """
         if name not in self:
             raise Refused(f"no experiment named {name!r}; there are {', '.join(self.names()) or 'none'}")
-        manifest = json.loads((self.folder(name) / MANIFEST).read_text())
+        manifest = json.loads((self.folder(name) / MANIFEST).read_text(encoding="utf-8"))
         return {**manifest, **self._unwritten_changes.get(name, {})}
 
     def update(self, name: str, **changes: Any) -> None:
@@ -135,7 +135,7 @@ class ExperimentStore:
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return everything that was recorded of an experiment."""
         path = self.folder(name) / RECORDS
-        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
         # A power cut may tear the last line.
         written = [json.loads(line) for line in lines if line.endswith("\n")]
         return written + self._unwritten_records.get(name, [])
@@ -149,7 +149,7 @@ class ExperimentStore:
         """Add a record of the director's own; what a full disk does not take is kept in memory."""
         record = self.own_record(name, task_name, text)
         try:
-            with (self.folder(name) / RECORDS).open("a") as log:
+            with (self.folder(name) / RECORDS).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(record) + "\n")
         except OSError:
             self._unwritten_records[name].append(record)
@@ -206,7 +206,7 @@ async def _write_model(path: Path, size: int, chunks: AsyncIterator[bytes]) -> i
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.write_text(json.dumps(content, indent=1))
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -115,7 +115,7 @@ class SteadyEnvoy(Envoy):
         }
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
-        home = ("envoy_home", f"{socket.gethostname()}:{Path.cwd()}".encode().hex())
+        home = ("envoy_home", os.fsencode(f"{socket.gethostname()}:{Path.cwd()}").hex())
         # And it turns away those whose Python could not read the experiments that come to it.
         python = ("python-version", f"{sys.version_info.major}.{sys.version_info.minor}")
         stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=(home, python))

@@ -101,7 +101,7 @@ def read_digests(path: Path) -> set[str]:
         IllegalSetting: there is no such file, or a line of it is no digest.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise IllegalSetting(f"approved_digests: {path} cannot be read ({error})") from error
     digests = {text for line in lines if (text := line.partition("#")[0].strip())}
@@ -218,7 +218,7 @@ class Gate:
             # What was typed before the question is no answer to it. Nobody else reads from this terminal, and
             # we do so past Python's buffer, so that nothing typed earlier is kept there either.
             termios.tcflush(terminal, termios.TCIFLUSH)
-            print(f"Run {submission.name}, digest {submission.digest[:16]}…? [y/n] ", end="", flush=True)
+            print(f"Run {submission.name}, digest {submission.digest[:16]}...? [y/n] ", end="", flush=True)
             return None
         if not select.select([terminal], [], [], 0)[0]:
             return None

@@ -27,13 +27,15 @@ from typing import Any
 import yaml
 
 from envoy_certificates import Certificates
-from envoy_dialling import ALLOW_PLAINTEXT, in_uri, require_guarded
+from envoy_dialling import ALLOW_PLAINTEXT, in_uri, legal_host, require_guarded
 from envoy_gate import SETTINGS, Gate, GateSettings
 from envoy_review import DESKS
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Only folders that hold this file are ever swept.
 MARKER = ".superb-federated-work"
+# What the description of a shard may have; a card has about a thousand.
+MOST_CHARACTERS = 1_000_000
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 # Loaded in the background at start, so that the first experiment does not wait for them.
 PRELOADED = ("torch", "transformers.trainer", "transformers.models.wav2vec2.modeling_wav2vec2")
@@ -73,11 +75,13 @@ class EnvoyConfig:
         if not path.is_file():
             raise ConfigError(f"no envoy config at {path}")
         try:
-            config = yaml.safe_load(path.read_text()) or {}
+            config = yaml.safe_load(path.read_bytes()) or {}
             params = dict(config.get("params") or {})
             descriptor = dict(config.get("shard_descriptor") or {})
         except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
+            raise ConfigError(
+                f"{path} is not a YAML file of sections: {' '.join(str(error).split())}"
+            ) from error
         for section in sorted(set(config) - {"params", "shard_descriptor"}):
             raise ConfigError(f"{path}: unknown section {section!r}; legal are params, shard_descriptor")
         gate = GateSettings.take(params, path)
@@ -92,11 +96,13 @@ class EnvoyConfig:
         threads = params.get("cpu_threads")
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ConfigError(f"{path}: params.cpu_threads is {threads!r}; legal are null or 1 and more")
-        devices = params.get("cuda_devices") or []
-        if not isinstance(devices, list) or params.get("cuda_devices") == 0:
+        devices = [] if params.get("cuda_devices") is None else params["cuda_devices"]
+        if not isinstance(devices, list) or any(type(each) is not int or each < 0 for each in devices):
             raise ConfigError(
-                f"{path}: params.cuda_devices is {params['cuda_devices']!r}; a list such as [0] is legal"
+                f"{path}: params.cuda_devices is {devices!r}; a list of numbers from 0 such as [0] is legal"
             )
+        if len(set(devices)) < len(devices):
+            raise ConfigError(f"{path}: params.cuda_devices is {devices}; each device is legal once")
         return cls(
             descriptor=descriptor["template"],
             descriptor_params=dict(descriptor.get("params") or {}),
@@ -117,7 +123,71 @@ def build_descriptor(config: EnvoyConfig) -> Any:
         inspect.signature(descriptor_class).bind(**config.descriptor_params)
     except TypeError as error:
         raise ConfigError(f"shard_descriptor.params: {error}") from error
-    return descriptor_class(**config.descriptor_params)
+    descriptor = descriptor_class(**config.descriptor_params)
+    description = descriptor.dataset_description
+    if not isinstance(description, str) or len(description) > MOST_CHARACTERS:
+        raise ConfigError(
+            f"shard_descriptor.template {config.descriptor}: its dataset_description is "
+            f"{type(description).__name__} {str(description)[:60]!r}; a text of up to {MOST_CHARACTERS:,} "
+            "characters is legal"
+        )
+    return descriptor
+
+
+def require_devices(devices: tuple[int, ...]) -> None:
+    """Make sure that this machine has the CUDA devices of the config, as PyTorch counts them.
+
+    PyTorch takes seconds to import, so it is asked only by who wants a device.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if not devices:
+        return
+    import torch
+
+    there = list(range(torch.cuda.device_count()))
+    if set(devices) <= set(there):
+        return
+    if torch.version.cuda is None:
+        why = f"PyTorch {torch.__version__} is built without CUDA; legal is []"
+    elif not there:
+        why = "PyTorch finds no CUDA device here; legal is []"
+    else:
+        why = f"PyTorch finds {there} here, and those are legal"
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        why += f" (CUDA_VISIBLE_DEVICES is {visible!r}; what it names is counted from 0)"
+    raise ConfigError(f"params.cuda_devices is {list(devices)}: {why}")
+
+
+@contextmanager
+def only_envoy_of(name: str) -> Iterator[None]:
+    """Keep a second envoy of that name out of this folder.
+
+    Raises:
+        ConfigError: one runs from here, or nothing can be written or locked here.
+    """
+    try:
+        WORK_FOLDER.mkdir(exist_ok=True)
+        # The lock file stays: who removes it lets a second process lock another file of the same name.
+        lock = (WORK_FOLDER / f".{name}.lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"an envoy named {name} already runs from this folder; for a further one copy the folder, "
+                "change the rank in its envoy_config.yaml and start it under another name"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            raise ConfigError(
+                f"{WORK_FOLDER} is on a file system that cannot lock a file ({error.strerror}), so a second "
+                f"envoy named {name} could not be kept out; copy the folder {WORK_FOLDER.parent} to a local "
+                "disk and start the envoy there"
+            ) from error
+        yield
 
 
 @contextmanager
@@ -125,25 +195,20 @@ def own_work_folder(name: str) -> Iterator[Path]:
     """Work in an empty ``work/<name>``; what a crash left there is swept, and the folder goes at the end.
 
     Raises:
-        ConfigError: an envoy of that name already runs from this folder, or what is there is not an envoy's.
+        ConfigError: an envoy of that name already runs from this folder, what is there is not an envoy's, or
+            nothing can be written or locked there.
     """
-    WORK_FOLDER.mkdir(exist_ok=True)
-    # The lock file stays: who removes it lets a second process lock another file of the same name.
-    with (WORK_FOLDER / f".{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"an envoy named {name} already runs from this folder; for a further one copy the folder, "
-                "change the rank in its envoy_config.yaml and start it under another name"
-            ) from error
+    with only_envoy_of(name):
         folder = WORK_FOLDER / name
-        if (folder / MARKER).is_file():
-            shutil.rmtree(folder)
-        folder.mkdir(exist_ok=True)
-        if any(folder.iterdir()):
-            raise ConfigError(f"{folder} holds files that are not the envoy's; move them away")
-        (folder / MARKER).touch()
+        try:
+            if (folder / MARKER).is_file():
+                shutil.rmtree(folder)
+            folder.mkdir(exist_ok=True)
+            if any(folder.iterdir()):
+                raise ConfigError(f"{folder} holds files that are not the envoy's; move them away")
+            (folder / MARKER).touch()
+        except OSError as error:
+            raise unwritable(error) from error
         before = Path.cwd()
         os.chdir(folder)
         # Scratch folders of tasks go with the work folder, even if a signal ends the process in between.
@@ -154,6 +219,14 @@ def own_work_folder(name: str) -> Iterator[Path]:
             os.chdir(before)
             tempfile.tempdir = None
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def unwritable(error: OSError) -> ConfigError:
+    """Return what to say where this folder cannot be written."""
+    return ConfigError(
+        f"{error.filename or WORK_FOLDER} cannot be written ({error.strerror}); copy the folder "
+        f"{WORK_FOLDER.parent} to where you may write, and start the envoy there"
+    )
 
 
 def preload() -> threading.Thread:
@@ -208,19 +281,33 @@ def legal_port(text: str) -> int:
     return int(text)
 
 
+def require_home() -> None:
+    """Make sure that this user has a home folder: OpenFL looks for it when it is imported.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise ConfigError("this user has no home folder; set HOME to a folder, such as HOME=/tmp") from error
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Check config and data, then serve the director."""
+    require_home()
     if not NAME_PATTERN.fullmatch(arguments.name):
         raise ConfigError(
             f"envoy name {arguments.name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
         )
-    port = legal_port(arguments.director_port)
+    host, port = legal_host(arguments.director_host), legal_port(arguments.director_port)
     folder = arguments.certificates
     certificates = None if folder is None else Certificates.in_folder(folder)
-    require_guarded(arguments.name, arguments.director_host, certificates, arguments.plaintext)
+    require_guarded(arguments.name, host, certificates, arguments.plaintext)
     config = EnvoyConfig.load(arguments.config)
     if config.cpu_threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)  # read when torch is imported
+    require_devices(config.cuda_devices)
     descriptor = build_descriptor(config)
 
     # OpenFL takes seconds to import; a mistake in the config or the data is reported before that.
@@ -229,12 +316,12 @@ def run(arguments: argparse.Namespace) -> None:
     libraries = preload()
     with own_work_folder(arguments.name):
         gate = Gate(config.gate, f"the owner of {arguments.name}", DESKS / arguments.name)
-        gate.announce(arguments.director_host)
+        gate.announce(host)
         GatedEnvoy(
             gate=gate,
             wait_for_libraries=libraries.join,
             shard_name=arguments.name,
-            director_host=in_uri(arguments.director_host),
+            director_host=in_uri(host),
             director_port=port,
             shard_descriptor=descriptor,
             tls=certificates is not None,
@@ -248,6 +335,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     """Start the envoy; returns the exit code."""
+    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(description="Run an envoy of the federation.")
     parser.add_argument("--name", default="env_one")
     parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))

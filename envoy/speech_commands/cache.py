@@ -14,11 +14,19 @@ logger = logging.getLogger(__name__)
 
 
 def cache_root() -> Path:
-    """Return `$SUPERB_CACHE`, else `superb-federated` in the user's cache folder."""
-    if own := os.environ.get("SUPERB_CACHE"):
-        return Path(own).expanduser().resolve()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().resolve() / "superb-federated"
+    """Return `$SUPERB_CACHE`, else `superb-federated` in the user's cache folder.
+
+    Raises:
+        DataError: nobody says where that is.
+
+    """
+    try:
+        if own := os.environ.get("SUPERB_CACHE"):
+            return Path(own).expanduser().resolve()
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(base).expanduser().resolve() / "superb-federated"
+    except RuntimeError as error:  # "~" of a user without a home
+        raise DataError("this user has no home folder for a cache; set SUPERB_CACHE to a folder") from error
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -28,7 +36,7 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     works and the others wait; what a killed one left behind is removed.
 
     Raises:
-        DataError: the cache cannot be written.
+        DataError: the cache cannot be written or locked.
 
     """
     if folder.is_dir():
@@ -59,11 +67,23 @@ def fill(folder: Path, make: Callable[[Path], None]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file lock; the system lets go of it when the process dies. The file itself stays."""
-    with path.open("w") as file:
+    """Hold a file lock; the system lets go of it when the process dies. The file itself stays.
+
+    Raises:
+        DataError: there are no locks there.
+
+    """
+    with path.open("w", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("Another process is making %s; waiting for it", path.name[1:].removesuffix(".lock"))
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited_for = path.name[1:].removesuffix(".lock")
+                logger.info("Another process is making %s; waiting for it", waited_for)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems have no locks
+            raise DataError(
+                f"{path.parent} is on a file system that cannot lock a file ({error.strerror}); set "
+                "SUPERB_CACHE to a folder on a local disk"
+            ) from error
         yield

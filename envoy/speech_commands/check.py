@@ -39,6 +39,8 @@ SUPERB = {
 
 def main() -> None:
     """Check the corpus that the command line names."""
+    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         settings = settings_of(parse_arguments())
         corpus, train_dir = open_whole(settings)
@@ -84,7 +86,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     """
     try:
-        params = dict(yaml.safe_load(path.read_text(encoding="utf-8"))["shard_descriptor"]["params"])
+        params = dict(yaml.safe_load(path.read_bytes())["shard_descriptor"]["params"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not the configuration of an envoy ({error})") from error
     params.pop("rank_worldsize", None)

@@ -65,10 +65,11 @@ def index_tree(root: Path) -> TreeIndex:
     try:
         stamp = stamp_of(root)
         kept = cache_file(root)
-        index = load(kept, stamp)
+        index = None if kept is None else load(kept, stamp)
         if index is None:
             index = build(root, tuple(name for name, *_ in stamp[1:]))
-            keep(index, kept, stamp)
+            if kept is not None:
+                keep(index, kept, stamp)
         return index
     except OSError as error:
         raise DataError(f"{root}: cannot be listed ({error})") from error
@@ -129,10 +130,12 @@ def visible_files(folder: Path) -> Iterator[tuple[str, bool]]:
                 yield entry.name, entry.is_file()
 
 
-def cache_file(root: Path) -> Path:
-    """Return where the index of `root` is kept."""
+def cache_file(root: Path) -> Path | None:
+    """Return where the index of `root` is kept; None for a user without a cache."""
     digest = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
-    return cache_root() / "index" / f"{digest}-v{VERSION}.npz"
+    with suppress(DataError):
+        return cache_root() / "index" / f"{digest}-v{VERSION}.npz"
+    return None
 
 
 def load(path: Path, stamp: list[tuple[str, int, int]]) -> TreeIndex | None:

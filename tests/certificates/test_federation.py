@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import ipaddress
 import os
 import stat
@@ -120,20 +122,20 @@ def test_a_command_that_is_killed_between_two_renames_loses_nothing(
     before = contents(folder)
     kill_at_rename(folder, monkeypatch, name, number=2)
     assert not (folder / name).exists()
-    assert len(list(folder.glob(".*"))) == 2  # the old one and the new one, each with its key
+    assert len(list(folder.glob(".[!l]*"))) == 2  # the old one and the new one, each with its key
     make(folder, envoys=["env_one", "env-two"])
     assert contents(folder) == before
-    assert list(folder.glob(".*")) == []
+    assert list(folder.glob(".[!l]*")) == []
 
 
 def test_keys_that_a_killed_command_left_are_swept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(folder)
     before = contents(folder)
     kill_at_rename(folder, monkeypatch, "env_one", number=1)
-    assert list(folder.glob(".*/private_key.pem"))
+    assert list(folder.glob(".[!l]*/private_key.pem"))
     make(folder)
     assert contents(folder) == before
-    assert list(folder.glob(".*")) == []
+    assert list(folder.glob(".[!l]*")) == []
 
 
 def kill_at_rename(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
@@ -180,7 +182,7 @@ def test_nothing_is_overwritten_without_force(folder: Path) -> None:
         for node in ("director", "notebook", "env_one")
         for file in ("certificate.pem", "private_key.pem")
     }
-    assert not list(folder.glob(".*"))
+    assert not list(folder.glob(".[!l]*"))
 
 
 def test_a_further_envoy_is_added_with_the_same_authority(folder: Path) -> None:
@@ -220,6 +222,11 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
         ({"user": "authority"}, "name 'authority' is that of the authority already"),
         ({"hosts": ["a b"]}, "host 'a b': legal are a name such as"),
         ({"hosts": ["https://gpu1"]}, "host 'https://gpu1': legal"),
+        ({"hosts": ["gpu1:50050"]}, "host 'gpu1:50050': legal"),
+        ({"hosts": ["me@gpu1"]}, "host 'me@gpu1': legal"),
+        ({"hosts": ["gpu1."]}, r"host 'gpu1\.': legal"),
+        ({"hosts": ["gpu1/"]}, "host 'gpu1/': legal"),
+        ({"hosts": ["[::1]:50050"]}, r"host '\[::1\]:50050': legal"),
         ({"hosts": ["10.0.0.999"]}, r"host '10\.0\.0\.999': legal"),
         ({"hosts": ["*.example.org"]}, "legal are a name such as"),
         ({"hosts": ["0.0.0.0"]}, r"host '0\.0\.0\.0' is no address that anybody can dial"),
@@ -240,7 +247,7 @@ def test_a_host_that_the_kept_certificate_lacks_is_named(folder: Path) -> None:
     make(folder, hosts=["gpu1"])
     with pytest.raises(CertificateError, match=r"director is not for host gpu2, only for gpu1, localhost"):
         make(folder, hosts=["gpu2"])
-    make(folder, hosts=["GPU1", "0:0:0:0:0:0:0:1"])  # other ways to write what it has
+    make(folder, hosts=["GPU1", "0:0:0:0:0:0:0:1", "[::1]"])  # other ways to write what it has
     before = contents(folder)
     make(folder, hosts=["gpu2"], force=["director"])
     after = contents(folder)
@@ -283,3 +290,18 @@ def test_an_expired_authority_signs_nothing(folder: Path) -> None:
     make(folder, days=1, authority_days=2, starts=now() - timedelta(days=3))
     with pytest.raises(CertificateError, match="the authority in .* has expired; make a new one"):
         make(folder, envoys=["env_three"], force=True)
+
+
+def test_a_file_system_without_locks_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for NFS and Lustre, which a test cannot mount."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "why")
+
+    make(folder)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(
+        CertificateError, match=r"cannot lock a file \(why\); move it to a local disk, .*--folder"
+    ):
+        make(folder, envoys=["env_three"])
+    assert not (folder / "env_three").exists()

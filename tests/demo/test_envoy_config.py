@@ -83,3 +83,25 @@ def test_the_envoys_own_file_takes_every_parameter_of_the_demo(tmp_path: Path) -
     set_shard_params(path, values)
     assert yaml.safe_load(path.read_text())["shard_descriptor"]["params"] == values
     assert len(path.read_text().splitlines()) == len(own.read_text().splitlines())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "windows"])
+def test_a_config_is_read_as_what_it_is(config: Path, encoding: str) -> None:
+    """As Windows' Notepad saves it, too."""
+    text = CONFIG + "    # …, Grüße\n"
+    if encoding == "windows":
+        config.write_bytes(text.replace("\n", "\r\n").encode())
+    else:
+        config.write_text(text, encoding=encoding)
+    set_shard_params(config, {"seed": 7})
+    changed = config.read_bytes().decode()
+    assert yaml.safe_load(changed)["shard_descriptor"]["params"]["seed"] == 7
+    assert changed.endswith("    # …, Grüße\n") and "\r" not in changed
+
+
+def test_a_config_in_another_encoding_is_said_so(config: Path) -> None:
+    config.write_bytes(CONFIG.encode() + "# Grüße\n".encode("latin-1"))
+    with pytest.raises(
+        DemoError, match=r"envoy_config.yaml is no text in UTF-8 \(invalid start byte at byte"
+    ):
+        set_shard_params(config, {"seed": 7})

@@ -23,14 +23,14 @@ def command(archives: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "demo", "--data", data, "--rounds", "2", *more]
 
 
-def start(project: Path, arguments: list[str]) -> subprocess.Popen[str]:
+def start(project: Path, arguments: list[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         arguments,
         cwd=project,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ},
+        encoding="utf-8",
+        env={**os.environ, **environment},
     )
 
 
@@ -120,4 +120,42 @@ def test_an_interrupt_while_the_federation_comes_up_leaves_nothing(project: Path
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert not list((project / "runs").iterdir())
+    assert not left_below(project)
+
+
+def test_a_folder_named_latest_costs_one_line_and_not_the_table(project: Path, archives: Path) -> None:
+    (project / "runs" / "latest").mkdir(parents=True)
+    (project / "runs" / "latest" / "thesis.txt").write_text("years of work")
+    process = start(project, command(archives, "--envoys", "1"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "0.0625 before training, 0.9375 after" in output
+    (run,) = (path for path in (project / "runs").iterdir() if path.name != "latest")
+    assert output.splitlines()[-1] == (
+        f"demo: runs/latest could not be pointed to runs/{run.name}; is it a folder? Move it away"
+    )
+    assert (project / "runs" / "latest" / "thesis.txt").read_text() == "years of work"
+
+
+def test_runs_that_is_a_file_ends_the_demo_at_its_start(project: Path, archives: Path) -> None:
+    (project / "runs").write_text("not a folder")
+    process = start(project, command(archives))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert output == f"demo: {project / 'runs'} is not a folder; move it away, runs go there\n"
+
+
+@pytest.mark.parametrize("name", ["a project", "Grüße, 'odd' & $HOME"])
+def test_a_run_in_a_terminal_that_knows_ascii_alone(project: Path, archives: Path, name: str) -> None:
+    """In folders with blanks and other letters, through the scripts that a person starts."""
+    project = project.rename(project.with_name(name))
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    data = archives.rename(archives.with_name(f"{archives.name} für alle")) if "ü" in name else archives
+    process = start(project, command(data, "--envoys", "1"), **plain)
+    output, _ = process.communicate(timeout=120)
+    if data != archives:
+        data.rename(archives)
+    assert process.returncode == 0, output
+    assert "0.0625 before training, 0.9375 after" in output
+    assert output.isascii()
     assert not left_below(project)

@@ -97,3 +97,9 @@ def test_a_bad_option_ends_in_one_line_before_anything_starts(
     assert captured.err.startswith(f"demo: {message}")
     assert captured.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["data", "model", "baseline"])
+def test_the_home_of_nobody_is_no_folder(option: str) -> None:
+    with pytest.raises(OptionError, match=rf"^{option.upper()}=~nobody-of-that-name/x: no such folder"):
+        parse_options([f"--{option}=~nobody-of-that-name/x"])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.errors import DemoError
 from demo.run_folder import RunFolder, write_atomically
 
 
@@ -73,3 +74,43 @@ def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_text() == "old"
     write_atomically(path, "new")
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_stands_in_the_way_of_latest(tmp_path: Path, kind: str) -> None:
+    """A folder is left alone; a file or a link gives way, as an older `latest` does."""
+    latest = tmp_path / "latest"
+    if kind == "folder":
+        latest.mkdir()
+        (latest / "thesis.txt").write_text("years of work")
+    elif kind == "file":
+        latest.write_text("text")
+    else:
+        latest.symlink_to("nowhere")
+    folder = RunFolder(tmp_path)
+    fill(folder)
+    assert names(folder.publish()) == {"logs", "model", "notebook.ipynb", "summary.json"}
+    assert folder.is_latest == (kind != "folder")
+    assert names(tmp_path) == {folder.run_id, "latest"}
+    if kind == "folder":
+        assert (latest / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("kind", ["file", "broken link"])
+def test_runs_that_is_no_folder_is_said_so(tmp_path: Path, kind: str) -> None:
+    runs = tmp_path / "runs"
+    if kind == "file":
+        runs.write_text("text")
+    else:
+        runs.symlink_to("nowhere")
+    with pytest.raises(DemoError, match=r"runs is not a folder; move it away"):
+        RunFolder(runs)
+
+
+def test_an_id_that_a_file_or_a_broken_link_has_is_taken(tmp_path: Path) -> None:
+    taken = RunFolder(tmp_path)
+    taken.discard()
+    (tmp_path / taken.run_id).symlink_to("nowhere")
+    again = RunFolder(tmp_path)
+    assert again.run_id != taken.run_id
+    assert again.publish().is_dir()

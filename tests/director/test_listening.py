@@ -12,7 +12,7 @@ import pytest
 from certificates.authority import now
 from certificates.federation import make_certificates
 from director_certificates import CertificateError, Certificates
-from director_listening import ListeningRefused, is_loopback, require_guarded
+from director_listening import ListeningRefused, in_uri, is_loopback, legal_host, require_guarded
 
 DIRECTOR = Path(__file__).resolve().parents[2] / "director"
 
@@ -30,7 +30,7 @@ def test_plain_text_stays_on_the_loopback(host: str) -> None:
     require_guarded(host, None)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
 def test_plain_text_beyond_it_is_refused_unless_allowed_by_name(
     host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -62,6 +62,53 @@ def test_a_machine_that_calls_itself_by_the_loopback_is_warned(
     require_guarded("127.0.1.1", certificates)  # what some systems have for their own name
     (said,) = caplog.messages
     assert said.startswith("127.0.1.1 is of the loopback here: other machines cannot reach it")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_misspelt_name_is_told_from_another_machine(allowed: bool) -> None:
+    with pytest.raises(
+        ListeningRefused, match=r"^no such host: no-such-host\.invalid \(.+\)\. DIRECTOR_HOST"
+    ):
+        require_guarded("no-such-host.invalid", None, allowed)
+
+
+@pytest.mark.parametrize(
+    ("host", "in_address"),
+    [
+        ("localhost", "localhost"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::", "[::]"),
+        ("[::1]", "[::1]"),
+        ("gpu_1", "gpu_1"),
+    ],
+)
+def test_names_and_addresses_are_hosts(host: str, in_address: str) -> None:
+    assert in_uri(legal_host(host)) == in_address
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://localhost", "localhost:50050", "[::1]:50050", "localhost.", "localhost/", "me@gpu1", " ",
+        "gpu1 gpu2", "50050", "192.0.2.999", "[gpu1]",
+    ],
+)  # fmt: skip
+def test_what_is_no_host_is_said_in_one_line(host: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "director_service.py"], cwd=DIRECTOR, env={"DIRECTOR_HOST": host},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"director: listen_host (or DIRECTOR_HOST) is {host!r}, which is not a host name; legal are a name "
+        "such as gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the port\n"
+    )
+
+
+@pytest.mark.parametrize("value", [None, 7, "", ["localhost"], True])
+def test_a_listen_host_that_is_no_text_is_refused(value: object) -> None:
+    with pytest.raises(ListeningRefused, match="which is not a host name"):
+        legal_host(value)
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Starting the director: its config, its port, its folder."""
 
+import errno
+import fcntl
 import socket
 from pathlib import Path
 
@@ -23,6 +25,7 @@ def no_overrides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DIRECTOR_HOST", raising=False)
     monkeypatch.delenv("DIRECTOR_PORT", raising=False)
     monkeypatch.setattr(director_service, "WORK_FOLDER", tmp_path / "work")
+    monkeypatch.setattr(director_service, "EXPERIMENTS_FOLDER", tmp_path / "experiments")
 
 
 def config(tmp_path: Path, text: str) -> Path:
@@ -115,3 +118,20 @@ def test_a_shape_is_a_list(tmp_path: Path, shape: str):
     (tmp_path / "config.yaml").write_text(f"settings:\n  sample_shape: {shape}\n")
     with pytest.raises(ConfigError, match="sample_shape is .* a list such as"):
         DirectorConfig.load(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_told_from_a_second_director(monkeypatch, number):
+    """Stands in for NFS and Lustre, which a test cannot mount."""
+
+    def flock(*_: object) -> None:
+        raise OSError(number, "why")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        pytest.raises(
+            ConfigError, match=r"work is on a file system that cannot lock a file \(why\).* local disk"
+        ),
+        only_director_here(),
+    ):
+        pass

@@ -12,7 +12,7 @@ import pytest
 from certificates.authority import now
 from certificates.federation import make_certificates
 from envoy_certificates import CertificateError, Certificates
-from envoy_dialling import DiallingRefused, require_guarded
+from envoy_dialling import DiallingRefused, in_uri, legal_host, require_guarded
 
 ENVOY = Path(__file__).resolve().parents[2] / "envoy"
 
@@ -22,7 +22,7 @@ def test_a_director_on_this_machine_is_served_without_tls(host: str) -> None:
     require_guarded("env_one", host, None)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])
 def test_one_on_another_is_not_unless_allowed_by_name(host: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DiallingRefused, match=rf"this machine only, and {host} .*--insecure-allow-plaintext"):
         require_guarded("env_one", host, None)
@@ -30,6 +30,44 @@ def test_one_on_another_is_not_unless_allowed_by_name(host: str, caplog: pytest.
     require_guarded("env_one", host, None, plaintext_allowed=True)
     (said,) = caplog.records
     assert said.levelname == "WARNING" and "the director's identity is not checked" in said.getMessage()
+
+
+def test_a_misspelt_name_is_told_from_another_machine(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DiallingRefused, match=r"^no such host: no-such-host\.invalid \(.+\)$"):
+        require_guarded("env_one", "no-such-host.invalid", None)
+    # Where others may be called, the name may be known later than the envoy starts.
+    require_guarded("env_one", "no-such-host.invalid", None, plaintext_allowed=True)
+    assert caplog.messages[-1].startswith("no such host: no-such-host.invalid (")
+    assert caplog.messages[-1].endswith("; is it spelt right? Trying all the same")
+
+
+HOSTS = {
+    "localhost": "localhost", "gpu1.example.org": "gpu1.example.org", "director_1": "director_1",
+    "10.77.0.1": "10.77.0.1", "::1": "[::1]", "[::1]": "[::1]", "[2001:db8::7]": "[2001:db8::7]",
+}  # fmt: skip
+NO_HOSTS = [
+    "http://localhost", "localhost:50050", "[::1]:50050", "localhost.", "localhost/", "me@gpu1", "", " ",
+    " localhost", "gpu1 gpu2", "50050", "192.0.2.999", "[gpu1]", "-gpu1", "gpu1\n", "bücher.example",
+    "a" * 64,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "in_address"), HOSTS.items())
+def test_names_and_addresses_are_hosts(host: str, in_address: str) -> None:
+    assert in_uri(legal_host(host)) == in_address
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+def test_what_is_no_host_is_said_in_one_line(host: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "envoy_service.py", f"--director-host={host}"], cwd=ENVOY,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"envoy: {host!r} is not a host name; legal are a name such as gpu1.example.org or an address "
+        "such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the port\n"
+    )
 
 
 def test_the_certificate_is_for_the_envoys_own_name(tmp_path: Path) -> None:

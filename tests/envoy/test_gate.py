@@ -318,13 +318,13 @@ QUESTION = "Run exp, digest "
 def test_the_terminal_asks(tmp_path, typed, said):
     with Terminal(tmp_path) as terminal:
         for count, line in enumerate(typed, 1):
-            terminal.read_until("…? [y/n] ", count)
+            terminal.read_until("...? [y/n] ", count)
             terminal.type(line)
         terminal.read_until(said)
         assert terminal.process.wait(timeout=30) == 0
         assert terminal.printed.count(QUESTION) == len(typed)
     digest = envoy_review.read_archive(ARCHIVE, envoy_review.ArchiveLimits()).digest
-    assert f"{QUESTION}{digest[:16]}…?" in terminal.printed
+    assert f"{QUESTION}{digest[:16]}...?" in terminal.printed
 
 
 def test_the_end_of_the_input_leaves_the_answer_to_the_command(tmp_path):

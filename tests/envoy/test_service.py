@@ -1,5 +1,7 @@
 """Starting and stopping an envoy: its config, its folder, its signals."""
 
+import errno
+import fcntl
 import signal
 import subprocess
 import sys
@@ -8,7 +10,14 @@ from pathlib import Path
 import pytest
 
 import envoy_service
-from envoy_service import MARKER, ConfigError, EnvoyConfig, build_descriptor, own_work_folder
+from envoy_service import (
+    MARKER,
+    ConfigError,
+    EnvoyConfig,
+    build_descriptor,
+    own_work_folder,
+    require_devices,
+)
 
 ENVOY = Path(__file__).resolve().parents[2] / "envoy"
 
@@ -40,9 +49,18 @@ def test_the_config_that_is_shipped():
         ("shard_descriptor: {template: nowhere}", "template must be module.Class"),
         ("params: {cpu_threads: 0}\nshard_descriptor: {template: a.B}", "is 0; legal are null or 1 and more"),
         ("params: [1", "is not a YAML file of sections"),
+        ("params: {cuda_devices: ['0']}", r"cuda_devices is \['0'\]; a list of numbers from 0 such as \[0\]"),
+        ("params: {cuda_devices: [-1]}", r"cuda_devices is \[-1\]; a list of numbers from 0"),
+        ("params: {cuda_devices: [true]}", r"cuda_devices is \[True\]; a list of numbers from 0"),
+        ("params: {cuda_devices: [0.0]}", r"cuda_devices is \[0.0\]; a list of numbers from 0"),
+        ("params: {cuda_devices: 0}", "cuda_devices is 0; a list of numbers from 0"),
+        ("params: {cuda_devices: cuda}", "cuda_devices is 'cuda'; a list of numbers from 0"),
+        ("params: {cuda_devices: [0, 1, 0]}", r"cuda_devices is \[0, 1, 0\]; each device is legal once"),
     ],
 )
 def test_mistakes_are_named_with_what_is_legal(tmp_path, text, message):
+    if "shard_descriptor" not in text:
+        text += "\nshard_descriptor: {template: a.B}"
     with pytest.raises(ConfigError, match=message):
         EnvoyConfig.load(config(tmp_path, text))
 
@@ -174,3 +192,110 @@ def test_signals_reach_the_main_thread(body, signum):
         finally:
             envoy.kill()
     assert output == f"stopped by {int(signum)}\n"
+
+
+def test_devices_that_are_not_there_are_said_with_what_is(tmp_path):
+    """With the machine's own PyTorch, whatever it finds."""
+    import torch
+
+    there = list(range(torch.cuda.device_count()))
+    require_devices(tuple(there))
+    with pytest.raises(ConfigError, match=r"params.cuda_devices is \[99\]: ") as refused:
+        require_devices((99,))
+    legal = f"PyTorch finds {there} here, and those are legal" if there else "legal is []"
+    assert legal in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "cuda", "visible", "wanted", "message"),
+    [
+        (0, None, None, (0,), r"is built without CUDA; legal is \[\]$"),
+        (0, "12.8", None, (0,), r"PyTorch finds no CUDA device here; legal is \[\]$"),
+        (2, "12.8", None, (0, 2), r"is \[0, 2\]: PyTorch finds \[0, 1\] here, and those are legal$"),
+        (
+            1,
+            "12.8",
+            "3",
+            (3,),
+            r"finds \[0\] here.* \(CUDA_VISIBLE_DEVICES is '3'; what it names is counted from 0",
+        ),
+        (2, "12.8", None, (1, 0), None),
+        (1, "12.8", "3", (0,), None),
+    ],
+)
+def test_devices_are_counted_as_pytorch_counts_them(monkeypatch, count, cuda, visible, wanted, message):
+    """Stands in for machines that this one is not."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if message is None:
+        require_devices(wanted)
+    else:
+        with pytest.raises(ConfigError, match=message):
+            require_devices(wanted)
+
+
+def test_who_wants_no_device_does_not_wait_for_pytorch():
+    source = "import sys, envoy_service; envoy_service.require_devices(()); print('torch' in sys.modules)"
+    asked = subprocess.run(
+        [sys.executable, "-c", source], cwd=ENVOY, capture_output=True, text=True, check=True
+    )
+    assert asked.stdout == "False\n"
+
+
+def test_the_envoy_is_refused_before_it_looks_for_its_data(tmp_path):
+    path = config(
+        tmp_path, "params: {cuda_devices: [99]}\nshard_descriptor: {template: no_such_module.Shard}"
+    )
+    result = subprocess.run(
+        [sys.executable, ENVOY / "envoy_service.py", "--config", path],
+        cwd=ENVOY, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.startswith("envoy: params.cuda_devices is [99]: PyTorch ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+DESCRIPTOR = """
+class Shard:
+    def __init__(self, description="text", times=1):
+        self.dataset_description = description * times
+"""
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"description": []}, "list '[]'"),
+        ({"description": 7}, "int '7'"),
+        ({"times": 300_000}, "str 'texttext"),
+    ],
+)
+def test_a_description_that_cannot_be_sent_is_named(tmp_path, monkeypatch, params, said):
+    (tmp_path / "own_descriptor.py").write_text(DESCRIPTOR, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert build_descriptor(EnvoyConfig("own_descriptor.Shard")).dataset_description == "text"
+    with pytest.raises(ConfigError, match="a text of up to 1,000,000 characters is legal") as refused:
+        build_descriptor(EnvoyConfig("own_descriptor.Shard", params))
+    assert f"its dataset_description is {said}" in str(refused.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_told_from_a_second_envoy(monkeypatch, number):
+    """Stands in for NFS and Lustre, which a test cannot mount."""
+
+    def flock(*_: object) -> None:
+        raise OSError(number, "why")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        pytest.raises(
+            ConfigError, match=r"work is on a file system that cannot lock a file \(why\).* local disk"
+        ),
+        own_work_folder("env_one"),
+    ):
+        pass

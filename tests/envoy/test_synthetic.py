@@ -1,5 +1,7 @@
 """Synthetic speech: repeatable, speaker-disjoint, made once, in the layout of the real archives."""
 
+import errno
+import fcntl
 import filecmp
 import os
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 import soundfile
 
 from speech_commands.cache import cache_root, made_once
+from speech_commands.errors import DataError
 from speech_commands.labels import LABELS
 from speech_commands.reader import SPLITS, read_folders
 from speech_commands.script import OTHER_WORDS, Size, write_script
@@ -155,3 +158,20 @@ def test_corpus_is_made_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert train.parent == test.parent
     assert train.parent.parent == tmp_path
     assert (test / "_silence_" / "0.wav").is_file()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_cache_without_locks_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    """Stands in for NFS and Lustre, which a test cannot mount."""
+
+    def flock(*_: object) -> None:
+        raise OSError(number, "why")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(
+        DataError, match=r"cannot lock a file \(why\); set SUPERB_CACHE to a folder on a local disk"
+    ):
+        made_once(tmp_path / "corpus", lambda _: None)
+    assert not (tmp_path / "corpus").exists()

@@ -60,7 +60,7 @@ class SineShardDescriptor(ShardDescriptor):
 
     @property
     def dataset_description(self) -> str:
-        clips = {name: len(split) for name, split in self._splits.items()}
+        clips = {name: {LABELS[0]: len(split)} for name, split in self._splits.items()}
         return json.dumps(
             {"labels": LABELS, "clips": clips, "rank": self.rank, "world_size": self.world_size}
         )

@@ -46,7 +46,9 @@ class Registry:
         registry = {}
         for name, (online, labels) in self.shards.items():
             shard = info()
-            shard.shard_description = json.dumps({"labels": labels})
+            shard.shard_description = json.dumps(
+                {"labels": labels, "clips": dict.fromkeys(("train", "val", "test"), {labels[0]: 1})}
+            )
             registry[name] = {"is_online": online, "shard_info": shard}
         return registry
 

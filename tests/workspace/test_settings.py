@@ -27,7 +27,14 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("director_host", ""),
+        *[
+            ("director_host", host)
+            for host in ("", " ", 7, "http://localhost", "localhost:50050", "localhost.")
+        ],
+        *[
+            ("director_host", host)
+            for host in ("me@gpu1", "gpu1/", "[::1]:50050", "[gpu1]", "gpu1 gpu2", "7")
+        ],
         ("director_port", 0),
         ("certificates", " "),
         ("certificates", 1),

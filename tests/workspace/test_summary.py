@@ -111,3 +111,31 @@ def test_the_rounds_of_a_private_experiment_have_an_epsilon() -> None:
         history_of(records, 2, ENVOYS), {name: card() for name in ENVOYS}, model="tiny", **PLACES
     )
     assert [row["epsilon"] for row in told["rounds"]] == [2.5, 2.5]
+
+
+def test_a_folder_named_latest_is_left_alone_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = new_run_dir(tmp_path, NOW)
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / "thesis.txt").write_text("years of work")
+    point_latest_to(run)
+    assert (tmp_path / "latest" / "thesis.txt").read_text() == "years of work"
+    (said,) = caplog.messages
+    assert said.startswith(f"{tmp_path / 'latest'} does not point to this run (")
+    assert {path.name for path in tmp_path.iterdir()} == {"latest", run.name}
+
+
+@pytest.mark.parametrize("kind", ["file", "broken link"])
+def test_what_is_no_folder_takes_no_run(tmp_path: Path, kind: str) -> None:
+    runs = tmp_path / "runs"
+    if kind == "file":
+        runs.write_text("not a folder")
+    else:
+        runs.symlink_to("nowhere")
+    with pytest.raises(OSError, match=r"runs takes no run \(.+\): make it a folder .* RUN_DIR"):
+        new_run_dir(runs, NOW)
+
+
+def test_the_data_of_a_folder_without_a_name_is_its_source() -> None:
+    assert summary_of(source="folder", data_dir="")["data"] == "folder"

@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("wav", type=Path, nargs="+", help="audio file that libsndfile reads (WAV, FLAC, OGG)")
     parser.add_argument("--top", type=int, default=3, help="how many labels to print (default: 3)")
     options = parser.parse_args(arguments)
+    # Whatever the terminal cannot show, such as a word, is shown as escapes.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:

@@ -83,7 +83,7 @@ def reachable_clips(
         ValueError: `test_data` names no folder.
     """
     if test_data is not None:
-        folder = Path(test_data).expanduser()
+        folder = Path(os.path.expanduser(test_data))
         if not folder.is_dir():
             raise ValueError(
                 f"test_data is {test_data!r}, no folder here; legal: a test archive's folder, None"

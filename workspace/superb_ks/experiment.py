@@ -49,6 +49,7 @@ class FederatedExperiment(FLExperiment):
                 "digits, '-' or '_'"
             )
         self.archive_bytes: int | None = None
+        self._envoys: list[str] = []
         #: By which the owners of director and envoys know what was submitted (see docs/approval.md).
         self.archive_digest: str | None = None
         with _staging():
@@ -77,7 +78,7 @@ class FederatedExperiment(FLExperiment):
             FederationError: too few envoys are online, or the director refuses.
         """
         _require_tasks(task_keeper)
-        self._require_envoys(settings.min_envoys)
+        self._envoys = self._require_envoys(settings.min_envoys)
         schedule = RoundSchedule(settings.rounds, settings.fraction, settings.seed)
         self.federation.dir_client.resume = resume
         try:
@@ -190,6 +191,7 @@ class FederatedExperiment(FLExperiment):
         Raises:
             FederationError: the archive is too large.
         """
+        self.plan.authorized_cols = self._envoys
         self._serialize_interface_objects(model_provider, task_keeper, data_loader, task_assigner)
         Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
         spec = getattr(model_provider, "spec", None)
@@ -197,7 +199,8 @@ class FederatedExperiment(FLExperiment):
         self.arch_path, self.archive_bytes = str(archive), archive.stat().st_size
         self.archive_digest = digest(archive)
 
-    def _require_envoys(self, least: int) -> None:
+    def _require_envoys(self, least: int) -> list[str]:
+        """Return who takes part: all that are online and describe their shard."""
         cards = shard_cards(self.federation)
         online = sorted(cards)
         require_disjoint_shards(cards)
@@ -205,6 +208,7 @@ class FederatedExperiment(FLExperiment):
             raise FederationError(
                 f"{len(online)} envoys are online ({', '.join(online) or 'none'}), min_envoys is {least}"
             )
+        return online
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import os
 import socket
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import grpc
@@ -15,12 +17,26 @@ from openfl.interface.interactive_api.federation import Federation
 from superb_ks.certificates import Certificates
 from superb_ks.director_client import PackedDirectorClient
 from superb_ks.handshake import why_refused
+from superb_ks.ranges import is_int, is_real
 from superb_ks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 #: The name under which a notebook's experiments are submitted; without TLS, callers name themselves.
 CLIENT_ID = "notebook"
+MOST_CHARACTERS = 1_000_000
+"""What the description of a shard may have; a card has about a thousand."""
+
+_SPLITS = ("train", "val", "test")
+# What stands in a card whose descriptor does not say.
+_NOT_SAID: dict[str, Any] = {
+    "source": "unknown", "partition": "unknown", "rank": None, "world_size": None, "data_dir": "",
+    "test_dir": "", "speakers": {}, "seconds": {},
+}  # fmt: skip
+_FIELDS: dict[str, Any] = {
+    "source": str, "partition": str, "rank": (int, NoneType), "world_size": (int, NoneType), "data_dir": str,
+    "test_dir": str, "speakers": dict, "seconds": dict,
+}  # fmt: skip
 
 
 class FederationError(RuntimeError):
@@ -31,14 +47,15 @@ def connect(settings: Settings) -> Federation:
     """Connect to the director of the settings, by TLS if they name certificates.
 
     Raises:
-        FederationError: nobody answers there, the certificates cannot be used, or there are none and the
-            director is on another machine.
+        FederationError: there is no such host, nobody answers there, the certificates cannot be used, or
+            there are none and the director is on another machine.
     """
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
     # An IPv6 address stands in brackets before a port.
-    host = f"[{settings.director_host}]" if ":" in settings.director_host else settings.director_host
+    host = _bare(settings.director_host)
+    host = f"[{host}]" if ":" in host else host
     own = _certificates(settings)
     if own is None:
         _require_guarded(settings)
@@ -73,8 +90,9 @@ def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None)
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
     files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
+    _addresses(_bare(settings.director_host))
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
-    if reason := why_refused(settings.director_host, settings.director_port, files):
+    if reason := why_refused(_bare(settings.director_host), settings.director_port, files):
         return f"{no_answer}: {reason}"
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
     return f"{no_answer}. Start one: cd director && bash {start}"
@@ -84,7 +102,7 @@ def _certificates(settings: Settings) -> Certificates | None:
     if settings.certificates is None:
         return None
     try:
-        return Certificates.in_folder(Path(settings.certificates).expanduser())
+        return Certificates.in_folder(Path(os.path.expanduser(settings.certificates)))
     except ValueError as error:
         raise FederationError(str(error)) from error
 
@@ -94,7 +112,7 @@ def _require_guarded(settings: Settings) -> None:
     host = settings.director_host
     if settings.insecure_allow_plaintext_on_network:
         logger.warning("Without TLS, nobody checks who the director at %s is", host)
-    elif not _is_loopback(host):
+    elif not all(ipaddress.ip_address(address).is_loopback for address in _addresses(_bare(host))):
         raise FederationError(
             f"without TLS a notebook calls a director on this machine only, and {host} is another: whoever "
             "is on the way could change what it submits. Name the folder of make certs in the settings' "
@@ -102,17 +120,28 @@ def _require_guarded(settings: Settings) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
-    """Say whether all addresses of ``host`` are of this machine's loopback; a name of nobody is none."""
+def _bare(host: str) -> str:
+    """Return a host without the brackets in which an IPv6 address may stand."""
+    return host[1:-1] if host.startswith("[") else host
+
+
+def _addresses(host: str) -> list[str]:
+    """Look up the addresses of a name.
+
+    Raises:
+        FederationError: it has none.
+    """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(address[4][0]).is_loopback for address in found)
+    except OSError as error:
+        raise FederationError(f"no such host: {host} ({error.strerror}), as director_host says") from error
+    return [str(address[4][0]) for address in found]
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
     """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name.
+
+    An envoy whose shard descriptor describes its data in another way is named in a warning and left out.
 
     Raises:
         FederationError: the director refuses this notebook.
@@ -121,11 +150,48 @@ def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
         registry = federation.get_shard_registry()
     except grpc.RpcError as error:
         raise FederationError(f"the director refused: {error.details()}") from error
-    return {
-        name: json.loads(info["shard_info"].shard_description)
-        for name, info in sorted(registry.items())
-        if info["is_online"]
-    }
+    cards = {}
+    for name, info in sorted(registry.items()):
+        if info["is_online"]:
+            try:
+                cards[name] = read_card(info["shard_info"].shard_description)
+            except ValueError as error:
+                logger.warning("%s is left out, its dataset_description is no shard card: %s", name, error)
+    return cards
+
+
+def read_card(text: str) -> dict[str, Any]:
+    """Read what an envoy's shard descriptor returns as ``dataset_description``.
+
+    Raises:
+        ValueError: it is not a JSON object with the class names and numbers of clips of a shard.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters, and {MOST_CHARACTERS:,} are legal")
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{text[:60]!r} is no JSON") from None
+    if not isinstance(card, dict):
+        raise ValueError("it is no JSON object")
+    labels = card.get("labels")
+    if not isinstance(labels, list) or not labels or not all(isinstance(each, str) for each in labels):
+        raise ValueError("its `labels` is no list of class names")
+    clips = card.get("clips")
+    for split in _SPLITS:
+        counts = clips.get(split) if isinstance(clips, dict) else None
+        if not isinstance(counts, dict) or not all(is_int(count, 0) for count in counts.values()):
+            raise ValueError(f"its `clips` has no numbers by class for {split}")
+    if not sum(card["clips"]["train"].values()):
+        raise ValueError("it has no training clips")
+    card = {**_NOT_SAID, **card}
+    for field, legal in _FIELDS.items():
+        if not isinstance(card[field], legal):
+            raise ValueError(f"its `{field}` is {str(card[field])[:60]!r}")
+    for field in ("speakers", "seconds"):
+        said = card[field]
+        card[field] = {split: said[split] if is_real(said.get(split)) else 0 for split in _SPLITS}
+    return card
 
 
 def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
-"""Which values are legal for the fields of recipe, strategies and privacy. Imports nothing heavy."""
+"""Which values are legal for the fields of address, recipe, strategies and privacy. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,22 @@ def is_int(value: Any, low: int, high: float = math.inf) -> bool:
 def is_real(value: Any) -> bool:
     """Tell whether a value is a finite number; True and False are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+# A last part of digits alone would be taken for an address.
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+$){_LABEL}")
+
+
+def is_host(value: Any) -> bool:
+    """Tell whether a value is the name or the address of a host, of IPv6 with or without brackets."""
+    if not isinstance(value, str):
+        return False
+    try:
+        ipaddress.ip_address(value[1:-1] if value.startswith("[") and value.endswith("]") else value)
+    except ValueError:
+        return _HOST_NAME.fullmatch(value) is not None
+    return True
 
 
 _COUNT: Range = (lambda value: is_int(value, 1), "a whole number from 1")

@@ -11,6 +11,7 @@ from superb_ks.ranges import (
     PRIVATE_STRATEGIES,
     RECIPE_RANGES,
     STRATEGY_RANGES,
+    is_host,
     is_int,
     is_real,
 )
@@ -168,7 +169,9 @@ class Settings:
     runs_dir: str = "../runs"
 
     def __post_init__(self) -> None:
-        for field in ("director_host", "model", "runs_dir"):
+        host = "a name such as gpu1.example.org or an address such as ::1; director_port has the port"
+        self._require(is_host(self.director_host), "director_host", host)
+        for field in ("model", "runs_dir"):
             value = getattr(self, field)
             self._require(isinstance(value, str) and value.strip() != "", field, "text that is not empty")
         folder = self.certificates

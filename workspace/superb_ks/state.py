@@ -36,7 +36,7 @@ class ExperimentState:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         self.last = ModelFile(folder / self.manifest["last"])
         self._records = self._reopened_log()
         shutil.rmtree(self.updates_folder, ignore_errors=True)
@@ -54,7 +54,7 @@ class ExperimentState:
     def records(self) -> list[dict[str, Any]]:
         """Return the records of the rounds that are complete: those that a resumed experiment keeps."""
         path = self.folder / RECORDS
-        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
         # A power cut may tear the last line.
         records = [json.loads(line) for line in lines if line.endswith("\n")]
         return [record for record in records if record["round"] < self.manifest["round"]]

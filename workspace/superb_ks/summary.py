@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -12,28 +13,55 @@ from typing import Any
 
 from superb_ks.history import History
 
+logger = logging.getLogger(__name__)
+
 SUMMARY = "summary.json"
 
 
 def new_run_dir(runs: Path, now: datetime | None = None) -> Path:
-    """Make and return a folder of this date and time in `runs`, with a number behind it if that is taken."""
+    """Make and return a folder of this date and time in `runs`, with a number behind it if that is taken.
+
+    Raises:
+        OSError: it cannot be made there; the message says what to do.
+    """
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        return _claimed(runs, now)
+    except OSError as error:
+        raise type(error)(
+            f"{runs} takes no run ({error.strerror}): make it a folder that can be written, or set RUN_DIR "
+            "to one, and run this cell again"
+        ) from error
+
+
+def _claimed(runs: Path, now: datetime | None) -> Path:
     stem = f"{now or datetime.now():%Y%m%d-%H%M%S}"
     number = 1
     while True:
         folder = runs / (stem if number == 1 else f"{stem}-{number}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
             return folder
         except FileExistsError:
             number += 1
 
 
 def point_latest_to(run_dir: Path) -> None:
-    """Make the link `latest`, beside the run's folder, point to it, in one step."""
-    with tempfile.TemporaryDirectory(prefix=".latest-", dir=run_dir.parent) as beside:
+    """Make the link `latest`, beside the run's folder, point to it, in one step; or say that it cannot."""
+    latest = run_dir.parent / "latest"
+    try:
+        _point(latest, run_dir.name)
+    except OSError as error:
+        logger.warning(
+            "%s does not point to this run (%s); is it a folder? Move it away", latest, error.strerror
+        )
+
+
+def _point(latest: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix=".latest-", dir=latest.parent) as beside:
         link = Path(beside) / "link"
-        link.symlink_to(run_dir.name)
-        os.replace(link, run_dir.parent / "latest")
+        link.symlink_to(name)
+        os.replace(link, latest)
 
 
 def summarize(
@@ -125,7 +153,7 @@ def _model_name(model: str) -> str:
 
 def _data_name(card: Mapping[str, Any]) -> str:
     """Return the name of a shard's source, or of the folder that it reads."""
-    return Path(card["data_dir"]).name if card["source"] == "folder" else str(card["source"])
+    return (card["source"] == "folder" and Path(card["data_dir"]).name) or str(card["source"])
 
 
 def _common(names: Any) -> str:

@@ -1,0 +1,127 @@
+"""What make passes on arrives as it was typed, whatever stands in it and wherever the checkout is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ODD = """my "d"'s #1 $HOME $(x) $(open é (b) \\ `id` ; & *"""
+PATHS = ["/tmp/my data/sc", f"/tmp/{ODD}", "../beside it", "~/speech", " at its ends ", "-dash", "Grüße/語"]
+# Writes down its arguments, one a line, where Python would run.
+NOTING = '#!/bin/sh\nprintf "%s\\n" "$@" >> "$NOTED"\n'
+
+
+@pytest.fixture(params=["plain", "a folder, 'odd' & $HOME"])
+def checkout(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder with the Makefile, whose environment counts as up to date and only notes what it is asked."""
+    folder = tmp_path / request.param
+    for name in (".venv/bin", "envoy", "workspace"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    _program(folder / ".venv" / "bin" / "python", NOTING)
+    for number, name in enumerate(["", "-dev"]):
+        (folder / f"requirements{name}.txt").touch()
+        (folder / ".venv" / ".made").touch()
+        (folder / ".venv" / f".installed{name}").touch()
+        for each in (f"requirements{name}.txt", ".venv/.made", f".venv/.installed{name}"):
+            os.utime(folder / each, (number, number))
+    os.utime(folder / ".venv" / ".made", (0, 0))
+    return folder
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    noted = {**os.environ, "NOTED": str(folder / "noted"), **environment}
+    return subprocess.run(
+        ["make", "-s", *arguments], cwd=folder, env=noted, capture_output=True, text=True, check=False
+    )
+
+
+def passed_on(folder: Path, *arguments: str) -> list[str]:
+    made = make(folder, *arguments)
+    assert made.returncode == 0, made.stderr
+    return (folder / "noted").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
+    # Make drops blanks in front of a value.
+    given, lead = (f"DATA={path}", f"TEST_DATA={path}"), path.lstrip()
+    assert passed_on(checkout, "check-data", *given) == [
+        "-m", "speech_commands.check", f"--test-data={lead}", "--", lead,
+    ]  # fmt: skip
+    (checkout / "noted").unlink()
+    asked = passed_on(checkout, "demo", *given, f"MODEL={path}", f"BASELINE={path}")
+    assert {f"--{name}={lead}" for name in ("data", "test-data", "model", "baseline")} <= set(asked)
+    (checkout / "noted").unlink()
+    assert passed_on(checkout, "compare", *given)[1:4] == [
+        "benchmarks.compare", f"--data={lead}", f"--test-data={lead}",
+    ]  # fmt: skip
+
+
+def test_the_files_own_values_have_no_blanks(checkout: Path) -> None:
+    assert passed_on(checkout, "demo") == [
+        "-m", "demo", "--envoys=2", "--rounds=3", "--partition=iid", "--alpha=0.5", "--model=tiny",
+        "--tuning=full", "--strategy=fedavg", "--baseline=", "--data=synthetic", "--test-data=", "--seed=0",
+    ]  # fmt: skip
+
+
+def test_lists_of_options_are_read_as_a_shell_reads_them(checkout: Path) -> None:
+    def options(*arguments: str) -> list[str]:
+        (checkout / "noted").unlink(missing_ok=True)
+        return passed_on(checkout, *arguments)[2:]
+
+    assert options("test", "TESTS=tests/demo -k 'a b'") == ["tests/demo", "-k", "a b"]
+    (checkout / "my tests").mkdir()
+    assert options("test", "TESTS=my tests") == ["my tests"]
+    assert options("lab", "LAB_OPTIONS=--no-browser --notebook-dir='/a $b'")[1:] == [
+        "--no-browser", "--notebook-dir=/a $b",
+    ]  # fmt: skip
+    assert options("certs", "HOST=gpu1 10.0.0.5", "ENVOYS=x * y", "CERTS_OPTIONS=--folder '/my $certs'") == [
+        "--user=notebook", "--host", "gpu1", "10.0.0.5", "--envoys", "x", "*", "y", "--folder", "/my $certs",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["py thon", "it's $HOME", "ümlaut (1)"])
+def test_any_python_makes_the_environment(checkout: Path, name: str) -> None:
+    shutil.rmtree(checkout / ".venv")
+    (checkout / ".home" / name).mkdir(parents=True)
+    _program(checkout / ".home" / name / "python", f"{NOTING}mkdir -p .venv\n")
+    for place in (f"{checkout}/.home/{name}/python", f".home/{name}/python", f"~/{name}/python"):
+        shutil.rmtree(checkout / ".venv", ignore_errors=True)
+        made = make(checkout, ".venv/.made", f"PYTHON={place}", HOME=str(checkout / ".home"))
+        assert made.returncode == 0, made.stderr
+        assert (checkout / ".venv" / ".made").is_file()
+    assert (checkout / "noted").read_text(encoding="utf-8").splitlines()[-3:] == ["-m", "venv", ".venv"]
+
+
+def test_a_corpus_is_checked_in_the_folder_that_was_typed(checkout: Path) -> None:
+    """With the real command: relative paths count from where make runs."""
+    _program(checkout / ".venv" / "bin" / "python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (checkout / "envoy").rmdir()
+    (checkout / "envoy").symlink_to(ROOT / "envoy")
+    (checkout / "beside" / "my data").mkdir(parents=True)
+    for typed in ("beside/my data", str(checkout / "beside" / "my data"), "~/my data"):
+        made = make(checkout, "check-data", f"DATA={typed}", HOME=str(checkout / "beside"))
+        missing = checkout / "beside" / "speech_commands_test_set_v0.01"
+        assert f"error: {missing}: no such folder; it is looked for beside data_dir" in made.stderr
+
+
+def test_clean_stays_in_its_folder(checkout: Path) -> None:
+    kept = [checkout / "runs" / "20300101-000000", checkout.parent / "__pycache__"]
+    gone = [checkout / name for name in ("runs/.partial-1 2", "envoy/a b/__pycache__", ".venv")]
+    for folder in (*kept, *gone):
+        folder.mkdir(parents=True, exist_ok=True)
+    assert make(checkout, "clean").returncode == 0
+    assert all(folder.is_dir() for folder in kept)
+    assert not any(folder.exists() for folder in gone)
