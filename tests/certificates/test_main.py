@@ -91,7 +91,9 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
-    for name in ("requirements.txt", ".venv/.made", ".venv/.installed"):
+    needed = ("constraints.txt", "requirements.txt", "envoy/sd_requirements.txt")
+    (tmp_path / "envoy").mkdir()
+    for name in (*needed, ".venv/.made", ".venv/.installed"):
         (tmp_path / name).touch()
     return tmp_path
 
