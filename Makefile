@@ -20,6 +20,9 @@ CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a k
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
 TESTS = tests  ## test: what pytest runs, such as tests/demo
 
+# The first would hide this folder's packages, the second the library of .venv, the third take a `cd` elsewhere.
+unexport PYTHONSAFEPATH PYTHONHOME CDPATH
+
 # The comments above leave spaces at the ends of the values.
 override PYTHON := $(strip $(PYTHON))
 DEMO_OPTIONS = --envoys '$(strip $(ENVOYS))' --rounds '$(strip $(ROUNDS))' --partition '$(strip $(PARTITION))' \
@@ -38,7 +41,7 @@ NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
 PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-transport bench-data install clean
+.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-by-hand bench-transport bench-data install clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -80,6 +83,9 @@ compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DA
 	@$(RUN) -m benchmarks.compare --data '$(strip $(DATA))' --test-data '$(strip $(TEST_DATA))'; status=$$?; \
 	  test $$status -le 1 || exit $$status; \
 	  $(RUN) -m benchmarks.report_compare && exit $$status  # of the finished rows, also when a run has failed
+
+bench-by-hand: $(VENV)/.installed-dev  ## measure envoys started by hand beside `make demo` and one plain process
+	$(RUN) -m benchmarks.by_hand
 
 bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, beside Flower and OpenFL as shipped
 	$(RUN) -m benchmarks.transport --engine all --growth
