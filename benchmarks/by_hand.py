@@ -4,9 +4,9 @@
 
 By hand: director, envoys and notebook start in a shell that has HOME and PATH alone, from copies of their
 folders, as the README says; the notebook is executed by `jupyter nbconvert`, whose kernel is what JupyterLab
-starts. The demo's way: `demo.federation` and `demo.notebook`, in this process's environment. Both are up while
-they take turns. Compared are the seconds of learning, from the submission to the last record, which the notebook
-calls `seconds_total` and notes in summary.json; its cells behind that are left out.
+starts. The demo's way: `demo.federation` and `demo.notebook`, in this process's environment. Both are up
+while they take turns. Compared are the seconds of learning, from the submission to the last record, which the
+notebook calls `seconds_total` and notes in summary.json; its cells behind that are left out.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[
 
 
 def until_learned(parameters: dict[str, Any]) -> NotebookNode:
-    """Return the notebook with these settings up to the cell that knows the seconds, and one that notes them."""
+    """Return the notebook with these settings, up to the cell that knows the seconds; one more notes them."""
     tutorial = notebook.load(NOTEBOOK, parameters)
     last = next(i for i, cell in enumerate(tutorial.cells) if "seconds_total = " in cell.source)
     noting = nbformat.v4.new_code_cell("(Path(RUN_DIR) / 'seconds').write_text(str(seconds_total))")
