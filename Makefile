@@ -44,6 +44,8 @@ export given_envoys = $(call given,ENVOYS)
 # Make would expand the dollars in them to pass them on.
 unexport PYTHON ENVOYS ROUNDS PARTITION ALPHA MODEL TUNING STRATEGY BASELINE DATA TEST_DATA SEED CERTS_USER CERTS_OPTIONS
 unexport LAB_OPTIONS TESTS
+# The first would hide this folder's packages, the second the library of .venv, the third take a `cd` elsewhere.
+unexport PYTHONSAFEPATH PYTHONHOME CDPATH
 
 VENV = .venv
 RUN = $(VENV)/bin/python
@@ -54,7 +56,7 @@ PIP_INSTALL = test -t 1 || quiet=--quiet; \
   $(RUN) -m pip install $$quiet --disable-pip-version-check --no-warn-conflicts
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-transport bench-data install constraints clean
+.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-by-hand bench-transport bench-data install constraints clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -98,6 +100,9 @@ compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DA
 	@$(RUN) -m benchmarks.compare --data="$$its_data" --test-data="$$its_test_data"; status=$$?; \
 	  test $$status -le 1 || exit $$status; \
 	  $(RUN) -m benchmarks.report_compare && exit $$status  # of the finished rows, also when a run has failed
+
+bench-by-hand: $(VENV)/.installed-dev  ## measure envoys started by hand beside `make demo` and one plain process
+	$(RUN) -m benchmarks.by_hand
 
 bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, beside Flower and OpenFL as shipped
 	$(RUN) -m benchmarks.transport --engine all --growth

@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "workspace"), str(ROOT / "envoy")]
 
-# As in the demo's processes: threads that wait for each other do not spin on cores that others need.
+# As in an envoy: threads that wait for each other do not spin on cores that others need.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch  # noqa: E402

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.transport_job import EventLog, Job
 from benchmarks.transport_result import check, figures
 from benchmarks.transport_watch import MemoryWatch, loopback_bytes, wait_until_settled
-from demo.process import ServiceProcess, local_environment, stop_all
+from demo.process import ServiceProcess, stop_all
 
 ROOT = Path(__file__).resolve().parent.parent
 _POLL_SECONDS = 0.05
@@ -45,6 +45,17 @@ class Run:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+def fair_environment() -> dict[str, str]:
+    """Return an environment in which no engine loses to this one by proxies or by threads that spin."""
+    hosts = [os.environ.get("no_proxy", ""), "localhost", "127.0.0.1"]
+    return {
+        "OMP_WAIT_POLICY": "passive",
+        **os.environ,
+        "no_proxy": ",".join(filter(None, hosts)),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 def run_notebook(
     job: Job,
     command: list[str],
@@ -75,7 +86,7 @@ def run_notebook(
         WrongResult: the weights at the end are not those of the job.
     """
     log = EventLog(run_dir / "events.jsonl")
-    variables = {**local_environment(), "PYTHONPATH": python_path(), **(environment or {})}
+    variables = {**fair_environment(), "PYTHONPATH": python_path(), **(environment or {})}
     wait_until_settled(pids.values())
     before = loopback_bytes()
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)

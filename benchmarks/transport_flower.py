@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
-from benchmarks.transport_engine import EngineFailed, Run, run_notebook
+from benchmarks.transport_engine import EngineFailed, Run, fair_environment, run_notebook
 from benchmarks.transport_job import Job
 from demo.federation import free_ports
-from demo.process import ServiceProcess, local_environment, stop_all
+from demo.process import ServiceProcess, stop_all
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / "build" / "transport" / "flower"
@@ -110,7 +110,7 @@ def services(
     commands: dict[str, list[str]], port: int, run_dir: Path, environment: dict[str, str]
 ) -> Iterator[dict[str, int]]:
     """Start services, the first of which listens on `port`; yields their process ids."""
-    variables = {**local_environment(), **environment}
+    variables = {**fair_environment(), **environment}
     logs = run_dir / "logs"
     logs.mkdir()
     started: list[ServiceProcess] = []

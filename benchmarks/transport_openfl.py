@@ -16,10 +16,16 @@ from typing import Any
 
 import grpc
 
-from benchmarks.transport_engine import EngineFailed, Run, notebook_arguments, run_notebook
+from benchmarks.transport_engine import (
+    EngineFailed,
+    Run,
+    fair_environment,
+    notebook_arguments,
+    run_notebook,
+)
 from benchmarks.transport_job import EventLog, Job
 from demo.federation import Federation, envoy_name, free_ports
-from demo.process import ServiceProcess, local_environment, stop_all
+from demo.process import ServiceProcess, stop_all
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 180.0
@@ -93,7 +99,7 @@ def start_envoy(run_dir: Path, port: int, rank: int, job: Job) -> ServiceProcess
 def service(name: str, command: list[str], folder: Path) -> ServiceProcess:
     """Run an `fx` command of the running environment in a folder."""
     fx = str(Path(sys.executable).with_name("fx"))
-    variables = {**local_environment(), "OMP_NUM_THREADS": "1"}
+    variables = {**fair_environment(), "OMP_NUM_THREADS": "1"}
     return ServiceProcess(name, [fx, *command], folder, variables, folder.parent / "logs" / f"{name}.log")
 
 

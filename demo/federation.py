@@ -18,7 +18,7 @@ from openfl.protocols import director_pb2, director_pb2_grpc
 from demo.envoy_config import ShardValue, set_shard_params
 from demo.errors import DemoError
 from demo.interrupts import held_back
-from demo.process import ProcessDied, ServiceProcess, local_environment, stop_all
+from demo.process import ProcessDied, ServiceProcess, stop_all
 
 __all__ = ["Federation", "NotReady", "ProcessDied", "envoy_name", "free_ports"]
 
@@ -204,15 +204,12 @@ class Federation:
         return process
 
     def _variables(self) -> dict[str, str]:
-        """Environment of the services: where the director is, which Python, how many threads."""
-        threads = max(1, (os.cpu_count() or 1) // len(self.envoy_names))
+        """Environment of the services: this one, where the director is, and which Python."""
         return {
-            **local_environment(),
+            **os.environ,
             "DIRECTOR_HOST": self.director_host,
             "DIRECTOR_PORT": str(self.director_port),
             "PYTHON": sys.executable,
-            # Every envoy would otherwise take all the cores and they would wait for each other.
-            "OMP_NUM_THREADS": str(threads),
             **self._environment,
         }
 

@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 
 from demo.errors import DemoError
 from demo.interrupts import held_back
-from demo.process import TAIL_LINES, local_environment
+from demo.process import TAIL_LINES
 from demo.run_folder import write_atomically
 
 _WATCH_SECONDS = 0.25
@@ -192,7 +192,7 @@ class _Client(NotebookClient):
         self._kernel_pid: int | None = None
 
     async def run(self) -> None:
-        await self.async_execute(env=local_environment())
+        await self.async_execute()
 
     def kill_what_is_left(self) -> None:
         """End what cells have started and left running: the kernel leads a process group."""

@@ -96,18 +96,6 @@ class ServiceProcess:
         self._popen.wait()
 
 
-def local_environment() -> dict[str, str]:
-    """Environment of a process that shares this machine with others and talks to them without a proxy."""
-    hosts = [os.environ.get("no_proxy", ""), "localhost", "127.0.0.1"]
-    return {
-        # Threads that wait for each other would otherwise spin, on cores that the other processes need.
-        "OMP_WAIT_POLICY": "passive",
-        **os.environ,
-        "no_proxy": ",".join(filter(None, hosts)),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
 def stop_all(processes: Iterable[ServiceProcess], grace_seconds: float = GRACE_SECONDS) -> None:
     """Ask all services to end, together, and after `grace_seconds` kill what is left of them."""
     started = list(processes)

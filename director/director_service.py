@@ -20,12 +20,27 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 
-from director_certificates import CertificateError, Certificates
-from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
-from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, legal_host, require_guarded
-from director_review import DESKS
+def say_what_to_install(missing: ModuleNotFoundError) -> int:
+    """Tell the owner how this director gets what it lacks; returns the exit code."""
+    print(
+        f"director: {missing} for {sys.executable}. In an environment for it (python3 -m venv): "
+        "pip install -r ../envoy/sd_requirements.txt, "
+        "then pip install --no-deps --ignore-requires-python openfl==1.7.1",
+        file=sys.stderr,
+    )
+    return 2
+
+
+try:
+    import yaml
+
+    from director_certificates import CertificateError, Certificates
+    from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
+    from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, legal_host, require_guarded
+    from director_review import DESKS
+except ModuleNotFoundError as error:
+    sys.exit(say_what_to_install(error))
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Models, records and manifests of all experiments; they stay when the director stops.
@@ -271,8 +286,7 @@ def main() -> int:
         print(f"director: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(f"director: {error}. Is the environment active? See the README: make install", file=sys.stderr)
-        return 2
+        return say_what_to_install(error)
     logger.info("Director stopped")
     leave_by(stopped_by)
     return 128 + stopped_by

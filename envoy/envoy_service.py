@@ -24,12 +24,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 
-from envoy_certificates import Certificates
-from envoy_dialling import ALLOW_PLAINTEXT, in_uri, legal_host, require_guarded
-from envoy_gate import SETTINGS, Gate, GateSettings
-from envoy_review import DESKS
+def say_what_to_install(missing: ModuleNotFoundError) -> int:
+    """Tell the owner how this envoy gets what it lacks; returns the exit code."""
+    print(
+        f"envoy: {missing} for {sys.executable}. In this folder, in an environment for it (python3 -m venv): "
+        "pip install -r sd_requirements.txt, "
+        "then pip install --no-deps --ignore-requires-python openfl==1.7.1",
+        file=sys.stderr,
+    )
+    return 2
+
+
+try:
+    import yaml
+
+    from envoy_certificates import Certificates
+    from envoy_dialling import ALLOW_PLAINTEXT, in_uri, legal_host, require_guarded
+    from envoy_gate import SETTINGS, Gate, GateSettings
+    from envoy_review import DESKS
+    from envoy_threads import fair_threads
+except ModuleNotFoundError as error:
+    sys.exit(say_what_to_install(error))
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Only folders that hold this file are ever swept.
@@ -118,6 +134,8 @@ def build_descriptor(config: EnvoyConfig) -> Any:
     try:
         descriptor_class = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name not in (None, module_name.split(".")[0]):
+            raise  # the descriptor is there, a library that it needs is not
         raise ConfigError(f"shard_descriptor.template {config.descriptor}: {error}") from error
     try:
         inspect.signature(descriptor_class).bind(**config.descriptor_params)
@@ -248,6 +266,17 @@ def preload() -> threading.Thread:
     return thread
 
 
+def before_experiments(libraries: threading.Thread, director_host: str, director_port: str) -> None:
+    """Wait until the libraries are loaded, and take this envoy's share of the cores, as things are now."""
+    libraries.join()
+    if not os.environ.get("OMP_NUM_THREADS"):  # else the owner has decided
+        import torch
+
+        threads = fair_threads(director_host, director_port)
+        torch.set_num_threads(threads)
+        logger.info("Threads: %d", threads)
+
+
 def stop_on_signals() -> None:
     """Turn SIGINT and SIGTERM into :class:`StoppedBySignal`; a second one is ignored while we clean up."""
 
@@ -319,7 +348,7 @@ def run(arguments: argparse.Namespace) -> None:
         gate.announce(host)
         GatedEnvoy(
             gate=gate,
-            wait_for_libraries=libraries.join,
+            get_ready=lambda: before_experiments(libraries, arguments.director_host, arguments.director_port),
             shard_name=arguments.name,
             director_host=in_uri(host),
             director_port=port,
@@ -359,8 +388,7 @@ def main() -> int:
         print(f"envoy: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except ModuleNotFoundError as error:
-        print(f"envoy: {error}. Is the environment active? See the README: make install", file=sys.stderr)
-        return 2
+        return say_what_to_install(error)
     except StoppedBySignal as stopped:
         logger.info("Envoy stopped")
         signal.signal(stopped.signum, signal.SIG_DFL)

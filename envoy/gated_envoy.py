@@ -33,15 +33,13 @@ class GatedEnvoy(SteadyEnvoy):
 
     Args:
         gate: of this node's owner.
-        wait_for_libraries: returns when all are loaded that experiments need.
+        get_ready: called before each experiment that is let in.
     """
 
-    def __init__(
-        self, *, gate: Gate, wait_for_libraries: Callable[[], None] = lambda: None, **settings: Any
-    ) -> None:
+    def __init__(self, *, gate: Gate, get_ready: Callable[[], None] = lambda: None, **settings: Any) -> None:
         super().__init__(**settings)
         self.gate = gate
-        self._wait_for_libraries = wait_for_libraries
+        self._get_ready = get_ready
         self._author = ""
 
     def _download(self, experiment_name: str) -> Path:
@@ -83,7 +81,7 @@ class GatedEnvoy(SteadyEnvoy):
     def _take_part(self, experiment_name: str, archive: Path) -> None:
         try:
             wanted = self._is_let_in(experiment_name, archive.read_bytes())
-            self._wait_for_libraries()
+            self._get_ready()
         except (Declined, UnsoundArchive) as declined:
             archive.unlink()
             logger.warning("Experiment %s: %s", experiment_name, declined)

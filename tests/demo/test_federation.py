@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -14,6 +16,8 @@ from demo.federation import Federation, NotReady, ProcessDied, envoy_name, free_
 from .conftest import ROOT, left_below, processes_below
 
 pytestmark = pytest.mark.federation
+FROM_THE_SHELL = {"PWD", "OLDPWD", "SHLVL", "_"}
+FROM_THE_SCRIPT = {"MALLOC_ARENA_MAX", "OMP_WAIT_POLICY"}
 
 
 def listens(port: int) -> bool:
@@ -41,6 +45,9 @@ def test_a_federation_comes_up_notices_a_death_and_goes(
         configs = [federation.nodes_dir / name / "envoy_config.yaml" for name in federation.envoy_names]
         ranks = [yaml.safe_load(path.read_text())["shard_descriptor"]["params"] for path in configs]
         assert [params["rank_worldsize"] for params in ranks] == ["1, 2", "2, 2"]
+        for process in federation.processes.values():  # the scripts' own, and what they are told
+            added = psutil.Process(process.pid).environ().keys() - os.environ.keys()
+            assert added - FROM_THE_SHELL <= {*FROM_THE_SCRIPT, "DIRECTOR_HOST", "DIRECTOR_PORT", "PYTHON"}
         federation.check()
 
         federation.processes["env_two"].kill()

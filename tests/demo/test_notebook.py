@@ -21,6 +21,8 @@ from .conftest import is_gone, left_below, notebook_of
 pytestmark = pytest.mark.notebook
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
+ADDED_BY_NOBODY = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PYTHONUNBUFFERED", "no_proxy"}
+
 
 class Recorder:
     """Notes down what the execution tells; a subclass may act on a line."""
@@ -69,6 +71,27 @@ def test_the_kernel_is_this_interpreter_in_the_given_folder(tmp_path: Path) -> N
     notebook.execute(cells, tmp_path, recorder)
     assert recorder.events[-2:] == [sys.executable, str(tmp_path)]
     assert [cell.execution_count for cell in cells.cells if cell.cell_type == "code"] == [1, 2, 3]
+
+
+def test_the_kernel_has_the_environment_that_jupyterlab_would_give_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it needs for itself it gets from `superb_ks`, as a person's kernel does."""
+    for name in ADDED_BY_NOBODY:
+        monkeypatch.delenv(name, raising=False)
+    cells = parametrised(tmp_path, "import json, os\njson.dump(dict(os.environ), open('environ.json', 'w'))")
+    notebook.execute(cells, tmp_path, Recorder())
+    inside = json.loads((tmp_path / "environ.json").read_text())
+    own = os.environ.keys() - {
+        "TERM",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "PAGER",
+        "GIT_PAGER",
+        "MPLBACKEND",
+    }  # ipykernel's
+    assert {name: inside.get(name) for name in own} == {name: os.environ[name] for name in own}
+    assert not inside.keys() & ADDED_BY_NOBODY
 
 
 def test_a_failing_cell_is_explained_and_what_ran_is_kept(tmp_path: Path) -> None:

@@ -1,5 +1,27 @@
 """The data scientist's half of the tutorial, shipped to every node with each experiment.
 
 The director imports this package as well, and has no need of PyTorch: import the modules one by one,
-and keep this file free of imports.
+and let this file import nothing but the standard library. What it sets holds wherever the package is used,
+in an envoy and in a notebook's kernel, however that was started.
 """
+
+import os
+
+# Threads of OpenMP spin while they wait, on cores that the processes beside this one need. The runtime reads
+# this when PyTorch is imported; an envoy, which has PyTorch loaded by now, has it from its start script.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# What torchrun, accelerate, DeepSpeed and MPI tell the processes that they start. Here each process trains
+# alone; the Trainer would take it for a part of such a job, and wait for the others.
+_OF_OTHER_JOBS = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "ROLE_RANK", "ROLE_NAME", "FORK_LAUNCHED"),
+    *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "SMDATAPARALLEL_LOCAL_RANK"),
+)
+_OF_OTHER_JOBS_PREFIXES = (
+    *("ACCELERATE_", "FSDP_", "TORCHELASTIC_", "PARALLELISM_CONFIG_", "MEGATRON_LM_"),
+    *("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_"),
+)
+for _name in list(os.environ):
+    if _name in _OF_OTHER_JOBS or _name.startswith(_OF_OTHER_JOBS_PREFIXES):
+        del os.environ[_name]

@@ -1,0 +1,211 @@
+"""Envoys started by hand beside `make demo`, and beside one plain process that does all their steps.
+
+    python -m benchmarks.by_hand [--envoys 1 2 4] [--repeats 3]
+
+By hand: director, envoys and notebook start in a shell that has HOME and PATH alone, from copies of their
+folders, as the README says; the notebook is executed by `jupyter nbconvert`, whose kernel is what JupyterLab
+starts. The demo's way: `demo.federation` and `demo.notebook`, in this process's environment. Both are up
+while they take turns. Compared are the seconds of learning, from the submission to the last record, which the
+notebook calls `seconds_total` and notes in summary.json; its cells behind that are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from benchmarks.transport_result import machine, merge, now
+from demo import notebook
+from demo.__main__ import NOTEBOOK, WORKSPACE, make_synthetic_speech, notebook_parameters
+from demo.federation import Federation
+from demo.interrupts import raise_interrupted
+from demo.options import Options
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "by_hand.json"
+ROUNDS = 1
+# At most so many times the demo's seconds, and so many times the plain process's for two envoys.
+MOST_TO_DEMO, MOST_TO_PLAIN, PLAIN_ENVOYS = 1.1, 1.15, 2
+PROGRAMS = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+
+
+class Quiet:
+    """A listener to whom nobody needs to tell anything."""
+
+    def on_cell(self, number: int, total: int, section: str) -> None:
+        """Take no notice."""
+
+    def on_line(self, line: str) -> None:
+        """Take no notice."""
+
+
+class ByHand(Federation):
+    """A federation whose services get what a bare shell has, and a port, because another one is up."""
+
+    def _variables(self) -> dict[str, str]:
+        return {**bare(), "DIRECTOR_PORT": str(self.director_port)}
+
+
+def bare() -> dict[str, str]:
+    """Return the environment of `env -i` with HOME and PATH."""
+    return {"HOME": os.environ["HOME"], "PATH": PROGRAMS}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print and keep what was measured; returns 1 if a ratio is above its limit."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--envoys", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn; medians are kept")
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.plain:
+        print(json.dumps(plain_steps()))
+        return 0
+    with raise_interrupted():
+        return measure_all(options.envoys, options.repeats)
+
+
+def measure_all(counts: list[int], repeats: int) -> int:
+    """Measure with so many envoys, one count after another; returns the exit code."""
+    make_synthetic_speech(0)
+    missed = 0
+    for envoys in counts:
+        figures = measure(envoys, repeats)
+        missed += not figures["good"]
+        print(f"{envoys} envoys:", *(f"{key}={value}" for key, value in figures.items()), flush=True)
+        about = {"rounds": ROUNDS, "date": now(), "commit": commit(), "machine": machine()}
+        merge(f"{envoys} envoys", {**figures, **about}, RESULTS)
+    return int(missed > 0)
+
+
+def measure(envoys: int, repeats: int) -> dict[str, Any]:
+    """Return the seconds of each way, their medians' ratios, and whether those are good enough."""
+    with tempfile.TemporaryDirectory() as folder, both_federations(Path(folder), envoys) as ways:
+        if envoys == PLAIN_ENVOYS:
+            ways["plain"] = plain_seconds
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(repeats):
+            for way in list(ways) if number % 2 == 0 else list(reversed(ways)):
+                seconds[way].append(round(ways[way](), 2))
+    medians = {way: statistics.median(each) for way, each in seconds.items()}
+    limits = {"demo": MOST_TO_DEMO, "plain": MOST_TO_PLAIN}
+    ratios = {way: round(medians["by_hand"] / medians[way], 3) for way in limits if way in medians}
+    good = all(ratio <= limits[way] for way, ratio in ratios.items())
+    return {
+        **{f"{way}_seconds": each for way, each in seconds.items()},
+        **{f"by_hand_to_{way}": ratio for way, ratio in ratios.items()},
+        "good": good,
+    }
+
+
+@contextlib.contextmanager
+def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[], float]]]:
+    """Yield, by name, what runs the notebook once and returns its seconds of learning."""
+    ways = {"by_hand": (ByHand, executed_by_hand), "demo": (Federation, executed_by_the_demo)}
+    with contextlib.ExitStack() as stack:
+        started: dict[str, Callable[[], float]] = {}
+        for name, (kind, execute) in ways.items():
+            federation = stack.enter_context(kind(folder / name, envoys=envoys))
+
+            def run(federation: Federation = federation, execute: Callable[..., None] = execute) -> float:
+                with tempfile.TemporaryDirectory(dir=folder) as run_dir:
+                    options = Options(envoys=envoys, rounds=ROUNDS, baseline=None)
+                    parameters = notebook_parameters(options, federation, Path(run_dir))
+                    execute(until_learned({**parameters, "RUN_DIR": run_dir}), Path(run_dir))
+                    federation.check()
+                    return float((Path(run_dir) / "seconds").read_text())
+
+            started[name] = run
+        yield started
+
+
+def until_learned(parameters: dict[str, Any]) -> NotebookNode:
+    """Return the notebook with these settings, up to the cell that knows the seconds; one more notes them."""
+    tutorial = notebook.load(NOTEBOOK, parameters)
+    last = next(i for i, cell in enumerate(tutorial.cells) if "seconds_total = " in cell.source)
+    noting = nbformat.v4.new_code_cell("(Path(RUN_DIR) / 'seconds').write_text(str(seconds_total))")
+    tutorial.cells[last + 1 :] = [noting]
+    return tutorial
+
+
+def executed_by_the_demo(tutorial: NotebookNode, run_dir: Path) -> None:
+    """Execute the notebook as `make demo` does."""
+    notebook.execute(tutorial, WORKSPACE, Quiet())
+
+
+def executed_by_hand(tutorial: NotebookNode, run_dir: Path) -> None:
+    """Execute the notebook from a copy of its folder, in a bare shell."""
+    workspace = run_dir / "workspace"
+    shutil.copytree(WORKSPACE, workspace, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    nbformat.write(tutorial, workspace / NOTEBOOK.name)
+    command = ["nbconvert", "--to", "notebook", "--execute", "--output", "executed", NOTEBOOK.name]
+    jupyter = str(shutil.which("jupyter", path=PROGRAMS))
+    result = subprocess.run(
+        [jupyter, *command], cwd=workspace, env=bare(), capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise RuntimeError(f"the notebook failed by hand:\n{result.stderr[-3000:]}")
+
+
+def plain_seconds() -> float:
+    """Let one process without a federation do the steps of both envoys; returns its seconds."""
+    command = [sys.executable, "-m", "benchmarks.by_hand", "--plain"]
+    variables = {**bare(), "PYTHONPATH": os.pathsep.join([str(WORKSPACE), str(ROOT / "envoy")])}
+    return float(subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def plain_steps() -> float:
+    """Do what the envoys' tasks do in all rounds, one shard after the other; returns the seconds it took."""
+    from superb_ks.data import ClipDataset  # before PyTorch: waits as in a notebook's kernel
+    from superb_ks.evaluation import evaluate
+    from superb_ks.model import ModelSpec
+    from superb_ks.settings import Settings
+    from superb_ks.tasks import local_trainer
+    from superb_shard_descriptor import SuperbShardDescriptor
+
+    shards = [SuperbShardDescriptor(f"{rank + 1}, {PLAIN_ENVOYS}") for rank in range(PLAIN_ENVOYS)]
+    settings = Settings(model="tiny", rounds=ROUNDS)
+    spec = ModelSpec.of(settings, shards[0].labels).sealed()
+    extractor = spec.feature_extractor()
+    splits = [
+        {split: ClipDataset(shard.get_dataset(split), extractor) for split in ("train", "val", "test")}
+        for shard in shards
+    ]
+    started = time.perf_counter()
+    model = spec.build()
+    for clips in splits:
+        evaluate(model, clips["test"], "cpu")  # the initial model is tested
+    for number in range(ROUNDS):
+        for clips in splits:
+            evaluate(model, clips["val"], "cpu")
+            local_trainer(model, clips["train"], settings, "cpu", number).train()
+    for split in ("val", "test"):  # the last model is validated, the best one tested
+        for clips in splits:
+            evaluate(model, clips[split], "cpu")
+    return time.perf_counter() - started
+
+
+def commit() -> str:
+    """Return what is measured, as git names it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

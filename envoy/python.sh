@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs Python in this folder, for the scripts beside this one: bash python.sh SCRIPT [ARGUMENT ...]
+# PYTHON names the interpreter. Otherwise it is that of the activated environment, that of the one which `make` set
+# up beside this folder, python3 or python, whichever comes first.
+set -euo pipefail
+unset CDPATH
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+if [ -z "${PYTHON:-}" ]; then
+  for PYTHON in ${VIRTUAL_ENV:+"$VIRTUAL_ENV/bin/python"} ../.venv/bin/python python3 python; do
+    if command -v "$PYTHON" >/dev/null; then break; fi
+  done
+fi
+if ! command -v "$PYTHON" >/dev/null; then
+  echo "${PWD##*/}: there is no program '$PYTHON': install Python 3.10 to 3.12, or name it: PYTHON=/path/to/python3" >&2
+  exit 2
+fi
+# The first would hide the modules of this folder, the second the whole library of another Python.
+unset PYTHONSAFEPATH PYTHONHOME
+# glibc gives every thread a heap of its own, and what one frees no other can use.
+export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
+# Threads of OpenMP spin while they wait, on cores that the processes beside this one need.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+exec "$PYTHON" "$@"

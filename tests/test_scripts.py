@@ -1,0 +1,187 @@
+"""The start scripts and make, in folders and shells that are not set up for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("envoy", "director")
+REQUIREMENTS = "pip install -r {}sd_requirements.txt"
+OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
+_NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__")
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python to which nothing was added."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, symlinks=True)
+    return folder / "bin" / "python3"
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Path:
+    """The two folders, copied elsewhere."""
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=_NOT_COPIED)
+    return tmp_path
+
+
+def system(folder: Path, **pythons: Path) -> str:
+    """Return a PATH on which the scripts find bash, dirname and those Pythons, and nothing else."""
+    folder.mkdir()
+    for name in ("bash", "dirname"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    for name, python in pythons.items():  # a link to it would be the Python that it was made from
+        (folder / name).write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def bash(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run bash in a shell of HOME and some variables."""
+    return subprocess.run(
+        [str(shutil.which("bash")), *command],
+        cwd=cwd,
+        env={"HOME": str(cwd), **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_both_rooms_find_python_in_the_same_way() -> None:
+    one, other = ((ROOT / room / "python.sh").read_text(encoding="utf-8") for room in ROOMS)
+    assert one == other
+
+
+@pytest.mark.parametrize("name", ["python3", "python"])
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_system_may_call_it_either_way(rooms: Path, bare_python: Path, room: str, name: str) -> None:
+    path = system(rooms / "bin", **{name: bare_python})
+    result = bash("review.sh", "list", cwd=rooms / room, PATH=path)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_which_python_is_taken_first(rooms: Path, bare_python: Path) -> None:
+    tell = ("-c", "import sys; print(sys.prefix)")
+    for place in ("mine/bin", ".venv/bin", "active/bin"):
+        (rooms / place).mkdir(parents=True)
+        (rooms / place / "python").write_text(f"#!/bin/sh\necho {place}\n")
+        (rooms / place / "python").chmod(0o755)
+    path = system(rooms / "bin", python3=bare_python)
+    mine, active = str(rooms / "mine/bin/python"), str(rooms / "active")
+
+    def taken(**variables: str) -> str:
+        return bash("python.sh", *tell, cwd=rooms / "envoy", PATH=path, **variables).stdout.strip()
+
+    assert taken(PYTHON=mine, VIRTUAL_ENV=active) == "mine/bin"
+    assert taken(VIRTUAL_ENV=active) == "active/bin"
+    assert taken(VIRTUAL_ENV=str(rooms / "removed")) == ".venv/bin"
+    assert taken() == ".venv/bin"
+    shutil.rmtree(rooms / ".venv")
+    assert taken() == str(bare_python.parents[1])
+
+
+@pytest.mark.parametrize(("room", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
+@pytest.mark.parametrize("own", [{}, {"PYTHON": "/no/such/python"}])
+def test_without_python_the_one_thing_to_do_is_said(
+    rooms: Path, room: str, script: str, own: dict[str, str]
+) -> None:
+    result = bash(script, cwd=rooms / room, PATH=system(rooms / "bin"), **own)
+    missing = own.get("PYTHON", "python")
+    assert result.stderr == (
+        f"{room}: there is no program '{missing}': install Python 3.10 to 3.12, "
+        "or name it: PYTHON=/path/to/python3\n"
+    )
+    assert result.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("room", "command", "beside"),
+    [
+        ("envoy", ["start_envoy.sh"], ""),
+        ("envoy", ["start_envoy_with_tls.sh", "clinic", "localhost"], ""),
+        ("director", ["start_director.sh"], "../envoy/"),
+        ("director", ["start_director_with_tls.sh", "localhost"], "../envoy/"),
+    ],
+)
+def test_without_openfl_the_commands_are_said(
+    rooms: Path, bare_python: Path, room: str, command: list[str], beside: str
+) -> None:
+    result = bash(*command, cwd=rooms / room, PATH=system(rooms / "bin", python3=bare_python))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{room}: No module named ")
+    assert REQUIREMENTS.format(beside) in line
+    assert OPENFL in line
+
+
+def test_a_library_that_the_descriptor_lacks_is_no_mistake_in_the_config(rooms: Path) -> None:
+    (rooms / "envoy" / "own_shard.py").write_text("import no_such_library\n")
+    (rooms / "envoy" / "own.yaml").write_text("shard_descriptor: {template: own_shard.Shard}\n")
+    result = bash(
+        "start_envoy.sh", "clinic", "own.yaml", cwd=rooms / "envoy",
+        PATH=os.environ["PATH"], PYTHON=sys.executable,
+    )  # fmt: skip
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("envoy: No module named 'no_such_library' for ")
+
+
+def strange_shells(folder: Path, *modules: str) -> dict[str, dict[str, str]]:
+    """Return what shells may have set, with modules of other people that are named like ours."""
+    for module in modules:
+        (folder / "foreign" / module).mkdir(parents=True)
+        (folder / "foreign" / module / "__init__.py").write_text("raise SystemExit('foreign')")
+    (folder / "elsewhere" / "envoy").mkdir(parents=True)
+    (folder / "profile").write_text("set -eu\n")
+    return {
+        "safe path": {"PYTHONSAFEPATH": "1"},
+        "foreign modules": {"PYTHONPATH": str(folder / "foreign")},
+        "another Python's library": {"PYTHONHOME": "/nowhere"},
+        "no bytecode": {"PYTHONDONTWRITEBYTECODE": "1"},
+        "cd goes elsewhere": {"CDPATH": str(folder / "elsewhere")},
+        "a profile": {"BASH_ENV": str(folder / "profile")},
+        "POSIX": {"POSIXLY_CORRECT": "1"},
+    }
+
+
+def test_scripts_run_in_strange_shells(rooms: Path) -> None:
+    plain = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
+    config = ["start_envoy.sh", "env_one", "no_such.yaml"]
+    for name, variables in strange_shells(rooms, "envoy_review", "envoy_gate").items():
+        for cwd, prefix in ((rooms, "envoy/"), (rooms / "envoy", "")):
+            review = bash(f"{prefix}review.sh", "list", cwd=cwd, **plain, **variables)
+            assert (review.returncode, review.stderr) == (0, ""), name
+            start = bash(prefix + config[0], *config[1:], cwd=cwd, **plain, **variables)
+            assert start.stderr == "envoy: no envoy config at no_such.yaml\n", name
+
+
+def test_targets_of_make_run_in_strange_shells(tmp_path: Path) -> None:
+    """In this folder, with this interpreter in place of the one that make installs."""
+    done = tmp_path / "venv"
+    done.mkdir()
+    for stamp in (".made", ".installed", ".installed-dev"):
+        (done / stamp).touch()
+    make = ["make", "-s", f"VENV={done}", f"RUN={os.path.relpath(sys.executable, ROOT)}"]
+    targets = {"certs CERTS_OPTIONS=--help": "usage: ", "data SEED=none": "usage: "}
+    for name, variables in strange_shells(tmp_path, "demo", "speech_commands", "certificates").items():
+        # The demo imports for seconds.
+        demo = {"demo ENVOYS=none": "demo: "} if name in ("safe path", "foreign modules") else {}
+        for target, answer in {**targets, **demo}.items():
+            environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **variables}
+            result = subprocess.run(
+                [*make, *target.split()],
+                cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert (result.stdout + result.stderr).startswith(answer), (name, result.stderr)
