@@ -129,7 +129,7 @@ def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[
                     parameters = notebook_parameters(options, federation, Path(run_dir))
                     execute(until_learned({**parameters, "RUN_DIR": run_dir}), Path(run_dir))
                     federation.check()
-                    return float((Path(run_dir) / "seconds").read_text())
+                    return float((Path(run_dir) / "seconds").read_text(encoding="utf-8"))
 
             started[name] = run
         yield started

@@ -55,7 +55,7 @@ def _command_lines() -> list[str]:
 def _quotas() -> Iterator[int]:
     """Yield the cores, rounded down, that each control group above this process allows (version 1 and 2)."""
     try:
-        groups = (PROCESSES / "self" / "cgroup").read_text().splitlines()
+        groups = (PROCESSES / "self" / "cgroup").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return
     for group in groups:
@@ -71,6 +71,8 @@ def _quotas() -> Iterator[int]:
         for folder in (here, *here.parents):
             if folder.is_relative_to(mount):
                 with contextlib.suppress(OSError, ValueError):
-                    quota, period = " ".join((folder / name).read_text() for name in names).split()
+                    quota, period = " ".join(
+                        (folder / name).read_text(encoding="ascii") for name in names
+                    ).split()
                     if quota.isdigit():  # neither "max" nor "-1"
                         yield max(1, int(quota) // int(period))
