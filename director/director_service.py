@@ -20,12 +20,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from director_certificates import CertificateError, Certificates
 from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
 from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, require_guarded
 from director_review import DESKS
+from director_yaml import read_yaml
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Models, records and manifests of all experiments; they stay when the director stops.
@@ -62,8 +61,8 @@ class DirectorConfig:
         if not path.is_file():
             raise ConfigError(f"no director config at {path}")
         try:
-            settings = dict((yaml.safe_load(path.read_text()) or {}).get("settings") or {})
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+            settings = dict((read_yaml(path) or {}).get("settings") or {})
+        except (AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not a YAML file with a `settings:` section: {error}") from error
         try:
             gate = GateSettings.take(settings, path)

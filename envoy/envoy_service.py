@@ -24,12 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from envoy_certificates import Certificates
 from envoy_dialling import ALLOW_PLAINTEXT, in_uri, require_guarded
 from envoy_gate import SETTINGS, Gate, GateSettings
 from envoy_review import DESKS
+from envoy_yaml import read_yaml
 
 WORK_FOLDER = Path(__file__).resolve().parent / "work"
 # Only folders that hold this file are ever swept.
@@ -73,10 +72,10 @@ class EnvoyConfig:
         if not path.is_file():
             raise ConfigError(f"no envoy config at {path}")
         try:
-            config = yaml.safe_load(path.read_text()) or {}
+            config = read_yaml(path) or {}
             params = dict(config.get("params") or {})
             descriptor = dict(config.get("shard_descriptor") or {})
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
         for section in sorted(set(config) - {"params", "shard_descriptor"}):
             raise ConfigError(f"{path}: unknown section {section!r}; legal are params, shard_descriptor")

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
+
+from envoy_yaml import read_yaml
 
 from .card import clips_per_class, count_speakers
 from .errors import DataError
@@ -84,8 +85,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
     """
     try:
-        params = dict(yaml.safe_load(path.read_text(encoding="utf-8"))["shard_descriptor"]["params"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        params = dict(read_yaml(path)["shard_descriptor"]["params"])
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not the configuration of an envoy ({error})") from error
     params.pop("rank_worldsize", None)
     return params

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from demo.envoy_config import set_shard_params
+from demo.envoy_config import ShardValue, set_shard_params
 from demo.errors import DemoError
 
 CONFIG = """\
@@ -83,3 +84,9 @@ def test_the_envoys_own_file_takes_every_parameter_of_the_demo(tmp_path: Path) -
     set_shard_params(path, values)
     assert yaml.safe_load(path.read_text())["shard_descriptor"]["params"] == values
     assert len(path.read_text().splitlines()) == len(own.read_text().splitlines())
+
+
+@pytest.mark.parametrize("value", [1e-05, "no", ["yes", "off"], "1_000"])
+def test_values_that_yaml_1_1_reads_otherwise_are_taken(config: Path, value: ShardValue) -> None:
+    set_shard_params(config, {"alpha": value})
+    assert f"alpha: {json.dumps(value)}\n" in config.read_text()
