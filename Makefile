@@ -10,7 +10,7 @@ TUNING = full  ## demo: full (all but the feature encoder is trained) | lora (ad
 STRATEGY = fedavg  ## demo: fedavg | fedprox | fedadam | fedyogi | median | trimmed_mean
 BASELINE =  ## demo: model trained beside it for comparison, or none; default: scratch beside tiny
 DATA = synthetic  ## demo, compare: synthetic | folder of the Speech Commands training archive
-TEST_DATA =  ## demo, compare: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
+TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 beside DATA); demo, check-data: or testing_list
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 CERTS_USER = notebook  ## certs: the name under which the notebook submits experiments
 ifndef HOST  # some shells export one, which a value here would change for every recipe
@@ -71,7 +71,7 @@ data: $(VENV)/.installed  ## make the synthetic speech in the user's cache, unle
 check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts, doubles, damage; exit code 1 if any
 	@test '$(strip $(DATA))' != synthetic || { echo 'make check-data DATA=FOLDER: a folder is needed' >&2; exit 2; }
 	@cd envoy && ../$(RUN) -m speech_commands.check '$(abspath $(strip $(DATA)))' \
-	  $(if $(strip $(TEST_DATA)),--test-data '$(abspath $(strip $(TEST_DATA)))')
+	  $(if $(strip $(TEST_DATA)),--test-data '$(or $(filter testing_list,$(strip $(TEST_DATA))),$(abspath $(strip $(TEST_DATA))))')
 
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
 	$(RUN) -m benchmarks.drills

@@ -26,6 +26,7 @@ PROBLEMS = {
     "unreadable": "not audio, or without a sample",
     "cut": "shorter than the header promises",
     "silent": "nothing but zeros",
+    "word without a clip": "a class that nobody says in training",
     "speaker in two splits": "scores of a speaker heard in training are too good",
     "same audio in two splits": "scores of a clip heard in training are too good",
     "same audio, two classes": "one of the two labels is wrong",
@@ -40,7 +41,6 @@ NOTES = {
     "other rate": f"not {SAMPLE_RATE} Hz; resampled at each reading",
     "longer than a second": "models of this task take one second",
     "shorter than a sixteenth of a second": "models are given it with zeros behind it",
-    "word without a clip": "a class that nobody says in training",
     "no speaker known": "no eight hex digits and _nohash_ in its name; partition: speaker refuses it",
     "listed, not there": "named by a list of the training archive",
 }

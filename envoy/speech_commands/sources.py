@@ -84,6 +84,9 @@ def require_words(corpus: Corpus, labels: tuple[str, ...]) -> None:
 
     Of SUPERB's own classes an envoy may lack some, but not all; who names classes has clips of each.
     """
+    for split in ("val", "test"):
+        if len(silent_words(corpus, labels, split)) == len(keyword_ids(labels)):
+            raise DataError(f"{corpus.splits[split].root}: no clip of a word in split {split!r}")
     silent = silent_words(corpus, labels)
     if not silent:
         return
@@ -94,9 +97,9 @@ def require_words(corpus: Corpus, labels: tuple[str, ...]) -> None:
     logger.warning("%s", message)
 
 
-def silent_words(corpus: Corpus, labels: tuple[str, ...]) -> list[str]:
-    """Return the words to spot that no training clip has."""
-    heard = set(corpus.splits["train"].table.labels.tolist())
+def silent_words(corpus: Corpus, labels: tuple[str, ...], split: str = "train") -> list[str]:
+    """Return the words to spot that no clip of a split has."""
+    heard = set(corpus.splits[split].table.labels.tolist())
     return [labels[word] for word in keyword_ids(labels) if word not in heard]
 
 

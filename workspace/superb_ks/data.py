@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from transformers import Wav2Vec2FeatureExtractor
 
 from superb_ks.augmentation import Augmentation
-from superb_ks.model import SAMPLING_RATE, ModelSpec
+from superb_ks.model import SAMPLING_RATE, ModelSpec, lengthened
 
 SPLITS = ("train", "val", "test")
 """The splits of every shard."""
@@ -66,8 +66,9 @@ class ClipDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return `{"input_values": float32 [n_samples], "labels": int}`."""
         waveform, label = self.clips[index]
+        waveform = lengthened(waveform)
         if self.augmentation is not None:
-            waveform = self.augmentation(waveform)
+            waveform = lengthened(self.augmentation(waveform))
         features = self.extractor(waveform, sampling_rate=SAMPLING_RATE)
         return {"input_values": features["input_values"][0], "labels": int(label)}
 
