@@ -6,7 +6,7 @@ testing list may name the test split. Opening reads names and headers only.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +59,10 @@ def read_folders(
 
     """
     train_index = require_tree(train_dir)
+    # Missing where the folder above the archive, or any other, was named.
+    validation = read_list(train_dir / VALIDATION_LIST, required=True)
     words, problems = table_of(train_index, labels, on_bad_clip)
-    tables = split_by_lists(words, train_dir)
+    tables = split_by_lists(words, train_dir, validation)
     listed = tables.pop("listed")
     if test_dir is None:
         tables["test"] = listed
@@ -131,9 +133,8 @@ def empty_split(split: str, root: Path, listed: bool) -> DataError:
     return DataError(f"{root}: split {split!r} is empty{why}")
 
 
-def split_by_lists(words: ClipTable, train_dir: Path) -> dict[str, ClipTable]:
+def split_by_lists(words: ClipTable, train_dir: Path, validation: Collection[str]) -> dict[str, ClipTable]:
     """Divide the training archive by its two lists into "train", "val" and "listed" (by the testing list)."""
-    validation = read_list(train_dir / VALIDATION_LIST, required=True)
     testing = read_list(train_dir / TESTING_LIST, required=False)
     keys = [list_key(key) for key in words.keys.tolist()]
     in_val = np.array([key in validation for key in keys], dtype=bool)
