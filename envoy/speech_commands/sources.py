@@ -85,7 +85,7 @@ def require_words(corpus: Corpus, labels: tuple[str, ...]) -> None:
     Of SUPERB's own classes an envoy may lack some, but not all; who names classes has clips of each.
     """
     for split in ("val", "test"):
-        if len(silent_words(corpus, labels, split)) == len(keyword_ids(labels)):
+        if labels == LABELS and len(silent_words(corpus, labels, split)) == len(keyword_ids(labels)):
             raise DataError(f"{corpus.splits[split].root}: no clip of a word in split {split!r}")
     silent = silent_words(corpus, labels)
     if not silent:
