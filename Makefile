@@ -10,7 +10,7 @@ TUNING = full  ## demo: full (all but the feature encoder is trained) | lora (ad
 STRATEGY = fedavg  ## demo: fedavg | fedprox | fedadam | fedyogi | median | trimmed_mean
 BASELINE =  ## demo: model trained beside it for comparison, or none; default: scratch beside tiny
 DATA = synthetic  ## demo, compare: synthetic | folder of the Speech Commands training archive
-TEST_DATA =  ## demo, compare: folder of the test archive; default: speech_commands_test_set_v0.01 beside DATA
+TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 beside DATA); demo, check-data: or testing_list
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 CERTS_USER = notebook  ## certs: the name under which the notebook submits experiments
 ifndef HOST  # some shells export one, which a value here would change for every recipe

@@ -111,7 +111,9 @@ def _run(options: Options, folder: RunFolder, console: Console) -> dict[str, Any
 
 def notebook_parameters(options: Options, federation: Federation, run_dir: Path) -> dict[str, Any]:
     """Values for the notebook's cell of settings; paths as seen from the notebook."""
-    test_data = None if options.test_dir is None else os.path.relpath(options.test_dir, WORKSPACE)
+    test_data = options.test_dir
+    if isinstance(test_data, Path):
+        test_data = os.path.relpath(test_data, WORKSPACE)
     return {
         "MODEL": options.model,
         "TUNING": options.tuning,

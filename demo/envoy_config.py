@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -30,7 +31,8 @@ def set_shard_params(path: Path, values: Mapping[str, ShardValue]) -> None:
     text = _text_of(path)
     for key, value in values.items():
         text = _set_value(text, key, json.dumps(value))
-    if _shard_params(text, path) | dict(values) != _shard_params(text, path):
+    found = _shard_params(text, path)
+    if any(found.get(key) != _as_texts(json.dumps(value)) for key, value in values.items()):
         raise DemoError(f"{path.name}: shard_descriptor.params does not take {dict(values)}")
     path.write_text(text, encoding="utf-8")
 
@@ -60,9 +62,14 @@ def _set_value(text: str, key: str, value: str) -> str:
     return anchor.sub(lambda m: f"{m[0]}\n{m[1]}{key}: {value}", text, count=1)
 
 
-def _shard_params(text: str, path: Path) -> dict[str, ShardValue]:
+def _as_texts(text: str) -> Any:
+    """Parse YAML and leave every value as it is written: what a number is, is the envoy's affair."""
+    return yaml.load(text, yaml.BaseLoader)
+
+
+def _shard_params(text: str, path: Path) -> dict[str, Any]:
     try:
-        params = yaml.safe_load(text)["shard_descriptor"]["params"]
+        params = _as_texts(text)["shard_descriptor"]["params"]
     except (KeyError, TypeError, yaml.YAMLError):
         params = None
     if not isinstance(params, dict):

@@ -21,6 +21,7 @@ STRATEGIES = ("fedavg", "fedprox", "fedadam", "fedyogi", "median", "trimmed_mean
 PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
 SKEWED = ("dirichlet", "quantity")
 TEST_FOLDER = "speech_commands_test_set_v0.01"
+LISTED = "testing_list"
 MAX_ENVOYS = 32
 MAX_ROUNDS = 1000
 
@@ -44,7 +45,8 @@ class Options:
         strategy: how updates become the next model, one of STRATEGIES.
         baseline: a model like `model`, trained beside it for comparison; None for none.
         data_dir: folder of the training archive; None for the embedded synthetic speech.
-        test_dir: folder of the test archive; None for the embedded synthetic speech.
+        test_dir: folder of the test archive, or LISTED for the clips that the training archive's testing list
+            names; None for the embedded synthetic speech.
         seed: of speech, partition, initial weights and training.
     """
 
@@ -54,7 +56,7 @@ class Options:
     alpha: float = 0.5
     model: str = TINY
     data_dir: Path | None = None
-    test_dir: Path | None = None
+    test_dir: Path | str | None = None
     seed: int = 0
     tuning: str = "full"
     strategy: str = "fedavg"
@@ -119,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strategy", default="fedavg", help=f"{' | '.join(STRATEGIES)} (fedavg)")
     parser.add_argument("--baseline", default="", help="model beside it, or none (scratch beside tiny)")
     parser.add_argument("--data", default=SYNTHETIC, help="synthetic | training archive's folder (synthetic)")
-    parser.add_argument("--test-data", default="", help=f"test archive's folder ({TEST_FOLDER} beside DATA)")
+    parser.add_argument(
+        "--test-data", default="", help=f"its folder, or {LISTED} ({TEST_FOLDER} beside DATA)"
+    )
     parser.add_argument("--seed", default="0", help="of speech, partition, weights and training (0)")
     return parser
 
@@ -144,8 +148,8 @@ def _above_zero(name: str, text: str) -> float:
     return number
 
 
-def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
-    """Absolute folders of training and test archive, or None and None for the synthetic speech."""
+def _folders(data: str, test_data: str) -> tuple[Path | None, Path | str | None]:
+    """Absolute folders of training and test archive (or LISTED); None and None for the synthetic speech."""
     if data == SYNTHETIC:
         if test_data:
             raise OptionError(f"TEST_DATA={test_data}: goes with DATA=PATH only; DATA is {SYNTHETIC}")
@@ -155,12 +159,19 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | None]:
         raise OptionError(
             f"DATA={data}: no such folder; legal values are {SYNTHETIC} and the training archive's folder"
         )
+    if test_data == LISTED:
+        return data_dir, LISTED
     test_dir = Path(os.path.expanduser(test_data)).resolve() if test_data else data_dir.parent / TEST_FOLDER
     if test_dir.is_dir():
         return data_dir, test_dir
     if test_data:
-        raise OptionError(f"TEST_DATA={test_data}: no such folder; the test archive's is wanted")
-    raise OptionError(f"DATA={data}: no {TEST_FOLDER} beside it; name the test archive with TEST_DATA=PATH")
+        raise OptionError(
+            f"TEST_DATA={test_data}: no such folder; legal values are the test archive's and {LISTED}"
+        )
+    raise OptionError(
+        f"DATA={data}: no {TEST_FOLDER} beside it; name the test archive with TEST_DATA=PATH, or have none: "
+        f"TEST_DATA={LISTED} tests on what {LISTED}.txt in DATA names"
+    )
 
 
 def _model(model: str, name: str = "MODEL") -> str:

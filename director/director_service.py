@@ -33,12 +33,11 @@ def say_what_to_install(missing: ModuleNotFoundError) -> int:
 
 
 try:
-    import yaml
-
     from director_certificates import CertificateError, Certificates
     from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
     from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, legal_host, require_guarded
     from director_review import DESKS
+    from director_yaml import read_yaml
 except ModuleNotFoundError as error:
     sys.exit(say_what_to_install(error))
 
@@ -78,11 +77,9 @@ class DirectorConfig:
         if not path.is_file():
             raise ConfigError(f"no director config at {path}")
         try:
-            settings = dict((yaml.safe_load(path.read_bytes()) or {}).get("settings") or {})
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{path} is not a YAML file with a `settings:` section: {' '.join(str(error).split())}"
-            ) from error
+            settings = dict((read_yaml(path) or {}).get("settings") or {})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path} is not a YAML file with a `settings:` section: {error}") from error
         try:
             gate = GateSettings.take(settings, path)
         except IllegalSetting as error:

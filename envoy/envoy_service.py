@@ -37,13 +37,12 @@ def say_what_to_install(missing: ModuleNotFoundError) -> int:
 
 
 try:
-    import yaml
-
     from envoy_certificates import Certificates
     from envoy_dialling import ALLOW_PLAINTEXT, in_uri, legal_host, require_guarded
     from envoy_gate import SETTINGS, Gate, GateSettings
     from envoy_review import DESKS
     from envoy_threads import fair_threads
+    from envoy_yaml import read_yaml
 except ModuleNotFoundError as error:
     sys.exit(say_what_to_install(error))
 
@@ -91,13 +90,11 @@ class EnvoyConfig:
         if not path.is_file():
             raise ConfigError(f"no envoy config at {path}")
         try:
-            config = yaml.safe_load(path.read_bytes()) or {}
+            config = read_yaml(path) or {}
             params = dict(config.get("params") or {})
             descriptor = dict(config.get("shard_descriptor") or {})
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{path} is not a YAML file of sections: {' '.join(str(error).split())}"
-            ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
         for section in sorted(set(config) - {"params", "shard_descriptor"}):
             raise ConfigError(f"{path}: unknown section {section!r}; legal are params, shard_descriptor")
         gate = GateSettings.take(params, path)

@@ -10,6 +10,7 @@ from openfl.interface.interactive_api.shard_descriptor import ShardDataset, Shar
 from speech_commands.audio import SAMPLE_RATE
 from speech_commands.card import shard_card
 from speech_commands.errors import DataError, require_one_of
+from speech_commands.labels import LISTED
 from speech_commands.reader import SPLITS
 from speech_commands.settings import read_settings
 from speech_commands.shard import open_shard
@@ -50,7 +51,8 @@ class SuperbShardDescriptor(ShardDescriptor):
             is in the folder, recordings of this owner alone, of which nobody else has a share.
         source: "synthetic" (spoken on first use), "folder", "hub" or "archives".
         data_dir: folder of the training archive, for "folder".
-        test_dir: folder of the test archive; by default it is looked for beside `data_dir`.
+        test_dir: folder of the test archive; by default it is looked for beside `data_dir`. "testing_list":
+            there is none, test clips are those that `testing_list.txt` in `data_dir` names.
         partition: "iid", "speaker" (no speaker in two shards), "dirichlet" (skewed labels) or "quantity"
             (skewed sizes).
         seed: of partition, silence crops and synthetic speech; the same for all envoys.
@@ -95,7 +97,7 @@ class SuperbShardDescriptor(ShardDescriptor):
             rank=self.rank if rank_worldsize else None,
             world_size=self.world_size if rank_worldsize else None,
             data_dir=self._splits["train"].root,
-            test_dir=self._splits["test"].root,
+            test_dir=LISTED if settings.test_dir == LISTED else self._splits["test"].root,
             skipped=shard.skipped,
             **facts,
         )

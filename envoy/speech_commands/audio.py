@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
@@ -17,6 +17,8 @@ SAMPLE_RATE = 16_000  # Hz, of everything that leaves the data room
 RATES = (1_000, 768_000)  # Hz
 MAX_CHANNELS = 64
 MAX_SECONDS = 3_600
+MAX_CLIP_SECONDS = 10  # of what a model is given at once: its memory grows with the square of the length
+BLOCK = 1 << 18  # frames
 
 AudioFile = str | BinaryIO
 
@@ -33,7 +35,7 @@ class AudioBytes(io.BytesIO):
 
 
 class Header(NamedTuple):
-    """Facts that cost no decoding: rate in Hz, length in frames, channels."""
+    """Facts about a file: rate in Hz, length in frames, channels."""
 
     rate: int
     frames: int
@@ -43,11 +45,16 @@ class Header(NamedTuple):
 def read_header(file: AudioFile, name: str) -> Header:
     """Read the header of one audio file, called `name` in messages.
 
+    Whole numbers in a WAV file can be played whatever they are. Compressed audio may break off, and a float
+    be no number, so of these the samples are read as well.
+
     Raises:
         DataError: not audio, unreadable, empty, or with a header that cannot be true.
 
     """
     with opened(file, name) as audio:
+        if not (audio.format in ("WAV", "WAVEX") and audio.subtype.startswith("PCM")):
+            require_finite(audio.blocks(BLOCK, dtype="float32"), name)
         return Header(audio.samplerate, audio.frames, audio.channels)
 
 
@@ -66,9 +73,8 @@ def decode(file: AudioFile, name: str, start: int = 0, frames: int = -1) -> NDAr
         if start:
             audio.seek(min(start, audio.frames))
         samples = audio.read(frames, dtype="float32", always_2d=True)
+    require_finite([samples], name)
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not len(mono) or not np.isfinite(mono).all():
-        raise DataError(f"{name}: decodes to {'values that are not finite' if len(mono) else 'no samples'}")
     return np.clip(resample(mono, rate), -1.0, 1.0)
 
 
@@ -86,6 +92,17 @@ def opened(file: AudioFile, name: str) -> Iterator[soundfile.SoundFile]:
             yield audio
     except (soundfile.SoundFileError, OSError, TypeError, RuntimeError) as error:
         raise DataError(f"{name}: not a readable audio file ({error})") from error
+
+
+def require_finite(blocks: Iterable[NDArray[np.float32]], name: str) -> None:
+    """Check that there are samples and that all of them are numbers."""
+    count = 0
+    for block in blocks:
+        count += len(block)
+        if not np.isfinite(block).all():
+            raise DataError(f"{name}: decodes to values that are not finite")
+    if not count:
+        raise DataError(f"{name}: decodes to no samples")
 
 
 def require_plausible(audio: soundfile.SoundFile, name: str) -> None:

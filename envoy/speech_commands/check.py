@@ -1,6 +1,6 @@
 """Tells whether a corpus can be trusted: counts beside SUPERB's, and everything that is wrong with a clip.
 
-    python -m speech_commands.check DATA_DIR [--test-data DIR]
+    python -m speech_commands.check DATA_DIR [--test-data DIR|testing_list]
     python -m speech_commands.check --config envoy_config.yaml
 
 The exit code is 0 if there is no problem (notes do not count), 1 if there is one, 2 if the corpus cannot be
@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
+
+from envoy_yaml import read_yaml
 
 from .card import clips_per_class, count_speakers
 from .errors import DataError
 from .inspection import NOTES, PROBLEMS, Findings, inspect
-from .labels import LABELS, SILENCE
+from .labels import LABELS, LISTED, SILENCE
 from .reader import SPLITS, read_folders
 from .settings import Settings, read_settings
 from .sources import find_folders, open_source
@@ -45,7 +46,8 @@ def main() -> None:
         settings = settings_of(parse_arguments())
         corpus, train_dir = open_whole(settings)
         clips = sum(len(split) for split in corpus.splits.values())
-        findings = inspect(corpus, train_dir, tqdm(range(clips), desc="checking", unit="clip", disable=None))
+        bar = tqdm(range(clips), desc="checking", unit="clip", disable=None)
+        findings = inspect(corpus, train_dir, bar, settings.labels)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -61,7 +63,9 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m speech_commands.check", description="Tell whether a corpus can be trusted."
     )
     parser.add_argument("data_dir", nargs="?", help="folder of the training archive")
-    parser.add_argument("--test-data", help="folder of the test archive, if it is not beside data_dir")
+    parser.add_argument(
+        "--test-data", help=f"folder of the test archive, if not beside data_dir, or {LISTED}"
+    )
     parser.add_argument("--config", type=Path, help="settings of an envoy instead: its envoy_config.yaml")
     arguments = parser.parse_args()
     if (arguments.data_dir is None) == (arguments.config is None):
@@ -86,8 +90,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
     """
     try:
-        params = dict(yaml.safe_load(path.read_bytes())["shard_descriptor"]["params"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        params = dict(read_yaml(path)["shard_descriptor"]["params"])
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not the configuration of an envoy ({error})") from error
     params.pop("rank_worldsize", None)
     return params

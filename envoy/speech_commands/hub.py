@@ -55,7 +55,8 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
         recordings, tables["train"] = cut_out_recordings(train, labels.index(SILENCE))
     if recordings is not None:
         add_silence(tables, recordings.table, labels, seed, hub.id)
-    return Corpus({split: Split(tables[split], open_row, hub.id) for split in SPLITS}, recordings)
+    splits = {split: Split(tables[split], open_row, hub.id) for split in SPLITS}
+    return Corpus(splits, recordings, folders=tuple(sorted(set(label_names(rows["train"], hub.id)))))
 
 
 def load_rows(hub: HubSettings, split: str) -> "Dataset":

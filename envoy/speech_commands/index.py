@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from .audio import read_header
 from .cache import cache_root
 from .errors import DataError
+from .labels import composed, is_litter
 
-VERSION = 1  # raised with every change of what is kept
+VERSION = 2  # raised with every change of what is kept
 COLUMNS = ("keys", "folders", "speakers", "rates", "frames")
 SPEAKER = re.compile(r"(?:^|[_/])([0-9a-f]{8})_nohash_\d+\.\w+$")
 SETTLED = 2.0  # seconds: a folder changed more recently could change again within one tick of its time stamp
@@ -76,10 +77,11 @@ def index_tree(root: Path) -> TreeIndex:
 
 
 def build(root: Path, folders: tuple[str, ...]) -> TreeIndex:
-    """Read the header of every file that is not hidden."""
-    entries = sorted(
+    """Read the header of every file that is no litter."""
+    found = (
         (f"{folder}/{name}", is_file) for folder in folders for name, is_file in visible_files(root / folder)
     )
+    entries = sorted(found, key=lambda entry: (composed(entry[0]), entry))
     keys = [key for key, _ in entries]
     rates, frames = np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
     problems = {}
@@ -114,7 +116,7 @@ def stamp_of(root: Path) -> list[tuple[str, int, int]]:
     """Name, time stamp in ns and size of the root ("") and of each folder in it, in order."""
     status = root.stat()
     with os.scandir(root) as entries:
-        folders = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        folders = [entry for entry in entries if not is_litter(entry.name) and entry.is_dir()]
     stamps = ((folder.name, os.stat(folder)) for folder in sorted(folders, key=lambda folder: folder.name))
     return [
         ("", status.st_mtime_ns, status.st_size),
@@ -123,10 +125,10 @@ def stamp_of(root: Path) -> list[tuple[str, int, int]]:
 
 
 def visible_files(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Yield what is in a folder but folders and hidden files: its name and whether it is a file."""
+    """Yield what is in a folder but folders and litter: its name and whether it is a file."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not (entry.name.startswith(".") or entry.is_dir()):
+            if not (is_litter(entry.name) or entry.is_dir()):
                 yield entry.name, entry.is_file()
 
 

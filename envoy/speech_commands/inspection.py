@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import SAMPLE_RATE, AudioFile, decode, read_header
+from .audio import MAX_CLIP_SECONDS, SAMPLE_RATE, AudioFile, decode, read_header
 from .errors import DataError
-from .reader import SPLITS, TESTING_LIST, VALIDATION_LIST, read_list
+from .labels import LABELS, TESTING_LIST
+from .reader import SPLITS, VALIDATION_LIST, read_list, unmatched
+from .shard import nameless
+from .sources import others, silent_words
 from .table import Corpus, Split
 
 FULL_SCALE = 0.9999  # of a sample; 16-bit audio reaches 0.99997
+SHORTEST = SAMPLE_RATE // 16  # samples; superb_ks.model has the same
 CLIPPED_RUN = 4  # samples at full scale in a row: a peak that was cut off, not one that just touches
 
 # Kinds of findings. A problem makes scores wrong or training fail; a note is worth knowing.
@@ -22,10 +26,13 @@ PROBLEMS = {
     "unreadable": "not audio, or without a sample",
     "cut": "shorter than the header promises",
     "silent": "nothing but zeros",
+    "word without a clip": "a class that nobody says in training",
     "speaker in two splits": "scores of a speaker heard in training are too good",
     "same audio in two splits": "scores of a clip heard in training are too good",
     "same audio, two classes": "one of the two labels is wrong",
+    "too long": f"more than {MAX_CLIP_SECONDS} seconds, which no model is given at once",
     "in both lists": "named by the validation and the testing list",
+    "list without effect": "no line of it names a file there; what it should keep apart is trained on",
 }
 NOTES = {
     "same audio twice": "within one split and class",
@@ -33,6 +40,8 @@ NOTES = {
     "stereo": "more than one channel; they are averaged",
     "other rate": f"not {SAMPLE_RATE} Hz; resampled at each reading",
     "longer than a second": "models of this task take one second",
+    "shorter than a sixteenth of a second": "models are given it with zeros behind it",
+    "no speaker known": "no eight hex digits and _nohash_ in its name; partition: speaker refuses it",
     "listed, not there": "named by a list of the training archive",
 }
 
@@ -53,13 +62,19 @@ class Findings:
         return any(kind in PROBLEMS for kind in self.places)
 
 
-def inspect(corpus: Corpus, train_dir: Path | None, progress: Iterable[int] | None = None) -> Findings:
+def inspect(
+    corpus: Corpus,
+    train_dir: Path | None,
+    progress: Iterable[int] | None = None,
+    labels: tuple[str, ...] = LABELS,
+) -> Findings:
     """Look at every clip, decoding all of them.
 
     Args:
         corpus: opened with on_bad_clip "skip".
         train_dir: folder of the training archive, whose lists are looked at too.
         progress: advanced by one with each clip, such as a progress bar.
+        labels: class names in the order of their ids.
 
     """
     findings = Findings()
@@ -67,7 +82,9 @@ def inspect(corpus: Corpus, train_dir: Path | None, progress: Iterable[int] | No
         findings.add("unreadable", line)
     if train_dir is not None:
         inspect_lists(findings, train_dir)
-    inspect_speakers(findings, corpus)
+    for word in silent_words(corpus, labels):
+        findings.add("word without a clip", f"{word}{others(corpus, labels)}")
+    inspect_speakers(findings, corpus, labels)
     advance = iter(progress) if progress is not None else None
     first_with: dict[bytes, tuple[str, int, str]] = {}
     for name in SPLITS:
@@ -106,8 +123,12 @@ def inspect_clip(findings: Findings, split: Split, row: int, place: str) -> byte
     rate, frames = int(split.table.rates[row]), int(split.table.frames[row])
     if rate != SAMPLE_RATE:
         findings.add("other rate", f"{place} ({rate} Hz)")
-    if frames > rate:
+    if frames > MAX_CLIP_SECONDS * rate:
+        findings.add("too long", f"{place} ({frames / rate:.2f} s)")
+    elif frames > rate:
         findings.add("longer than a second", f"{place} ({frames / rate:.2f} s)")
+    elif frames * SAMPLE_RATE < SHORTEST * rate:
+        findings.add("shorter than a sixteenth of a second", f"{place} ({frames / rate:.3f} s)")
     if read_header(split.open(key), place).channels > 1:
         findings.add("stereo", place)
     if not waveform.any():
@@ -131,8 +152,11 @@ def compare(findings: Findings, first: tuple[str, int, str], clip: tuple[str, in
         findings.add("same audio twice", pair)
 
 
-def inspect_speakers(findings: Findings, corpus: Corpus) -> None:
-    """Note the speakers that are heard in more than one split."""
+def inspect_speakers(findings: Findings, corpus: Corpus, labels: tuple[str, ...]) -> None:
+    """Note the speakers that are heard in more than one split, and the words whose speaker is not known."""
+    for name in SPLITS:
+        for place in nameless(corpus.splits[name], labels):
+            findings.add("no speaker known", place)
     heard: dict[str, list[str]] = {}
     for name in SPLITS:
         for speaker in np.unique(corpus.splits[name].table.speakers).tolist():
@@ -146,11 +170,14 @@ def inspect_lists(findings: Findings, train_dir: Path) -> None:
     """Note what the two lists of the training archive get wrong."""
     validation = read_list(train_dir / VALIDATION_LIST, required=True)
     testing = read_list(train_dir / TESTING_LIST, required=False)
-    for path in sorted(validation & testing):
-        findings.add("in both lists", path)
-    for path in sorted(validation | testing):
-        if not (train_dir / path).is_file():
-            findings.add("listed, not there", path)
+    for key in sorted(validation.keys() & testing.keys()):
+        findings.add("in both lists", validation[key])
+    for name, lines in ((VALIDATION_LIST, validation), (TESTING_LIST, testing)):
+        missing = unmatched(train_dir, name)
+        for line in missing:
+            findings.add("listed, not there", f"{name}: {line}")
+        if lines and len(missing) == len(lines):
+            findings.add("list without effect", f"{name}: {len(lines)} lines, such as {missing[0]!r}")
 
 
 def read_bytes(file: AudioFile) -> bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from .errors import DataError, require_one_of
-from .labels import LABELS
+from .labels import LABELS, composed
 
 SOURCES = ("synthetic", "folder", "hub", "archives")
 PARTITION_KINDS = ("iid", "speaker", "dirichlet", "quantity")
@@ -135,6 +135,7 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
 def read_labels(given: object) -> tuple[str, ...]:
     """Check the names of the classes."""
     names = tuple(given) if isinstance(given, list | tuple) else ()
+    names = tuple(composed(name) if isinstance(name, str) else name for name in names)
     words = all(isinstance(name, str) and name and "/" not in name for name in names)
     if len(names) < 2 or not words or len(set(names)) < len(names):
         raise DataError(f"labels is {given!r}; a list of two or more different folder names is wanted")
@@ -150,9 +151,12 @@ def read_scenario(given: object, labels: tuple[str, ...]) -> Scenario:
         require_number("scenario.snr_db", scenario.snr_db, low=-100, high=200)
     require_number("scenario.label_noise", scenario.label_noise, low=0, high=1)
     require_number("scenario.gain_db", scenario.gain_db, low=-200, high=200)
-    if scenario.missing_class is not None:
-        require_one_of("scenario.missing_class", scenario.missing_class, labels)
-    return scenario
+    missing = scenario.missing_class
+    if missing is None:
+        return scenario
+    missing = composed(missing) if isinstance(missing, str) else missing
+    require_one_of("scenario.missing_class", missing, labels)
+    return replace(scenario, missing_class=missing)
 
 
 def read_archives(given: object) -> ArchiveSettings:

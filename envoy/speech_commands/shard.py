@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .audio import MAX_CLIP_SECONDS
 from .errors import DataError
+from .labels import SILENCE
 from .partition import partition
 from .reader import bad_clips
 from .scenario import stage
-from .settings import Settings
+from .settings import PARTITION_KINDS, Settings
 from .sources import open_source
 from .table import Corpus, Split
 
@@ -19,7 +21,8 @@ class Shard:
 
     Attributes:
         splits: "train", "val" and "test".
-        skipped: clips left out because they are not audio, of the whole corpus; of this shard for the hub.
+        skipped: clips left out because they are not audio (of the whole corpus; of this shard for the hub) or
+            too long.
 
     """
 
@@ -35,11 +38,14 @@ def open_shard(settings: Settings, rank: int, world_size: int) -> Shard:
 
     """
     corpus = open_source(settings)
+    if settings.partition == "speaker" and world_size > 1:
+        require_speakers(corpus, settings)
     splits = take_shard(corpus, settings, rank, world_size)
     problems = list(corpus.problems)
     for name, split in splits.items():
-        splits[name], bad = split.measured()
-        problems += bad
+        measured, bad = split.measured()
+        splits[name], long = without_long(measured)
+        problems += bad + long
     if problems and settings.on_bad_clip == "error":
         raise bad_clips(problems)
     splits = stage(splits, corpus, settings.scenario, settings.labels, settings.seed)
@@ -47,6 +53,35 @@ def open_shard(settings: Settings, rank: int, world_size: int) -> Shard:
         if not len(split):
             raise DataError(f"shard {rank} of {world_size}: nothing is left of split {name!r}")
     return Shard(splits, len(problems))
+
+
+def without_long(split: Split) -> tuple[Split, list[str]]:
+    """Leave out the clips that are too long for any model; with a line on each of those."""
+    table = split.table
+    long = table.frames > MAX_CLIP_SECONDS * table.rates
+    lines = [
+        f"{split.name(key)}: lasts {seconds:.1f} s; a clip may last {MAX_CLIP_SECONDS} s"
+        for key, seconds in zip(table.keys[long], (table.frames / table.rates)[long], strict=True)
+    ]
+    return split.take(~long), lines
+
+
+def require_speakers(corpus: Corpus, settings: Settings) -> None:
+    """Check that each word's speaker is known, without which no partition can be by speaker."""
+    places = [place for split in corpus.splits.values() for place in nameless(split, settings.labels)]
+    if places:
+        others = ", ".join(kind for kind in PARTITION_KINDS if kind != "speaker")
+        raise DataError(
+            f"partition is 'speaker', and {len(places)} clips name no speaker (0a7c2a8d_nohash_0.wav does), "
+            f"such as {places[0]}; legal for these: {others}"
+        )
+
+
+def nameless(split: Split, labels: tuple[str, ...]) -> list[str]:
+    """Return the clips of words whose speaker is not known; silence has none."""
+    silence = labels.index(SILENCE) if SILENCE in labels else -1
+    rows = (split.table.speakers == "") & (split.table.labels != silence)
+    return [split.name(key) for key in split.table.keys[rows].tolist()]
 
 
 def take_shard(corpus: Corpus, settings: Settings, rank: int, world_size: int) -> dict[str, Split]:

@@ -8,22 +8,27 @@ from .table import ClipTable
 TRAIN_SHARE = 0.8  # of each recording; the rest is heard in validation only
 
 STRETCHES = {"train": (0.0, TRAIN_SHARE), "val": (TRAIN_SHARE, 1.0)}
+# Where the test archive, which has silence of its own, is missing.
+STRETCHES_WITH_TEST = {"train": (0.0, TRAIN_SHARE), "val": (TRAIN_SHARE, 0.9), "test": (0.9, 1.0)}
 
 
-def draw_crops(recordings: ClipTable, count: int, split: str, seed: int) -> ClipTable:
+def draw_crops(
+    recordings: ClipTable, count: int, split: str, seed: int, stretch: tuple[float, float]
+) -> ClipTable:
     """Draw `count` crops of one second, taking the recordings in turn.
 
     Args:
         recordings: a row each background recording.
         count: crops wanted.
-        split: "train" (crops of the first 80 % of each recording) or "val" (of the last 20 %).
+        split: what they are for.
         seed: the same seed gives the same crops on every machine.
+        stretch: where the part of each recording that they are cut from begins and ends, from 0 to 1.
 
     Returns:
         a row each crop; shorter than a second only where its stretch of the recording is.
 
     """
-    low, high = STRETCHES[split]
+    low, high = stretch
     which = np.arange(count) % len(recordings)
     starts = np.zeros(count, np.int64)
     lengths = np.zeros(count, np.int64)

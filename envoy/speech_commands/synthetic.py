@@ -19,8 +19,8 @@ from .backgrounds import KINDS, background
 from .cache import cache_root, made_once
 from .errors import DataError
 from .espeak import require_espeak
-from .labels import SILENCE
-from .reader import BACKGROUND, TEST_FOLDER, TESTING_LIST, TRAIN_FOLDER, VALIDATION_LIST
+from .labels import BACKGROUND, SILENCE, TESTING_LIST
+from .reader import TEST_FOLDER, TRAIN_FOLDER, VALIDATION_LIST
 from .scene import Signal
 from .script import Line, Size, write_script
 from .seeding import seeded_rng

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .audio import AudioFile, decode, read_header
 from .errors import DataError
+from .labels import composed
 
 UNMEASURED = -1  # frames of a clip whose header was not read yet
 
@@ -48,8 +49,9 @@ class ClipTable:
         return ClipTable(*(np.concatenate(pair) for pair in pairs))
 
     def names(self) -> list[str]:
-        """Return a name for each clip that tells crops of one file apart."""
-        return [f"{key}@{start}" for key, start in zip(self.keys.tolist(), self.starts.tolist(), strict=True)]
+        """Return a name for each clip, the same on all systems, that tells crops of one file apart."""
+        pairs = zip(self.keys.tolist(), self.starts.tolist(), strict=True)
+        return [composed(f"{key}@{start}") for key, start in pairs]
 
     @property
     def seconds(self) -> float:
@@ -106,7 +108,7 @@ class Split:
         key, start, frames = str(table.keys[index]), int(table.starts[index]), int(table.frames[index])
         waveform = decode(self.open(key), self.name(key), start, frames)
         if self.distort:
-            waveform = self.distort(waveform, f"{key}@{start}")
+            waveform = self.distort(waveform, composed(f"{key}@{start}"))
         return waveform, int(table.labels[index])
 
     def name(self, key: str) -> str:
@@ -143,9 +145,11 @@ class Corpus:
         splits: "train", "val" and "test".
         recordings: the long background recordings, a row each; None where there are none.
         problems: a line on each clip that was left out because it is not audio.
+        folders: what the classes are called in the source.
 
     """
 
     splits: dict[str, Split]
     recordings: Split | None
     problems: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()

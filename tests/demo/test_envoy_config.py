@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from demo.envoy_config import set_shard_params
+from demo.envoy_config import ShardValue, set_shard_params
 from demo.errors import DemoError
 
 CONFIG = """\
@@ -105,3 +106,9 @@ def test_a_config_in_another_encoding_is_said_so(config: Path) -> None:
         DemoError, match=r"envoy_config.yaml is no text in UTF-8 \(invalid start byte at byte"
     ):
         set_shard_params(config, {"seed": 7})
+
+
+@pytest.mark.parametrize("value", [1e-05, "no", ["yes", "off"], "1_000"])
+def test_values_that_yaml_1_1_reads_otherwise_are_taken(config: Path, value: ShardValue) -> None:
+    set_shard_params(config, {"alpha": value})
+    assert f"alpha: {json.dumps(value)}\n" in config.read_text(encoding="utf-8")

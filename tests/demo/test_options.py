@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.__main__ import main
+from demo.__main__ import main, notebook_parameters
+from demo.federation import Federation
 from demo.options import OptionError, Options, parse_options
 
 
@@ -30,6 +31,13 @@ def test_the_test_archive_is_found_beside_the_training_archive(
 def test_a_named_test_archive_wins(archives: Path, tmp_path: Path) -> None:
     options = parse_options(["--data", str(archives / "speech_commands_v0.01"), "--test-data", str(tmp_path)])
     assert options.test_dir == tmp_path
+
+
+def test_the_testing_list_can_take_the_place_of_the_test_archive(tmp_path: Path) -> None:
+    options = parse_options(["--data", str(tmp_path), "--test-data", "testing_list"])
+    assert options.test_dir == options.shard_params["test_dir"] == "testing_list"
+    federation = Federation(tmp_path)
+    assert notebook_parameters(options, federation, tmp_path)["TEST_DATA"] == "testing_list"
 
 
 def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +76,11 @@ def test_random_weights_are_the_baseline_of_the_miniature_alone(
         (["--data", "no/such"], "DATA=no/such: no such folder; legal values are synthetic and"),
         (["--data", "."], "DATA=.: no speech_commands_test_set_v0.01 beside it"),
         (["--data", ".", "--test-data", "no/such"], "TEST_DATA=no/such: no such folder"),
+        (
+            ["--data", "."],
+            "or have none: TEST_DATA=testing_list tests on what testing_list.txt in DATA names",
+        ),
+        (["--test-data", "testing_list"], "TEST_DATA=testing_list: goes with DATA=PATH only"),
         (["--test-data", "."], "TEST_DATA=.: goes with DATA=PATH only"),
         (["--model", "./no/such"], "MODEL=./no/such: no such folder"),
         (["--model", ""], "MODEL=: no such folder"),

@@ -86,7 +86,8 @@ def in_both_lists(train: Path, test: Path) -> None:
 
 
 def listed_not_there(train: Path, test: Path) -> None:
-    (train / "testing_list.txt").write_text("yes/00000009_nohash_0.wav\n")
+    lines = "yes/00000009_nohash_0.wav\nbed/00000002_nohash_0.wav\n"
+    (train / "testing_list.txt").write_text(lines)
 
 
 @pytest.mark.parametrize(

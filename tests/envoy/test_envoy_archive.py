@@ -35,7 +35,7 @@ def look(data: bytes, **limits: int) -> Contents:
     return read_archive(data, ArchiveLimits(**limits))
 
 
-@pytest.mark.parametrize("stem", ["archive", "review", "pickles", "gate"])
+@pytest.mark.parametrize("stem", ["archive", "review", "pickles", "gate", "yaml"])
 def test_director_and_envoy_have_the_same_code(stem):
     trees = []
     for room in ("director", "envoy"):

@@ -1,4 +1,7 @@
-"""Name the word in WAV files: `python -m superb_ks.classify MODEL_DIR WAV [WAV...]`."""
+"""Name the word in recordings: `python -m superb_ks.classify MODEL_DIR WAV [WAV...]`.
+
+Of a recording of more than a second, it names the word that is heard most clearly, and when.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +11,65 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
-import soundfile
 import transformers
 
-from superb_ks.model import SAMPLING_RATE
+from superb_ks.audio import decode
+from superb_ks.labels import SILENCE, UNKNOWN
+from superb_ks.model import SAMPLING_RATE, lengthened
+from superb_ks.model_folder import ModelUnavailable, load_classifier
+
+WINDOW = SAMPLING_RATE
+STEP = SAMPLING_RATE // 4
+
+Answers = list[dict[str, Any]]
 
 
 def read_wav(path: Path) -> np.ndarray:
-    """Read an audio file as mono float32 at 16 kHz, shape [n_samples].
+    """Read an audio file as mono float32 at 16 kHz, shape [n_samples], as an envoy reads its clips.
 
     Raises:
         ValueError: there is no such file, it is not audio, or it is empty.
     """
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"not an audio file: {path} ({error.error_string})") from error
-    if len(samples) == 0:
-        raise ValueError(f"no samples in {path}")
-    waveform = samples.mean(axis=1)
-    if rate != SAMPLING_RATE:
-        waveform = librosa.resample(waveform, orig_sr=rate, target_sr=SAMPLING_RATE)
-    return waveform
+    return lengthened(decode(str(path), str(path)))
 
 
-def classify(classifier: transformers.AudioClassificationPipeline, path: Path, top: int) -> str:
+def window_starts(samples: int) -> list[int]:
+    """Return where the seconds begin that are listened to, the last one at the end of the recording."""
+    return [*range(0, max(samples - WINDOW, 0), STEP), max(samples - WINDOW, 0)]
+
+
+def clearest(heard: Sequence[Answers]) -> int:
+    """Return the window whose likeliest label is a word with the highest probability, else any label."""
+
+    def clarity(window: int) -> tuple[bool, float]:
+        best = heard[window][0]
+        return best["label"] not in (SILENCE, UNKNOWN), best["score"]
+
+    return max(range(len(heard)), key=clarity)
+
+
+def classify(classifier: Any, path: Path, top: int) -> str:
     """Return one line with a file's likeliest labels and their probabilities.
 
+    Args:
+        classifier: the transformers pipeline.
+        path: the file.
+        top: how many labels.
+
     Raises:
-        ValueError: the file cannot be read, or is too short for the model to hear one frame.
+        ValueError: the file cannot be read.
     """
     waveform = read_wav(path)
-    model: Any = classifier.model
-    if model._get_feat_extract_output_lengths(len(waveform)) < 1:
-        raise ValueError(f"too short to classify: {path} has {len(waveform)} samples at 16 kHz")
-    answers = classifier(waveform, top_k=top)
-    return f"{path}: " + ", ".join(f"{answer['label']} {answer['score']:.1%}" for answer in answers)
-
-
-def load_classifier(model_dir: Path) -> transformers.AudioClassificationPipeline:
-    """Return the plain transformers pipeline of a folder written by `save_pretrained`.
-
-    Raises:
-        ValueError: the folder is missing or holds no model with its feature extractor.
-    """
-    for name in ("config.json", "preprocessor_config.json"):
-        if not (model_dir / name).is_file():
-            raise ValueError(f"not a saved model: {model_dir} has no {name}")
-    return transformers.pipeline("audio-classification", model=str(model_dir), device="cpu")
+    starts = window_starts(len(waveform))
+    heard = list(classifier((waveform[start : start + WINDOW] for start in starts), top_k=top))
+    best = clearest(heard)
+    seconds = starts[best] / SAMPLING_RATE
+    when = f", {seconds:.2f} to {seconds + 1:.2f} s" if len(starts) > 1 else ""
+    answers = ", ".join(f"{answer['label']} {answer['score']:.1%}" for answer in heard[best])
+    return f"{path}{when}: {answers}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("wav", type=Path, nargs="+", help="audio file that libsndfile reads (WAV, FLAC, OGG)")
     parser.add_argument("--top", type=int, default=3, help="how many labels to print (default: 3)")
     options = parser.parse_args(arguments)
+    if options.top < 1:
+        parser.error(f"argument --top: is {options.top}; legal are 1 and more")
     # Whatever the terminal cannot show, such as a word, is shown as escapes.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     transformers.logging.set_verbosity_error()
@@ -77,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         classifier = load_classifier(options.model_dir)
         for path in options.wav:
             print(classify(classifier, path, options.top))
-    except ValueError as error:
+    except (ValueError, ModelUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from transformers import Wav2Vec2FeatureExtractor
 
 from superb_ks.augmentation import Augmentation
-from superb_ks.model import SAMPLING_RATE, ModelSpec
+from superb_ks.model import SAMPLING_RATE, ModelSpec, lengthened
 
 SPLITS = ("train", "val", "test")
 """The splits of every shard."""
@@ -63,13 +63,18 @@ class ClipDataset(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
+    def clip(self, index: int) -> tuple[np.ndarray, int]:
+        """Return a clip, no shorter than a model can hear: float32 [n_samples], and its label."""
+        waveform, label = self.clips[index]
+        return lengthened(np.asarray(waveform, np.float32)), int(label)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return `{"input_values": float32 [n_samples], "labels": int}`."""
-        waveform, label = self.clips[index]
+        waveform, label = self.clip(index)
         if self.augmentation is not None:
-            waveform = self.augmentation(waveform)
+            waveform = lengthened(self.augmentation(waveform))
         features = self.extractor(waveform, sampling_rate=SAMPLING_RATE)
-        return {"input_values": features["input_values"][0], "labels": int(label)}
+        return {"input_values": features["input_values"][0], "labels": label}
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Join items to a batch, the shorter ones padded with zeros.

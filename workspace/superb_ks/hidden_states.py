@@ -143,10 +143,10 @@ def _look_up(model: PreTrainedModel, dataset: ClipDataset, device: str, store: M
     model.eval()
     with torch.inference_mode():
         for index in range(len(dataset)):
-            waveform, label = dataset.clips[index]
-            waveform = np.ascontiguousarray(waveform, np.float32)
+            waveform, label = dataset.clip(index)
+            waveform = np.ascontiguousarray(waveform)
             clips.append(hashlib.blake2b(waveform.data, digest_size=32).digest())
-            labels.append(int(label))
+            labels.append(label)
             if clips[-1] not in known:
                 new.add(clips[-1], waveform)
         known |= new.all()

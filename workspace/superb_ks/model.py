@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -24,6 +23,7 @@ from transformers import (
 
 from superb_ks.fingerprint import digest
 from superb_ks.miniature import ARCHITECTURE, CHECKPOINT
+from superb_ks.model_folder import ModelUnavailable, explained
 from superb_ks.recipe import SCRATCH, TINY, legal_tunings
 from superb_ks.settings import Settings
 from superb_ks.tuning import tune
@@ -31,9 +31,13 @@ from superb_ks.tuning import tune
 SAMPLING_RATE = 16_000
 """Samples per second that all models of the family expect."""
 
+SHORTEST = SAMPLING_RATE // 16
+"""Samples that a model is given at least: one frame takes the miniature 920, a published Wav2Vec2 400."""
 
-class ModelUnavailable(RuntimeError):
-    """This node can neither find nor download the model that the specification names."""
+
+def lengthened(waveform: np.ndarray) -> np.ndarray:
+    """Return a waveform, shape [n_samples], with zeros behind it if it is too short for a model."""
+    return np.pad(waveform, (0, max(0, SHORTEST - len(waveform))))
 
 
 class ModelMismatch(RuntimeError):
@@ -142,7 +146,7 @@ class ModelSpec:
                 sampling_rate=SAMPLING_RATE, do_normalize=True, return_attention_mask=False
             )
         source = self._source()
-        with _explained(source):
+        with explained(source):
             return AutoFeatureExtractor.from_pretrained(source)
 
     def sealed(self) -> ModelSpec:
@@ -187,7 +191,7 @@ def _build_scratch(labels: tuple[str, ...]) -> PreTrainedModel:
 def _load(name: str, labels: tuple[str, ...], weighted_sum: bool) -> PreTrainedModel:
     """Load a pretrained model of the Wav2Vec2 family, with a new head unless it already knows our classes."""
     changes = {**_label_maps(labels), **({"use_weighted_layer_sum": True} if weighted_sum else {})}
-    with _explained(name):
+    with explained(name):
         config = AutoConfig.from_pretrained(name)
         model, loading = AutoModelForAudioClassification.from_pretrained(
             name, **changes, ignore_mismatched_sizes=True, dtype=torch.float32, output_loading_info=True
@@ -195,6 +199,8 @@ def _load(name: str, labels: tuple[str, ...], weighted_sum: bool) -> PreTrainedM
     if "layer_weights" in loading["missing_keys"]:
         # from_pretrained leaves this one parameter as it finds the memory; the model's own start is even.
         nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
+    if any(key.endswith("feature_extractor.conv_layers.0.conv.weight") for key in loading["missing_keys"]):
+        raise ModelUnavailable(f"cannot load the model {name!r}: its weights are those of another model")
     if not hasattr(model, "freeze_feature_encoder"):
         kind = type(model).__name__
         raise ModelUnavailable(f"{name!r} is a {kind}; legal: the Wav2Vec2 family, on raw waveforms")
@@ -217,23 +223,3 @@ def _reorder_head(model: PreTrainedModel, config: PreTrainedConfig, labels: tupl
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(parameter[order])
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Load quietly, and turn whatever the library raises about a missing model into one line of advice."""
-    verbosity, bar = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelUnavailable(
-            f"cannot load the model {name!r} on this node ({reason}). Name a local folder that holds it, run "
-            "once with a network on every node, or choose MODEL=tiny, which travels with the experiment."
-        ) from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bar:
-            transformers.logging.enable_progress_bar()

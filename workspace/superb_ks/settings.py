@@ -117,7 +117,8 @@ class Settings:
             which is half as much.
         best_metric: what `validate` returns and the best model has most of.
         experiment_name: letters, digits, "-" and "_", starting with a letter; `None` makes one up.
-        test_data: folder of the test archive, for scoring the final model in the notebook; `None` skips it.
+        test_data: folder of the test archive, for scoring the final model in the notebook; "testing_list":
+            what the list of that name in the envoys' `data_dir` names; `None`: where the envoys say it is.
         runs_dir: folder that receives one folder a run, relative to the notebook.
 
     Raises:
