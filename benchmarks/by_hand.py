@@ -32,7 +32,7 @@ from benchmarks.transport_result import machine, merge, now
 from demo import notebook
 from demo.__main__ import NOTEBOOK, WORKSPACE, make_synthetic_speech, notebook_parameters
 from demo.federation import Federation
-from demo.interrupts import raise_interrupted
+from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,8 +77,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.plain:
         print(json.dumps(plain_steps()))
         return 0
-    with raise_interrupted():
-        return measure_all(options.envoys, options.repeats)
+    try:
+        with raise_interrupted():
+            return measure_all(options.envoys, options.repeats)
+    except Interrupted as interrupted:
+        return interrupted.exit_code
 
 
 def measure_all(counts: list[int], repeats: int) -> int:
@@ -166,13 +169,14 @@ def executed_by_hand(tutorial: NotebookNode, run_dir: Path) -> None:
 def plain_seconds() -> float:
     """Let one process without a federation do the steps of both envoys; returns its seconds."""
     command = [sys.executable, "-m", "benchmarks.by_hand", "--plain"]
-    variables = {**bare(), "PYTHONPATH": os.pathsep.join([str(WORKSPACE), str(ROOT / "envoy")])}
+    paths = os.pathsep.join([str(WORKSPACE), str(ROOT / "envoy")])
+    variables = {**bare(), "PYTHONPATH": paths, "OMP_WAIT_POLICY": "passive"}
     return float(subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def plain_steps() -> float:
     """Do what the envoys' tasks do in all rounds, one shard after the other; returns the seconds it took."""
-    from superb_ks.data import ClipDataset  # before PyTorch: waits as in a notebook's kernel
+    from superb_ks.data import ClipDataset
     from superb_ks.evaluation import evaluate
     from superb_ks.model import ModelSpec
     from superb_ks.settings import Settings
