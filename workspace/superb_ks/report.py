@@ -157,7 +157,7 @@ def plot_learning(history: History) -> Figure:
         figure = Figure(figsize=(FIGURE_INCHES, 3.6), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
         _draw_lines(loss, _loss_lines(history), "{:.2f}")
-        loss.set(title="Loss", ylim=(0, max(2.75, loss.get_ylim()[1])))
+        loss.set(title="Loss", ylim=(0, max(2.75, 1.06 * loss.get_ylim()[1])))
         _draw_lines(accuracy, _accuracy_lines(history), "{:.1%}")
         accuracy.set(title="Validation accuracy", ylim=(0, 1.03))
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -233,7 +233,9 @@ def _draw_lines(axes: Axes, lines: Sequence[_Line], number: str) -> None:
         )
         if line.thick and line.points:
             text, place = number.format(line.points[-1][1]), line.points[-1]
-            axes.annotate(text, place, (4, 8), textcoords="offset points", ha="right", fontweight="bold")
+            # The first one would lie on the numbers of the axis.
+            side = "right" if place[0] else "left"
+            axes.annotate(text, place, (4, 8), textcoords="offset points", ha=side, fontweight="bold")
 
 
 # The final model ------------------------------------------------------------------------------------------
