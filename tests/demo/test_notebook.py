@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from html.parser import HTMLParser
@@ -154,6 +155,7 @@ def test_the_tutorials_page_fetches_nothing_and_has_no_formula_to_typeset(tmp_pa
     assert not page.tags & {"script", "link", "iframe", "object", "embed"}
     prose = "".join(cell.source for cell in tutorial.cells if cell.cell_type == "markdown")
     assert "$" not in prose
+    assert not re.search("</?[a-z]", prose), "nbconvert takes tags within a line apart"
 
 
 class Page(HTMLParser):
