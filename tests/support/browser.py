@@ -33,6 +33,14 @@ _PLAY = """player => new Promise((ended, failed) => {
     player.onerror = () => failed(new Error(player.error.message));
     player.play().catch(failed);
 })"""
+# JupyterLab lays cells out as they come into view, which moves the others: look until it stays for 20 frames.
+_LOOK = """cell => {
+    const notebook = cell.closest('.jp-WindowedPanel-outer');
+    const gap = notebook.getBoundingClientRect().bottom - cell.getBoundingClientRect().bottom;
+    cell.steady = Math.abs(gap) < 30 ? (cell.steady || 0) + 1 : 0;
+    if (!cell.steady) cell.scrollIntoView({block: 'end'});
+    return cell.steady > 20;
+}"""
 
 
 @contextmanager
@@ -138,9 +146,7 @@ class NotebookPage:
     def picture(self, name: str, source: str | None = None) -> None:
         """Leave a picture of what is seen, scrolled to a cell's output."""
         if source:
-            output = self._output(source)
-            output.evaluate("element => element.scrollIntoView({block: 'end'})")
-            sync_api.expect(output).to_be_in_viewport()
+            self.page.wait_for_function(_LOOK, arg=self._cell(source).element_handle())
         picture(self.page, name)
 
     def _cell(self, source: str) -> sync_api.Locator:
