@@ -156,9 +156,9 @@ def plot_learning(history: History) -> Figure:
     with style():
         figure = Figure(figsize=(FIGURE_INCHES, 3.6), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
-        _draw_lines(loss, _loss_lines(history), "{:.2f}")
+        _draw_lines(loss, _loss_lines(history), "{:.2f}", falls=True)
         loss.set(title="Loss", ylim=(0, max(2.75, 1.06 * loss.get_ylim()[1])))
-        _draw_lines(accuracy, _accuracy_lines(history), "{:.1%}")
+        _draw_lines(accuracy, _accuracy_lines(history), "{:.1%}", falls=False)
         accuracy.set(title="Validation accuracy", ylim=(0, 1.03))
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if (epsilon := history.epsilon(history.rounds)) is not None:
@@ -217,8 +217,11 @@ def _accuracy_lines(history: History) -> list[_Line]:
     return lines
 
 
-def _draw_lines(axes: Axes, lines: Sequence[_Line], number: str) -> None:
-    """Draw lines, the thick ones on top and with their last value, formatted by `number`."""
+def _draw_lines(axes: Axes, lines: Sequence[_Line], number: str, falls: bool) -> None:
+    """Draw lines, the thick ones on top and with their last value, formatted by `number`.
+
+    The value stands above the last point, beside a line that comes from above (`falls`) or from below.
+    """
     for line in lines:
         axes.plot(
             [x for x, _ in line.points],
@@ -233,9 +236,16 @@ def _draw_lines(axes: Axes, lines: Sequence[_Line], number: str) -> None:
         )
         if line.thick and line.points:
             text, place = number.format(line.points[-1][1]), line.points[-1]
-            # The first one would lie on the numbers of the axis.
-            side = "right" if place[0] else "left"
-            axes.annotate(text, place, (4, 8), textcoords="offset points", ha=side, fontweight="bold")
+            # The first one has the numbers of the axis on its left.
+            side = "left" if falls or not place[0] else "right"
+            axes.annotate(
+                text,
+                place,
+                (4 if side == "right" else -4, 8),
+                textcoords="offset points",
+                ha=side,
+                fontweight="bold",
+            )
 
 
 # The final model ------------------------------------------------------------------------------------------
