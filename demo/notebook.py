@@ -27,6 +27,19 @@ from demo.run_folder import write_atomically
 
 _WATCH_SECONDS = 0.25
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
+# nbconvert's own page without its scripts: they typeset formulas and draw diagrams and widgets, of which the
+# notebook has none, and are fetched from elsewhere. The descriptions of plots, which it drops, are put back.
+_STANDS_ALONE = """\
+{%- extends "lab/index.html.j2" -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block data_png scoped -%}
+{%- set description = output | get_metadata("alt", "image/png") -%}
+{{ super() | replace("<img ", '<img alt="%s" ' % (description | escape)) if description else super() }}
+{%- endblock -%}
+"""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -102,9 +115,8 @@ def save(notebook: NotebookNode, stem: Path, replace: Mapping[str, str] | None =
     """
     from nbconvert import HTMLExporter  # looks for a home folder, which the demo makes sure of first
 
-    html, _ = HTMLExporter(embed_images=True).from_notebook_node(
-        notebook, resources={"metadata": {"name": stem.name}}
-    )
+    exporter = HTMLExporter(embed_images=True, raw_template=_STANDS_ALONE)
+    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": stem.name}})
     for ending, text in ((".ipynb", nbformat.writes(notebook) + "\n"), (".html", html)):
         for old, new in (replace or {}).items():
             text = text.replace(old, new)

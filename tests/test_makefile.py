@@ -111,7 +111,8 @@ def test_any_python_makes_the_environment(checkout: Path, name: str) -> None:
 def test_a_corpus_is_checked_in_the_folder_that_was_typed(checkout: Path) -> None:
     """With the real command: relative paths count from where make runs."""
     _program(checkout / ".venv" / "bin" / "python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (checkout / "envoy" / "speech_commands").symlink_to(ROOT / "envoy" / "speech_commands")
+    for name in ("speech_commands", "envoy_yaml.py"):
+        (checkout / "envoy" / name).symlink_to(ROOT / "envoy" / name)
     (checkout / "beside" / "my data").mkdir(parents=True)
     for typed in ("beside/my data", str(checkout / "beside" / "my data"), "~/my data"):
         made = make(checkout, "check-data", f"DATA={typed}", HOME=str(checkout / "beside"))

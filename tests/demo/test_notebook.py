@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
@@ -16,7 +18,7 @@ from demo.interrupts import Interrupted, raise_interrupted
 from demo.notebook import NotebookError
 from demo.process import ProcessDied
 
-from .conftest import is_gone, left_below, notebook_of
+from .conftest import NOTEBOOK, ROOT, is_gone, left_below, notebook_of
 
 pytestmark = pytest.mark.notebook
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -162,6 +164,36 @@ def test_the_page_stands_alone_and_names_the_final_folder(tmp_path: Path) -> Non
         assert ".partial-7" not in text
         assert str(tmp_path) not in text
     assert json.loads((tmp_path / "notebook.ipynb").read_text())["nbformat"] == 4
+
+
+def test_the_tutorials_page_fetches_nothing_and_has_no_formula_to_typeset(tmp_path: Path) -> None:
+    tutorial = nbformat.read(ROOT / NOTEBOOK, as_version=4)
+    notebook.save(tutorial, tmp_path / "notebook")
+    page = Page()
+    page.feed((tmp_path / "notebook.html").read_text())
+    assert len(page.sources) >= 20, "plots and audio players are in the page"
+    assert {source.partition(":")[0] for source in page.sources} == {"data"}
+    assert "confusion matrix of the best model on the test clips" in page.descriptions
+    assert "No description has been provided for this image" not in page.descriptions
+    assert not page.tags & {"script", "link", "iframe", "object", "embed"}
+    prose = "".join(cell.source for cell in tutorial.cells if cell.cell_type == "markdown")
+    assert "$" not in prose
+    assert not re.search("</?[a-z]", prose), "nbconvert takes tags within a line apart"
+
+
+class Page(HTMLParser):
+    """The tags of a page, where its images and sounds come from, and what the images show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.sources: list[str] = []
+        self.descriptions: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.sources += [value or "" for name, value in attributes if name in ("src", "srcset", "poster")]
+        self.descriptions += [value or "" for name, value in attributes if name == "alt"]
 
 
 def test_a_notebook_without_a_cell_of_parameters_is_refused(tmp_path: Path) -> None:

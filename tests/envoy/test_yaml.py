@@ -122,12 +122,12 @@ def test_every_keyword_can_be_missing(config: Path, word: str) -> None:
 def test_the_directors_config_is_read_so_too(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DIRECTOR_HOST", raising=False)
     monkeypatch.delenv("DIRECTOR_PORT", raising=False)
-    config.write_text("settings: {envoys: [on, yes, no], sample_shape: [016000], listen_host: 10}")
+    config.write_text("settings: {envoys: [on, yes, no], sample_shape: [016000], listen_host: off}")
     loaded = director_service.DirectorConfig.load(config)
     assert (loaded.envoys, loaded.sample_shape, loaded.listen_host) == (
         ("on", "yes", "no"),
         ("016000",),
-        "10",
+        "off",
     )
     config.write_text("settings: {approval: off}")
     with pytest.raises(ValueError, match="approval is 'off'; legal are open"):

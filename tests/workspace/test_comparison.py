@@ -61,8 +61,9 @@ def test_table_counts_points_behind_the_centralised_model() -> None:
 
 def test_sentence_reads_the_comparison_or_names_what_is_missing() -> None:
     assert regimes_in_words(small_comparison()) == (
-        "Collecting all recordings gives 89.0%. Federating them gives 87.0% (2 envoys, iid) to "
-        "80.0% (4 envoys, dirichlet); who stays alone gets 50.0% to 72.0%."
+        "Collecting all recordings gives 89.0%.\n"
+        "Federating them gives 87.0% (2 envoys, iid) to 80.0% (4 envoys, dirichlet).\n"
+        "Who stays alone gets 50.0% to 72.0%."
     )
     for rows in ([], [comparison_row("centralised", 0.9)]):
         assert "lacks rows of one of the three regimes" in regimes_in_words(rows)
@@ -80,4 +81,7 @@ def test_experiments_beside_each_other_have_a_curve_and_a_bar_each() -> None:
     curves, bars = plot_beside({"tiny": history, "scratch": history}).axes
     assert [list(line.get_ydata()) for line in curves.lines] == [[13 / 40, 30 / 40, 28 / 40]] * 2
     assert [bar.get_height() for bar in bars.patches] == [31 / 40] * 2
-    assert [label.get_text() for label in bars.get_xticklabels()] == ["tiny", "scratch"]
+    names = bars.get_xticklabels()
+    assert [label.get_text() for label in names] == ["tiny", "scratch"]
+    # The names below the bars are all the legend that there is.
+    assert [label.get_color() for label in names] == [line.get_color() for line in curves.lines]

@@ -59,3 +59,11 @@ def test_the_committed_outputs_are_of_the_model_as_it_is() -> None:
     assert f"trained, and federated: {size:,} " in printed
     for name, value in vars(Settings().recipe).items():
         assert f"{name}: {value}\n" in printed
+
+
+def test_drawings_in_characters_fit_into_jupyterlab() -> None:
+    """It folds longer lines, beside its list of files and on a screen of 1,280 pixels."""
+    cells = [c for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "markdown"]
+    blocks = [block for cell in cells for block in cell.source.split("```")[1::2]]
+    assert any("│ env_one " in block for block in blocks)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 84

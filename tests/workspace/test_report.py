@@ -65,6 +65,28 @@ def test_learning_curves_can_be_drawn_before_anything_is_known(envoys: int) -> N
     assert image.alt == "nothing yet"
 
 
+def test_the_last_value_lies_neither_on_its_line_nor_on_the_axis() -> None:
+    begun = [item for item in two_rounds() if (item["round"], item["task_name"]) == (0, "validate")]
+    for records, sides in ((begun, ["left", "left"]), (two_rounds(), ["left", "right"])):
+        figure = plot_learning(history_of(records, 2, ENVOYS))
+        assert [axes.texts[0].get_ha() for axes in figure.axes] == sides
+
+
+@pytest.mark.parametrize("envoys", [1, 2, 6, 9])
+def test_the_legend_lies_beside_the_lines_and_has_all_their_colours(envoys: int) -> None:
+    figure = plot_learning(History(3, [f"env_{i}" for i in range(envoys)]))
+    show(figure, "lays it out")
+    loss, accuracy = figure.axes
+    legend = accuracy.get_legend()
+    assert legend.get_window_extent().x0 >= accuracy.get_window_extent().x1 > loss.get_window_extent().x1
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    colours = {line.get_color() for line in accuracy.lines} - {
+        line.get_color() for line in legend.get_lines()
+    }
+    assert not colours or envoys > 6
+    assert loss.get_legend() is None
+
+
 def test_schedule_names_each_round() -> None:
     assert texts(plot_schedule(np.linspace(1e-3, 0, 30), steps_per_round=10)) == {
         "round 1",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from superb_ks.history import History
-from superb_ks.report import GREY, INK, envoy_colours, style
+from superb_ks.report import INK, envoy_colours, style
 from superb_ks.tables import Table
 
 Row = Mapping[str, Any]
@@ -138,7 +138,7 @@ def regimes_table(rows: Iterable[Row]) -> Table:
 
 
 def regimes_in_words(rows: Iterable[Row]) -> str:
-    """Return a sentence that reads the comparison; it says so if rows are missing."""
+    """Return in a line for each regime what the comparison found, or that rows are missing."""
     by_name = {condition_in_words(item.conditions): item.mean for item in regimes(rows)}
     best = by_name.get(REGIMES["centralised"])
     federated = {name: mean for name, mean in by_name.items() if name.startswith(REGIMES["federated"])}
@@ -147,9 +147,10 @@ def regimes_in_words(rows: Iterable[Row]) -> str:
         return "The results file lacks rows of one of the three regimes: make compare DATA=… adds them."
     near, far = max(federated, key=federated.__getitem__), min(federated, key=federated.__getitem__)
     return (
-        f"Collecting all recordings gives {best:.1%}. Federating them gives {federated[near]:.1%} "
-        f"({near.partition(', ')[2]}) to {federated[far]:.1%} ({far.partition(', ')[2]}); "
-        f"who stays alone gets {min(alone.values()):.1%} to {max(alone.values()):.1%}."
+        f"Collecting all recordings gives {best:.1%}.\n"
+        f"Federating them gives {federated[near]:.1%} ({near.partition(', ')[2]}) "
+        f"to {federated[far]:.1%} ({far.partition(', ')[2]}).\n"
+        f"Who stays alone gets {min(alone.values()):.1%} to {max(alone.values()):.1%}."
     )
 
 
@@ -198,9 +199,11 @@ def plot_beside(histories: Mapping[str, History]) -> Figure:
         curves.set(title="Validation accuracy", xlabel="training rounds done", ylim=(0, 1.09))
         curves.set_xticks(range(longest + 1) if longest <= 10 else range(0, longest + 1, -(-longest // 10)))
         curves.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        curves.legend(loc="lower right", frameon=False, labelcolor="linecolor")
         bars.set(title="Test accuracy, best model")
-        bars.set_xticks(range(len(histories)), list(histories), color=GREY)
+        bars.set_xticks(range(len(histories)), list(histories))
+        # They name the lines as well: a legend would lie on these, wherever it is.
+        for tick, colour in zip(bars.get_xticklabels(), colours.values(), strict=True):
+            tick.set(color=colour, fontweight="bold")
         bars.margins(x=0.25)
         for axes in (curves, bars):
             axes.grid(True, axis="y")

@@ -13,7 +13,7 @@ from IPython.display import Image, display
 
 from superb_ks.experiment import ExperimentFailed
 from superb_ks.history import History, Record
-from superb_ks.report import FAINT, INK, plot_learning, show
+from superb_ks.report import FAINT, FIGURE_PIXELS, INK, plot_learning, show
 from superb_ks.schedule import TRAIN
 
 _TICK_SECONDS = 1.0
@@ -157,7 +157,8 @@ class _ProgressBar:
 
     def _repr_html_(self) -> str:
         return (
-            f'<div style="max-width:960px;height:10px;border-radius:5px;background:{FAINT};overflow:hidden">'
+            f'<div style="max-width:{FIGURE_PIXELS}px;height:10px;border-radius:5px;background:{FAINT};'
+            f'overflow:hidden">'
             f'<div style="width:{self.share:.1%};height:100%;background:{INK}"></div></div>'
             f'<div style="margin-top:4px">{html.escape(repr(self))}</div>'
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +13,7 @@ from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -44,6 +45,9 @@ _STYLE: Any = {
     "lines.solid_capstyle": "round",
 }
 _DPI = 96
+FIGURE_INCHES = 9.6
+FIGURE_PIXELS = int(FIGURE_INCHES * _DPI)
+"""Width of the figures in a page."""
 
 Cards = Mapping[str, Mapping[str, Any]]
 
@@ -73,7 +77,7 @@ def plot_shards(cards: Cards) -> Figure:
     """Draw who holds what: on the left clips of each split, on the right training clips of each class."""
     with style():
         spaced = ConstrainedLayoutEngine(hspace=0.1, wspace=0.04)
-        figure = Figure(figsize=(9.6, 0.3 + 1.7 * len(cards)), layout=spaced)
+        figure = Figure(figsize=(FIGURE_INCHES, 0.3 + 1.7 * len(cards)), layout=spaced)
         axes = figure.subplots(len(cards), 2, squeeze=False, sharex="col", sharey="col", width_ratios=(1, 3))
         for row, (name, colour) in zip(axes, envoy_colours(cards).items(), strict=True):
             _draw_splits(row[0], name, cards[name], colour)
@@ -112,7 +116,7 @@ def _draw_classes(axes: Axes, card: Mapping[str, Any], colour: str) -> None:
 def plot_schedule(rates: NDArray[np.float64], steps_per_round: int) -> Figure:
     """Draw the learning rate over the optimizer steps of a whole federation, its rounds marked."""
     with style():
-        figure = Figure(figsize=(9.6, 2.3), layout="constrained")
+        figure = Figure(figsize=(FIGURE_INCHES, 2.3), layout="constrained")
         axes = figure.subplots()
         axes.plot(rates, color=INK, linewidth=2)
         for start in range(0, len(rates), steps_per_round):
@@ -150,11 +154,11 @@ class _Line(NamedTuple):
 def plot_learning(history: History) -> Figure:
     """Draw loss (left) and validation accuracy (right) over the training rounds, as far as they are known."""
     with style():
-        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+        figure = Figure(figsize=(FIGURE_INCHES, 3.6), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
-        _draw_lines(loss, _loss_lines(history), "{:.2f}", "lower left")
-        loss.set(title="Loss", ylim=(0, max(2.75, loss.get_ylim()[1])))
-        _draw_lines(accuracy, _accuracy_lines(history), "{:.1%}", "upper left")
+        _draw_lines(loss, _loss_lines(history), "{:.2f}", falls=True)
+        loss.set(title="Loss", ylim=(0, max(2.75, 1.06 * loss.get_ylim()[1])))
+        _draw_lines(accuracy, _accuracy_lines(history), "{:.1%}", falls=False)
         accuracy.set(title="Validation accuracy", ylim=(0, 1.03))
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if (epsilon := history.epsilon(history.rounds)) is not None:
@@ -164,7 +168,29 @@ def plot_learning(history: History) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
             axes.grid(True)
             axes.spines["left"].set_visible(False)
+        _draw_legend(accuracy, history.envoys)
         return figure
+
+
+def _draw_legend(axes: Axes, envoys: Sequence[str]) -> None:
+    """Explain the lines of both panels beside the right one, where no line can ever be."""
+    colours = envoy_colours(envoys)
+    # Beyond six envoys colours repeat, and names would say nothing.
+    named = colours if len(set(colours.values())) == len(colours) else {"an envoy": GREY}
+    lines = [Line2D([], [], color=INK, linewidth=2.4, marker="o", markersize=5, label="all, pooled")]
+    lines += [
+        Line2D([], [], color=colour, linewidth=1.2, marker="o", markersize=3.5, label=name)
+        for name, colour in named.items()
+    ]
+    lines += [Line2D([], [], color=GREY, linewidth=1.2, linestyle="--", label="training loss")]
+    axes.legend(
+        handles=lines,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        fontsize=9,
+        labelcolor="linecolor",
+    )
 
 
 def _loss_lines(history: History) -> list[_Line]:
@@ -191,10 +217,11 @@ def _accuracy_lines(history: History) -> list[_Line]:
     return lines
 
 
-def _draw_lines(
-    axes: Axes, lines: Sequence[_Line], number: str, legend_at: Literal["lower left", "upper left"]
-) -> None:
-    """Draw lines, the thick ones on top and with their last value, formatted by `number`."""
+def _draw_lines(axes: Axes, lines: Sequence[_Line], number: str, falls: bool) -> None:
+    """Draw lines, the thick ones on top and with their last value, formatted by `number`.
+
+    The value stands above the last point, beside a line that comes from above (`falls`) or from below.
+    """
     for line in lines:
         axes.plot(
             [x for x, _ in line.points],
@@ -209,10 +236,16 @@ def _draw_lines(
         )
         if line.thick and line.points:
             text, place = number.format(line.points[-1][1]), line.points[-1]
-            axes.annotate(text, place, (4, 8), textcoords="offset points", ha="right", fontweight="bold")
-    # Beyond six envoys colours repeat, and names would say nothing.
-    if len({line.colour for line in lines}) == len(lines):
-        axes.legend(loc=legend_at, frameon=False, fontsize=9, labelcolor="linecolor", labelspacing=0.3)
+            # The first one has the numbers of the axis on its left.
+            side = "left" if falls or not place[0] else "right"
+            axes.annotate(
+                text,
+                place,
+                (4 if side == "right" else -4, 8),
+                textcoords="offset points",
+                ha=side,
+                fontweight="bold",
+            )
 
 
 # The final model ------------------------------------------------------------------------------------------

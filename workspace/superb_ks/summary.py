@@ -72,7 +72,6 @@ def summarize(
     tuning: str = "full",
     strategy: str = "fedavg",
     baseline: tuple[str, History] | None = None,
-    seconds_total: float,
     model_dir: str,
     notebook: str,
 ) -> dict[str, Any]:
@@ -85,7 +84,6 @@ def summarize(
         tuning: as in the settings.
         strategy: as in the settings.
         baseline: name and history of the model that was trained beside it, or None.
-        seconds_total: from the submission to the last record.
         model_dir: where the model was saved, relative to the run's folder.
         notebook: where the notebook is, relative to the run's folder.
 
@@ -112,7 +110,7 @@ def summarize(
         "confusion": history.confusion(len(labels)).tolist(),
         "bytes_up_per_envoy_round": history.bytes_up(),
         "baseline": None if baseline is None else _baseline(*baseline),
-        "seconds_total": seconds_total,
+        "seconds_total": sum(result.seconds for result in results),
         "model_dir": model_dir,
         "notebook": notebook,
     }
