@@ -74,11 +74,11 @@ def test_random_weights_are_the_baseline_of_the_miniature_alone(
         (["--alpha", "0"], "ALPHA=0: legal values are numbers above 0"),
         (["--partition", "words"], "PARTITION=words: legal values are iid, speaker, dirichlet, quantity"),
         (["--data", "no/such"], "DATA=no/such: no such folder; legal values are synthetic and"),
-        (["--data", "."], "DATA=.: no speech_commands_test_set_v0.01 beside it"),
         (["--data", ".", "--test-data", "no/such"], "TEST_DATA=no/such: no such folder"),
         (
             ["--data", "."],
-            "or have none: TEST_DATA=testing_list tests on what testing_list.txt in DATA names",
+            "DATA=.: no speech_commands_test_set_v0.01 beside it; name the test archive with TEST_DATA=PATH, or "
+            "have none: TEST_DATA=testing_list tests on what testing_list.txt in DATA names",
         ),
         (["--test-data", "testing_list"], "TEST_DATA=testing_list: goes with DATA=PATH only"),
         (["--test-data", "."], "TEST_DATA=.: goes with DATA=PATH only"),
