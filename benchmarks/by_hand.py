@@ -5,8 +5,8 @@
 By hand: director, envoys and notebook start in a shell that has HOME and PATH alone, from copies of their
 folders, as the README says; the notebook is executed by `jupyter nbconvert`, whose kernel is what JupyterLab
 starts. The demo's way: `demo.federation` and `demo.notebook`, in this process's environment. Both are up
-while they take turns. Compared are the seconds of learning, from the submission to the last record, which the
-notebook calls `seconds_total` and notes in summary.json; its cells behind that are left out.
+while they take turns. Compared are the seconds of learning, from the submission to the last record; the
+notebook's cells behind that are left out.
 """
 
 from __future__ import annotations
@@ -139,10 +139,12 @@ def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[
 
 
 def until_learned(parameters: dict[str, Any]) -> NotebookNode:
-    """Return the notebook with these settings, up to the cell that knows the seconds; one more notes them."""
+    """Return the notebook with these settings, up to the cell that watches; one more notes the seconds."""
     tutorial = notebook.load(NOTEBOOK, parameters)
-    last = next(i for i, cell in enumerate(tutorial.cells) if "seconds_total = " in cell.source)
-    noting = nbformat.v4.new_code_cell("(Path(RUN_DIR) / 'seconds').write_text(str(seconds_total))")
+    last = next(i for i, cell in enumerate(tutorial.cells) if cell.source.rstrip().endswith("list(cards))"))
+    noting = nbformat.v4.new_code_cell(
+        "(Path(RUN_DIR) / 'seconds').write_text(str(time.monotonic() - started))"
+    )
     tutorial.cells[last + 1 :] = [noting]
     return tutorial
 

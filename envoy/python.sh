@@ -11,7 +11,7 @@ if [ -z "${PYTHON:-}" ]; then
   done
 fi
 if ! command -v "$PYTHON" >/dev/null; then
-  echo "${PWD##*/}: there is no program '$PYTHON': install Python 3.10 to 3.12, or name it: PYTHON=/path/to/python3" >&2
+  echo "${PWD##*/}: there is no program '$PYTHON': install Python 3.10 or later, or name it: PYTHON=/path/to/python3" >&2
   exit 2
 fi
 # The first would hide the modules of this folder, the second the whole library of another Python.

@@ -99,7 +99,7 @@ def test_without_python_the_one_thing_to_do_is_said(
     result = bash(script, cwd=rooms / room, PATH=system(rooms / "bin"), **own)
     missing = own.get("PYTHON", "python")
     assert result.stderr == (
-        f"{room}: there is no program '{missing}': install Python 3.10 to 3.12, "
+        f"{room}: there is no program '{missing}': install Python 3.10 or later, "
         "or name it: PYTHON=/path/to/python3\n"
     )
     assert result.returncode == 2
