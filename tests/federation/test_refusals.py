@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -35,7 +36,7 @@ from superb_ks.federation import FederationError, connect
 from tests.support.lab import Outcome, follow, wait_until
 from tests.support.sine_descriptor import SineShardDescriptor
 from tests.support.sine_experiment import Gate, Script
-from tests.support.tls_lab import TlsLab, channel_credentials
+from tests.support.tls_lab import HERE, TlsLab, channel_credentials
 
 pytestmark = [pytest.mark.federation, pytest.mark.timeout(600)]
 
@@ -112,6 +113,11 @@ class Siege:
         with pytest.raises(ShardRefused) as refused:
             envoy.start()
         return str(refused.value)
+
+    def must_have_logged(self, pattern: str) -> None:
+        """Check that the director has told of a refusal, in words that match ``pattern``."""
+        log = self.lab.log("director")
+        assert re.search(pattern, log), log
 
     def shut_out(self, name: str | None, words: str) -> None:
         """Call both services until the log says ``words`` anew; neither answers."""
@@ -210,7 +216,7 @@ def test_3_an_expired_certificate(siege: Siege) -> None:
 def test_4_an_envoy_whose_name_is_not_its_certificates(siege: Siege) -> None:
     why = siege.envoy("env_two", "env_one")
     assert why == ("the director refused: UpdateShardInfo of envoy 'env_one': it calls itself 'env_two'")
-    assert "Refused UpdateShardInfo of envoy 'env_one' at ipv4:" in siege.lab.log("director")
+    siege.must_have_logged(f"Refused UpdateShardInfo of envoy 'env_one'{HERE}: ")
     for method, request in (
         ("UpdateEnvoyStatus", director_pb2.UpdateEnvoyStatusRequest(name="env_two")),
         ("WaitExperiment", director_pb2.WaitExperimentRequest(collaborator_name="env_two")),
@@ -263,7 +269,7 @@ def test_5_an_envoy_that_is_not_on_the_directors_list(siege: Siege) -> None:
         refused = siege.aggregator("env_three", method, request)
         assert refused.code() is DENIED
         assert refused.details() == f"{method} of spiffe://superb-ks/envoy/env_three: it is not enrolled"
-    assert "'env_three' at ipv4:" in siege.lab.log("director")
+    siege.must_have_logged(f"'env_three'{HERE}: ")
 
 
 def test_6_a_second_envoy_with_a_name_that_is_online(siege: Siege) -> None:
@@ -283,7 +289,7 @@ def test_7_an_envoys_certificate_submits_nothing(siege: Siege) -> None:
     ):
         refused = siege.director("env_one", method, request)
         assert refused.code() is DENIED, method
-        assert f"Refused {method} of envoy 'env_one' at ipv4:" in siege.lab.log("director")
+        siege.must_have_logged(f"Refused {method} of envoy 'env_one'{HERE}: ")
     assert "evil" not in list_experiments(connect(siege.lab.settings()))
 
 
