@@ -18,7 +18,7 @@ HOST = localhost  ## certs: names and addresses under which the director is dial
 endif
 CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a key anew
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
-TESTS = tests  ## test: what pytest runs, such as tests/demo
+TESTS = tests  ## test, test-all: what pytest runs, such as tests/demo
 
 # Recipes read these values as shell variables, "$$its_data": what is pasted into a recipe is taken apart at blanks,
 # quotes and dollars. Of the file's own values the blanks before the comments above are dropped.
@@ -56,7 +56,7 @@ PIP_INSTALL = test -t 1 || quiet=--quiet; \
   $(RUN) -m pip install $$quiet --disable-pip-version-check --no-warn-conflicts
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-by-hand bench-transport bench-data install constraints clean
+.PHONY: help demo test test-all lint lab certs data check-data pretrain drills compare bench-by-hand bench-transport bench-data install constraints clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -70,8 +70,15 @@ demo: $(VENV)/.installed  ## run director, envoys and notebook, print the result
 	  --model="$$its_model" --tuning="$$its_tuning" --strategy="$$its_strategy" --baseline="$$its_baseline" \
 	  --data="$$its_data" --test-data="$$its_test_data" --seed="$$its_seed"
 
-test: $(VENV)/.installed-dev  ## run the tests
-	@if [ -e "$$its_tests" ]; then set -- "$$its_tests"; else eval "set -- $$its_tests"; fi; $(RUN) -m pytest "$$@"
+# Two at a time, whatever the machine: each may start a director and envoys, 600 MB a process.
+PYTEST = if [ -e "$$its_tests" ]; then set -- "$$its_tests"; else eval "set -- $$its_tests"; fi; \
+  $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test: $(VENV)/.installed-dev  ## run the tests that are quick, real director and envoys included; five minutes
+	@$(PYTEST) -m 'not slow' "$$@"
+
+test-all: $(VENV)/.installed-dev  ## run all tests; as root on Linux also across network namespaces
+	@$(PYTEST) "$$@"
 
 lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m ruff check .

@@ -82,7 +82,7 @@ class Mutator:
         value = getattr(message, field.name)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             return
-        if field.label == FieldDescriptor.LABEL_REPEATED:
+        if hasattr(value, "extend"):  # a repeated field; each generation of protobuf has its own flag for it
             self._repeated(message, field, value)
         elif field.message_type is not None:
             if self.draw.random() < 0.15:

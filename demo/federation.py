@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -33,6 +34,7 @@ _NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycac
 # Below the range from which systems take the ports of outgoing connections, so that none of those is in the
 # way when a service opens its port a moment later.
 _PORTS = range(20_000, 32_000)
+_held: list[socket.socket] = []
 
 
 class NotReady(DemoError):
@@ -45,19 +47,23 @@ def envoy_name(rank: int) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports, all different, on which nothing listens on this machine now."""
-    # Drawn, so that two programs that ask at the same time hardly ever get the same ones.
-    ports = [port for port in random.sample(_PORTS, 20 * count) if _is_free(port)]
-    return ports[:count]
+    """Ports, all different, on which nothing listens: this process holds them as long as it lives."""
+    drawn = (port for port in random.sample(_PORTS, len(_PORTS)) if _hold(port))
+    return list(itertools.islice(drawn, count))
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-        return True
+def _hold(port: int) -> bool:
+    """Keep others that ask for a free port from this one; returns whether it was free."""
+    holder = socket.socket()
+    try:
+        holder.bind(("", port))
+    except OSError:
+        holder.close()
+        return False
+    # From now on whoever sets the same option, as every service does, may listen on it.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held.append(holder)
+    return True
 
 
 class Federation:

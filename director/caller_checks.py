@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
@@ -74,5 +75,5 @@ class CallerChecks(grpc.aio.ServerInterceptor):
         except NoIdentity as error:
             objection = str(error)
         if objection:
-            logger.warning("Refused %s of %s at %s: %s", method, caller, context.peer(), objection)
+            logger.warning("Refused %s of %s at %s: %s", method, caller, unquote(context.peer()), objection)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{method} of {caller}: {objection}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import re
@@ -77,6 +78,29 @@ def require_guarded(host: str, certificates: Certificates | None, plaintext_allo
         logger.warning(
             "%s is of the loopback here: other machines cannot reach it. Is there an address?", host
         )
+
+
+def require_free(host: str, port: int) -> None:
+    """Make sure that nobody else listens on ``port`` of any address of ``host``.
+
+    gRPC is content if one of several addresses is free: who has the other would answer some of our callers.
+
+    Raises:
+        OSError: somebody does, or ``host`` is not an address of this machine.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if host.lower() == "localhost":  # to gRPC it is both, whatever the system says
+        for address in _LOCAL[1:]:
+            found += socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, each) in enumerate(found):
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(each)
+        except OSError as error:
+            # A further one may be missing, such as ::1 where IPv6 is off.
+            if number == 0 or error.errno == errno.EADDRINUSE:
+                raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
 
 
 def in_uri(host: str) -> str:

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from openfl.protocols import director_pb2
@@ -136,7 +137,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
             require_moderate_card(request.shard_info)
             self.director.claim(name, home)
         except Refused as refusal:
-            logger.warning("Refused %s: %s", context.peer(), refusal)
+            logger.warning("Refused %s: %s", unquote(context.peer()), refusal)
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
         answer = await super().UpdateShardInfo(request, context)
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
@@ -201,7 +202,7 @@ class TutorialDirectorServer(DirectorGRPCServer):
         except Busy as busy:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
         except Stalled as stalled:
-            logger.warning("Gave up a submission of %s: %s", context.peer(), stalled)
+            logger.warning("Gave up a submission of %s: %s", unquote(context.peer()), stalled)
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"the submission stalled: {stalled}")
         except OSError as error:
             reason = f"the director cannot store the experiment: {error}"

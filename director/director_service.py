@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -35,7 +34,14 @@ def say_what_to_install(missing: ModuleNotFoundError) -> int:
 try:
     from director_certificates import CertificateError, Certificates
     from director_gate import SETTINGS, Gate, GateSettings, IllegalSetting
-    from director_listening import ALLOW_PLAINTEXT, ListeningRefused, in_uri, legal_host, require_guarded
+    from director_listening import (
+        ALLOW_PLAINTEXT,
+        ListeningRefused,
+        in_uri,
+        legal_host,
+        require_free,
+        require_guarded,
+    )
     from director_review import DESKS
     from director_yaml import read_yaml
 except ModuleNotFoundError as error:
@@ -144,10 +150,7 @@ def require_free_port(host: str, port: int) -> None:
         ConfigError: the port is taken, or the host is not an address of this machine.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        require_free(host, port)
     except OSError as error:
         advice = "DIRECTOR_HOST must be a name or an address of this machine"
         if error.errno == errno.EADDRINUSE:

@@ -21,6 +21,7 @@ from openfl.transport import AggregatorGRPCServer
 from openfl.utilities.workspace import ExperimentWorkspace
 
 import experiment_store as store
+from director_listening import require_free
 from experiment_store import ExperimentStore
 
 logger = logging.getLogger("director")
@@ -114,7 +115,9 @@ class PromptExperiment(Experiment):
                 server = self._create_aggregator_grpc_server(**security)
                 # Corrects: whether collaborators must show a certificate was up to the experiment's plan.
                 server.require_client_auth = True
-                server.uri = f"{self._listen_host}:{server.uri.rpartition(':')[2]}"
+                port = server.uri.rpartition(":")[2]
+                require_free(self._listen_host.strip("[]"), int(port))
+                server.uri = f"{self._listen_host}:{port}"
                 self.aggregator = server.aggregator
                 await self._serve(server)
                 failure = self.aggregator.failure

@@ -2,14 +2,15 @@
 
 Who has no certificate, or one that the authority did not sign or that has expired, does not get as far as the
 service: gRPC closes the connection in the handshake. It tells nobody but the standard error of the process,
-from its C++ core, as ``ssl_transport_security.cc:1650] Handshake failed with fatal error SSL_ERROR_SSL:
-error:100000c0:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE.``, without an address.
+from its C++ core, as ``ssl_transport_security.cc:2563] Handshake failed with error SSL_ERROR_SSL:
+error:100000c0:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE: …``, without an address.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ logger = logging.getLogger("director")
 QUIET_SECONDS = 10.0
 
 _MARK = "Handshake failed with"
+_CODE = re.compile(r"OPENSSL_internal:(\w+)")
 _NOT_OURS = "its certificate has expired, or our authority did not sign it"
 # By BoringSSL's names. An authority of another key that bears the name of ours shows as a bad signature.
 _REASONS = {
@@ -52,8 +54,8 @@ class HandshakeLog:
         """Log what ``line`` says about a refused handshake; returns whether it is such a line."""
         if _MARK not in line:
             return _NOISE in line
-        code = line.strip().rstrip(".").rpartition(":")[2]
-        reason = next((words for known, words in _REASONS.items() if known in code), code)
+        code = _CODE.search(line)
+        reason = _REASONS.get(code[1], code[1]) if code else line.partition(_MARK)[2].strip()
         now = self._clock()
         if now - self._said.get(reason, -QUIET_SECONDS) < QUIET_SECONDS:
             self._unsaid[reason] = self._unsaid.get(reason, 0) + 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 import yaml
@@ -34,6 +36,20 @@ def test_free_ports_are_free_and_different() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
     assert not any(listens(port) for port in ports)
+
+
+def test_a_drawn_port_is_its_services_alone() -> None:
+    """A second program that draws does not get it; the service that it is for can listen on it."""
+    (port,) = free_ports(1)
+    for address in ("", "127.0.0.1"):
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((address, port))
+    with ThreadPoolExecutor(1) as pool:
+        service = grpc.server(pool)
+        assert service.add_insecure_port(f"127.0.0.1:{port}") == port
+        service.start()
+        assert listens(port)
+        service.stop(None).wait()
 
 
 def test_a_federation_comes_up_notices_a_death_and_goes(

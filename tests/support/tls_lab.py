@@ -12,6 +12,8 @@ from superb_ks.settings import Settings
 from tests.support.lab import Lab
 
 USER = "notebook"
+# The address of a caller on this machine as the logs show it, whichever of the two families gRPC took.
+HERE = r" at ipv(4:127\.0\.0\.1|6:\[::1\]):\d+"
 
 
 def channel_credentials(folder: Path) -> grpc.ChannelCredentials:

@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -85,7 +86,7 @@ def admitted(servicer: Any, method: str, context: Any) -> str:
 def _require(servicer: Any, method: str, caller: str, sender: str, context: Any) -> None:
     why = objection(method, caller, sender, servicer.aggregator.authorized_cols)
     if why:
-        logger.warning("Refused %s of %s at %s: %s", method, caller, context.peer(), why)
+        logger.warning("Refused %s of %s at %s: %s", method, caller, unquote(context.peer()), why)
         context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{method} of {caller}: {why}")
 
 

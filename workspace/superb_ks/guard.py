@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -172,7 +173,7 @@ class GuardedService(grpc.GenericRpcHandler):
             self._tell_at = time.monotonic() + SECONDS_A_WARNING
         logger.warning(
             "Refused a call of %s at %s, which does not show the experiment's id (and %d since the last such "
-            "line)", owner(context.auth_context()), context.peer(), untold,
+            "line)", owner(context.auth_context()), unquote(context.peer()), untold,
         )  # fmt: skip
 
 
@@ -184,7 +185,7 @@ def _telling_if_stalled(name: str, watch: Watch, context: Any) -> Iterator[None]
     finally:
         if watch.stalled:
             what = "Gave up a call of %s to %s: it took less than a part in %g s of waiting"
-            logger.warning(what, context.peer(), name, watch.seconds)
+            logger.warning(what, unquote(context.peer()), name, watch.seconds)
 
 
 @contextmanager
@@ -193,5 +194,5 @@ def _refusing_damage(name: str, context: Any) -> Iterator[None]:
     try:
         yield
     except (StalledStream, DecodeError, ValueError, RuntimeError) as error:
-        logger.warning("Refused %s of %s: %s", name, context.peer(), error)
+        logger.warning("Refused %s of %s: %s", name, unquote(context.peer()), error)
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
