@@ -14,6 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # A test that takes one of the federations which several files use; each is started in one worker only.
 SHARED_FEDERATION = re.compile(r"def test_[^)]*\b(lab|trio): Lab\b")
 
+# Tests that run make are told nothing by the make that runs them.
+for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(_name, None)
+
 if IS_WORKER:
     # Read when torch is loaded. Otherwise each worker takes all the cores, and they wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

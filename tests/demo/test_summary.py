@@ -77,7 +77,7 @@ def test_the_table_shows_each_round_and_both_accuracies() -> None:
     assert "tiny, full, fedavg; synthetic data, 2 envoys, iid" in text
     rows = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["1", "2.5000", "0.2500", "8.2"] in rows
-    assert ["2", "1.2500", "–", "7.8"] in rows
+    assert ["2", "1.2500", "-", "7.8"] in rows
     assert "Test accuracy on 384 clips: 0.0833 before training, 0.7500 after; 83 s in all." in text
     for place in ("runs/1/notebook.ipynb", "runs/1/notebook.html", "runs/1/model", "runs/1/logs"):
         assert place in text
@@ -93,7 +93,7 @@ def test_a_baseline_gets_a_column_and_a_line() -> None:
     text = output.getvalue()
     lines = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["1", "2.5000", "0.2500", "8.2", "0.1000"] in lines
-    assert ["2", "1.2500", "–", "7.8", "0.2000"] in lines
+    assert ["2", "1.2500", "-", "7.8", "0.2000"] in lines
     assert "scratch: validation accuracy" in text
     assert "scratch, in as many rounds: 0.1250." in text
 
@@ -106,8 +106,8 @@ def test_a_round_that_the_baseline_lacks_is_a_dash() -> None:
         Console(file=output, width=120), {**SUMMARY, "baseline": baseline}, Path("runs/1"), seconds=83.4
     )
     lines = [line.replace("│", " ").split() for line in output.getvalue().splitlines()]
-    assert ["1", "2.5000", "0.2500", "8.2", "–"] in lines
-    assert ["2", "1.2500", "–", "7.8", "0.7500"] in lines
+    assert ["1", "2.5000", "0.2500", "8.2", "-"] in lines
+    assert ["2", "1.2500", "-", "7.8", "0.7500"] in lines
 
 
 def test_epsilon_gets_a_column_where_it_was_spent() -> None:
@@ -118,4 +118,4 @@ def test_epsilon_gets_a_column_where_it_was_spent() -> None:
     )
     lines = [line.replace("│", " ").split() for line in output.getvalue().splitlines()]
     assert ["1", "2.5000", "0.2500", "8.2", "2.50"] in lines
-    assert ["2", "1.2500", "–", "7.8", "5.00"] in lines
+    assert ["2", "1.2500", "-", "7.8", "5.00"] in lines

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from demo.federation import free_ports
-from demo.process import ServiceProcess, local_environment, stop_all
+from demo.process import ServiceProcess, stop_all
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 
@@ -76,7 +76,7 @@ def jupyter_lab(folder: Path, state: Path, environment: Mapping[str, str]) -> It
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     command += ["--allow-root"] if os.geteuid() == 0 else []
     lab = ServiceProcess(
-        "lab", command, folder, {**local_environment(), **variables, **environment}, state / "lab.log"
+        "lab", command, folder, {**os.environ, **variables, **environment}, state / "lab.log"
     )
     try:
         yield f"http://localhost:{port}/lab/tree"
