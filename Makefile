@@ -51,7 +51,7 @@ demo: $(VENV)/.installed  ## run director, envoys and notebook, print the result
 	@$(RUN) -m demo $(DEMO_OPTIONS)
 
 # Two at a time, whatever the machine: each may start a director and envoys, 600 MB a process.
-PYTEST = $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST = $(RUN) -m pytest -n 2
 
 test: $(VENV)/.installed-dev  ## run the tests that are quick, five minutes
 	$(PYTEST) -m 'not slow' $(TESTS)
