@@ -72,7 +72,7 @@ demo: $(VENV)/.installed  ## run director, envoys and notebook, print the result
 
 # Two at a time, whatever the machine: each may start a director and envoys, 600 MB a process.
 PYTEST = if [ -e "$$its_tests" ]; then set -- "$$its_tests"; else eval "set -- $$its_tests"; fi; \
-  $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+  $(RUN) -m pytest -n 2
 
 test: $(VENV)/.installed-dev  ## run the tests that are quick, real director and envoys included; five minutes
 	@$(PYTEST) -m 'not slow' "$$@"

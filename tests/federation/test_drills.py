@@ -1,7 +1,8 @@
 """The quick failure drills. All of them: python -m benchmarks.drills"""
 
+from typing import Any
+
 import pytest
-from _pytest.mark import ParameterSet
 
 from benchmarks.drill import DRILLS, Drill
 from tests.support.lab import Lab
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.federation
 SLOW = ("fewer envoys than the minimum left", "slow envoy with a cut-off")
 
 
-def marked(drill: Drill) -> ParameterSet:
+def marked(drill: Drill) -> Any:
     return pytest.param(drill, marks=[pytest.mark.slow] * (drill.name in SLOW), id=drill.name)
 
 
