@@ -145,7 +145,7 @@ def until_learned(parameters: dict[str, Any]) -> NotebookNode:
     noting = nbformat.v4.new_code_cell(
         "(Path(RUN_DIR) / 'seconds').write_text(str(time.monotonic() - started))"
     )
-    tutorial.cells[last + 1 :] = [nbformat.v4.new_code_cell(noting)]
+    tutorial.cells[last + 1 :] = [noting]
     return tutorial
 
 
