@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dp_accounting import get_epsilon_gaussian
 
-from tests.support.lab import Lab, at, follow, wait_until
+from tests.support.lab import Lab, at, follow
 from tests.support.sine_experiment import Script
 
 pytestmark = pytest.mark.federation
@@ -19,10 +19,7 @@ def test_epsilon_is_told_each_round_and_outlives_the_director(lab: Lab) -> None:
     slowly, name = Script(seconds=dict.fromkeys(lab.ranks, 0.3)), lab.new_name()
     settings = {"rounds": ROUNDS, **PRIVATE}
     experiment = lab.submit(slowly, name=name, **settings)
-    follow(experiment, (at(1, lab.first, "train"), lambda: lab.kill("director")))
-    registered = {envoy: lab.registrations(envoy) for envoy in lab.envoy_names}
-    lab.restart("director")
-    wait_until(lambda: all(lab.registrations(envoy) > n for envoy, n in registered.items()), 60)
+    lab.crash_director(experiment, at(1, lab.first, "train"))
     outcome = follow(lab.submit(slowly, name=name, resume=True, **settings))
     assert outcome.status == "finished", outcome.error
 
