@@ -18,7 +18,7 @@ HOST = localhost  ## certs: names and addresses under which the director is dial
 endif
 CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a key anew
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
-TESTS = tests  ## test: what pytest runs, such as tests/demo
+TESTS = tests  ## test, test-all: what pytest runs, such as tests/demo
 
 # The comments above leave spaces at the ends of the values.
 override PYTHON := $(strip $(PYTHON))
@@ -38,7 +38,7 @@ NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
 PIP_INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint lab certs data check-data pretrain drills compare bench-transport bench-data install clean
+.PHONY: help demo test test-all lint lab certs data check-data pretrain drills compare bench-transport bench-data install clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -50,8 +50,14 @@ help:  ## show this list
 demo: $(VENV)/.installed  ## run director, envoys and notebook, print the results; they stay in runs/latest
 	@$(RUN) -m demo $(DEMO_OPTIONS)
 
-test: $(VENV)/.installed-dev  ## run the tests
-	$(RUN) -m pytest $(TESTS)
+# Two at a time, whatever the machine: each may start a director and envoys, 600 MB a process.
+PYTEST = $(RUN) -m pytest -n 2
+
+test: $(VENV)/.installed-dev  ## run the tests that are quick, five minutes
+	$(PYTEST) -m 'not slow' $(TESTS)
+
+test-all: $(VENV)/.installed-dev  ## run all tests; as root on Linux also across network namespaces
+	$(PYTEST) $(TESTS)
 
 lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m ruff check .

@@ -168,6 +168,7 @@ def images(tmp_path: Path) -> list[Image]:
     return images
 
 
+@pytest.mark.slow
 @pytest.mark.federation
 def test_director_and_envoy_of_the_container_file_find_each_other(images: list[Image]) -> None:
     director, envoy = images

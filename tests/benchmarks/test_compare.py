@@ -336,6 +336,7 @@ def federation(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 JOB = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg", model="scratch", work=QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.federation
 def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_corpus: Path) -> None:
     row = compare_federated.run(JOB, federation)
@@ -358,6 +359,7 @@ def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_cor
     assert all(0 <= score["personalised"] <= 1 for score in scores.values())
 
 
+@pytest.mark.slow
 @pytest.mark.federation
 def test_an_envoy_that_sends_noise_spoils_the_plain_average(federation: Federation) -> None:
     row = compare_federated.run(replace(JOB, garbage=1), federation)
@@ -367,6 +369,7 @@ def test_an_envoy_that_sends_noise_spoils_the_plain_average(federation: Federati
     assert not any("personalised" in score for score in row["envoy_scores"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.federation
 def test_the_command_runs_keeps_and_does_not_repeat(
     small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

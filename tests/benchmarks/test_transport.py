@@ -14,6 +14,7 @@ from benchmarks.transport_result import WrongResult, check, figures, load, media
 from benchmarks.transport_watch import MemoryWatch, process_memory
 
 
+@pytest.mark.slow
 @pytest.mark.federation
 def test_our_engine_does_the_job(tmp_path: Path) -> None:
     job = Job("small", clients=2, rounds=2)

@@ -71,6 +71,7 @@ def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Pa
     assert not left_below(project)
 
 
+@pytest.mark.slow
 def test_a_failing_cell_keeps_the_logs_and_leaves_with_one(project: Path, archives: Path) -> None:
     write_notebook(project, "raise RuntimeError('no convergence')")
     process = start(project, command(archives, "--envoys", "1"))

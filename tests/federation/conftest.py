@@ -1,4 +1,4 @@
-"""One federation of a director and two envoys on sine waves, started by their scripts, for all tests here."""
+"""Federations on sine waves, started by their own scripts, each for all the tests that use it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +6,25 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.drills import ENVOYS
 from tests.support.lab import Lab
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder: Path = tmp_path_factory.mktemp("federation")
-    with Lab(folder, envoys=2) as lab:
+    """Two envoys."""
+    yield from federation(tmp_path_factory.mktemp("lab"), envoys=2)
+
+
+@pytest.fixture(scope="session")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Three envoys: one that dies has others before and behind it."""
+    yield from federation(tmp_path_factory.mktemp("trio"), envoys=ENVOYS)
+
+
+def federation(folder: Path, envoys: int) -> Iterator[Lab]:
+    """Run one, warmed up; nothing of it is left at the end."""
+    with Lab(folder, envoys=envoys) as lab:
         lab.heal()
         yield lab
     assert not [

@@ -1,28 +1,27 @@
 """The quick failure drills. All of them: python -m benchmarks.drills"""
 
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from benchmarks.drill import DRILLS, Drill
-from benchmarks.drills import ENVOYS
 from tests.support.lab import Lab
 
 pytestmark = pytest.mark.federation
 
 
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Start as many envoys as the drills are meant for: one that dies has others before and behind it."""
-    with Lab(tmp_path_factory.mktemp("drills"), envoys=ENVOYS) as lab:
-        lab.heal()
-        yield lab
+# They wait a cut-off out, as "envoy killed in a round" does already.
+SLOW = ("fewer envoys than the minimum left", "slow envoy with a cut-off")
 
 
-@pytest.mark.parametrize("drill", [drill for drill in DRILLS if drill.quick], ids=lambda drill: drill.name)
-def test_drill(three: Lab, drill: Drill) -> None:
+def marked(drill: Drill) -> Any:
+    return pytest.param(drill, marks=[pytest.mark.slow] * (drill.name in SLOW), id=drill.name)
+
+
+@pytest.mark.parametrize("drill", [marked(drill) for drill in DRILLS if drill.quick])
+def test_drill(trio: Lab, drill: Drill) -> None:
     try:
-        drill.run(three)
+        drill.run(trio)
     finally:
-        if any(process.exit_code() is not None for process in three.processes.values()):
-            three.heal()
+        if any(process.exit_code() is not None for process in trio.processes.values()):
+            trio.heal()

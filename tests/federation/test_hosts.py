@@ -12,7 +12,7 @@ from tests.support.lab import at
 from tests.support.network import Network, why_not
 from tests.support.sine_experiment import Script, ballast_after
 
-pytestmark = [pytest.mark.federation, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.federation, pytest.mark.slow, pytest.mark.timeout(900)]
 SLOW, CUT = "env_two", "env_three"
 DELAY_SECONDS, LOSS = 0.08, 0.01  # in each direction
 CUT_SECONDS = 20.0
@@ -28,29 +28,29 @@ def _permitted() -> None:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[HostsLab]:
-    hosts = [DIRECTOR, NOTEBOOK, "env_one", SLOW, CUT]
-    network = Network(hosts, slow={SLOW: (DELAY_SECONDS, LOSS)})
+def hosts(tmp_path: Path) -> Iterator[HostsLab]:
+    names = [DIRECTOR, NOTEBOOK, "env_one", SLOW, CUT]
+    network = Network(names, slow={SLOW: (DELAY_SECONDS, LOSS)})
     with network, HostsLab(tmp_path, network, ready_seconds=600) as lab:
         yield lab
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert network.prefix not in left
 
 
-def test_a_slow_link_and_one_that_is_cut_in_mid_round(lab: HostsLab) -> None:
+def test_a_slow_link_and_one_that_is_cut_in_mid_round(hosts: HostsLab) -> None:
     """The cut envoy gives no sign of life for longer than 15 s: it is dropped, and comes back by itself."""
     mended = threading.Event()
 
     def mend() -> None:
-        lab.network.mend(CUT)
+        hosts.network.mend(CUT)
         mended.set()
 
     def cut() -> None:
-        lab.network.cut(CUT)
+        hosts.network.cut(CUT)
         threading.Timer(CUT_SECONDS, mend).start()
 
-    outcome = lab.run_on_hosts(
-        Script(seconds=dict.fromkeys(lab.ranks, TRAINING_SECONDS)),
+    outcome = hosts.run_on_hosts(
+        Script(seconds=dict.fromkeys(hosts.ranks, TRAINING_SECONDS)),
         (at(CUT_ROUND, CUT, "validate"), cut),
         seconds=600,
         rounds=ROUNDS,
@@ -70,5 +70,5 @@ def test_a_slow_link_and_one_that_is_cut_in_mid_round(lab: HostsLab) -> None:
     assert outcome.rounds("test_best", CUT), "it is there at the end"
     expected = ballast_after([1, 2, 3] if number in with_all else [1, 2] for number in range(ROUNDS))
     assert outcome.ballast == pytest.approx(expected, rel=1e-5)
-    for name in lab.processes:
-        assert "Traceback" not in lab.log(name), lab.log(name)
+    for name in hosts.processes:
+        assert "Traceback" not in hosts.log(name), hosts.log(name)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.lab import ROOT, wait_until
 from tests.support.network import Network, why_not
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DELAY_SECONDS, LOSS, DATAGRAMS = 0.08, 0.05, 2000
 ECHO = """
 import socket

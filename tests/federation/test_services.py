@@ -21,7 +21,10 @@ pytestmark = pytest.mark.federation
 SHARED = ROOT.parent / "shared"
 
 
-@pytest.mark.parametrize(("signum", "shell"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "shell"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_signals_end_director_and_envoy_as_a_shell_expects(tmp_path: Path, signum: int, shell: int) -> None:
     with Lab(tmp_path, envoys=1) as lab:
         for name in (lab.last, "director"):
@@ -74,6 +77,7 @@ def test_an_envoy_started_twice_from_one_folder(lab: Lab) -> None:
     assert f"an envoy named {lab.first} already runs from this folder" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not SHARED.is_dir(), reason="the sample of real clips is not at shared/ beside the repository"
 )

@@ -1,11 +1,9 @@
 """Strategies on a real federation of three envoys, one of which may send garbage."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
-from tests.support.lab import Lab, Outcome, at, follow, wait_until
+from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import STEPS, Script, ballast_after
 
 pytestmark = pytest.mark.federation
@@ -13,13 +11,6 @@ pytestmark = pytest.mark.federation
 ROUNDS = 2
 # The envoy of rank 3 has the most clips, and so the largest weight in an average.
 GARBAGE = Script(garbage={3: tuple(range(ROUNDS))})
-
-
-@pytest.fixture(scope="module")
-def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("trio"), envoys=3) as lab:
-        lab.heal()
-        yield lab
 
 
 def best_accuracy(outcome: Outcome) -> float:
@@ -62,10 +53,7 @@ def test_fedadam_resumes_with_its_moments_after_the_director_was_killed(trio: La
     assert whole.status == "finished", whole.error
     slowly, name = Script(seconds=dict.fromkeys(trio.ranks, 0.3)), trio.new_name()
     experiment = trio.submit(slowly, name=name, **settings)
-    follow(experiment, (at(2, trio.first, "train"), lambda: trio.kill("director")))
-    registered = {envoy: trio.registrations(envoy) for envoy in trio.envoy_names}
-    trio.restart("director")
-    wait_until(lambda: all(trio.registrations(envoy) > n for envoy, n in registered.items()), 60)
+    trio.crash_director(experiment, at(2, trio.first, "train"))
     resumed = follow(trio.submit(slowly, name=name, resume=True, **settings))
     assert resumed.status == "finished", resumed.error
     assert np.array_equal(resumed.weights, whole.weights)

@@ -25,7 +25,7 @@ from superb_ks.packing import trained_layout, unpack
 from superb_ks.settings import Settings
 from superb_ks.tuning import merged
 
-pytestmark = pytest.mark.federation
+pytestmark = [pytest.mark.federation, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from superb_ks.model import ModelSpec
 from superb_ks.packing import trained_layout
 from superb_ks.settings import SUPERB_LABELS
 
-pytestmark = [pytest.mark.federation, pytest.mark.notebook, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.federation, pytest.mark.notebook, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKSPACE = ROOT / "workspace"

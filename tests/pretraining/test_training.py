@@ -49,6 +49,7 @@ def test_every_clip_comes_once_before_any_comes_again() -> None:
     assert first.tolist() != again.tolist()
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights(corpus: SpokenCorpus) -> None:
     first, curve = pretrain(corpus, SHORT)
     again, curve_again = pretrain(corpus, SHORT)
