@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import scope_of
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("director", "envoy", "workspace", "demo", "certificates")
 NOTEBOOK = "PyTorch_Huggingface_transformers_SUPERB.ipynb"
@@ -100,7 +102,19 @@ def test_pyproject_is_for_tools_only() -> None:
 
 def test_make_alone_lists_every_target_and_variable() -> None:
     text = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("help", "demo", "test", "lint", "lab", "certs", "data", "compare", "install", "clean"):
+    for target in (
+        "help",
+        "demo",
+        "test",
+        "test-all",
+        "lint",
+        "lab",
+        "certs",
+        "data",
+        "compare",
+        "install",
+        "clean",
+    ):
         assert re.search(rf"^  {target} +\S", text, re.MULTILINE), target
     for default in (
         "ENVOYS=2",
@@ -115,6 +129,14 @@ def test_make_alone_lists_every_target_and_variable() -> None:
         "SEED=0",
     ):
         assert re.search(rf"^  {re.escape(default)} +\S", text, re.MULTILINE), default
+
+
+def test_files_that_share_a_federation_share_a_worker() -> None:
+    """Files have a worker each otherwise, whatever else a fixture of theirs is called."""
+    names = ("privacy", "services", "drills", "strategies", "tls", "approval")
+    scopes = [scope_of(f"tests/federation/test_{name}.py") for name in names]
+    own = [f"tests/federation/test_{name}.py" for name in names[4:]]
+    assert scopes == ["lab", "lab", "trio", "trio", *own]
 
 
 def make_with(python: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:

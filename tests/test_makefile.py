@@ -84,9 +84,9 @@ def test_lists_of_options_are_read_as_a_shell_reads_them(checkout: Path) -> None
         (checkout / "noted").unlink(missing_ok=True)
         return passed_on(checkout, *arguments)[2:]
 
-    assert options("test-all", "TESTS=tests/demo -k 'a b'")[-3:] == ["tests/demo", "-k", "a b"]
+    assert options("test-all", "TESTS=tests/demo -k 'a b'") == ["-n", "2", "tests/demo", "-k", "a b"]
     (checkout / "my tests").mkdir()
-    assert options("test", "TESTS=my tests")[-3:] == ["-m", "not slow", "my tests"]
+    assert options("test", "TESTS=my tests") == ["-n", "2", "-m", "not slow", "my tests"]
     assert options("lab", "LAB_OPTIONS=--no-browser --notebook-dir='/a $b'")[1:] == [
         "--no-browser", "--notebook-dir=/a $b",
     ]  # fmt: skip
