@@ -52,7 +52,7 @@ RUN = $(VENV)/bin/python
 NOTEBOOK = PyTorch_Huggingface_transformers_SUPERB.ipynb
 # Installing takes minutes the first time: pip shows its progress to whoever watches. It need not say that OpenFL asks
 # for other versions.
-PIP_INSTALL = test -t 1 || quiet=--quiet; \
+PIP_INSTALL = quiet=; test -t 1 || quiet=--quiet; \
   $(RUN) -m pip install $$quiet --disable-pip-version-check --no-warn-conflicts
 
 .DEFAULT_GOAL = help
@@ -123,7 +123,7 @@ pretrain: $(VENV)/.installed  ## make the miniature that ships anew, from synthe
 install: $(VENV)/.installed  ## make .venv with the requirements
 
 clean:  ## remove .venv, caches and unfinished runs; finished runs and the speech cache stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build director/work envoy/work
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build director/work envoy/work
 	rm -rf runs/.partial-* runs/.latest-* runs/failed-*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +

@@ -22,7 +22,8 @@ from certificates.names import AUTHORITY, CertificateError, envoy_names
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 if a listed certificate ends soon, 2 for a mistake."""
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     options = _parser().parse_args(arguments)
     try:
         entries = list_certificates(options.folder) if options.list else _made(options)

@@ -32,7 +32,8 @@ _CAUSE_SECONDS = 2.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C."""
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if sys.platform == "win32":
         print("demo: Linux or macOS is needed; on Windows use WSL 2", file=sys.stderr)
         return 2
@@ -81,7 +82,7 @@ def _run_in_folder(options: Options, console: Console) -> int:
     print_results(console, summary, run.relative_to(ROOT), time.monotonic() - start)
     if not folder.is_latest:
         console.print(
-            f"demo: runs/latest could not be pointed to {_shown(run)}; is it a folder? Move it away",
+            f"demo: runs/latest could not be linked to {_shown(run)}; if it is a folder, move it away",
             style="yellow", markup=False, highlight=False,
         )  # fmt: skip
     return 0

@@ -45,7 +45,8 @@ def without_outputs(path: Path) -> NotebookNode:
 
 def main() -> int:
     """Run the notebook on two envoys and write it back; returns the exit code."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     tutorial = without_outputs(NOTEBOOK)
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -248,7 +248,8 @@ def _found(name: str, digest: str) -> list[tuple[Desk, Submission]]:
 def main() -> int:
     """List, show, approve or reject what waits in this folder; returns the exit code."""
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog="review.sh", description="What waits for approval here.")
     parser.add_argument("action", nargs="?", default="list", choices=["list", "show", "approve", "reject"])
     parser.add_argument("name", nargs="?", help="of the experiment")

@@ -36,7 +36,7 @@ from director_limits import (
     timely,
 )
 from experiment_store import Refused
-from same_python import require_same_python
+from same_python import OtherPython, require_same_python
 from submissions import take_in
 
 logger = logging.getLogger("director")
@@ -138,7 +138,9 @@ class TutorialDirectorServer(DirectorGRPCServer):
             self.director.claim(name, home)
         except Refused as refusal:
             logger.warning("Refused %s: %s", unquote(context.peer()), refusal)
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
+            lasts = isinstance(refusal, OtherPython)  # a name that is taken may become free
+            code = grpc.StatusCode.FAILED_PRECONDITION if lasts else grpc.StatusCode.ALREADY_EXISTS
+            await context.abort(code, str(refusal))
         answer = await super().UpdateShardInfo(request, context)
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
             self.director.note_home(name, home)

@@ -22,10 +22,10 @@ from pathlib import Path
 
 def say_what_to_install(missing: ModuleNotFoundError) -> int:
     """Tell the owner how this director gets what it lacks; returns the exit code."""
+    others = "" if missing.name == "openfl" else "pip install -r ../envoy/sd_requirements.txt, then "
     print(
         f"director: {missing} for {sys.executable}. In an environment for it (python3 -m venv): "
-        "pip install -r ../envoy/sd_requirements.txt, "
-        "then pip install --no-deps --ignore-requires-python openfl==1.7.1",
+        f"{others}pip install --no-deps --ignore-requires-python openfl==1.7.1",
         file=sys.stderr,
     )
     return 2
@@ -261,7 +261,8 @@ def serve(config: DirectorConfig, certificates: Certificates | None = None) -> i
 def main() -> int:
     """Start the service; returns the exit code."""
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(description="Run the director of the federation.")
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
     parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")

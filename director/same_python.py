@@ -12,6 +12,11 @@ from collections.abc import Mapping
 
 from experiment_store import Refused
 
+
+class OtherPython(Refused):
+    """A caller runs another Python than this director; asking again does not change that."""
+
+
 #: Metadata of a call; its value is such as "3.12".
 PYTHON_HEADER = "python-version"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -25,11 +30,11 @@ def require_same_python(who: str, headers: Mapping[str, object]) -> None:
         headers: metadata of the call.
 
     Raises:
-        Refused: it runs another one.
+        OtherPython: it runs another one.
     """
     theirs = str(headers.get(PYTHON_HEADER, PYTHON))[:20]
     if theirs != PYTHON:
-        raise Refused(
+        raise OtherPython(
             f"{who} runs Python {theirs} and the director Python {PYTHON}; code that travels between them "
             "works with one version only: start both with the same"
         )

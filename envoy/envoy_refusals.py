@@ -14,6 +14,7 @@ CLOSED_CONNECTIONS = 5
 # Answers that stay the same, however often we ask.
 REFUSALS = (
     grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
@@ -51,7 +52,12 @@ class DirectorDoor:
             ShardRefused: the director refused, by a reply or in the TLS handshake.
         """
         if error.code() in REFUSALS:
-            raise ShardRefused(f"the director refused: {error.details()}") from None
+            refused = ShardRefused(f"the director refused: {error.details()}")
+            if (
+                error.code() is grpc.StatusCode.FAILED_PRECONDITION
+            ):  # such as another Python: it does not pass
+                refused.exit_code = 2
+            raise refused from None
         reason = why_refused(self._host.strip("[]"), self._port, self._certificates)
         self._closed = self._closed + 1 if reason == NO_REASON else 0
         if reason and (reason != NO_REASON or self._closed >= CLOSED_CONNECTIONS):

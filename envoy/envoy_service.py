@@ -27,10 +27,10 @@ from typing import Any
 
 def say_what_to_install(missing: ModuleNotFoundError) -> int:
     """Tell the owner how this envoy gets what it lacks; returns the exit code."""
+    others = "" if missing.name == "openfl" else "pip install -r sd_requirements.txt, then "
     print(
         f"envoy: {missing} for {sys.executable}. In this folder, in an environment for it (python3 -m venv): "
-        "pip install -r sd_requirements.txt, "
-        "then pip install --no-deps --ignore-requires-python openfl==1.7.1",
+        f"{others}pip install --no-deps --ignore-requires-python openfl==1.7.1",
         file=sys.stderr,
     )
     return 2
@@ -107,7 +107,7 @@ class EnvoyConfig:
         if "." not in str(descriptor.get("template", "")):
             raise ConfigError(f"{path}: shard_descriptor.template must be module.Class")
         threads = params.get("cpu_threads")
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
+        if threads is not None and (type(threads) is not int or threads < 1):
             raise ConfigError(f"{path}: params.cpu_threads is {threads!r}; legal are null or 1 and more")
         devices = [] if params.get("cuda_devices") is None else params["cuda_devices"]
         if not isinstance(devices, list) or any(type(each) is not int or each < 0 for each in devices):
@@ -115,7 +115,7 @@ class EnvoyConfig:
                 f"{path}: params.cuda_devices is {devices!r}; a list of numbers from 0 such as [0] is legal"
             )
         if len(set(devices)) < len(devices):
-            raise ConfigError(f"{path}: params.cuda_devices is {devices}; each device is legal once")
+            raise ConfigError(f"{path}: params.cuda_devices is {devices}; a device may be listed only once")
         return cls(
             descriptor=descriptor["template"],
             descriptor_params=dict(descriptor.get("params") or {}),
@@ -362,7 +362,8 @@ def run(arguments: argparse.Namespace) -> None:
 def main() -> int:
     """Start the envoy; returns the exit code."""
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(description="Run an envoy of the federation.")
     parser.add_argument("--name", default="env_one")
     parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))

@@ -11,6 +11,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 PROCESSES = Path("/proc")
@@ -29,8 +30,20 @@ def fair_threads(director_host: str, director_port: str) -> int:
 
 def envoys_of(director_host: str, director_port: str) -> int:
     """Count the envoys of a director that run on this machine, this one included."""
-    sign = f" --director-host {director_host} --director-port {director_port} "
-    return max(1, sum("envoy_service.py " in line and sign in f"{line} " for line in _command_lines()))
+    wanted = (_one_name(director_host), director_port)
+    return max(1, sum(_director_of(words) == wanted for words in _command_lines()))
+
+
+def _director_of(words: list[str]) -> tuple[str, str] | None:
+    """Return host and port of the director that an envoy's command line names; None if it is no envoy's."""
+    if not any(word.endswith("envoy_service.py") for word in words[1:2]):
+        return None
+    options = dict(pairwise(words))
+    return _one_name(options.get("--director-host", "localhost")), options.get("--director-port", "50050")
+
+
+def _one_name(host: str) -> str:
+    return "localhost" if host in ("127.0.0.1", "::1", "[::1]") else host
 
 
 def usable_cores() -> int:
@@ -40,15 +53,17 @@ def usable_cores() -> int:
     return min([cores, *_quotas()])
 
 
-def _command_lines() -> list[str]:
-    """Return the command lines of all processes that this one can see."""
+def _command_lines() -> list[list[str]]:
+    """Return the command lines, word by word, of all processes that this one can see."""
     if not (PROCESSES / "self" / "cmdline").exists():
         command = ["ps", "-A", "-ww", "-o", "args="]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+        with contextlib.suppress(OSError):  # there is no ps
+            shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            return [line.split() for line in shown.splitlines()]
     lines = []
     for file in PROCESSES.glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended, or is not ours to see
-            lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            lines.append(file.read_bytes().decode(errors="replace").split("\0"))
     return lines
 
 

@@ -47,6 +47,7 @@ class CoreLoader(yaml.SafeLoader):
 
 for _tag, _pattern in CORE.items():
     CoreLoader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), None)
+CoreLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("<<$"), None)
 CoreLoader.add_constructor("tag:yaml.org,2002:int", CoreLoader.construct_core_int)
 
 

@@ -16,6 +16,10 @@ if ! command -v "$PYTHON" >/dev/null; then
 fi
 # The first would hide the modules of this folder, the second the whole library of another Python.
 unset PYTHONSAFEPATH PYTHONHOME
+if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null; then
+  echo "${PWD##*/}: '$PYTHON' is $("$PYTHON" --version 2>&1): Python 3.10 or later is needed: PYTHON=/path/to/python3" >&2
+  exit 2
+fi
 # glibc gives every thread a heap of its own, and what one frees no other can use.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
 # Threads of OpenMP spin while they wait, on cores that the processes beside this one need.

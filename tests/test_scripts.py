@@ -105,6 +105,18 @@ def test_without_python_the_one_thing_to_do_is_said(
     assert result.returncode == 2
 
 
+@pytest.mark.parametrize(("room", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
+def test_a_python_that_is_too_old_is_named(rooms: Path, room: str, script: str) -> None:
+    old = rooms / "old python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18 && exit\nexit 1\n')
+    old.chmod(0o755)
+    result = bash(script, cwd=rooms / room, PATH=os.environ["PATH"], PYTHON=str(old))
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"{room}: '{old}' is Python 3.9.18: Python 3.10 or later is needed: PYTHON=/path/to/python3\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("room", "command", "beside"),
     [

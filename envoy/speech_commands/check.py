@@ -41,7 +41,8 @@ SUPERB = {
 def main() -> None:
     """Check the corpus that the command line names."""
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         settings = settings_of(parse_arguments())
         corpus, train_dir = open_whole(settings)

@@ -26,7 +26,7 @@ PROBLEMS = {
     "unreadable": "not audio, or without a sample",
     "cut": "shorter than the header promises",
     "silent": "nothing but zeros",
-    "word without a clip": "a class that nobody says in training",
+    "word without a clip": "no training clip of this class",
     "speaker in two splits": "scores of a speaker heard in training are too good",
     "same audio in two splits": "scores of a clip heard in training are too good",
     "same audio, two classes": "one of the two labels is wrong",

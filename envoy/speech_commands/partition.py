@@ -55,7 +55,7 @@ def stride(table: ClipTable, world_size: int, seed: int, split: str) -> Owner:
 def partition_by_speaker(tables: Mapping[str, ClipTable], world_size: int, seed: int) -> Owners:
     """Keep all clips of a speaker, over all splits, in one shard; deal out those without a speaker."""
     homes: dict[str, int] = {}
-    owners = {}
+    owners: Owners = {}
     for split, table in tables.items():
         house_speakers(homes, table, world_size, seed)
         owner = np.empty(len(table), np.int64)

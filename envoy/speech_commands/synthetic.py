@@ -117,7 +117,8 @@ def read_speech(folder: Path, lines: list[Line], split: str) -> Signal:
 def main() -> None:
     """Make the corpus that the command line names and print its folder."""
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog="python -m speech_commands.synthetic", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of voices, takes and noise (default 0)")
     seed = parser.parse_args().seed

@@ -133,7 +133,7 @@ def test_a_folder_named_latest_costs_one_line_and_not_the_table(project: Path, a
     assert "0.0625 before training, 0.9375 after" in output
     (run,) = (path for path in (project / "runs").iterdir() if path.name != "latest")
     assert output.splitlines()[-1] == (
-        f"demo: runs/latest could not be pointed to runs/{run.name}; is it a folder? Move it away"
+        f"demo: runs/latest could not be linked to runs/{run.name}; if it is a folder, move it away"
     )
     assert (project / "runs" / "latest" / "thesis.txt").read_text() == "years of work"
 

@@ -55,7 +55,10 @@ def test_the_config_that_is_shipped():
         ("params: {cuda_devices: [0.0]}", r"cuda_devices is \[0.0\]; a list of numbers from 0"),
         ("params: {cuda_devices: 0}", "cuda_devices is 0; a list of numbers from 0"),
         ("params: {cuda_devices: cuda}", "cuda_devices is 'cuda'; a list of numbers from 0"),
-        ("params: {cuda_devices: [0, 1, 0]}", r"cuda_devices is \[0, 1, 0\]; each device is legal once"),
+        (
+            "params: {cuda_devices: [0, 1, 0]}",
+            r"cuda_devices is \[0, 1, 0\]; a device may be listed only once",
+        ),
     ],
 )
 def test_mistakes_are_named_with_what_is_legal(tmp_path, text, message):

@@ -132,3 +132,8 @@ def test_the_directors_config_is_read_so_too(config: Path, monkeypatch: pytest.M
     config.write_text("settings: {approval: off}")
     with pytest.raises(ValueError, match="approval is 'off'; legal are open"):
         director_service.DirectorConfig.load(config)
+
+
+def test_sections_can_be_merged(config: Path) -> None:
+    config.write_text("common: &common {seed: 3}\nparams: {<<: *common, partition: iid}\n")
+    assert read_yaml(config)["params"] == {"seed": 3, "partition": "iid"}

@@ -69,7 +69,10 @@ def test_another_python_is_refused_in_one_line_on_both_sides(
     assert lab.log("director").count(f"{who} runs Python 3.9") == logged + 1
 
 
-@pytest.mark.skipif(not other_pythons(), reason="no environment of another Python beside .venv")
+@pytest.mark.skipif(
+    not other_pythons(),
+    reason="no environment of another Python beside .venv (.ci/run makes two: make install VENV=.venv-3.13)",
+)
 def test_a_real_envoy_and_a_real_notebook_of_another_python_are_refused(lab: Lab) -> None:
     for python in other_pythons():
         theirs = version_of(python)
@@ -88,7 +91,7 @@ def test_a_real_envoy_and_a_real_notebook_of_another_python_are_refused(lab: Lab
             timeout=120,
             check=False,
         )
-        assert envoy.returncode == os.EX_TEMPFAIL, envoy.stderr
+        assert envoy.returncode == 2, envoy.stderr  # systemd does not start it again
         assert f"envoy 'elsewhere' runs Python {theirs} and the director Python {HERE}" in envoy.stderr
         assert "Traceback" not in envoy.stderr
         notebook = subprocess.run(

@@ -129,12 +129,12 @@ class Registry:
 @pytest.mark.parametrize(
     ("description", "reason"),
     [
-        ("Recordings of our clinic, 2019 to 2025.", "'Recordings of our clinic, 2019 to 2025.' is no JSON"),
-        ("", "'' is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("[1, 2]", "it is no JSON object"),
-        ('"text"', "it is no JSON object"),
-        ("null", "it is no JSON object"),
+        ("Recordings of our clinic, 2019 to 2025.", "'Recordings of our clinic, 2019 to 2025.' is not JSON"),
+        ("", "'' is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[1, 2]", "it is not a JSON object"),
+        ('"text"', "it is not a JSON object"),
+        ("null", "it is not a JSON object"),
         ("{}", "its `labels` is no list of class names"),
         (json.dumps({**WHOLE, "labels": "yes"}), "its `labels` is no list of class names"),
         (json.dumps({**WHOLE, "labels": [1, 2]}), "its `labels` is no list of class names"),

@@ -70,11 +70,11 @@ def broken_preprocessor(folder: Path) -> None:
         (weights_are(b""), "model.safetensors is empty"),
         (weights_are(b"junk" * 100), "cannot load the model"),
         (weights_are(None), "has no weights (model.safetensors or pytorch_model.bin)"),
-        (truncated, "Copy the folder anew"),
+        (truncated, "Copy the folder again"),
         (other_weights, ""),
         (config_is(None), "has no config.json"),
         (config_is("{"), "config.json is not JSON"),
-        (config_is("[]"), "config.json is not a configuration"),
+        (config_is("[]"), "config.json is not a JSON object"),
         (config_is(POINTER), "config.json is a Git LFS pointer"),
         (config_is("{}"), "cannot load the model"),
         (another_task, "cannot load the model"),
@@ -108,6 +108,6 @@ def test_classify_wants_a_trained_classifier(base_folder: Path, saved: Path, tmp
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelUnavailable, match="does not say what its classes are called"):
         load_classifier(folder)
-    with pytest.raises(ModelUnavailable, match="is no folder"):
+    with pytest.raises(ModelUnavailable, match="is not a folder"):
         load_classifier(tmp_path / "nowhere")
     assert load_classifier(saved).model.config.id2label[0] == "yes"

@@ -134,7 +134,7 @@ def test_what_is_no_folder_takes_no_run(tmp_path: Path, kind: str) -> None:
         runs.write_text("not a folder")
     else:
         runs.symlink_to("nowhere")
-    with pytest.raises(OSError, match=r"runs takes no run \(.+\): make it a folder .* RUN_DIR"):
+    with pytest.raises(OSError, match=r"no run can be saved in .*runs \(.+\): make it a folder .* RUN_DIR"):
         new_run_dir(runs, NOW)
 
 

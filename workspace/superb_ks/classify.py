@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.top < 1:
         parser.error(f"argument --top: is {options.top}; legal are 1 and more")
     # Whatever the terminal cannot show, such as a word, is shown as escapes.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:

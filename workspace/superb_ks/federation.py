@@ -144,12 +144,14 @@ def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
     An envoy whose shard descriptor describes its data in another way is named in a warning and left out.
 
     Raises:
-        FederationError: the director refuses this notebook.
+        FederationError: the director refuses this notebook, or does not answer any more.
     """
     try:
         registry = federation.get_shard_registry()
     except grpc.RpcError as error:
-        raise FederationError(f"the director refused: {error.details()}") from error
+        refused = error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED)
+        what = "the director refused" if refused else "the director does not answer"
+        raise FederationError(f"{what}: {error.details()}") from error
     cards = {}
     for name, info in sorted(registry.items()):
         if info["is_online"]:
@@ -171,9 +173,9 @@ def read_card(text: str) -> dict[str, Any]:
     try:
         card = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError(f"{text[:60]!r} is no JSON") from None
+        raise ValueError(f"{text[:60]!r} is not JSON") from None
     if not isinstance(card, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     labels = card.get("labels")
     if not isinstance(labels, list) or not labels or not all(isinstance(each, str) for each in labels):
         raise ValueError("its `labels` is no list of class names")

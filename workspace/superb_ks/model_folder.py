@@ -43,7 +43,7 @@ def explained(name: str) -> Iterator[None]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         advice = "Name a local folder that holds it, run once with a network on every node"
         if Path(name).is_dir():
-            advice = "Copy the folder anew"
+            advice = "Copy the folder again"
         raise ModelUnavailable(
             f"cannot load the model {name!r} on this node ({reason}). {advice}, or choose MODEL=tiny, which "
             "travels with the experiment."
@@ -80,7 +80,7 @@ def require_files(folder: Path) -> None:
     except ValueError as error:
         raise ModelUnavailable(f"cannot load the model: {config} is not JSON ({error})") from error
     if not isinstance(settings, dict):
-        raise ModelUnavailable(f"cannot load the model: {config} is not a configuration, which is in braces")
+        raise ModelUnavailable(f"cannot load the model: {config} is not a JSON object")
 
 
 def load_classifier(folder: Path) -> transformers.AudioClassificationPipeline:
@@ -90,7 +90,7 @@ def load_classifier(folder: Path) -> transformers.AudioClassificationPipeline:
         ModelUnavailable: it holds no model, or one that does not name words.
     """
     if not folder.is_dir():
-        raise ModelUnavailable(f"cannot load the model: {folder} is no folder")
+        raise ModelUnavailable(f"cannot load the model: {folder} is not a folder")
     with explained(str(folder)):
         extractor = AutoFeatureExtractor.from_pretrained(folder)
         model, loading = AutoModelForAudioClassification.from_pretrained(

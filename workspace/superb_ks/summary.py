@@ -29,8 +29,8 @@ def new_run_dir(runs: Path, now: datetime | None = None) -> Path:
         return _claimed(runs, now)
     except OSError as error:
         raise type(error)(
-            f"{runs} takes no run ({error.strerror}): make it a folder that can be written, or set RUN_DIR "
-            "to one, and run this cell again"
+            f"no run can be saved in {runs} ({error.strerror}): make it a folder that can be written, "
+            "or set RUN_DIR to one, and run this cell again"
         ) from error
 
 
