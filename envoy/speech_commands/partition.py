@@ -121,8 +121,8 @@ def fill_up(owner: Owner, world_size: int, least: int) -> None:
     """Move clips from the largest shard to the smallest until each has `least`, if there are enough."""
     sizes = np.bincount(owner, minlength=world_size)
     least = min(least, len(owner) // world_size)
-    while sizes.min() < least:
-        poor, rich = int(sizes.argmin()), int(sizes.argmax())
+    while np.min(sizes) < least:
+        poor, rich = int(np.argmin(sizes)), int(np.argmax(sizes))
         owner[np.flatnonzero(owner == rich)[-1]] = poor
         sizes[[poor, rich]] += (1, -1)
 

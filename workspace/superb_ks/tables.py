@@ -85,7 +85,7 @@ def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str], mos
         return "No clip was confused."
     totals = confusion.sum(axis=1)
     recall = np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.inf)
-    worst = int(recall.argmin())
+    worst = int(np.argmin(recall))
     return (
         f"Commonest confusions: {', '.join(named)}.\n"
         f"Hardest class: {labels[worst]}, {recall[worst]:.0%} of {totals[worst]:,} clips named right."
