@@ -23,6 +23,7 @@ def test_the_sample_has_the_schema_of_real_rows() -> None:
     assert set(comparison_row("federated", 0.5)) == {*CORE, *MORE}
 
 
+@pytest.mark.slow
 def test_report_prints_all_tables_and_draws(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

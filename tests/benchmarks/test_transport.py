@@ -123,6 +123,7 @@ def test_memory_that_grows_is_seen() -> None:
     assert process_memory(2**31 - 1) == {}
 
 
+@pytest.mark.slow
 def test_the_report_has_a_row_for_each_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     memory = {"base_anonymous": 1e6, "peak_anonymous": 3e6}
     done = {"rounds": [1.0], "first_round": 1.0, "warm_round": 0.5, "submit": 0.1, "to_first_task": 0.2}

@@ -146,7 +146,7 @@ def test_runs_that_is_a_file_ends_the_demo_at_its_start(project: Path, archives:
     assert output == f"demo: {project / 'runs'} is not a folder; move it away, runs go there\n"
 
 
-@pytest.mark.parametrize("name", ["a project", "Grüße, 'odd' & $HOME"])
+@pytest.mark.parametrize("name", [pytest.param("a project", marks=pytest.mark.slow), "Grüße, 'odd' & $HOME"])
 def test_a_run_in_a_terminal_that_knows_ascii_alone(project: Path, archives: Path, name: str) -> None:
     """In folders with blanks and other letters, through the scripts that a person starts."""
     project = project.rename(project.with_name(name))

@@ -57,7 +57,13 @@ def weaken(archive: Path) -> None:
             changed.writestr(name, content)
 
 
-@pytest.mark.parametrize("on_the_way", [None, weaken], ids=["as submitted", "with a plan that asks for less"])
+@pytest.mark.parametrize(
+    "on_the_way",
+    [
+        pytest.param(None, id="as submitted"),
+        pytest.param(weaken, id="with a plan that asks for less", marks=pytest.mark.slow),
+    ],
+)
 def test_an_experiment_over_tls_while_others_knock_in_vain(tls_lab: TlsLab, on_the_way) -> None:
     refused = []
 
