@@ -61,9 +61,9 @@ PIP_INSTALL = quiet=; test -t 1 || quiet=--quiet; \
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
 	@echo
-	@awk -F'  ## ' '/^[a-z-]+:.*  ## / {sub(/:.*/, "", $$1); printf "  %-18s%s\n", $$1, $$2}' Makefile
+	@awk -F'  ## ' '/^[a-z-]+:.*  ## / {sub(/:.*/, "", $$1); printf "  %-22s%s\n", $$1, $$2}' Makefile
 	@echo
-	@awk -F'  ## ' '/^[A-Z_]+ [?]?=.*  ## / {sub(/ [?]?= ?/, "=", $$1); printf "  %-18s%s\n", $$1, $$2}' Makefile
+	@awk -F'  ## ' '/^[A-Z_]+ [?]?=.*  ## / {sub(/ [?]?= ?/, "=", $$1); printf "  %-22s%s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed  ## run director, envoys and notebook, print the results; they stay in runs/latest
 	@$(RUN) -m demo --envoys="$$its_envoys" --rounds="$$its_rounds" --partition="$$its_partition" --alpha="$$its_alpha" \
