@@ -111,7 +111,7 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
 
     """
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    require_names("the shard descriptor", values, Settings)
+    require_names("the shard descriptor", values, Settings, also=("rank_worldsize",))  # the descriptor's own
     if "labels" in values:
         values["labels"] = read_labels(values["labels"])
     labels = values.get("labels", LABELS)
@@ -200,9 +200,9 @@ def require_mapping(name: str, given: object) -> Mapping[str, Any]:
     return given
 
 
-def require_names(name: str, values: Mapping[str, Any], section: type) -> None:
+def require_names(name: str, values: Mapping[str, Any], section: type, also: tuple[str, ...] = ()) -> None:
     """Check that nothing is misspelt."""
-    legal = tuple(entry.name for entry in fields(section))
+    legal = (*also, *(entry.name for entry in fields(section)))
     for key in values:
         require_one_of(f"an entry of {name}", key, legal)
 

@@ -76,7 +76,7 @@ def test_a_missing_config(tmp_path):
 def test_a_descriptor_that_cannot_be_made_is_named():
     with pytest.raises(ConfigError, match="shard_descriptor.template no_such_module.Shard: No module named"):
         build_descriptor(EnvoyConfig("no_such_module.Shard"))
-    with pytest.raises(ValueError, match="colour.*legal values: source"):
+    with pytest.raises(ValueError, match="colour.*legal values: rank_worldsize, source"):
         build_descriptor(EnvoyConfig("superb_shard_descriptor.SuperbShardDescriptor", {"colour": "red"}))
     with pytest.raises(ConfigError, match="shard_descriptor.params: .*colour"):
         build_descriptor(EnvoyConfig("fractions.Fraction", {"colour": "red"}))
