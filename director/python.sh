@@ -22,6 +22,9 @@ if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null;
 fi
 # glibc gives every thread a heap of its own, and what one frees no other can use.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
-# Threads of OpenMP spin while they wait, on cores that the processes beside this one need.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+# Threads of OpenMP spin for milliseconds while they wait, on cores that the processes beside this one need. These look
+# a thousand times, some microseconds, then sleep; docs/performance.md has the figures.
+if [ -z "${OMP_WAIT_POLICY:-}" ]; then
+  export OMP_WAIT_POLICY=passive GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}"
+fi
 exec "$PYTHON" "$@"

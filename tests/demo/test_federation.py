@@ -19,7 +19,7 @@ from .conftest import ROOT, left_below, processes_below
 
 pytestmark = pytest.mark.federation
 FROM_THE_SHELL = {"PWD", "OLDPWD", "SHLVL", "_"}
-FROM_THE_SCRIPT = {"MALLOC_ARENA_MAX", "OMP_WAIT_POLICY"}
+FROM_THE_SCRIPT = {"MALLOC_ARENA_MAX", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
 
 
 def listens(port: int) -> bool:

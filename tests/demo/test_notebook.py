@@ -23,7 +23,7 @@ from .conftest import NOTEBOOK, ROOT, is_gone, left_below, notebook_of
 pytestmark = pytest.mark.notebook
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
-ADDED_BY_NOBODY = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PYTHONUNBUFFERED", "no_proxy"}
+ADDED_BY_NOBODY = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "PYTHONUNBUFFERED", "no_proxy"}
 
 
 class Recorder:

@@ -104,7 +104,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
     config = rooms / "envoy" / "envoy_config.yaml"
     shard = {"shard_descriptor": yaml.safe_load(config.read_text())["shard_descriptor"]}
     config.write_text(yaml.safe_dump(shard))  # nobody says how many threads
-    environment = {**TORCHRUN, "OMP_DISPLAY_ENV": "TRUE"}
+    environment = {**TORCHRUN, "OMP_DISPLAY_ENV": "VERBOSE"}
     with ByHand(folder, envoys=2, root=rooms, environment=environment) as federation:
         yield federation
 
@@ -119,12 +119,12 @@ def test_envoys_share_the_cores_and_stand_in_no_other_job(by_hand: ByHand) -> No
 
 @pytest.mark.parametrize("name", ["director", "env_one", "env_two"])
 def test_the_runtime_of_openmp_has_heard_of_it(by_hand: ByHand, name: str) -> None:
-    def policies() -> list[str]:
+    def heard() -> set[tuple[str, str]]:
         log = by_hand.processes[name].log_path.read_text()
-        return re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", log)
+        return set(re.findall(r"(OMP_WAIT_POLICY|GOMP_SPINCOUNT)\s*=\s*'(\w+)'", log))
 
-    wait_until(lambda: bool(policies()), 120)
-    assert set(policies()) == {"PASSIVE"}
+    wait_until(lambda: len(heard()) >= 2, 120)
+    assert heard() == {("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "1000")}
 
 
 def test_an_envoy_that_stays_alone_takes_the_cores_of_the_other(by_hand: ByHand) -> None:

@@ -81,11 +81,19 @@ def test_what_is_of_no_other_job_stays() -> None:
     assert set(kept) <= set(re.findall(r"'(\w+)'", result.stdout))
 
 
-@pytest.mark.parametrize(("own", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+@pytest.mark.parametrize(
+    ("own", "policy", "looks"),
+    [
+        ({}, "PASSIVE", 1_000),
+        ({"GOMP_SPINCOUNT": "50"}, "PASSIVE", 50),
+        ({"OMP_WAIT_POLICY": "active"}, "ACTIVE", 30_000_000_000),
+    ],
+)
 def test_threads_of_a_kernel_wait_without_spinning_unless_its_owner_wants_that(
-    own: dict[str, str], policy: str
+    own: dict[str, str], policy: str, looks: int
 ) -> None:
     source = "from superb_ks.notebook import tidy_outputs; tidy_outputs()"
-    result = run(source, OMP_DISPLAY_ENV="TRUE", **own)
+    result = run(source, OMP_DISPLAY_ENV="VERBOSE", **own)
     assert result.returncode == 0, result.stderr
     assert set(re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", result.stderr)) == {policy}
+    assert set(re.findall(r"GOMP_SPINCOUNT\s*=\s*'(\w+)'", result.stderr)) == {str(looks)}

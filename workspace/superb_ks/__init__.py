@@ -7,9 +7,12 @@ in an envoy and in a notebook's kernel, however that was started.
 
 import os
 
-# Threads of OpenMP spin while they wait, on cores that the processes beside this one need. The runtime reads
-# this when PyTorch is imported; an envoy, which has PyTorch loaded by now, has it from its start script.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Threads of OpenMP spin for milliseconds while they wait, on cores that the processes beside this one need.
+# These look a thousand times, then sleep. The runtime reads this when PyTorch is imported; an envoy has it from
+# its start script: it has PyTorch loaded by now.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # What torchrun, accelerate, DeepSpeed and MPI tell the processes that they start. Here each process trains
 # alone; the Trainer would take it for a part of such a job, and wait for the others.
