@@ -26,9 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "workspace"), str(ROOT / "envoy")]
 
-# As in an envoy: threads that wait for each other do not spin on cores that others need.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
+import superb_ks  # noqa: E402, F401, I001 (says how threads wait, which is read when PyTorch is imported)
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from rich.console import Console  # noqa: E402

@@ -8,8 +8,8 @@ in an envoy and in a notebook's kernel, however that was started.
 import os
 
 # Threads of OpenMP spin for milliseconds while they wait, on cores that the processes beside this one need.
-# These look a thousand times, then sleep. The runtime reads this when PyTorch is imported; an envoy has it from
-# its start script: it has PyTorch loaded by now.
+# These look a thousand times, then sleep. The runtime reads this when PyTorch is imported. An envoy has it
+# imported by now; its start script says the same.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
