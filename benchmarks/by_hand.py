@@ -180,11 +180,11 @@ def plain_seconds() -> float:
 
 def plain_steps() -> float:
     """Do what the envoys' tasks do in all rounds, one shard after the other; returns the seconds it took."""
-    from superb_ks.data import ClipDataset
-    from superb_ks.evaluation import evaluate
-    from superb_ks.model import ModelSpec
+    from superb_ks.model.spec import ModelSpec
     from superb_ks.settings import Settings
-    from superb_ks.tasks import local_trainer
+    from superb_ks.training.data import ClipDataset
+    from superb_ks.training.evaluation import evaluate
+    from superb_ks.training.local import local_trainer
     from superb_shard_descriptor import SuperbShardDescriptor
 
     shards = [SuperbShardDescriptor(f"{rank + 1}, {PLAIN_ENVOYS}") for rank in range(PLAIN_ENVOYS)]

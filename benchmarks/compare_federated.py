@@ -13,13 +13,13 @@ from benchmarks import compare_tasks
 from benchmarks.compare_plan import Job
 from benchmarks.compare_results import PASSES, class_accuracies, row
 from demo.federation import Federation
-from superb_ks.experiment import FederatedExperiment
-from superb_ks.federation import connect, shard_cards, shared_labels
-from superb_ks.history import History
-from superb_ks.model import ModelSpec
-from superb_ks.openfl_model import SpecifiedModel
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
+from superb_ks.model.spec import ModelSpec
 from superb_ks.schedule import TEST_BEST, TRAIN, VALIDATE
 from superb_ks.settings import Settings
+from superb_notebook.connect import connect, shard_cards, shared_labels
+from superb_notebook.experiment import FederatedExperiment
+from superb_notebook.history import History
 
 Cards = Mapping[str, Mapping[str, Any]]
 

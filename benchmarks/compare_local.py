@@ -16,13 +16,13 @@ from benchmarks.compare_results import PASSES, class_accuracies, row
 from benchmarks.compare_tasks import pass_seconds
 from demo.envoy_config import ShardValue
 from demo.federation import envoy_name
-from superb_ks.data import ClipDataset
-from superb_ks.evaluation import evaluate
 from superb_ks.metrics import CLIPS
-from superb_ks.model import ModelSpec
-from superb_ks.packing import pack, unpack
+from superb_ks.model.packing import pack, unpack
+from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import Settings
-from superb_ks.tasks import local_trainer
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.evaluation import evaluate
+from superb_ks.training.local import local_trainer
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Scores = dict[str, Any]

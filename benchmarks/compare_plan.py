@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from superb_ks.miniature import CHECKPOINT
+from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.recipe import TINY
 from superb_ks.settings import Settings
 

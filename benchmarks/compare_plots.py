@@ -8,8 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from superb_ks.comparison import Row
-from superb_ks.comparison_plots import (
+from superb_notebook.plots import style
+from superb_notebook.results import Row
+from superb_notebook.results_plots import (
     draw_bytes,
     draw_classes,
     draw_envoys,
@@ -17,7 +18,6 @@ from superb_ks.comparison_plots import (
     draw_seconds,
     draw_strategies,
 )
-from superb_ks.report import style
 
 PANELS = ((draw_passes, draw_bytes, draw_seconds), (draw_classes, draw_envoys, draw_strategies))
 

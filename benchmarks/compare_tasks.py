@@ -14,11 +14,11 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 from transformers.trainer_utils import TrainOutput
 
 from benchmarks.compare_results import PASSES
-from superb_ks.data import ShardData
-from superb_ks.evaluation import evaluate
-from superb_ks.packing import pack, unpack
+from superb_ks.collaborator.shard_data import ShardData
+from superb_ks.model.packing import pack, unpack
 from superb_ks.settings import Settings
-from superb_ks.tasks import local_trainer, round_seed
+from superb_ks.training.evaluation import evaluate
+from superb_ks.training.local import local_trainer, round_seed
 
 GARBAGE_SCALE = 1.0
 """Standard deviation of the weights that a faulty envoy sends; the miniature's own are around 0.05."""

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-import superb_ks.archive
+import superb_notebook.archive
 from benchmarks.drill import drill
-from superb_ks.federation import FederationError
+from superb_notebook.connect import FederationError
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
 from tests.support.sine_experiment import Script
 
@@ -72,7 +72,7 @@ def port_taken(lab: Lab) -> str:
 def cannot_start(lab: Lab) -> str:
     """Code that raises on the director fails the experiment with its error."""
     change = changed_source(
-        "superb_ks/aggregator.py", lambda text: f"{text}\nraise RuntimeError('no such luck')\n"
+        "superb_ks/aggregator/aggregator.py", lambda text: f"{text}\nraise RuntimeError('no such luck')\n"
     )
     outcome, seconds = timed(lambda: lab.run(on_the_way=change))
     return one_clear_error(lab, outcome, seconds, "no such luck")
@@ -151,13 +151,13 @@ def full_disk(lab: Lab) -> Iterator[None]:
 def twenty_experiments(lab: Lab) -> str:
     """Each runs its own code; memory grows by less than 5 % after the third."""
     lab.heal()
-    package, before = superb_ks.archive._PACKAGE, {}
+    package, before = superb_notebook.archive._PACKAGE, {}
     try:
         for number in range(1, EXPERIMENTS + 1):
             edition = lab.nodes_dir / f"edition_{number}" / package.name
             shutil.copytree(package, edition, ignore=shutil.ignore_patterns("__pycache__"))
             (edition / "edition.py").write_text(f"EDITION = {number}\n", encoding="utf-8")
-            superb_ks.archive._PACKAGE = edition
+            superb_notebook.archive._PACKAGE = edition
             outcome = lab.run(Script(reports_edition=True), rounds=2)
             assert outcome.status == "finished", outcome.error
             editions = {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"}
@@ -166,7 +166,7 @@ def twenty_experiments(lab: Lab) -> str:
             if number == 3:
                 before = memory(lab)
     finally:
-        superb_ks.archive._PACKAGE = package
+        superb_notebook.archive._PACKAGE = package
     growth = {name: after / before[name] - 1 for name, after in memory(lab).items()}
     assert max(growth.values()) < 0.05, growth
     told = ", ".join(f"{name} {share:+.1%}" for name, share in growth.items())

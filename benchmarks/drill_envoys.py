@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from benchmarks.drill import drill
-from superb_ks.federation import FederationError
+from superb_notebook.connect import FederationError
 from tests.support.lab import Lab, at, follow, wait_until
 from tests.support.sine_experiment import Script, ballast_after
 

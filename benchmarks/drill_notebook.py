@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from benchmarks.drill import drill
-from superb_ks.experiment import attach, list_experiments
-from superb_ks.federation import connect
+from superb_notebook.connect import connect
+from superb_notebook.experiment import attach, list_experiments
 from tests.support.lab import ROOT, Lab, follow, wait_until
 from tests.support.sine_experiment import Script
 
@@ -19,8 +19,8 @@ from tests.support.sine_experiment import Script
 SUBMIT = """
 import sys
 sys.path[:0] = [{root!r}, {root!r} + "/workspace"]
-from superb_ks.experiment import FederatedExperiment
-from superb_ks.federation import connect
+from superb_notebook.experiment import FederatedExperiment
+from superb_notebook.connect import connect
 from superb_ks.settings import Settings
 from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
 script = Script(seconds={seconds})
@@ -35,7 +35,7 @@ for record in experiment.records():
 
 @drill("kernel restarted; two viewers", quick=True)
 def kernel_restart(lab: Lab) -> str:
-    """``attach`` shows the whole history, follows on, and fetches the model; two viewers see the same."""
+    """`attach` shows the whole history, follows on, and fetches the model; two viewers see the same."""
     name, rounds = lab.new_name(), 12
     source = SUBMIT.format(
         root=str(ROOT),
@@ -82,7 +82,7 @@ def _watch(kernel: subprocess.Popen[str], reached: threading.Event) -> None:
 
 @drill("stop, list, remove", quick=True)
 def stop_and_list(lab: Lab) -> str:
-    """``stop()`` ends an experiment within a round; ``list_experiments`` tells all of them."""
+    """`stop()` ends an experiment within a round; `list_experiments` tells all of them."""
     experiment = lab.submit(Script(seconds=dict.fromkeys(lab.ranks, 1.0)), rounds=500)
     wait_until(lambda: experiment.status() == "in_progress", 30)
     experiment.stop()

@@ -31,7 +31,7 @@ ENVOYS = 3
 
 @dataclass(frozen=True)
 class Result:
-    """One row of ``drills.json``."""
+    """One row of `drills.json`."""
 
     drill: str
     passed: bool
@@ -68,7 +68,7 @@ def table_of(results: list[Result]) -> Table:
 
 
 def write_results(path: Path, results: list[Result]) -> None:
-    """Publish the rows at ``path``."""
+    """Publish the rows at `path`."""
     rows = [asdict(result) for result in results]
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

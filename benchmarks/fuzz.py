@@ -3,7 +3,7 @@
 python -m benchmarks.fuzz [--inputs 50000] [--seed 0] [--json PATH]
 
 Most inputs go to the services' own methods in this process, as gRPC would call them. A twentieth goes to real
-ports, of a federation whose experiment has to finish as if nothing had been there (``fuzz_live.py``).
+ports, of a federation whose experiment has to finish as if nothing had been there (`fuzz_live.py`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Hang(BaseException):
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise :class:`Hang` in the main thread if the context takes longer."""
+    """Raise `Hang` in the main thread if the context takes longer."""
 
     def ring(*_: Any) -> None:
         raise Hang(f"more than {seconds:g} s")

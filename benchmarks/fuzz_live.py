@@ -19,8 +19,8 @@ from openfl.federated import Plan
 from openfl.protocols import aggregator_pb2, director_pb2
 
 from benchmarks.fuzz_mutations import Mutator
-from superb_ks.codec import encode_chunk
-from superb_ks.guard import EXPERIMENT
+from superb_ks.aggregator.limits import EXPERIMENT
+from superb_ks.transport.codec import encode_chunk
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import Script
 
@@ -58,7 +58,7 @@ def attack_ports(lab: Lab, inputs: int, seed: int) -> tuple[Counter[str], dict[s
 
 
 def attack_one(lab: Lab, script: Script, mutator: Mutator, inputs: int, quiet: Outcome) -> Counter[str]:
-    """Send up to ``inputs`` messages from the second round of an experiment to its end."""
+    """Send up to `inputs` messages from the second round of an experiment to its end."""
     name, over = lab.new_name(), threading.Event()
     experiment = lab.submit(script, name=name, rounds=ROUNDS)
     with ThreadPoolExecutor(1) as beside:
@@ -81,7 +81,7 @@ def attack_one(lab: Lab, script: Script, mutator: Mutator, inputs: int, quiet: O
 
 
 def send_until(over: threading.Event, lab: Lab, known_id: str, inputs: int, mutator: Mutator) -> Counter[str]:
-    """Send messages until ``over``, half of them as somebody who knows the experiment's id."""
+    """Send messages until `over`, half of them as somebody who knows the experiment's id."""
     outcomes = Counter[str]()
     while not over.is_set() and outcomes.total() < inputs:
         count = min(INPUTS_A_CONNECTION, inputs - outcomes.total())

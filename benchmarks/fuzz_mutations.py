@@ -47,7 +47,7 @@ class Mutator:
         self.draw = draw
 
     def raw(self, data: bytes) -> bytes:
-        """Return ``data`` with flipped bits, cut, doubled, overwritten, or replaced by random bytes."""
+        """Return `data` with flipped bits, cut, doubled, overwritten, or replaced by random bytes."""
         changed = bytearray(data)
         kind = self.draw.randrange(7)
         at = self.draw.randrange(len(changed) + 1)
@@ -69,7 +69,7 @@ class Mutator:
         return bytes(changed)
 
     def message(self, message: Any) -> bytes:
-        """Return the bytes of ``message``, changed in up to three fields, and then often as bytes."""
+        """Return the bytes of `message`, changed in up to three fields, and then often as bytes."""
         for _ in range(self.draw.randrange(4)):
             self._field(message)
         data: bytes = message.SerializeToString()
@@ -122,7 +122,7 @@ class Mutator:
         return self.draw.choice((0.0, -1.0, 1e38, float("nan"), float("inf")))
 
     def archive(self, files: dict[str, bytes]) -> bytes:
-        """Return a ZIP archive of ``files``, under absurd names, as links, packed oddly; then as bytes."""
+        """Return a ZIP archive of `files`, under absurd names, as links, packed oddly; then as bytes."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in files.items():

@@ -24,21 +24,22 @@ from benchmarks.fuzz_mutations import Mutator
 from director_corrections import TutorialDirector
 from director_server import TutorialDirectorServer
 from experiment_corrections import FreshWorkspace
-from superb_ks import aggregator as aggregator_module
-from superb_ks import codec, wire
-from superb_ks.aggregator import PackedAggregator
-from superb_ks.guard import EXPERIMENT
-from superb_ks.model_file import write_model
-from superb_ks.receiving import Results
-from superb_ks.schedule import RoundSchedule
-from superb_ks.state import write_manifest
+from superb_ks.aggregator import aggregator as aggregator_module
+from superb_ks.aggregator.aggregator import PackedAggregator
+from superb_ks.aggregator.assigner import ScheduledAssigner
+from superb_ks.aggregator.checkpoint import write_manifest
+from superb_ks.aggregator.limits import EXPERIMENT
+from superb_ks.aggregator.model_file import write_model
+from superb_ks.aggregator.service import add_servicer_to_server
+from superb_ks.aggregator.uploads import Results
+from superb_ks.transport import codec, messages
 
 SIZE = 64
 HONEST, MALLORY = "honest", "mallory"
 FILES = {
     "plan/plan.yaml": b"aggregator: {}\n" * 20,
     "superb_ks/__init__.py": b'"""A package."""\n',
-    "superb_ks/wire.py": b"PART = 1\n" * 200,
+    "superb_ks/transport/messages.py": b"PART = 1\n" * 200,
     "model_obj.pkl": bytes(range(256)) * 4,
 }
 # After so many inputs an aggregator is replaced: its records are kept as long as it lives.
@@ -99,14 +100,14 @@ class AggregatorTarget:
         self._calls += 1
         assert self.aggregator is not None
         self._let_the_honest_work()
-        name, messages = self._messages()
+        name, sent = self._messages()
         details = SimpleNamespace(
-            method=f"/{codec._SERVICE}/{name}",
+            method=f"/{codec.SERVICE}/{name}",
             invocation_metadata=((EXPERIMENT, self.aggregator.federation_uuid.encode()),),
         )
         handler = self._service.service(details)
         try:
-            decoded = [handler.request_deserializer(raw) for raw in messages]
+            decoded = [handler.request_deserializer(raw) for raw in sent]
         except (DecodeError, ValueError):
             return "aggregator: not decoded"
         try:
@@ -127,7 +128,7 @@ class AggregatorTarget:
         write_model(self._folder / "round-0.safetensors", np.zeros(SIZE, np.float32), {})
         best = {"best": None, "best_round": None, "best_score": None, "digests": {}}
         write_manifest(self._folder, {"round": 0, "last": "round-0.safetensors", **best})
-        schedule = RoundSchedule(2 * INPUTS_AN_AGGREGATOR, 1.0, 0)
+        schedule = ScheduledAssigner(2 * INPUTS_AN_AGGREGATOR, 1.0, 0)
         names = [HONEST, MALLORY]
         assigner = Assigner(
             assigner_function=schedule,
@@ -148,7 +149,7 @@ class AggregatorTarget:
         )
         taken: list[Any] = []
         server = SimpleNamespace(add_generic_rpc_handlers=taken.extend)
-        codec.add_servicer_to_server(AggregatorGRPCServer(self.aggregator, 0, use_tls=False), server)
+        add_servicer_to_server(AggregatorGRPCServer(self.aggregator, 0, use_tls=False), server)
         (self._service,) = taken
 
     def close(self) -> None:
@@ -189,9 +190,9 @@ class AggregatorTarget:
             round_number=now,
             task_name=draw.choice(("train", "validate", "test_initial")),
             data_size=20,
-            tensors=[wire.metric_message(name, value, now) for name, value in metrics.items()],
+            tensors=[messages.metric_message(name, value, now) for name, value in metrics.items()],
         )
-        chunks = [bytes(each) for each in wire.upload(results, np.ones(SIZE, np.float32))]
+        chunks = [bytes(each) for each in messages.upload(results, np.ones(SIZE, np.float32))]
         head = aggregator_pb2.TaskResults.FromString(chunks[0])
         chunks[0] = self._mutator.message(head)
         if draw.random() < 0.3:
@@ -266,13 +267,13 @@ class DirectorTarget:
         examples = self._examples[name]()
         kind = type(examples[0])
         try:
-            messages = [kind.FromString(self._mutator.message(example)) for example in examples]
+            sent = [kind.FromString(self._mutator.message(example)) for example in examples]
         except DecodeError:
             return "director: not decoded"
         if name == "SetNewExperiment" and self._mutator.draw.random() < 0.2:
-            messages = messages[: self._mutator.draw.randrange(3)]
+            sent = sent[: self._mutator.draw.randrange(3)]
         try:
-            outcome = self._loop.run_until_complete(self._send(name, messages))
+            outcome = self._loop.run_until_complete(self._send(name, sent))
         except Aborted as refused:
             outcome = refused.name
         self._tidy()
@@ -283,13 +284,13 @@ class DirectorTarget:
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
-    async def _send(self, name: str, messages: list[Any]) -> str:
+    async def _send(self, name: str, sent: list[Any]) -> str:
         async def stream() -> Any:
-            for message in messages:
+            for message in sent:
                 yield message
 
         method = getattr(self.server, name)
-        reply = method(stream() if name == "SetNewExperiment" else messages[0], AsyncCall())
+        reply = method(stream() if name == "SetNewExperiment" else sent[0], AsyncCall())
         try:
             if hasattr(reply, "__aiter__"):
                 await asyncio.wait_for(self._read(reply), WAIT_SECONDS)
@@ -373,7 +374,7 @@ class BytesTarget:
 
 
 def targets(seed: int, folder: Path) -> list[tuple[Any, int]]:
-    """Return every target with its share of the inputs, in per cent; call inside ``folder``."""
+    """Return every target with its share of the inputs, in per cent; call inside `folder`."""
     mutator = Mutator(random.Random(seed))
     return [
         (AggregatorTarget(mutator, folder / "aggregator"), 40),

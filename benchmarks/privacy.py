@@ -4,7 +4,7 @@ python -m benchmarks.privacy            # measures, writes benchmarks/results/pr
 python -m benchmarks.privacy --report   # prints the table and draws docs/images/privacy.png of what is there
 
 Rounds as the director keeps them, without its network: the head of the miniature is trained on two shards of
-the synthetic speech, and `superb_ks.private_average` averages. More envoys are simulated: n envoys are n / 2
+the synthetic speech, and `strategies.private_average` averages. More envoys are simulated: n envoys are n / 2
 copies of each shard, so that all that n changes is how far the noise is spread. Real further envoys would
 bring clips of their own, and updates that agree less.
 """
@@ -30,16 +30,16 @@ import numpy as np  # noqa: E402
 from dp_accounting import get_epsilon_gaussian  # noqa: E402
 
 from benchmarks.compare_results import commit  # noqa: E402
-from superb_ks.averaging import Vector  # noqa: E402
-from superb_ks.data import ClipDataset  # noqa: E402
-from superb_ks.evaluation import evaluate  # noqa: E402
-from superb_ks.model import ModelSpec  # noqa: E402
-from superb_ks.packing import pack, unpack  # noqa: E402
-from superb_ks.privacy_plot import load_privacy, plot_privacy, privacy_table  # noqa: E402
-from superb_ks.private_average import PrivateAverage  # noqa: E402
+from superb_ks.aggregator.strategies.private_average import PrivateAverage  # noqa: E402
+from superb_ks.model.packing import pack, unpack  # noqa: E402
+from superb_ks.model.spec import ModelSpec  # noqa: E402
 from superb_ks.ranges import DP_DELTA  # noqa: E402
 from superb_ks.settings import Settings  # noqa: E402
-from superb_ks.tasks import local_trainer  # noqa: E402
+from superb_ks.training.data import ClipDataset  # noqa: E402
+from superb_ks.training.evaluation import evaluate  # noqa: E402
+from superb_ks.training.local import local_trainer  # noqa: E402
+from superb_ks.types import Vector  # noqa: E402
+from superb_notebook.privacy_plot import load_privacy, plot_privacy, privacy_table  # noqa: E402
 from superb_shard_descriptor import SuperbShardDescriptor  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "privacy.json"

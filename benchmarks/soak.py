@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
 from demo.interrupts import raise_interrupted  # noqa: E402
-from superb_ks.experiment import FederatedExperiment  # noqa: E402
+from superb_notebook.experiment import FederatedExperiment  # noqa: E402
 from tests.support.lab import Lab, Record  # noqa: E402
 from tests.support.sine_experiment import Script  # noqa: E402
 

@@ -32,10 +32,10 @@ from transformers import PreTrainedModel  # noqa: E402
 from benchmarks.training_federated import measure_federation  # noqa: E402
 from benchmarks.training_job import noise_dataset, plain_training, unfrozen  # noqa: E402
 from benchmarks.transport_result import machine, merge, now  # noqa: E402
-from superb_ks.model import ModelSpec  # noqa: E402
+from superb_ks.model.spec import ModelSpec  # noqa: E402
 from superb_ks.recipe import TUNINGS, legal_tunings  # noqa: E402
 from superb_ks.settings import SUPERB_LABELS, Settings  # noqa: E402
-from superb_ks.tasks import local_trainer  # noqa: E402
+from superb_ks.training.local import local_trainer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 MODELS = ("scratch", "tiny", "base")

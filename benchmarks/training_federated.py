@@ -88,9 +88,9 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     import torch
 
     from benchmarks.training_job import noise_dataset, plain_training
-    from superb_ks.evaluation import evaluate
-    from superb_ks.model import ModelSpec
+    from superb_ks.model.spec import ModelSpec
     from superb_ks.settings import SUPERB_LABELS
+    from superb_ks.training.evaluation import evaluate
 
     torch.set_num_threads(1)
     settings = miniature_settings()
@@ -143,13 +143,13 @@ def federated_seconds(clips: int) -> float:
 
 def _submit(director_port: int, aggregator_port: int) -> float:
     """Run the tutorial's tasks on a federation that is up."""
-    from superb_ks.baseline import notebook_tasks
-    from superb_ks.data import ShardData
-    from superb_ks.experiment import FederatedExperiment
-    from superb_ks.federation import connect
-    from superb_ks.model import ModelSpec
-    from superb_ks.openfl_model import SpecifiedModel
+    from superb_ks.collaborator.openfl_adapter import SpecifiedModel
+    from superb_ks.collaborator.shard_data import ShardData
+    from superb_ks.model.spec import ModelSpec
     from superb_ks.settings import SUPERB_LABELS
+    from superb_notebook.baseline import notebook_tasks
+    from superb_notebook.connect import connect
+    from superb_notebook.experiment import FederatedExperiment
 
     settings = miniature_settings(director_port=director_port, aggregator_port=aggregator_port)
     spec = ModelSpec.of(settings, SUPERB_LABELS).sealed()

@@ -13,13 +13,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
-from superb_ks.augmentation import Augmentation
-from superb_ks.data import ClipDataset
-from superb_ks.model import SAMPLING_RATE, ModelSpec
+from superb_ks.model.spec import SAMPLING_RATE, ModelSpec
 from superb_ks.recipe import Recipe
 from superb_ks.settings import SUPERB_LABELS, Settings
-from superb_ks.tasks import autocast_dtype, lr_over_federation, round_seed, steps_per_round
-from superb_ks.trainer import no_input_gradient, plain_attention
+from superb_ks.training.augmentation import Augmentation
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.local import autocast_dtype, lr_over_federation, round_seed, steps_per_round
+from superb_ks.training.trainer import no_input_gradient, plain_attention
 
 CLIP_NORM = 1.0
 """The norm to which the Trainer clips gradients by default."""
@@ -113,7 +113,7 @@ def batches(
 
 @contextmanager
 def as_the_task(model: PreTrainedModel, device: str) -> Iterator[None]:
-    """Set what the task sets while it trains (see `superb_ks.trainer.RoundTrainer.train`)."""
+    """Set what the task sets while it trains (see `superb_ks.training.trainer.RoundTrainer.train`)."""
     with no_input_gradient(model), plain_attention(model) if device == "cpu" else nullcontext():
         yield
 

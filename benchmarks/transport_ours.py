@@ -67,9 +67,9 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     from openfl.interface.interactive_api.experiment import TaskInterface
 
     from benchmarks import transport_data, transport_job, transport_ours_model
-    from superb_ks.experiment import FederatedExperiment
-    from superb_ks.federation import connect
     from superb_ks.settings import Settings
+    from superb_notebook.connect import connect
+    from superb_notebook.experiment import FederatedExperiment
 
     # The other nodes know neither module, so what is defined there travels with the pickles.
     for module in (transport_data, transport_job, transport_ours_model):

@@ -8,8 +8,8 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 from torch import nn
 
 from benchmarks.transport_job import EventLog, Job, empty_model, evaluate, random_model, train_step
-from superb_ks.model import ModelSpec
-from superb_ks.openfl_model import SpecifiedModel
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
+from superb_ks.model.spec import ModelSpec
 
 
 class BenchmarkModel(SpecifiedModel):

@@ -18,7 +18,7 @@ from transformers import Wav2Vec2Model
 from pretraining.augmentation import Augmenter, Batch, frame_centres
 from pretraining.corpus import SpokenCorpus
 from pretraining.network import PretrainingNetwork, pair_loss, phoneme_loss, share_right
-from superb_ks.miniature import ARCHITECTURE
+from superb_ks.model.architecture import ARCHITECTURE
 
 PROCESSES = 2
 """How many share a batch, with one thread each: a third faster than one with two. Fixed, because which clips

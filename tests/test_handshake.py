@@ -16,7 +16,7 @@ from certificates.authority import issue, new_authority, now
 from certificates.federation import make_certificates
 from certificates.files import CERTIFICATE, PRIVATE_KEY, ROOT_CERTIFICATE, pair_in, publish
 from envoy_refusals import CLOSED_CONNECTIONS, DirectorDoor, ShardRefused
-from superb_ks import handshake
+from superb_notebook import handshake
 
 WHY_REFUSED = [envoy_handshake.why_refused, handshake.why_refused]
 Why = Callable[[str, int, "tuple[Path, Path, Path] | None"], str]

@@ -29,7 +29,7 @@ aggregator.stub.GetTasks(aggregator_pb2.GetTasksRequest(), timeout=10)
 """
 NOTEBOOK = """
 from openfl.protocols import director_pb2
-from superb_ks.director_client import PackedDirectorClient
+from superb_notebook.director_client import PackedDirectorClient
 files = dict(root_certificate=None, private_key=None, certificate=None)
 client = PackedDirectorClient(
     client_id="ann", director_host="localhost", director_port={port}, tls=False, **files

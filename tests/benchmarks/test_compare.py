@@ -43,15 +43,15 @@ from benchmarks.compare_results import (
     load_rows,
 )
 from demo.federation import Federation
-from superb_ks.data import ClipDataset
-from superb_ks.evaluation import evaluate
-from superb_ks.history import History
-from superb_ks.means_store import cache_folder
-from superb_ks.miniature import CHECKPOINT
-from superb_ks.model import ModelSpec
-from superb_ks.packing import pack
+from superb_ks.model.architecture import CHECKPOINT
+from superb_ks.model.packing import pack
+from superb_ks.model.spec import ModelSpec
 from superb_ks.schedule import TRAIN
 from superb_ks.settings import SUPERB_LABELS
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.evaluation import evaluate
+from superb_ks.training.means_store import cache_folder
+from superb_notebook.history import History
 from superb_shard_descriptor import SuperbShardDescriptor
 
 # The plan ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from openfl.protocols import utils as protocol_utils
 from openfl.transport.grpc import aggregator_server
 
 from benchmarks.fuzz import fuzz_in_process
-from superb_ks import aggregator
+from superb_ks.aggregator import aggregator
 
 INPUTS = 500
 

@@ -13,9 +13,9 @@ from benchmarks import training
 from benchmarks.training_federated import miniature_settings
 from benchmarks.training_job import NoiseClips, noise_dataset, plain_training, unfrozen
 from benchmarks.training_shard import LABELS, NoiseShardDescriptor
-from superb_ks.model import ModelSpec
+from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Settings
-from superb_ks.tasks import local_trainer
+from superb_ks.training.local import local_trainer
 
 
 def test_both_ways_have_the_same_clips() -> None:

@@ -14,7 +14,7 @@ from openfl.interface.interactive_api.shard_descriptor import ShardDataset, Shar
 
 from speech_commands.errors import DataError
 from speech_commands.labels import LABELS
-from superb_ks.federation import FederationError, require_disjoint_shards
+from superb_notebook.connect import FederationError, require_disjoint_shards
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envoy_archive import ArchiveLimits, Contents, UnsoundArchive, read_archive
-from superb_ks.archive import digest, pack_workspace
+from superb_notebook.archive import digest, pack_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = "submission:\n  settings:\n    id: {}\nrounds: 1\n"
@@ -77,7 +77,7 @@ def test_what_the_notebook_submits_is_let_through_and_has_the_digest_that_it_say
     (tmp_path / "task.pkl").write_bytes(b"\x80\x04N.")
     archive = pack_workspace(tmp_path, with_checkpoint=True)
     contents = look(archive.read_bytes())
-    assert {"superb_ks/model.py", "superb_ks/tiny/model.safetensors", "task.pkl"} <= set(contents.sizes)
+    assert {"superb_ks/model/spec.py", "superb_ks/tiny/model.safetensors", "task.pkl"} <= set(contents.sizes)
     assert contents.digest == digest(archive)
 
 

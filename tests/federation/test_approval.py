@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from superb_ks.federation import FederationError
+from superb_notebook.connect import FederationError
 from tests.support.lab import Lab, Outcome, follow, wait_until
 from tests.support.sine_experiment import ballast_after
 
@@ -94,7 +94,7 @@ def test_it_runs_once_both_owners_have_approved(gated: Lab) -> None:
         log = gated.log(name)
         assert "approval: manual" in log
         assert f"of notebook, digest {min(digests)}" in log
-        assert "superb_ks/aggregator.py" in log
+        assert "superb_ks/aggregator/aggregator.py" in log
     assert "approval: open" in gated.log(gated.first)
     assert owner(gated, gated.last) == ""
 

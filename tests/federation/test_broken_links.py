@@ -15,9 +15,10 @@ from openfl.transport.grpc.grpc_channel_options import channel_options
 
 import director_server
 import envoy_corrections
-from superb_ks import director_client, wire
-from superb_ks.codec import _SERVICE, encode_tensor_reply
-from superb_ks.connection import AggregatorConnection, AggregatorUnreachable
+from superb_ks.collaborator.aggregator_client import AggregatorConnection, AggregatorUnreachable
+from superb_ks.transport import messages
+from superb_ks.transport.codec import SERVICE, encode_tensor_reply
+from superb_notebook import director_client
 from tests.support.line import Line
 
 # The settings under test, with a tenth of their seconds.
@@ -36,7 +37,7 @@ Options = list[tuple[str, int]]
 
 
 def hurried(corrected: bool) -> Options:
-    """Return the options of both sides, without those under test unless ``corrected``."""
+    """Return the options of both sides, without those under test unless `corrected`."""
     options = dict(channel_options)
     hurry = {key: options.pop(key) // HURRY for key in SETTINGS}
     return list({**options, **(hurry if corrected else {})}.items())
@@ -132,9 +133,9 @@ class BreakingModel:
 
     def __call__(self, request, context):
         self.asked.append(request.tensor_name)
-        first = wire.part_number(request.tensor_name)
+        first = messages.part_number(request.tensor_name)
         for number in range(first, min(first + 2, 5)):
-            yield aggregator_pb2.GetAggregatedTensorResponse(), bytes([number]) * wire.PART_BYTES
+            yield aggregator_pb2.GetAggregatedTensorResponse(), bytes([number]) * messages.PART_BYTES
         if first == 0:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the link is cut")
 
@@ -144,7 +145,7 @@ def test_a_model_goes_on_from_where_its_stream_broke() -> None:
     handler = grpc.unary_stream_rpc_method_handler(
         model, aggregator_pb2.GetAggregatedTensorRequest.FromString, encode_tensor_reply
     )
-    service = grpc.method_handlers_generic_handler(_SERVICE, {"GetAggregatedTensor": handler})
+    service = grpc.method_handlers_generic_handler(SERVICE, {"GetAggregatedTensor": handler})
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool)
         server.add_generic_rpc_handlers((service,))
@@ -152,10 +153,10 @@ def test_a_model_goes_on_from_where_its_stream_broke() -> None:
         server.start()
         with grpc.insecure_channel(f"localhost:{port}", options=channel_options) as channel:
             connection = AggregatorConnection(client_on(channel), "env_one", patience_seconds=5)
-            vector = np.zeros(5 * wire.PART_BYTES // 4, np.float32)
-            connection.fetch(vector, 0, wire.CURRENT)
+            vector = np.zeros(5 * messages.PART_BYTES // 4, np.float32)
+            connection.fetch(vector, 0, messages.CURRENT)
         server.stop(0).wait()
-    expected = np.repeat(np.arange(5, dtype=np.uint8), wire.PART_BYTES)
+    expected = np.repeat(np.arange(5, dtype=np.uint8), messages.PART_BYTES)
     assert np.array_equal(vector.view(np.uint8), expected)
     assert model.asked == ["trained/0", "trained/2", "trained/4"]
 

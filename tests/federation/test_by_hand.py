@@ -16,9 +16,9 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 
 from demo.federation import Federation
 from envoy_threads import usable_cores
-from superb_ks.experiment import FederatedExperiment
-from superb_ks.federation import connect
 from superb_ks.settings import Settings
+from superb_notebook.connect import connect
+from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Outcome, follow, sine_root, wait_until
 from tests.support.sine_experiment import Script, SineData, SineModel
 
@@ -58,7 +58,7 @@ def telling_tasks() -> TaskInterface:
 
     def tell() -> dict[str, float]:
         from superb_ks.recipe import recipe_for
-        from superb_ks.round_arguments import round_arguments
+        from superb_ks.training.arguments import round_arguments
 
         arguments = round_arguments(recipe_for("tiny"), "cpu", 0, ".")
         return {

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import superb_ks.archive
-from superb_ks.archive import MAX_ARCHIVE_BYTES
-from superb_ks.experiment import attach, list_experiments
-from superb_ks.federation import FederationError, connect, shard_cards, shared_labels
+import superb_notebook.archive
+from superb_notebook.archive import MAX_ARCHIVE_BYTES
+from superb_notebook.connect import FederationError, connect, shard_cards, shared_labels
+from superb_notebook.experiment import attach, list_experiments
 from tests.support.lab import Lab, follow
 from tests.support.sine_experiment import Script, ballast_after
 
@@ -67,7 +67,7 @@ def test_the_archive_is_small_and_its_package_can_be_imported_alone(lab: Lab, tm
 
 
 def test_a_large_object_in_a_task_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(superb_ks.archive, "MAX_ARCHIVE_BYTES", 1000)
+    monkeypatch.setattr(superb_notebook.archive, "MAX_ARCHIVE_BYTES", 1000)
     with pytest.raises(FederationError, match="1000 are allowed; does a task refer to a large object"):
         lab.run()
 
@@ -113,12 +113,12 @@ def test_each_experiment_runs_its_own_tasks_and_package(
 ) -> None:
     import shutil
 
-    package = superb_ks.archive._PACKAGE
+    package = superb_notebook.archive._PACKAGE
     for edition in (1, 2):
         copy = tmp_path / str(edition) / package.name
         shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
         (copy / "edition.py").write_text(f"EDITION = {edition}\n")
-        monkeypatch.setattr(superb_ks.archive, "_PACKAGE", copy)
+        monkeypatch.setattr(superb_notebook.archive, "_PACKAGE", copy)
         outcome = lab.run(Script(reports_edition=True), rounds=1)
         assert outcome.status == "finished", outcome.error
         assert {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"} == {

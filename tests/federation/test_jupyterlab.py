@@ -18,9 +18,9 @@ from demo import notebook
 from demo.federation import Federation
 from speech_commands.script import Size
 from speech_commands.synthetic import write_corpus
-from superb_ks.experiment import list_experiments
-from superb_ks.federation import connect
 from superb_ks.settings import Settings
+from superb_notebook.connect import connect
+from superb_notebook.experiment import list_experiments
 from tests.demo.conftest import left_below
 from tests.support.browser import NotebookPage, chromium, jupyter_lab, outside_requests, picture, sync_api
 from tests.support.lab import wait_until
@@ -134,7 +134,7 @@ def attach_after_a_restart(page: NotebookPage, name: str) -> None:
     page.restart("Restart Kernel…")
     page.select(SUBMIT)
     page.choose("Run", "Run All Above Selected Cell")
-    (recipe,) = re.findall(r"```python\n(.*?)```", _prose(), flags=re.DOTALL)
+    (recipe,) = re.findall(r"``python\n(.*?)``", _prose(), flags=re.DOTALL)
     page.write(SUBMIT, re.sub(r'"ks-[0-9-]+"', f'"{name}"', recipe))
     page.choose("Run", "Run Selected Cell and All Below")
     assert f"'{name}': " in page.wait_for(ATTACHED, name)

@@ -60,7 +60,7 @@ def network() -> Iterator[Network]:
 
 
 def ping(network: Network, host: str, count: int, patience: float = 2.0) -> tuple[int, float]:
-    """Return how many of ``count`` datagrams came back from a host, and the least seconds that one took."""
+    """Return how many of `count` datagrams came back from a host, and the least seconds that one took."""
     command = [sys.executable, "-c", PING, network.address(host), str(count), str(patience)]
     result = subprocess.run(network.command("near", command), capture_output=True, text=True, check=True)
     came, least = result.stdout.split()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from superb_ks.federation import connect, shard_cards
+from superb_notebook.connect import connect, shard_cards
 from tests.support.lab import Lab
 
 pytestmark = pytest.mark.federation

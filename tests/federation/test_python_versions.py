@@ -26,7 +26,7 @@ SHARD = director_pb2.UpdateShardInfoRequest(
 )
 NOTEBOOK = """
 import sys
-from superb_ks.federation import FederationError, connect, shard_cards
+from superb_notebook.connect import FederationError, connect, shard_cards
 from superb_ks.settings import Settings
 try:
     shard_cards(connect(Settings(director_port=int(sys.argv[1]))))

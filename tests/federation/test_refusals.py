@@ -28,10 +28,10 @@ from certificates.federation import make_certificates
 from certificates.files import ROOT_CERTIFICATE, pair_in, publish
 from envoy_corrections import SteadyEnvoy
 from envoy_refusals import ShardRefused
-from superb_ks import wire
-from superb_ks.codec import AggregatorStub
-from superb_ks.experiment import FederatedExperiment, attach, list_experiments
-from superb_ks.federation import FederationError, connect
+from superb_ks.collaborator.aggregator_client import AggregatorStub
+from superb_ks.transport import messages
+from superb_notebook.connect import FederationError, connect
+from superb_notebook.experiment import FederatedExperiment, attach, list_experiments
 from tests.support.lab import Outcome, follow, wait_until
 from tests.support.sine_descriptor import SineShardDescriptor
 from tests.support.sine_experiment import Gate, Script
@@ -73,7 +73,7 @@ class Siege:
         return ours if ours.is_dir() else self.folder / name
 
     def channel(self, port: int, name: str | None) -> grpc.Channel:
-        """Return a line to a service with the certificate of ``name``, or with none."""
+        """Return a line to a service with the certificate of `name`, or with none."""
         root = (self.certificates("notebook") / ROOT_CERTIFICATE).read_bytes()
         own = (
             grpc.ssl_channel_credentials(root)
@@ -83,12 +83,12 @@ class Siege:
         return grpc.secure_channel(f"localhost:{port}", own)
 
     def director(self, name: str, method: str, request: Any) -> grpc.RpcError:
-        """Call the director with the certificate of ``name``; returns how it was refused."""
+        """Call the director with the certificate of `name`; returns how it was refused."""
         with self.channel(self.ports[0], name) as channel:
             return refusal(lambda: answer(getattr(director_pb2_grpc.DirectorStub(channel), method)(request)))
 
     def aggregator(self, name: str, method: str, request: Any) -> grpc.RpcError:
-        """Call the aggregator with the certificate of ``name``, as one who knows the experiment's id."""
+        """Call the aggregator with the certificate of `name`, as one who knows the experiment's id."""
         return self.call_aggregator(name, method, request, experiment_id(self.lab, self.name))
 
     def call_aggregator(self, name: str, method: str, request: Any, shown: str) -> grpc.RpcError:
@@ -97,7 +97,7 @@ class Siege:
             return refusal(lambda: getattr(AggregatorStub(channel, shown), method)(request))
 
     def envoy(self, name: str, certificates: str | None) -> str:
-        """Start an envoy, as ``envoy_service.py`` does, in this process; returns why it gave up."""
+        """Start an envoy, as `envoy_service.py` does, in this process; returns why it gave up."""
         files = ("root_certificate", "private_key", "certificate")
         folder = None if certificates is None else self.certificates(certificates)
         envoy = SteadyEnvoy(
@@ -114,12 +114,12 @@ class Siege:
         return str(refused.value)
 
     def must_have_logged(self, pattern: str) -> None:
-        """Check that the director has told of a refusal, in words that match ``pattern``."""
+        """Check that the director has told of a refusal, in words that match `pattern`."""
         log = self.lab.log("director")
         assert re.search(pattern, log), log
 
     def shut_out(self, name: str | None, words: str) -> None:
-        """Call both services; neither answers, and the log says ``words`` anew."""
+        """Call both services; neither answers, and the log says `words` anew."""
         for port in self.ports:
             seen = len(self.lab.log("director"))
             with self.channel(port, name) as channel:
@@ -144,11 +144,11 @@ def as_sender(name: str) -> Any:
 
 
 def upload_of(name: str) -> Iterator[bytes]:
-    """Yield a faultless upload of another model, in the name of ``name``."""
+    """Yield a faultless upload of another model, in the name of `name`."""
     head = aggregator_pb2.TaskResults(
         header=aggregator_pb2.MessageHeader(sender=name), round_number=1, task_name="train", data_size=1000
     )
-    return wire.upload(head, np.full(100_771, 7.0, np.float32))
+    return messages.upload(head, np.full(100_771, 7.0, np.float32))
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from demo.federation import Federation
-from superb_ks.baseline import notebook_tasks
-from superb_ks.data import ShardData
-from superb_ks.experiment import FederatedExperiment
-from superb_ks.federation import connect, shard_cards, shared_labels
-from superb_ks.model import ModelSpec
-from superb_ks.openfl_model import SpecifiedModel
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
+from superb_ks.collaborator.shard_data import ShardData
+from superb_ks.model.spec import ModelSpec
+from superb_notebook.baseline import notebook_tasks
+from superb_notebook.connect import connect, shard_cards, shared_labels
+from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import ROOT, Lab, follow
 
 pytestmark = pytest.mark.federation

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc, director_pb2, director_pb2_grpc
 
-from superb_ks.experiment import attach, list_experiments
-from superb_ks.federation import FederationError, connect
+from superb_notebook.connect import FederationError, connect
+from superb_notebook.experiment import attach, list_experiments
 from tests.support.lab import at, follow
 from tests.support.sine_experiment import Script
 from tests.support.tls_lab import TlsLab

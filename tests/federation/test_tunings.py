@@ -11,19 +11,20 @@ from safetensors import safe_open
 from demo.federation import Federation
 from speech_commands.script import Size
 from speech_commands.synthetic import write_corpus
-from superb_ks.baseline import notebook_tasks
-from superb_ks.clips import reachable_clips
-from superb_ks.data import ClipDataset, ShardData
-from superb_ks.evaluation import evaluate
-from superb_ks.experiment import FederatedExperiment
-from superb_ks.federation import connect, shard_cards, shared_labels
-from superb_ks.history import history_of
-from superb_ks.miniature import CHECKPOINT
-from superb_ks.model import ModelSpec
-from superb_ks.openfl_model import SpecifiedModel
-from superb_ks.packing import trained_layout, unpack
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
+from superb_ks.collaborator.shard_data import ShardData
+from superb_ks.model.architecture import CHECKPOINT
+from superb_ks.model.packing import trained_layout, unpack
+from superb_ks.model.spec import ModelSpec
+from superb_ks.model.tuning import merged
 from superb_ks.settings import Settings
-from superb_ks.tuning import merged
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.evaluation import evaluate
+from superb_notebook.baseline import notebook_tasks
+from superb_notebook.clips import reachable_clips
+from superb_notebook.connect import connect, shard_cards, shared_labels
+from superb_notebook.experiment import FederatedExperiment
+from superb_notebook.history import history_of
 
 pytestmark = [pytest.mark.federation, pytest.mark.slow]
 

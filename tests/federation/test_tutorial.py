@@ -21,8 +21,8 @@ from demo import notebook
 from demo.federation import Federation
 from speech_commands.script import Size
 from speech_commands.synthetic import write_corpus
-from superb_ks.model import ModelSpec
-from superb_ks.packing import trained_layout
+from superb_ks.model.packing import trained_layout
+from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 
 pytestmark = [pytest.mark.federation, pytest.mark.notebook, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -83,7 +83,7 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
 
 
 def run_notebook(federation: Federation, run_dir: Path, **parameters: object) -> str:
-    """Execute the notebook on ``federation``; returns it as JSON text, outputs included."""
+    """Execute the notebook on `federation`; returns it as JSON text, outputs included."""
     run_dir.mkdir()
     settings = {
         "ROUNDS": 1,
@@ -138,6 +138,6 @@ def check_model(folder: Path, clip: Path) -> None:
     waveform, rate = soundfile.read(clip, dtype="float32")
     inputs = AutoFeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=rate, return_tensors="pt")
     expected = model.config.id2label[int(model(**inputs).logits.argmax())]
-    command = [sys.executable, "-m", "superb_ks.classify", str(folder), str(clip)]
+    command = [sys.executable, "-m", "superb_notebook.classify", str(folder), str(clip)]
     printed = subprocess.run(command, cwd=WORKSPACE, capture_output=True, text=True, check=True).stdout
     assert printed.startswith(f"{clip}: {expected} ")

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from pretraining.checkpoint import CARD, FOLDER, WEIGHTS, Publication, sha256, write_model
-from superb_ks.miniature import ARCHITECTURE
+from superb_ks.model.architecture import ARCHITECTURE
 
 LIMIT = 4_000_000  # bytes; the whole folder travels with every experiment
 

@@ -13,7 +13,7 @@ from pretraining.augmentation import Augmenter, frame_centres, level
 from pretraining.corpus import RARE, SpokenCorpus, pairs_of, speak_corpus
 from pretraining.phonetics import PAUSE, PhoneticEngine, Utterance
 from pretraining.speaking import LABEL_STEP, label
-from superb_ks.miniature import ARCHITECTURE
+from superb_ks.model.architecture import ARCHITECTURE
 
 KERNELS, STRIDES = ARCHITECTURE["conv_kernel"], ARCHITECTURE["conv_stride"]
 

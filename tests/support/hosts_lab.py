@@ -69,7 +69,7 @@ class HostsLab(TlsLab):
             process.communicate()
 
     def run_on_hosts(self, script: Script, *events: Event, seconds: float, **changes: Any) -> Outcome:
-        """Submit an experiment from the notebook's host and follow it, with ``events`` on the way.
+        """Submit an experiment from the notebook's host and follow it, with `events` on the way.
 
         Args:
             script: what goes wrong in its tasks.

@@ -17,9 +17,9 @@ import numpy as np
 import yaml
 
 from demo.federation import Federation
-from superb_ks.experiment import ExperimentFailed, FederatedExperiment
-from superb_ks.federation import FederationError, connect
 from superb_ks.settings import Settings
+from superb_notebook.connect import FederationError, connect
+from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
 from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ _NOT_COPIED = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
 
 
 def sine_root(folder: Path, health_seconds: int = 5) -> Path:
-    """Make a copy of the rooms of director and envoy whose envoy reads sine waves; returns ``folder``.
+    """Make a copy of the rooms of director and envoy whose envoy reads sine waves; returns `folder`.
 
     Args:
         folder: to be made.
@@ -69,12 +69,12 @@ class Outcome:
         return [r for r in self.records if r["task_name"] == task and origin in (None, r["metric_origin"])]
 
     def rounds(self, task: str, origin: str) -> list[int]:
-        """Return in which rounds ``origin`` reported on ``task``."""
+        """Return in which rounds `origin` reported on `task`."""
         return sorted({record["round"] for record in self.of(task, origin)})
 
     @property
     def ballast(self) -> float:
-        """A value of the last model that tells who was averaged (see ``ballast_after``)."""
+        """A value of the last model that tells who was averaged (see `ballast_after`)."""
         if self.weights is None:
             assert self.last_ballast is not None  # reported from another host, without the weights
             return self.last_ballast
@@ -157,7 +157,7 @@ class Lab(Federation):
         return experiment
 
     def run(self, script: Script | None = None, *events: Event, **changes: Any) -> Outcome:
-        """Submit an experiment and follow it to its end, with ``events`` on the way."""
+        """Submit an experiment and follow it to its end, with `events` on the way."""
         return follow(self.submit(script, **changes), *events)
 
     def kill(self, name: str) -> None:
@@ -194,7 +194,7 @@ class Lab(Federation):
             self.start_envoy(self.envoy_names.index(name) + 1)
 
     def crash_director(self, experiment: FederatedExperiment, when: Callable[[Record], bool]) -> None:
-        """Kill the director at a record of ``experiment``; returns when its successor has all envoys."""
+        """Kill the director at a record of `experiment`; returns when its successor has all envoys."""
         next(record for record in experiment.records() if when(record))
         before = {name: self.registrations(name) for name in self.envoy_names}
         self.kill("director")
@@ -264,16 +264,16 @@ def _intercept(experiment: FederatedExperiment, on_the_way: Callable[[Path], Non
 
 
 def at(round_number: int, origin: str, task: str) -> Callable[[Record], bool]:
-    """Match the first record of ``origin`` on ``task`` in a round."""
+    """Match the first record of `origin` on `task` in a round."""
     wanted = (round_number, origin, task)
     return lambda record: (record["round"], record["metric_origin"], record["task_name"]) == wanted
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> float:
-    """Return how many seconds it took until ``condition`` held.
+    """Return how many seconds it took until `condition` held.
 
     Raises:
-        AssertionError: it did not within ``seconds``.
+        AssertionError: it did not within `seconds`.
     """
     started = time.monotonic()
     while not condition():

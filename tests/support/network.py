@@ -71,7 +71,7 @@ class Network:
         return f"{SUBNET}.{self.hosts.index(host) + 1}"
 
     def command(self, host: str, command: Sequence[str]) -> list[str]:
-        """Return what runs ``command`` on a host; the process keeps its id and takes signals as ever."""
+        """Return what runs `command` on a host; the process keeps its id and takes signals as ever."""
         return ["ip", "netns", "exec", self._namespace(host), *command]
 
     def cut(self, host: str) -> None:
@@ -152,7 +152,7 @@ def _namespaces() -> list[str]:
 
 
 def remove(prefix: str) -> None:
-    """Remove the network whose namespaces' names begin with ``prefix``, and end what runs there."""
+    """Remove the network whose namespaces' names begin with `prefix`, and end what runs there."""
     names = [name for name in _namespaces() if name.startswith(f"{prefix}-")]
     for name in names:
         _end_processes(name)

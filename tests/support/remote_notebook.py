@@ -13,8 +13,8 @@ import pickle
 import sys
 from pathlib import Path
 
-from superb_ks.experiment import FederatedExperiment
-from superb_ks.federation import connect
+from superb_notebook.connect import connect
+from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import follow
 from tests.support.sine_experiment import SineData, SineModel, sine_tasks
 

@@ -1,7 +1,7 @@
 """The data scientist's side of the sine federation: 0.1 million weights that train in milliseconds.
 
 Everything here travels by value in the experiment's pickles, faults included: what goes wrong on which envoy
-and in which round is a :class:`Script` that the tasks look up.
+and in which round is a `Script` that the tasks look up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from openfl.interface.interactive_api.experiment import DataInterface, ModelInterface, TaskInterface
 from torch import nn
 
-from superb_ks.openfl_model import PackedAdapter
+from superb_ks.collaborator.openfl_adapter import PackedAdapter
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -31,7 +31,7 @@ GARBAGE = -1e6
 
 @dataclass(frozen=True)
 class Gate:
-    """Training waits for a ``file`` to appear; before ``last_round`` for so many ``seconds`` at most."""
+    """Training waits for a `file` to appear; before `last_round` for so many `seconds` at most."""
 
     file: str
     last_round: int
@@ -48,7 +48,7 @@ class Gate:
 class Script:
     """What goes wrong in training, by the envoy's rank: in which rounds, or how many seconds it takes.
 
-    Besides, how much is trained: ``steps`` on the full shard in each round, and what it waits for.
+    Besides, how much is trained: `steps` on the full shard in each round, and what it waits for.
     """
 
     seconds: dict[int, float] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class SineNet(nn.Linear):
 
 
 class SineModel(ModelInterface):
-    """A :class:`SineNet`, built where it is first needed."""
+    """A `SineNet`, built where it is first needed."""
 
     def __init__(self, script: Script) -> None:
         super().__init__(
@@ -160,7 +160,7 @@ class SineData(DataInterface):
 
 
 def sine_tasks(script: Script) -> TaskInterface:
-    """Return the tasks ``train``, ``validate`` and ``test``, with what ``script`` lets go wrong."""
+    """Return the tasks `train`, `validate` and `test`, with what `script` lets go wrong."""
     tasks = TaskInterface()
 
     @tasks.register_fl_task(
@@ -215,7 +215,7 @@ def sine_tasks(script: Script) -> TaskInterface:
 
 
 def ballast_after(rounds: Iterable[Iterable[int]]) -> float:
-    """Work out the ballast by hand: ``rounds`` says which ranks (12 clips times the rank) were averaged."""
+    """Work out the ballast by hand: `rounds` says which ranks (12 clips times the rank) were averaged."""
     total = 0.0
     for ranks in map(list, rounds):
         clips = sum(12 * rank for rank in ranks)

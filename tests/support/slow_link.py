@@ -35,7 +35,7 @@ def open_tap(name: str) -> int:
 
 
 def relay(ends: tuple[int, int], delay: float, loss: float, draw: random.Random) -> None:
-    """Carry frames between two descriptors, each ``delay`` seconds late, a share of ``loss`` not at all."""
+    """Carry frames between two descriptors, each `delay` seconds late, a share of `loss` not at all."""
     other = {ends[0]: ends[1], ends[1]: ends[0]}
     under_way: list[tuple[float, int, int, bytes]] = []  # due, order, to, frame
     order = itertools.count()

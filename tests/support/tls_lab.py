@@ -1,4 +1,4 @@
-"""The federation on sine waves with mutual TLS: its certificates are made as ``make certs`` makes them."""
+"""The federation on sine waves with mutual TLS: its certificates are made as `make certs` makes them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def channel_credentials(folder: Path) -> grpc.ChannelCredentials:
 
 
 class TlsLab(Lab):
-    """A :class:`Lab` whose services speak mutual TLS, started by their own scripts.
+    """A `Lab` whose services speak mutual TLS, started by their own scripts.
 
     Args:
         folder: receives everything; made if need be.
         envoys: how many; ranks count from 1.
-        settings: as of :class:`Lab`.
+        settings: as of `Lab`.
 
     Attributes:
-        certificates: the folder of ``make certs``, with one folder for each node.
+        certificates: the folder of `make certs`, with one folder for each node.
     """
 
     def __init__(self, folder: Path, envoys: int = 2, **settings: Any) -> None:

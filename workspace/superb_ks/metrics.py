@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What a task measured: scalars (shape ``()``) and arrays (such as a confusion matrix of counts).
 Metrics = dict[str, NDArray[np.float64]]
+"""What a task measured: scalars (shape `()`) and arrays (such as a confusion matrix of counts)."""
 
-#: The number of clips that a task's scalars were measured on, hence their weight.
 CLIPS = "clips"
-#: Scalars that belong to one collaborator and have no pooled value.
+"""The number of clips that a task's scalars were measured on, hence their weight."""
+
 NOT_POOLED = ("seconds", "bytes_up")
+"""Scalars that belong to one collaborator and have no pooled value."""
 
 
 def pooled(reports: Mapping[str, Metrics]) -> Metrics:
     """Combine what each collaborator measured into what all measured together.
 
-    Scalars are averaged with ``clips`` as weights: an accuracy becomes the accuracy over everybody's clips.
-    ``clips`` itself and arrays are summed. A metric that somebody did not report, or reported in
+    Scalars are averaged with `clips` as weights: an accuracy becomes the accuracy over everybody's clips.
+    `clips` itself and arrays are summed. A metric that somebody did not report, or reported in
     another shape, is left out.
     """
     everyone = [reports[name] for name in sorted(reports)]
@@ -43,7 +44,7 @@ def pooled(reports: Mapping[str, Metrics]) -> Metrics:
 
 
 def as_records(round_number: int, origin: str, task_name: str, metrics: Metrics) -> list[dict[str, Any]]:
-    """Turn metrics into OpenFL's messages: one a scalar, one a non-zero cell of an array, ``name[i,j]``."""
+    """Turn metrics into OpenFL's messages: one a scalar, one a non-zero cell of an array, `name[i,j]`."""
     cells: list[tuple[str, float]] = []
     for name, value in metrics.items():
         if value.ndim == 0:

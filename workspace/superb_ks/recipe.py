@@ -12,7 +12,7 @@ SCRATCH = "scratch"
 
 
 TUNINGS = ("full", "lora", "head")
-"""What of a pretrained model is trained (`superb_ks.tuning` does it)."""
+"""What of a pretrained model is trained (`superb_ks.model.tuning` does it)."""
 
 USED_BY: dict[str, tuple[str, ...]] = {
     # A head is trained on hidden states of whole clips, computed once: nothing is changed in them.

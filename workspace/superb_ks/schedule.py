@@ -1,8 +1,7 @@
 """Which collaborator does what in which round.
 
-OpenFL's own assigner trains, then validates the incoming model, and stops: the last aggregate is never
-scored. This schedule validates first (so that round 0 measures the untouched model), adds one round that
-validates the last aggregate and one that scores the best model on the test split.
+Each round validates the incoming model first, so that round 0 measures the untouched one, and then trains.
+One more round validates the last aggregate, and one scores the best model on the test split.
 """
 
 from __future__ import annotations
@@ -12,26 +11,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from openfl.component.assigner.tasks import Task, TrainTask, ValidateTask
 
 TRAIN = "train"
 VALIDATE = "validate"
 TEST_INITIAL = "test_initial"
 TEST_BEST = "test_best"
 
-#: What the tasks call, by the names under which the notebook registers it.
 FUNCTIONS = ("train", "validate", "test")
+"""What the tasks call, by the names under which the notebook registers it."""
 
-#: Rounds after the last training round: one validates the final aggregate, one tests the best model.
 CLOSING_ROUNDS = 2
+"""Rounds after the last training round: one validates the final aggregate, one tests the best model."""
+
+
+@dataclass(frozen=True)
+class ScheduledTask:
+    """One task of a round.
+
+    Attributes:
+        name: under which its results are reported.
+        function: which of `FUNCTIONS` it calls.
+    """
+
+    name: str
+    function: str
 
 
 @dataclass(frozen=True)
 class RoundSchedule:
-    """Task assigner of an experiment with ``training_rounds`` rounds of training.
-
-    OpenFL calls the instance on the director, once for each round. The functions named here
-    (``train``, ``validate``, ``test``) are the ones that the notebook registers.
+    """The rounds of an experiment.
 
     Attributes:
         training_rounds: rounds in which collaborators train.
@@ -55,22 +63,22 @@ class RoundSchedule:
 
     @property
     def total_rounds(self) -> int:
-        """Rounds in OpenFL's counting, closing rounds included."""
+        """All rounds, the closing ones included."""
         return self.training_rounds + CLOSING_ROUNDS
 
-    def tasks(self, round_number: int) -> list[Task]:
-        """Tasks of a collaborator that trains in OpenFL round ``round_number`` (from 0), in order."""
+    def tasks(self, round_number: int) -> list[ScheduledTask]:
+        """Return the tasks of a collaborator that trains in round `round_number` (from 0), in order."""
         if round_number == self.training_rounds + 1:
-            return [ValidateTask(name=TEST_BEST, function_name="test")]
-        tasks: list[Task] = [ValidateTask(name=VALIDATE, function_name="validate")]
+            return [ScheduledTask(TEST_BEST, "test")]
+        tasks = [ScheduledTask(VALIDATE, "validate")]
         if round_number == 0:
-            tasks.append(ValidateTask(name=TEST_INITIAL, function_name="test"))
+            tasks.append(ScheduledTask(TEST_INITIAL, "test"))
         if round_number < self.training_rounds:
-            tasks.append(TrainTask(name=TRAIN, function_name="train"))
+            tasks.append(ScheduledTask(TRAIN, "train"))
         return tasks
 
     def trainers(self, collaborators: Iterable[str], round_number: int) -> list[str]:
-        """Return who trains in a round: ``ceil(fraction * n)`` of the ``n`` collaborators, sorted.
+        """Return who trains in a round: `ceil(fraction * n)` of the `n` collaborators, sorted.
 
         The draw depends on the names, the seed and the round alone, so a resumed experiment repeats it.
         """
@@ -81,10 +89,3 @@ class RoundSchedule:
             return names
         draw = np.random.default_rng(np.random.SeedSequence((self.seed, round_number)))
         return sorted(names[index] for index in draw.choice(len(names), count, replace=False))
-
-    def __call__(self, collaborators: Iterable[str], round_number: int, **_: object) -> dict[str, list[Task]]:
-        """Return the tasks of each collaborator, as OpenFL's ``Assigner`` asks for them."""
-        names = list(collaborators)
-        trainers = self.trainers(names, round_number)
-        tasks = self.tasks(round_number)
-        return {name: [t for t in tasks if t.name != TRAIN or name in trainers] for name in names}

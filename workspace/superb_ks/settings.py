@@ -50,7 +50,7 @@ STRATEGIES: dict[str, dict[str, float]] = {
     "median": {},
     "trimmed_mean": {"trim_fraction": 0.2},
 }
-"""The strategies (`superb_ks.strategies` holds their formulas), and what each takes, with its default."""
+"""The strategies (`aggregator.strategies` holds their formulas), and what each takes, with its default."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""Who may import whom: the contract of imports, one rule a line. `docs/design.md` says why."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "certificates": ROOT / "certificates",
+    "demo": ROOT / "demo",
+    "pretraining": ROOT / "pretraining",
+    "benchmarks": ROOT / "benchmarks",
+    "tests": ROOT / "tests",
+    "superb_node": ROOT / "node" / "superb_node",
+    "superb_ks": ROOT / "workspace" / "superb_ks",
+    "superb_notebook": ROOT / "workspace" / "superb_notebook",
+    "speech_commands": ROOT / "envoy" / "speech_commands",
+    "superb_shard_descriptor": ROOT / "envoy" / "superb_shard_descriptor.py",
+}
+BASICS = tuple(
+    f"superb_ks.{name}" for name in ("metrics", "ranges", "recipe", "schedule", "settings", "types")
+)
+# Of the project's own modules, each part may import itself and these; benchmarks and pretraining import all.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(BASICS, BASICS),
+    "superb_ks.model": BASICS,
+    "superb_ks.training": (*BASICS, "superb_ks.model"),
+    "superb_ks.transport": BASICS,
+    "superb_ks.collaborator": (*BASICS, "superb_ks.model", "superb_ks.training", "superb_ks.transport"),
+    "superb_ks.aggregator": (*BASICS, "superb_ks.transport"),
+    "superb_notebook": ("superb_ks", "superb_node"),
+    "superb_node": (),
+    "speech_commands": ("superb_node",),
+    "superb_shard_descriptor": ("speech_commands", "superb_node"),
+    "certificates": ("superb_node",),
+    "demo": ("superb_node",),
+    "tests": tuple(name for name in PACKAGES if name != "benchmarks"),
+}
+# Libraries that a part must do without.
+WITHOUT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(BASICS, ("grpc", "openfl", "torch", "transformers")),
+    "superb_ks": ("IPython", "matplotlib"),
+    "superb_ks.model": ("grpc", "openfl"),
+    "superb_ks.training": ("grpc", "openfl"),
+    "superb_ks.transport": ("torch", "transformers"),
+    "superb_ks.aggregator": ("torch", "transformers"),
+    "superb_node": ("matplotlib", "torch", "transformers"),
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Return what a module imports, functions' own imports included: `a.b` for `from a import b` as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def is_of(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def modules(part: str) -> list[Path]:
+    package, _, inner = part.partition(".")
+    path = PACKAGES[package].joinpath(*filter(None, inner.split(".")))
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_imports_what_the_contract_lets_it(part: str) -> None:
+    legal = (part, *MAY_IMPORT[part])
+    found = {path: {name for name in imports(path) if is_of(name, tuple(PACKAGES))} for path in modules(part)}
+    assert found
+    illegal = [f"{path.relative_to(ROOT)} imports {name}" for path in found for name in sorted(found[path])]
+    assert [line for line in illegal if not is_of(line.rpartition(" ")[2], legal)] == []
+
+
+@pytest.mark.parametrize("part", WITHOUT)
+def test_a_part_does_without_the_libraries_of_others(part: str) -> None:
+    lines = [f"{path.relative_to(ROOT)} imports {name}" for path in modules(part) for name in imports(path)]
+    assert lines or part == "superb_ks.types"
+    assert [line for line in lines if is_of(line.rpartition(" ")[2], WITHOUT[part])] == []
+
+
+def test_every_module_that_is_shipped_has_a_rule() -> None:
+    rules = tuple(MAY_IMPORT)
+    names = [
+        ".".join(path.relative_to(PACKAGES["superb_ks"].parent).with_suffix("").parts)
+        for path in modules("superb_ks")
+    ]
+    assert [name for name in names if not is_of(name, rules) and name != "superb_ks.__init__"] == []
+
+
+# OpenFL itself takes PyTorch where it finds it: the test takes both libraries away.
+WITHOUT_PYTORCH = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import superb_ks.aggregator.aggregator
+"""
+
+
+def test_the_director_runs_an_aggregator_without_pytorch() -> None:
+    folder = PACKAGES["superb_ks"].parent
+    subprocess.run([sys.executable, "-c", WITHOUT_PYTORCH], check=True, cwd=folder, timeout=120)

@@ -1,0 +1,122 @@
+"""A collaborator gives every task the round's model, whatever the task before made of it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from openfl.utilities import TensorKey
+from torch import nn
+
+from superb_ks.collaborator.collaborator import PackedCollaborator
+from superb_ks.collaborator.openfl_adapter import PackedAdapter
+from superb_ks.transport import messages
+
+ROUND_MODEL = [1.0, 2.0, 3.0]
+
+
+class Runner:
+    """Takes the place of OpenFL's task runner: loads what it is given, calls a task, packs after training."""
+
+    def __init__(self, tasks: dict[str, Any]) -> None:
+        self.model = nn.Linear(3, 1, bias=False)
+        self.framework_adapter = PackedAdapter()
+        self.TASK_REGISTRY = {name: self._calling(name, task) for name, task in tasks.items()}
+
+    def set_optimizer_treatment(self, treatment: str) -> None:
+        """OpenFL says what becomes of an optimizer; here each round makes its own."""
+
+    def _calling(self, name: str, task: Any) -> Any:
+        def call(input_tensor_dict: dict[str, Any], **_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+            self.framework_adapter.set_tensor_dict(self.model, input_tensor_dict)
+            task(self.model)
+            if name != "train":
+                return {}, {}
+            packed = self.framework_adapter.get_tensor_dict(self.model)
+            return {TensorKey("trained", "", 0, False, ()): packed["trained"]}, {}
+
+        return call
+
+
+class Line:
+    """Takes the place of the connection; counts fetches and keeps what is delivered."""
+
+    def __init__(self) -> None:
+        self.fetched = 0
+        self.delivered: list[list[float]] = []
+
+    def fetch(self, into: np.ndarray, round_number: int, tags: tuple[str, ...]) -> None:
+        self.fetched += 1
+        into[:] = ROUND_MODEL
+
+    def deliver(self, round_number: int, name: str, clips: int, metrics: Any, update: Any) -> None:
+        if update is not None:
+            weights = np.empty(3, np.float32)
+            if update.dtype == np.uint16:
+                messages.from_bfloat16(update, weights)
+            else:
+                weights[:] = update
+            self.delivered.append(weights.tolist())
+
+
+def collaborator_with(update_dtype: str, **tasks: Any) -> tuple[PackedCollaborator, Line]:
+    runner = Runner(tasks)
+    client = SimpleNamespace(
+        channel=grpc.insecure_channel("localhost:1"),  # of which nothing is asked
+        header=None,
+        federation_uuid="id",
+        _set_header=lambda name: None,
+    )
+    collaborator = PackedCollaborator(
+        collaborator_name="env_one",
+        aggregator_uuid="aggregator",
+        federation_uuid="id",
+        client=client,
+        task_runner=runner,
+        task_config={},
+        device_assignment_policy="CPU_ONLY",
+        update_dtype=update_dtype,
+    )
+    line = Line()
+    collaborator._aggregator = line  # type: ignore[assignment]
+    collaborator._default_clips = lambda task: 1  # type: ignore[method-assign]
+    return collaborator, line
+
+
+def task(name: str) -> Any:
+    return SimpleNamespace(
+        name=name, function_name=name, task_type="train" if name == "train" else "validate"
+    )
+
+
+def add_ten(model: nn.Module) -> None:
+    with torch.no_grad():
+        model.weight += 10  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("update_dtype", ["float32", "bfloat16"])
+def test_a_task_that_changes_the_model_changes_it_for_itself_alone(update_dtype: str) -> None:
+    seen: list[list[float]] = []
+
+    def validate(model: nn.Module) -> None:
+        seen.append(model.weight.flatten().tolist())  # type: ignore[operator, union-attr]
+        add_ten(model)
+
+    collaborator, line = collaborator_with(update_dtype, validate=validate, test=validate, train=add_ten)
+    for name in ("validate", "test", "train"):
+        collaborator.do_task(task(name), 0)
+    assert seen == [ROUND_MODEL, ROUND_MODEL]
+    expected = [11.0, 12.0, 13.0] if update_dtype == "float32" else [10.0, 10.0, 10.0]
+    assert line.delivered == [expected]
+
+
+@pytest.mark.parametrize("update_dtype", ["float32", "bfloat16"])
+def test_tasks_that_leave_the_model_alone_share_one_fetch(update_dtype: str) -> None:
+    collaborator, line = collaborator_with(update_dtype, validate=lambda model: None, train=add_ten)
+    collaborator.do_task(task("validate"), 0)
+    collaborator.do_task(task("train"), 0)
+    assert line.fetched == 1
+    collaborator.do_task(task("validate"), 0)
+    assert line.fetched == 2

@@ -1,0 +1,162 @@
+"""The notebook's side without a federation: names, classes, and an address where nobody answers."""
+
+import json
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import grpc
+import pytest
+from openfl.interface.interactive_api.experiment import TaskInterface
+
+from superb_ks.settings import Settings
+from superb_notebook import experiment as experiment_module
+from superb_notebook.connect import FederationError, connect, shard_cards, shared_labels
+from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def test_an_unknown_director_is_named_with_what_to_do():
+    port = closed_port()
+    with pytest.raises(
+        FederationError, match=rf"no director answers at localhost:{port} .*start_director.sh"
+    ):
+        connect(Settings(director_port=port))
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a b", "../cert", "a/b", "a" * 64, "ä", "a.b", "-a"])
+def test_illegal_names_are_refused_before_anything_is_made(name):
+    with pytest.raises(ValueError, match="experiment name .*legal are a letter"):
+        FederatedExperiment(None, name)
+
+
+class Registry:
+    """Stands in for a federation whose director knows these shards."""
+
+    def __init__(self, **shards: tuple[bool, list[str]]) -> None:
+        self.shards = shards
+
+    def get_shard_registry(self) -> dict:
+        info = type("Info", (), {})
+        registry = {}
+        for name, (online, labels) in self.shards.items():
+            shard = info()
+            shard.shard_description = json.dumps(
+                {"labels": labels, "clips": dict.fromkeys(("train", "val", "test"), {labels[0]: 1})}
+            )
+            registry[name] = {"is_online": online, "shard_info": shard}
+        return registry
+
+
+def test_cards_of_those_online_in_the_order_of_names():
+    cards = shard_cards(Registry(b=(True, ["x"]), a=(True, ["x"]), c=(False, ["y"])))
+    assert list(cards) == ["a", "b"]
+    assert shared_labels(cards) == ("x",)
+
+
+def test_shards_with_different_classes_are_named():
+    with pytest.raises(FederationError, match="a, c: yes no; b: yes up"):
+        shared_labels({name: {"labels": ["yes", "up" if name == "b" else "no"]} for name in "abc"})
+    with pytest.raises(FederationError, match="no envoy is online"):
+        shared_labels({})
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ((), "lacks train, validate, test .it has no task."),
+        (("train", "validate"), "lacks test .it has train, validate."),
+        (("train", "test", "evaluate"), "lacks validate .it has evaluate, test, train."),
+    ],
+)
+def test_a_missing_task_is_named_before_anything_is_sent(names, told):
+    tasks = TaskInterface()
+    for name in names:
+
+        def task(model, shard, device):
+            return {}
+
+        task.__name__ = name
+        tasks.register_fl_task(model="model", data_loader="shard", device="device")(task)
+    experiment = object.__new__(FederatedExperiment)  # knows no federation to send anything to
+    with pytest.raises(ValueError, match=told):
+        experiment.start(model_provider=None, task_keeper=tasks, data_loader=None, settings=Settings())
+
+
+def test_equal_settings_make_different_plans():
+    """A collaborator of another submission must not be taken for one of this (its id is the plan's hash)."""
+    first, second = (experiment_module._plan_changes(Settings()) for _ in range(2))
+    assert first != second
+    assert {key for key in first if first[key] != second[key]} == {"submission.settings.id"}
+
+
+def test_the_plan_carries_the_strategy_as_flat_entries():
+    """OpenFL takes no dictionary among the changes of its plan."""
+    plan = experiment_module._plan_changes(Settings(strategy="trimmed_mean", trim_fraction=0.1))
+    prefix = "aggregator.settings.strategy"
+    assert {key: value for key, value in plan.items() if key.startswith(prefix)} == {
+        prefix: "trimmed_mean",
+        f"{prefix}_parameters.trim_fraction": 0.1,
+    }
+
+
+class Unavailable(grpc.RpcError):
+    """What gRPC raises when a link breaks."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "keepalive watchdog timeout"
+
+
+class BreakingLink:
+    """A director with five records, over a link that breaks after so many of them, each time once."""
+
+    def __init__(self, breaks_after: list[int], comes_back: bool = True) -> None:
+        self.breaks_after, self.comes_back = breaks_after, comes_back
+
+    def stream_metrics(self, name: str) -> Iterator[dict]:
+        breaks = self.breaks_after.pop(0) if self.breaks_after else None
+        for number in range(5):
+            if number == breaks:
+                raise Unavailable
+            yield {"task_name": "train", "round": number}
+
+    def get_experiment_status(self, name: str) -> SimpleNamespace:
+        if not self.comes_back:
+            raise Unavailable
+        return SimpleNamespace(experiment_status="finished")
+
+
+def over(link: BreakingLink) -> FederatedExperiment:
+    experiment = object.__new__(FederatedExperiment)
+    experiment.experiment_name = "exp"
+    experiment.federation = SimpleNamespace(dir_client=link)
+    return experiment
+
+
+@pytest.mark.parametrize("breaks_after", [[], [0], [3], [2, 4, 1]])
+def test_records_go_on_where_a_link_broke(breaks_after):
+    records = over(BreakingLink(breaks_after)).records()
+    assert [record["round"] for record in records] == [0, 1, 2, 3, 4]
+
+
+def test_a_director_that_stays_away_ends_the_records():
+    records = over(BreakingLink([3], comes_back=False)).records()
+    assert [next(records)["round"] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ExperimentFailed, match=r"does not answer .keepalive.*attach.*resume=True"):
+        next(records)
+
+
+def test_the_plan_carries_privacy_where_it_is_asked_for():
+    plan = experiment_module._plan_changes(Settings(dp_clip_norm=0.5, dp_noise_multiplier=2.0))
+    prefix = "aggregator.settings.privacy."
+    sent = {key.removeprefix(prefix): value for key, value in plan.items() if key.startswith(prefix)}
+    assert sent == {"clip_norm": 0.5, "noise_multiplier": 2.0, "delta": 1e-5}
+    assert not any(key.startswith(prefix) for key in experiment_module._plan_changes(Settings()))

@@ -1,0 +1,136 @@
+"""The order that is made of an experiment's records."""
+
+import re
+import traceback
+
+import pytest
+
+from superb_notebook.history import History, Score, history_of, without_frames
+from tests.workspace.experiment_records import (
+    ENVOYS,
+    UPDATE_BYTES,
+    record,
+    scores,
+    training,
+    two_rounds,
+    with_a_round_that_nobody_trained,
+)
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    return history_of(two_rounds(), rounds=2, envoys=ENVOYS)
+
+
+def test_scores_are_exact_counts(history: History) -> None:
+    assert history.initial_validation == Score(13, 40)
+    assert history.initial_test == Score(13, 40)
+    assert history.test == Score(31, 40)
+    assert history.score("validate", 1, "env_two") == Score(9, 10)
+
+
+def test_rounds_count_from_one_and_carry_the_score_of_what_they_made(history: History) -> None:
+    first, second = history.results()
+    assert (first.round, first.validation, first.seconds) == (1, Score(30, 40), 12.5)
+    assert (second.round, second.validation, second.seconds) == (2, Score(28, 40), 11.5)
+    assert first.train_loss == pytest.approx(1.25)
+
+
+def test_best_round_is_the_one_with_the_highest_pooled_validation_accuracy(history: History) -> None:
+    assert history.best_round == 1
+
+
+def test_earliest_of_equally_good_rounds_is_the_best() -> None:
+    same = [r for n in range(3) for r in scores(n, "validate", {"env_one": 5, "env_two": 5})]
+    assert history_of(same, rounds=2, envoys=ENVOYS).best_round == 0
+
+
+def test_pooled_score_and_loss_are_known_as_soon_as_every_envoy_has_reported() -> None:
+    history = History(2, ENVOYS)
+    one, two = scores(1, "validate", {"env_one": 21}), scores(1, "validate", {"env_two": 9})
+    for item in one:
+        history.add(item)
+    assert history.score("validate", 1) is None
+    assert history.pooled_loss("validate", 1) is None
+    for item in two:
+        history.add(item)
+    assert history.score("validate", 1) == Score(30, 40)  # the mean of 70 % and 90 % would be 80 %
+    assert history.pooled_loss("validate", 1) == pytest.approx(1.25)
+
+
+def test_round_is_not_reported_before_its_model_is_validated() -> None:
+    history = History(1, ENVOYS)
+    for item in [*training(0), record(0, "aggregator", "round", "seconds", 9.0)]:
+        history.add(item)
+    assert history.results() == []
+    for item in scores(1, "validate", {"env_one": 1, "env_two": 1}):
+        history.add(item)
+    assert [result.round for result in history.results()] == [1]
+
+
+def test_a_round_without_an_update_has_no_training_loss() -> None:
+    history = history_of(with_a_round_that_nobody_trained(), rounds=2, envoys=ENVOYS)
+    first, second = history.results()
+    assert first.train_loss == pytest.approx(1.25)
+    assert (second.round, second.train_loss, second.seconds) == (2, None, 11.5)
+    assert history.events == ["aggregator kept the model as it was: no update came from env_one"]
+
+
+def test_confusion_is_the_aggregators(history: History) -> None:
+    assert history.confusion(3).tolist() == [[11, 2, 0], [0, 12, 7], [0, 0, 8]]
+
+
+def test_bytes_of_an_update(history: History) -> None:
+    assert history.bytes_up() == UPDATE_BYTES
+    assert History(1, ENVOYS).bytes_up() is None
+
+
+def test_accuracy_survives_32_bit_floats() -> None:
+    history = History(1, ["a"])
+    history.add(record(2, "aggregator", "test_best", "clips", 3081))
+    history.add(record(2, "aggregator", "test_best", "accuracy", 2999 / 3081))
+    score = history.test
+    assert score is not None
+    assert score.accuracy == 2999 / 3081
+
+
+def test_events_say_who_and_why() -> None:
+    history = History(1, ENVOYS)
+    history.add(record(0, "env_two", "dropped", "no sign of life", 0))
+    history.add(record(1, "env_one", "failure", "no disk space", 0))
+    assert history.events == [
+        "env_two dropped out: no sign of life",
+        "env_one ended the experiment: no disk space",
+    ]
+
+
+def test_closed_round_waits_for_nobody() -> None:
+    history = History(2, ENVOYS)
+    for item in scores(0, "validate", {"env_one": 3}):
+        history.add(item)
+    assert history.reported("validate", 0) == 1
+    history.add(record(0, "aggregator", "round", "seconds", 3.0))
+    assert history.reported("validate", 0) == 2
+
+
+def test_traceback_of_an_envoy_is_shortened_to_its_error() -> None:
+    try:
+        [].pop()
+    except IndexError:
+        trace = traceback.format_exc()
+    short = without_frames(f"experiment failed. env_one: {trace}")
+    assert re.fullmatch(
+        r"experiment failed\. env_one: in test_traceback_of_an_envoy_\w+, line \d+: "
+        r"IndexError: pop from empty list\n",
+        short,
+    )
+    assert without_frames("no disk space\nat all") == "no disk space\nat all"
+
+
+def test_epsilon_belongs_to_the_round_that_spent_it() -> None:
+    assert [result.epsilon for result in history_of(two_rounds(), 2, ENVOYS).results()] == [None, None]
+    spent = [record(0, "aggregator", "privacy", "epsilon", 2.0)]
+    one = history_of([*two_rounds(), *spent], 2, ENVOYS)
+    assert [result.epsilon for result in one.results()] == [2.0, 2.0]  # the second round spent nothing
+    both = history_of([*two_rounds(), *spent, record(1, "aggregator", "privacy", "epsilon", 3.0)], 2, ENVOYS)
+    assert [result.epsilon for result in both.results()] == [2.0, 3.0]

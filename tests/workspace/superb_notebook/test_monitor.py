@@ -1,0 +1,115 @@
+"""What is shown while an experiment runs: in a terminal, and in a real notebook."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from superb_notebook.experiment import ExperimentFailed
+from superb_notebook.history import History
+from superb_notebook.monitor import Monitor, follow
+from tests.workspace.experiment_records import ENVOYS, record, scores, training, two_rounds
+
+ROOT = Path(__file__).resolve().parents[3]
+
+LINES = [
+    "Before training: validation accuracy 32.5% (13 of 40 clips)",
+    "Round 1 of 2: training loss 1.250, validation accuracy 75.0% (30 of 40 clips), 12.5 s",
+    "Round 2 of 2: training loss 1.250, validation accuracy 70.0% (28 of 40 clips), 11.5 s",
+    "Best model, of round 1: test accuracy 77.5% (31 of 40 clips)",
+]
+
+
+def printed_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line in LINES]
+
+
+def test_one_line_is_printed_for_each_finished_round(capsys: pytest.CaptureFixture[str]) -> None:
+    history = follow(two_rounds(), 2, ENVOYS)
+    assert printed_lines(capsys.readouterr().out) == LINES
+    assert history.test is not None
+
+
+def test_the_spent_epsilon_is_told_with_the_round(capsys: pytest.CaptureFixture[str]) -> None:
+    follow([record(0, "aggregator", "privacy", "epsilon", 4.3772), *two_rounds()], 2, ENVOYS)
+    assert f"{LINES[1]}, epsilon 4.38" in capsys.readouterr().out.splitlines()
+
+
+def test_a_round_is_told_before_the_next_one_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = Monitor(History(2, ENVOYS))
+    first_round = [item for item in two_rounds() if item["round"] == 0]
+    for item in [*first_round, *scores(1, "validate", {"env_one": 21, "env_two": 9})]:
+        monitor.take(item)
+    assert printed_lines(capsys.readouterr().out) == LINES[:2]
+
+
+def test_progress_and_activity_follow_the_reports() -> None:
+    monitor = Monitor(History(2, ENVOYS))
+    assert monitor.progress() == 0
+    assert monitor.activity() == "validating the initial model, 0 of 2 envoys done"
+    for item in [
+        *scores(0, "validate", {"env_one": 1, "env_two": 1}),
+        *scores(0, "test_initial", {"env_one": 1}),
+    ]:
+        monitor.take(item)
+    assert monitor.activity() == "testing the initial model, 1 of 2 envoys done"
+    seen = [monitor.progress()]
+    for item in two_rounds():
+        monitor.take(item)
+        seen.append(monitor.progress())
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert monitor.activity() == "all tasks done"
+
+
+def test_training_is_named_by_its_round_from_one() -> None:
+    monitor = Monitor(History(2, ENVOYS))
+    for item in [
+        *scores(0, "validate", {"env_one": 1, "env_two": 1}),
+        *scores(0, "test_initial", {"env_one": 1, "env_two": 1}),
+    ]:
+        monitor.take(item)
+    assert monitor.activity() == "round 1: training, 0 of 2 envoys done"
+    for item in training(0):
+        monitor.take(item)
+    assert monitor.activity() == "validating the model of round 1, 0 of 2 envoys done"
+
+
+def test_failure_is_printed_and_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> Iterator[dict]:
+        yield record(0, "env_two", "failure", "no disk space", 0)
+        raise RuntimeError("experiment failed")
+
+    with pytest.raises(RuntimeError, match="experiment failed"):
+        follow(failing(), 2, ENVOYS)
+    assert "Note: env_two ended the experiment: no disk space" in capsys.readouterr().out
+
+
+def test_stopped_experiment_is_an_error_and_not_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    until_the_test = (item for item in two_rounds() if item["task_name"] != "test_best")
+    with pytest.raises(ExperimentFailed, match="somebody stopped it"):
+        follow(until_the_test, 2, ENVOYS)
+    assert printed_lines(capsys.readouterr().out) == LINES[:3]
+
+
+def test_notebook_keeps_one_bar_one_plot_and_the_lines() -> None:
+    code = (
+        "from superb_notebook.monitor import follow\n"
+        "from tests.workspace.experiment_records import ENVOYS, two_rounds\n"
+        "history = follow(two_rounds(), 2, ENVOYS)"
+    )
+    setup = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'workspace')!r}]\n"
+        "from superb_notebook.display import tidy_outputs\n"
+        "tidy_outputs()"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (setup, code)])
+    NotebookClient(notebook, timeout=120).execute()
+    bar, plot, *streams = notebook.cells[1].outputs
+    assert "width:100.0%" in bar.data["text/html"]
+    assert bar.data["text/plain"].startswith("100% · ")
+    assert bar.data["text/plain"].endswith(" · finished")
+    assert "image/png" in plot.data
+    assert "".join(stream.text for stream in streams).splitlines() == LINES

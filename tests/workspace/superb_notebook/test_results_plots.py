@@ -1,0 +1,77 @@
+"""The comparison's figures show the rows' figures; what has no rows says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from superb_notebook.results import outcomes
+from superb_notebook.results_plots import (
+    envoy_scores,
+    mean_curve,
+    plot_costs,
+    plot_for_whom,
+    plot_strategies,
+)
+from tests.workspace.comparison_rows import LABELS, small_comparison
+
+
+def lines(axes: Axes) -> dict[str, list[list[float]]]:
+    return {str(line.get_label()): [list(map(float, xy)) for xy in line.get_xydata()] for line in axes.lines}
+
+
+def test_a_curve_is_the_mean_over_seeds() -> None:
+    (outcome,) = outcomes(
+        small_comparison(), regime="federated", partition="iid", envoys=2, data="real", tuning="full"
+    )
+    x, y = mean_curve(outcome, "bytes")
+    assert x == [0, 1e6, 2e6]
+    assert y == pytest.approx([0, 0.435, 0.87])
+
+
+def test_accuracy_is_drawn_over_passes_bytes_and_seconds() -> None:
+    passes, sent, seconds = (lines(axes) for axes in plot_costs(small_comparison()).axes)
+    assert passes["federated, 2 iid"][2] == pytest.approx([8, 0.87])  # two rounds of four
+    assert passes["alone, 4 dirichlet"][2] == pytest.approx([8, 0.50])
+    assert set(sent) == {"full", "lora"}
+    assert sent["full"] == [pytest.approx([1, 0.435]), pytest.approx([2, 0.87])]
+    assert seconds["full, centralised"][2] == pytest.approx([22, 0.89])
+    assert seconds["lora, federated"][2] == pytest.approx([22, 0.85])
+
+
+def test_accuracy_is_drawn_by_class_and_by_envoy() -> None:
+    classes, envoys = plot_for_whom(small_comparison()).axes
+    assert [text.get_text() for text in classes.get_xticklabels()] == list(LABELS)
+    assert [y for _, y in lines(classes)["centralised"]] == pytest.approx([0.89] * 3)
+    assert [text.get_text() for text in envoys.get_xticklabels()] == ["one", "two"] * 2
+    own = {(str(line.get_label()), float(line.get_xdata()[0])): line.get_ydata()[0] for line in envoys.lines}
+    assert own["common model", 0] == pytest.approx(0.87)
+    assert own["after one local epoch", 1] == pytest.approx(0.92)
+    assert own["trained alone", 0] == pytest.approx(0.72)
+
+
+def test_an_envoys_scores_are_means_that_say_of_how_many_seeds() -> None:
+    scores = envoy_scores(small_comparison(), "iid", 2)
+    assert scores["env_two"] == {
+        "seeds": 2,
+        "train_clips": 30,
+        "test_clips": 10,
+        "global": pytest.approx(0.87),
+        "personalised": pytest.approx(0.92),
+        "local": pytest.approx(0.72),
+    }
+
+
+def test_strategies_have_a_bar_each_and_for_each_kind_of_shards() -> None:
+    (axes,) = plot_strategies(small_comparison()).axes
+    assert sorted(round(bar.get_height(), 3) for bar in axes.patches) == [0.1, 0.8, 0.8, 0.84, 0.86, 0.87]
+
+
+@pytest.mark.parametrize("plot", [plot_costs, plot_for_whom, plot_strategies])
+def test_without_rows_every_panel_says_so(plot: Callable[[list[Any]], Figure]) -> None:
+    for axes in plot([]).axes:
+        assert "no rows yet" in axes.get_title(loc="left") + axes.get_title()

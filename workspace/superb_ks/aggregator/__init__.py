@@ -1,0 +1,1 @@
+"""Runs in the director while an experiment does: takes in updates, makes the next model, keeps the round."""

@@ -1,0 +1,154 @@
+"""The aggregator of an experiment: hands out tasks and models, takes in what collaborators report."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from openfl.component.assigner.tasks import Task
+from openfl.protocols import base_pb2
+
+from superb_ks.aggregator.round_keeper import RoundKeeper
+from superb_ks.aggregator.service import correct_aggregator_service
+from superb_ks.aggregator.uploads import Results
+from superb_ks.metrics import CLIPS, Metrics
+from superb_ks.schedule import TRAIN
+from superb_ks.transport import messages
+
+# A collaborator that asks for tasks waits this long on the server for news before it asks again.
+LONG_POLL_SECONDS = 1.0
+# After the end, how long collaborators have for collecting their signal to quit.
+QUIT_GRACE_SECONDS = 5.0
+# So many results that nobody wanted are noted of a collaborator in a round. It has three tasks.
+MOST_LATE = 8
+# Letters of a notice that an experiment waits: a name of up to 63, a digest of 64.
+LONGEST_NOTICE = 200
+
+
+class PackedAggregator(RoundKeeper):
+    """What OpenFL's gRPC service and its director call, on top of the rounds.
+
+    Args:
+        settings: see `RoundKeeper`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._late: Counter[tuple[str, int]] = Counter()
+        self._waiting: set[str] = set()
+        super().__init__(**settings)
+        correct_aggregator_service(self._receiver.receive)
+
+    # What collaborators call, through OpenFL's gRPC service ------------------------------------------------
+
+    def get_tasks(self, collaborator_name: str) -> tuple[list[Task] | None, int, int, bool]:
+        """Return `(tasks, round, seconds to sleep, time to quit)`; waits a moment for news."""
+        with self._changed:
+            self.members.heard_from(collaborator_name)
+            self._changed.wait_for(
+                lambda: self._ended or self._open_tasks(collaborator_name), timeout=LONG_POLL_SECONDS
+            )
+            if self._ended:
+                if collaborator_name not in self.quit_job_sent_to:
+                    self.quit_job_sent_to.append(collaborator_name)
+                return None, self.round_number, 0, True
+            return self._open_tasks(collaborator_name) or None, self.round_number, 0, False
+
+    def get_aggregated_tensor(
+        self,
+        collaborator_name: str,
+        tensor_name: str,
+        round_number: int,
+        report: bool,
+        tags: tuple[str, ...],
+        require_lossless: bool,
+    ) -> base_pb2.NamedTensor:
+        """Return a tensor without its bytes; the service adds what `parts` reads."""
+        return base_pb2.NamedTensor(name=tensor_name, round_number=round_number, lossless=True, tags=tags)
+
+    def parts(self, tensor_name: str, round_number: int, tags: tuple[str, ...]) -> Iterator[bytes]:
+        """Read the last or the best model, by `tags`, part by part from disk, from the named part on.
+
+        Yields:
+            `PART_BYTES` bytes, fewer at the end; nothing instead, and no more, if the round is over.
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        number = messages.part_number(tensor_name)
+        while data := self._part(number, round_number, tags):
+            yield data
+            number += 1
+            if number == messages.count_parts(self.state.last.size):
+                return
+        yield b""
+
+    def _part(self, number: int, round_number: int, tags: tuple[str, ...]) -> bytes:
+        with self._changed:
+            if round_number != self.round_number:
+                return b""
+            model = self.state.best if tags == messages.BEST else self.state.last
+            return model.part(number)
+
+    def send_local_task_results(
+        self,
+        collaborator_name: str,
+        round_number: int,
+        task_name: str,
+        data_size: int,
+        named_tensors: Results,
+    ) -> None:
+        """Take in what a collaborator's task returned, measured on `data_size` clips."""
+        with self._changed:
+            if named_tensors.weights is not None:
+                self._receiver.done_with(collaborator_name)
+            if self._is_unwanted(collaborator_name, round_number, task_name):
+                return
+            metrics: Metrics = {**named_tensors.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
+            if task_name == TRAIN:
+                metrics["bytes_up"] = np.asarray(float(named_tensors.nbytes))
+                self._take_update(collaborator_name, data_size, named_tensors)
+            self._note(collaborator_name, task_name, metrics)
+            self._round.reports[task_name][collaborator_name] = metrics
+            self._close_round_if_complete()
+
+    def _is_unwanted(self, collaborator_name: str, round_number: int, task_name: str) -> bool:
+        wanted = (
+            not self._ended
+            and round_number == self.round_number
+            and collaborator_name in self.members.present
+            and self._round.awaits(collaborator_name, task_name)
+        )
+        if not wanted and self._late[collaborator_name, self.round_number] < MOST_LATE:
+            self._late[collaborator_name, self.round_number] += 1
+            what = f"{task_name[: messages.LONGEST_NAME]} of round {round_number}"
+            self._note(collaborator_name, "late", {what: np.asarray(0.0)})
+        return not wanted
+
+    # What the director calls -------------------------------------------------------------------------------
+
+    def all_quit_jobs_sent(self) -> bool:
+        """Say whether the service can be stopped: all collaborators know, or had the time to."""
+        if self._ended_at is None:
+            return False
+        everybody_knows = set(self.quit_job_sent_to) >= self.members.present
+        return everybody_knows or time.monotonic() - self._ended_at > QUIT_GRACE_SECONDS
+
+    def task_failed(self, collaborator_name: str, reason: str) -> None:
+        """A task raised on `collaborator_name`: fail, or go on without it, as the experiment is set."""
+        with self._changed:
+            if collaborator_name not in self.quit_job_sent_to:
+                self.quit_job_sent_to.append(collaborator_name)  # it is not invited again
+            if self.on_task_error == "fail":
+                self.stop(collaborator_name, reason)
+            else:
+                self.drop(collaborator_name, reason, for_good=True)
+
+    def note_waiting(self, collaborator_name: str, text: str) -> None:
+        """Record, once, that `collaborator_name` waits until its owner approves the experiment."""
+        with self._changed:
+            if not self._ended and collaborator_name not in self._waiting:
+                self._waiting.add(collaborator_name)
+                self._note(collaborator_name, "waiting", {text[:LONGEST_NOTICE]: np.asarray(0.0)})

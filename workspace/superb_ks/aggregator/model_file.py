@@ -1,0 +1,143 @@
+"""A packed model in a safetensors file: read part by part, written at once and atomically."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from superb_ks.transport.messages import PART_BYTES, TRAINED, count_parts
+from superb_ks.types import Vector
+
+
+class ModelFile:
+    """A packed model, or another vector of its size, in a safetensors file, read part by part.
+
+    Args:
+        path: the file.
+        tensor: name of the vector in the file.
+
+    Raises:
+        ValueError: not a safetensors file with a float32 vector of that name.
+    """
+
+    def __init__(self, path: Path, tensor: str = TRAINED) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            try:
+                (header_bytes,) = struct.unpack("<Q", file.read(8))
+                entry = json.loads(file.read(header_bytes))[tensor]
+                (self.size,), (starts, _) = entry["shape"], entry["data_offsets"]
+            except (struct.error, ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path.name} does not hold a packed model: {error!r}") from error
+        self._data_starts = 8 + header_bytes + starts
+
+    def part(self, number: int) -> bytes:
+        """Read part `number` (from 0), at most `PART_BYTES` bytes.
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        if not 0 <= number < count_parts(self.size):
+            raise ValueError(f"no part {number}; the model has {count_parts(self.size)}")
+        start = number * PART_BYTES
+        length = min(PART_BYTES, 4 * self.size - start)
+        with self.path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), length, self._data_starts + start)
+
+    def add_to(self, vector: Vector) -> None:
+        """Add the model to `vector`, float32 `[size]`, in place and part by part."""
+        step = PART_BYTES // 4
+        for number in range(count_parts(self.size)):
+            vector[number * step : (number + 1) * step] += np.frombuffer(self.part(number), np.float32)
+
+    def subtract_from(self, vector: Vector) -> None:
+        """Subtract the model from `vector`, float32 `[size]`, in place and part by part."""
+        step = PART_BYTES // 4
+        for number in range(count_parts(self.size)):
+            vector[number * step : (number + 1) * step] -= np.frombuffer(self.part(number), np.float32)
+
+    def read(self) -> Vector:
+        """Read the whole vector, float32 `[size]`."""
+        return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)
+
+
+def write_model(path: Path, vector: Vector, metadata: dict[str, str], spare: Path | None = None) -> str:
+    """Publish `vector` at `path` atomically; returns the SHA-256 of its bytes.
+
+    The safetensors library would copy the model to write it; its format is a length, a JSON header and the
+    bytes.
+
+    Args:
+        path: the file.
+        vector: float32 `[size]`.
+        metadata: goes into the file's header.
+        spare: a file that becomes this one, if there is one (see `keep_as_spare`).
+    """
+    header = safetensors_header([TRAINED], vector.size, metadata)
+    raw = vector.data.cast("B")
+    # Hashing takes longer than writing, and both let the other one run.
+    with ThreadPoolExecutor(1) as beside, replacing(path, spare) as file:
+        digest = beside.submit(lambda: hashlib.sha256(raw).hexdigest())
+        file.write(header)
+        file.write(raw)
+        file.truncate()
+        return digest.result()
+
+
+def safetensors_header(tensors: list[str], size: int, metadata: dict[str, str]) -> bytes:
+    """Return what precedes the bytes of float32 vectors, `[size]` each, one after another in a file."""
+    entries = {
+        name: {"dtype": "F32", "shape": [size], "data_offsets": [4 * size * at, 4 * size * (at + 1)]}
+        for at, name in enumerate(tensors)
+    }
+    header = json.dumps({"__metadata__": metadata, **entries}).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header
+
+
+def keep_as_spare(file: Path, spare: Path) -> None:
+    """Let `file`, which nobody will ask for again, become `spare`; remove it if somebody still reads it.
+
+    The next model is written over it: the system has its memory at hand, while memory for a new file has to
+    be found page by page, which takes several times as long.
+    """
+    os.replace(file, spare)  # from here on nobody can open it any more
+    try:
+        with spare.open("r+b") as opened:
+            # A write lease is granted only while nobody else has the file open (Linux); closing ends it.
+            fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except (AttributeError, OSError):
+        spare.unlink()
+
+
+class replacing:  # noqa: N801 (reads as a verb: `with replacing(path) as file`)
+    """Write beside `path`, or over `spare`, and put the result in place only if nothing went wrong."""
+
+    def __init__(self, path: Path, spare: Path | None = None) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.partial")
+        self._spare = spare
+
+    def __enter__(self) -> BinaryIO:
+        try:
+            os.replace(self._spare or "", self._temporary)
+            self._file: BinaryIO = self._temporary.open("r+b")
+        except FileNotFoundError:
+            self._file = self._temporary.open("wb")
+        return self._file
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""Differential privacy of an experiment: which rounds have it, and how much of it is spent.
+
+What is promised, to whom, and what is not covered stands in docs/privacy.md. The account is kept for each
+collaborator: a round costs those who were drawn for it, whether their update arrived or not. Who is drawn
+follows from the experiment's seed, which every node knows, so no amplification by sampling is claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from superb_ks.aggregator.checkpoint import ExperimentState
+from superb_ks.aggregator.strategies.gaussian_noise import Noise, secure_standard_normal
+from superb_ks.aggregator.strategies.private_average import PrivateAverage
+from superb_ks.metrics import Metrics
+from superb_ks.ranges import PRIVATE_STRATEGIES
+from superb_ks.transport import messages
+from superb_ks.types import Vector
+
+
+class PrivateRounds:
+    """The rounds of an experiment with differential privacy, and their account in its state.
+
+    Args:
+        state: the experiment's, on disk.
+        parameters: `clip_norm`, `noise_multiplier` and `delta`.
+        update_dtype: what collaborators send, as the aggregator's.
+        noise: draws standard normal numbers; another one than the system's is for tests alone.
+    """
+
+    def __init__(
+        self,
+        state: ExperimentState,
+        parameters: Mapping[str, float],
+        update_dtype: str = messages.FLOAT32,
+        noise: Noise = secure_standard_normal,
+    ) -> None:
+        # Loaded before the first round rather than at its end.
+        from dp_accounting import get_epsilon_gaussian
+
+        self._epsilon_gaussian = get_epsilon_gaussian
+        self._state = state
+        self._parameters = dict(parameters)
+        self._sends_changes = update_dtype == messages.BFLOAT16
+        self._noise = noise
+        self._account: dict[str, Any] = state.manifest.setdefault("privacy", {**parameters, "drawn": {}})
+        self._updates: PrivateAverage | None = None
+
+    def collect(self, names: Iterable[str], size: int, recycle: Callable[[Vector], None]) -> PrivateAverage:
+        """Return what takes in the updates of `names`, float32 `[size]` each, in one round."""
+        self._updates = PrivateAverage(
+            names,
+            size,
+            recycle,
+            start=None if self._sends_changes else self._state.last,
+            clip_norm=self._parameters["clip_norm"],
+            noise_multiplier=self._parameters["noise_multiplier"],
+            noise=self._noise,
+        )
+        return self._updates
+
+    def spend(self, drawn: Iterable[str]) -> Metrics:
+        """Enter a round into the account, which counts from the next publication; returns what it came to.
+
+        Args:
+            drawn: who was asked to train in the round.
+        """
+        rounds = self._account["drawn"]
+        for name in drawn:
+            rounds[name] = rounds.get(name, 0) + 1
+        clipped = self._updates.clipped if self._updates else 0
+        return {"epsilon": np.asarray(self.epsilon), "clipped": np.asarray(float(clipped))}
+
+    @property
+    def epsilon(self) -> float:
+        """What is spent so far, of the collaborator that was drawn most often; 0 before the first round."""
+        most = max(self._account["drawn"].values(), default=0)
+        if most == 0:
+            return 0.0
+        # Gaussian mechanisms compose exactly (Dong et al., "Gaussian Differential Privacy", 2022, corollary
+        # 3.3): k of them are one with sqrt(k) times less noise. The library has the exact curve of one.
+        sigma = self._parameters["noise_multiplier"] / math.sqrt(most)
+        return float(self._epsilon_gaussian(sigma, self._parameters["delta"]))
+
+
+def private_rounds(
+    state: ExperimentState, parameters: Mapping[str, float] | None, strategy: str, update_dtype: str
+) -> PrivateRounds | None:
+    """Return what makes an experiment's rounds private; None where `parameters` is None.
+
+    Raises:
+        ValueError: the strategy has no bounded sensitivity, or an experiment is resumed with other
+            parameters than it was begun with, so that no account of it would be true.
+    """
+    kept = state.manifest.get("privacy")
+    begun = kept and {name: value for name, value in kept.items() if name != "drawn"}
+    untouched = state.manifest["round"] == 0
+    if begun != (dict(parameters) if parameters else None) and not (untouched and kept is None):
+        raise ValueError(
+            f"the experiment was begun with differential privacy {begun or 'off'}, and cannot go on with "
+            f"{parameters and dict(parameters) or 'off'}: its epsilon would not be true"
+        )
+    if not parameters:
+        return None
+    if strategy not in PRIVATE_STRATEGIES:
+        raise ValueError(
+            f"strategy is {strategy!r}; legal with differential privacy: {', '.join(PRIVATE_STRATEGIES)}"
+        )
+    return PrivateRounds(state, parameters, update_dtype)

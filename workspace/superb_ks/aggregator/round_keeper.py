@@ -1,0 +1,246 @@
+"""How the rounds of an experiment follow one another: begun, closed, left by collaborators, ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from openfl.component.aggregator import Aggregator
+from openfl.component.assigner.tasks import Task
+
+from superb_ks.aggregator.checkpoint import ExperimentState
+from superb_ks.aggregator.membership import Membership
+from superb_ks.aggregator.privacy import private_rounds
+from superb_ks.aggregator.rounds import Round
+from superb_ks.aggregator.strategies.fedavg import UpdateRefused
+from superb_ks.aggregator.strategies.registry import make_strategy
+from superb_ks.aggregator.uploads import Receiver, Results
+from superb_ks.metrics import Metrics, as_records, pooled
+from superb_ks.schedule import TRAIN, VALIDATE
+from superb_ks.transport import messages
+from superb_ks.types import Vector
+
+
+class RoundKeeper(Aggregator):
+    """Keeps the rounds of models that travel as one packed vector.
+
+    It takes the place of OpenFL's own round-keeping, which looks at every tensor on its own in a data frame,
+    sleeps ten seconds whenever there is nothing to do, waits for ever for a collaborator that died, ends
+    without scoring its last aggregate, and lets any metric decide which model is best.
+
+    Args:
+        initial_tensor_dict: `{"state_folder": path}`; the folder holds the model to start from
+            (see `superb_ks.aggregator.checkpoint`).
+        best_metric: the pooled validation metric whose highest value marks the best model.
+        min_collaborators: with fewer than so many left, the experiment fails.
+        cutoff_seconds: a round closes after so long with whoever reported; None waits.
+        on_task_error: `"fail"` ends the experiment when a task raises on one collaborator,
+            `"continue"` goes on without that collaborator.
+        update_dtype: what collaborators send: `"float32"` weights, or their change as `"bfloat16"`.
+        strategy: how updates become the next model (see `superb_ks.aggregator.strategies.registry`).
+        strategy_parameters: what the strategy takes, by the names of the settings.
+        privacy: `clip_norm`, `noise_multiplier` and `delta` of differential privacy; None: off.
+        settings: what OpenFL's plan gives to its own aggregator.
+    """
+
+    def __init__(
+        self,
+        *,
+        initial_tensor_dict: Mapping[str, Any],
+        best_metric: str = "accuracy",
+        min_collaborators: int = 1,
+        cutoff_seconds: float | None = None,
+        on_task_error: str = "fail",
+        update_dtype: str = messages.FLOAT32,
+        strategy: str = "fedavg",
+        strategy_parameters: Mapping[str, float] | None = None,
+        privacy: Mapping[str, float] | None = None,
+        **settings: Any,
+    ) -> None:
+        # The base class wants some model, for structures that are not used here.
+        super().__init__(initial_tensor_dict={"unused": np.zeros(1, np.float32)}, **settings)
+        self.best_metric = best_metric
+        self.cutoff_seconds = cutoff_seconds
+        self.on_task_error = on_task_error
+        self.update_dtype = update_dtype
+        self.failure: str | None = None
+        self.members = Membership(self.authorized_cols, min_collaborators)
+        self.state = ExperimentState(Path(initial_tensor_dict["state_folder"]))
+        self.records: list[dict[str, Any]] = self.state.records()
+        self.round_number = self.state.manifest["round"]
+        self._changed = threading.Condition(threading.RLock())
+        self._strategy = make_strategy(strategy, self.state, strategy_parameters or {})
+        self._privacy = private_rounds(self.state, privacy, strategy, update_dtype)
+        self._receiver = Receiver(
+            self._changed,
+            self.state.last.size,
+            self.members,
+            update_dtype,
+            (self._privacy or self._strategy).collect,
+            give_up=self.drop,
+        )
+        self._round = Round(self.round_number, {})
+        self._ended_at: float | None = None
+        self._timer: threading.Timer | None = None
+        with self._changed:
+            self._start_round_or_end()
+
+    def stop(self, failed_collaborator: str | None = None, reason: str = "stopped") -> None:
+        """End the experiment early; whoever asks for tasks is told to quit. The first reason counts."""
+        with self._changed:
+            if not self._ended:
+                origin = failed_collaborator or "director"
+                self.failure = f"{origin}: {reason}"
+                self._end()
+                self._note(origin, "failure", {reason: np.asarray(0.0)})
+
+    def drop(self, collaborator_name: str, reason: str, *, for_good: bool = False) -> None:
+        """Go on without `collaborator_name`, as long as enough others are left."""
+        with self._changed:
+            if self._ended or not self.members.leave(collaborator_name, for_good=for_good):
+                return
+            self._note(collaborator_name, "dropped", {reason: np.asarray(0.0)})
+            if self._round.awaits(collaborator_name, TRAIN):
+                self._round.updates.leave_out(collaborator_name)
+                self._changed.notify_all()  # the next in turn may upload
+            if not self.members.enough:
+                left = ", ".join(sorted(self.members.present)) or "nobody"
+                return self.stop(reason=f"{left} left, min_envoys is {self.members.at_least}; {reason}")
+            self._close_round_if_complete()
+
+    # Inside a round ----------------------------------------------------------------------------------------
+
+    @property
+    def _ended(self) -> bool:
+        return self._ended_at is not None
+
+    def _start_round_or_end(self) -> None:
+        if self._time_to_quit():
+            self._end()
+        else:
+            self._start_round()
+
+    def _start_round(self) -> None:
+        for name in self.members.start_round():
+            self._note(name, "returned", {f"from round {self.round_number} on": np.asarray(0.0)})
+        # Asked of the assigner's function itself, because OpenFL's table of tasks counts on everybody.
+        tasks = self.assigner.assigner_function(sorted(self.members.present), self.round_number)
+        self._round = Round(self.round_number, tasks)
+        self._round.updates = self._receiver.start_round(self._round.trainers)
+        if self.cutoff_seconds is not None:
+            self._start_timer(self.cutoff_seconds, final=False)
+        self._changed.notify_all()
+
+    def _start_timer(self, seconds: float, final: bool) -> None:
+        self._timer = threading.Timer(seconds, self._cut_off, [self.round_number, seconds, final])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _open_tasks(self, collaborator_name: str) -> list[Task]:
+        present = collaborator_name in self.members.present
+        return self._round.open_tasks(collaborator_name) if present else []
+
+    def _take_update(self, collaborator_name: str, clips: int, results: Results) -> None:
+        try:
+            if results.weights is None:
+                raise UpdateRefused(f"{collaborator_name}: {results.refusal or 'sent no weights'}")
+            self._round.updates.add(collaborator_name, clips, results.weights)
+        except UpdateRefused as refused:
+            self._round.updates.leave_out(collaborator_name)
+            self._note(collaborator_name, "refused", {str(refused): np.asarray(0.0)})
+        except OSError as error:  # a full disk, where updates are kept in files
+            self.stop(reason=f"the update of {collaborator_name} cannot be kept: {error}")
+        self._changed.notify_all()  # the next in turn may upload
+
+    def _cut_off(self, round_number: int, seconds: float, final: bool) -> None:
+        """Close a round that took too long with whoever reported.
+
+        Uploads go in turns: who has trained in time but waits behind one that has not is no straggler. It has
+        as long again for its upload.
+        """
+        with self._changed:
+            if self._ended or round_number != self.round_number:
+                return
+            in_time = set() if final else self._receiver.under_way & self.members.present
+            reason = f"did not {'upload' if final else 'report'} within {seconds:g} s"
+            for name in sorted(self.members.present - in_time):
+                if round_number == self.round_number and self._open_tasks(name):
+                    self.drop(name, reason)
+            if in_time and round_number == self.round_number and not self._ended:
+                self._start_timer(seconds, final=True)
+
+    def _close_round_if_complete(self) -> None:
+        if self._ended or not self._round.is_complete(self.members.present):
+            return
+        try:
+            self._close_round()
+        except (OSError, ValueError) as error:  # a full disk, no update, metrics that do not fit together
+            self.stop(reason=f"round {self.round_number} could not be closed: {error}")
+
+    def _close_round(self) -> None:
+        for task_name, reports in self._round.reports.items():
+            self._note("aggregator", task_name, pooled(reports))
+        if self._round.reports.get(VALIDATE):
+            self._mark_if_best(self._round.reports[VALIDATE])
+        model = self._new_model()
+        self._note("aggregator", "round", {"seconds": np.asarray(self._round.seconds)})
+        if self._timer:
+            self._timer.cancel()
+        self.state.publish(self.round_number + 1, model)
+        if model is not None:
+            self._receiver.recycle(model)
+        self.round_number += 1
+        self._start_round_or_end()
+
+    def _new_model(self) -> Vector | None:
+        """Return what the next round starts from; None if that is what this one started from."""
+        if not self._round.trained:
+            if self._round.trainers:  # all who were drawn dropped out; others are left
+                drawn = ", ".join(self._round.trainers)
+                self._note("aggregator", "unchanged", {f"no update came from {drawn}": np.asarray(0.0)})
+            return None
+        combined = self._round.updates.result()
+        if self._privacy:
+            self._note("aggregator", "privacy", self._privacy.spend(self._round.trainers))
+        if self._privacy or self.update_dtype == messages.BFLOAT16:
+            # The combined change is added to what it is a change of.
+            self.state.last.add_to(combined)
+        return self._strategy.next_model(combined, self.round_number + 1)
+
+    def _mark_if_best(self, reports: Mapping[str, Metrics]) -> None:
+        # One collaborator that does not report a number is no reason to end the experiment of all.
+        scored = {
+            name: report
+            for name, report in reports.items()
+            if self.best_metric in report and report[self.best_metric].ndim == 0
+        }
+        metrics = pooled(scored)
+        if self.best_metric not in metrics:
+            known = ", ".join(sorted(pooled(reports)))
+            raise UpdateRefused(f"validate returned no {self.best_metric!r}, only {known}")
+        score = float(metrics[self.best_metric])
+        best, best_round = self.state.manifest["best_score"], self.state.manifest["best_round"]
+        # An experiment that was interrupted after it had marked this round's model marks it again.
+        again = best_round == self.round_number
+        if np.isfinite(score) and (best is None or score > best or again):
+            self.state.mark_best(score)
+            self._note("aggregator", "best", {self.best_metric: np.asarray(score)})
+
+    def _note(self, origin: str, task_name: str, metrics: Metrics) -> None:
+        records = as_records(self.round_number, origin, task_name, metrics)
+        self.records.extend(records)
+        try:
+            self.state.append(records)
+        except (OSError, ValueError) as error:  # a full disk, or a log that is closed
+            self.stop(reason=f"records cannot be written: {error}")
+
+    def _end(self) -> None:
+        self._ended_at = time.monotonic()
+        self._receiver.close()
+        if self._timer:
+            self._timer.cancel()
+        self._changed.notify_all()

@@ -1,0 +1,158 @@
+"""Federated averaging of packed weight vectors.
+
+McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017,
+algorithm 1: `w = sum_k (n_k / n) w_k` with `n_k` the number of clips of collaborator `k`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+
+from superb_ks.types import Vector
+
+# Elements that are scaled and added at a time: 1 MiB of float32 stays in the processor's cache, and no
+# second vector of the model's size is needed for the product.
+_BLOCK = 2**18
+
+
+class UpdateRefused(ValueError):
+    """An update that cannot be averaged; the message names who sent it and what is wrong with it."""
+
+
+class Updates(Protocol):
+    """One round's updates, taken in while they arrive: what a strategy collects them with."""
+
+    @property
+    def turn(self) -> str | None:
+        """Whose update is always let in, however full the memory is; None if that is nobody's."""
+
+    @property
+    def turn_after(self) -> str | None:
+        """Whose update comes next after that."""
+
+    @property
+    def models_held(self) -> int:
+        """Vectors of the model's size in memory."""
+
+    def add(self, name: str, clips: int, update: Vector) -> None:
+        """Take in an update, or raise `UpdateRefused`."""
+
+    def leave_out(self, name: str) -> None:
+        """Go on without `name`."""
+
+    def result(self) -> Vector:
+        """Combine what was added into one vector, or raise `UpdateRefused`; called once."""
+
+
+def require_usable(name: str, clips: int, update: Vector, size: int) -> None:
+    """Check what `name` trained on `clips` clips against a model of `size` elements.
+
+    Raises:
+        UpdateRefused: another length, a value that is not finite, or no clips.
+    """
+    if update.shape != (size,):
+        raise UpdateRefused(f"{name} sent {update.size} values, the model has {size}")
+    if clips < 1:
+        raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
+    # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(update.sum())
+    if suspicious and not np.isfinite(update).all():
+        bad = int(update.size - np.isfinite(update).sum())
+        raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
+
+
+class FederatedAverage:
+    """Weighted mean of one round's updates, built while they arrive.
+
+    Floating-point sums depend on their order. The order here is that of the sorted names, whatever
+    the order of arrival: an update that arrives before its turn is kept, one whose turn it is goes straight
+    into the sum. The result is therefore the same, bit for bit, in every run.
+
+    Args:
+        names: the collaborators that may report in this round.
+        size: number of float32 elements in every update.
+        recycle: gets each array that is not needed any more.
+    """
+
+    def __init__(
+        self, names: Iterable[str], size: int, recycle: Callable[[Vector], None] = lambda _: None
+    ) -> None:
+        self.size = size
+        self._recycle = recycle
+        self._turns = sorted(names)
+        self._waiting: dict[str, tuple[int, Vector]] = {}
+        self._total: Vector | None = None
+        self._clips = 0
+
+    def add(self, name: str, clips: int, update: Vector) -> None:
+        """Take in the update that `name` trained on `clips` clips; the array is taken over and changed.
+
+        Raises:
+            UpdateRefused: another length, a value that is not finite, or no clips. Nothing was added.
+        """
+        require_usable(name, clips, update, self.size)
+        if name not in self._turns:
+            raise UpdateRefused(f"{name} has no turn in this round; waiting for {', '.join(self._turns)}")
+        self._waiting[name] = (clips, update)
+        self._take_turns()
+
+    @property
+    def turn(self) -> str | None:
+        """The collaborator whose update is added next."""
+        return self._turns[0] if self._turns else None
+
+    @property
+    def turn_after(self) -> str | None:
+        """The collaborator whose update is added after that."""
+        return self._turns[1] if len(self._turns) > 1 else None
+
+    @property
+    def models_held(self) -> int:
+        """Vectors of the model's size in memory: the sum, and the updates that arrived before their turn."""
+        return len(self._waiting) + (self._total is not None)
+
+    def leave_out(self, name: str) -> None:
+        """Go on without `name`: it dropped out or its update was refused."""
+        if name in self._turns:
+            self._turns.remove(name)
+            self._waiting.pop(name, None)
+            self._take_turns()
+
+    def result(self) -> Vector:
+        """Return the weighted mean of what was added, shape `[size]`.
+
+        Raises:
+            UpdateRefused: nothing was added, or somebody's turn is still open.
+        """
+        total = self._complete_sum()
+        total /= np.float32(self._clips)
+        return total
+
+    def _complete_sum(self) -> Vector:
+        if self._turns:
+            raise UpdateRefused(f"the round is still waiting for {', '.join(self._turns)}")
+        if self._total is None:
+            raise UpdateRefused("no collaborator sent an update that could be averaged")
+        return self._total
+
+    def _take_turns(self) -> None:
+        while self._turns and self._turns[0] in self._waiting:
+            clips, update = self._waiting.pop(self._turns.pop(0))
+            self._clips += clips
+            if self._total is None:
+                update *= np.float32(clips)
+                self._total = update
+            else:
+                _add_scaled(self._total, update, np.float32(clips))
+                self._recycle(update)
+
+
+def _add_scaled(total: Vector, update: Vector, weight: np.float32) -> None:
+    """Add `weight * update` to `total`, in place."""
+    for start in range(0, update.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        total[block] += update[block] * weight

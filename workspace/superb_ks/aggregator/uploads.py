@@ -1,0 +1,203 @@
+"""The aggregator's side of an upload: who may send now, and where the bytes go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from openfl.protocols import aggregator_pb2
+
+from superb_ks.aggregator.membership import Membership
+from superb_ks.aggregator.stalling import StalledStream
+from superb_ks.aggregator.strategies.fedavg import FederatedAverage, Updates
+from superb_ks.metrics import Metrics
+from superb_ks.transport import messages
+from superb_ks.types import Vector
+
+# Vectors of the model's size that may be in memory at once, however many collaborators there are: the sum and
+# one update. More would let more of them upload before their turn.
+MODELS_IN_MEMORY = 2
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one upload held: metrics, and weights or their change, `[size]`, or why there are none.
+
+    `nbytes` is what the weights took on the messages.
+    """
+
+    metrics: Metrics
+    weights: Vector | None = None
+    refusal: str | None = None
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Looks to OpenFL's gRPC service like the `TaskResults` message that it expects."""
+
+    header: Any
+    round_number: int
+    task_name: str
+    data_size: int
+    tensors: Results
+
+
+class UploadReplaced(RuntimeError):
+    """The same collaborator began another upload while this one waited for its turn."""
+
+
+class Receiver:
+    """Reads uploads into memory, no more of them at a time than the director's memory is meant for.
+
+    An average adds updates in a fixed order (see `FederatedAverage`). A
+    collaborator that is done before its turn may upload while there is room; otherwise its stream waits, and
+    with it the sender.
+
+    Args:
+        changed: the aggregator's condition; notified when an update was added or the round ended.
+        size: elements of the model.
+        members: who may upload.
+        kind: what updates of this experiment consist of, `float32` or `bfloat16`.
+        collect: makes what takes in the updates of one round, from the names of those who train in it, the
+            model's size and what gets arrays that are not needed any more.
+        give_up: is told the name of a collaborator whose upload stalled, and how.
+    """
+
+    def __init__(
+        self,
+        changed: threading.Condition,
+        size: int,
+        members: Membership,
+        kind: str = messages.FLOAT32,
+        collect: Callable[[Iterable[str], int, Callable[[Vector], None]], Updates] = FederatedAverage,
+        give_up: Callable[[str, str], None] = lambda name, reason: None,
+    ) -> None:
+        self._changed = changed
+        self._size = size
+        self._kind = kind
+        self._members = members
+        self._receiving: set[str] = set()
+        self._waiting: set[str] = set()
+        self._spare: list[Vector] = []
+        self._closed = False
+        self._collect = collect
+        self._give_up = give_up
+        # The last upload that each collaborator began.
+        self._latest: dict[str, object] = {}
+        self._updates = self.start_round([])
+
+    @property
+    def under_way(self) -> set[str]:
+        """Those who are sending an update, or wait for others to be done before they may."""
+        return self._waiting | self._receiving
+
+    def start_round(self, names: Iterable[str]) -> Updates:
+        """Receive the updates of `names`, and forget those of the round before."""
+        self._updates = self._collect(names, self._size, self.recycle)
+        self._receiving.clear()
+        self._latest.clear()
+        return self._updates
+
+    def recycle(self, vector: Vector) -> None:
+        """Keep an array for the next upload: fresh memory costs more time than the copy into it."""
+        with self._changed:
+            if not self._closed and len(self._spare) < MODELS_IN_MEMORY:
+                self._spare.append(vector)
+
+    def close(self) -> None:
+        """Let go of uploads that wait, and of every array: OpenFL's module goes on holding `receive`."""
+        with self._changed:
+            self._closed = True
+            self._spare.clear()
+            self.start_round([])
+            self._changed.notify_all()
+
+    def done_with(self, name: str) -> None:
+        """Note that the upload of `name` is in the round's hands; the caller holds the condition."""
+        self._receiving.discard(name)
+        self._changed.notify_all()
+
+    def receive(self, proto: aggregator_pb2.TaskResults, stream: Iterable[Any], logger: Any = None) -> Upload:
+        """Read one upload; OpenFL's gRPC service calls this in place of `datastream_to_proto`.
+
+        Raises:
+            RuntimeError: the stream is empty.
+            superb_ks.transport.messages.DamagedUpload: the stream breaks off, or its metrics are damaged.
+            superb_ks.aggregator.stalling.StalledStream: its sender was waited for too long.
+            UploadReplaced: its sender began another one.
+        """
+        chunks = iter(stream)
+        head = next(chunks, None)
+        if head is None:
+            raise RuntimeError("empty upload")
+        proto.ParseFromString(head.npbytes)
+        metrics = messages.read_metrics(proto.tensors)
+        announced = messages.announced(proto.tensors)
+        if announced is None or proto.header.sender not in self._members.present:
+            results = Results(metrics)
+        elif announced != (self._size, self._kind):
+            size, kind = announced
+            refusal = f"sent {size} values of {kind}, the model has {self._size} and travels as {self._kind}"
+            results = Results(metrics, refusal=refusal)
+        else:
+            results = self._read(proto.header.sender, metrics, chunks)
+        return Upload(proto.header, proto.round_number, proto.task_name, proto.data_size, results)
+
+    def _read(self, name: str, metrics: Metrics, chunks: Iterable[Any]) -> Results:
+        """Wait for room, then read the weights, unless the round ended meanwhile.
+
+        One upload of a collaborator is received at a time, and one more waits: the latest, since it begins
+        another one when the line to the aggregator broke.
+        """
+        with self._changed:
+            updates, upload = self._updates, object()
+            self._latest[name] = upload
+            self._waiting.add(name)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: (
+                    updates is not self._updates
+                    or self._latest.get(name) is not upload
+                    or (name not in self._receiving and self._may_send(name))
+                )
+            )
+            if updates is not self._updates:
+                self._waiting.discard(name)
+                return Results(metrics, refusal="came too late")
+            if self._latest[name] is not upload:
+                raise UploadReplaced(f"{name} began another upload")
+            self._waiting.discard(name)
+            self._receiving.add(name)
+            vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
+        half = self._kind == messages.BFLOAT16
+        try:
+            fill = messages.fill_from_half if half else messages.fill
+            weights = fill(vector, (chunk.npbytes for chunk in chunks))
+            return Results(metrics, weights, nbytes=weights.nbytes // (2 if half else 1))
+        except BaseException as error:
+            with self._changed:
+                if updates is self._updates:
+                    self._receiving.discard(name)
+                if isinstance(error, StalledStream):
+                    self._give_up(name, f"its upload {error}")
+                self._changed.notify_all()
+            raise
+
+    def _may_send(self, name: str) -> bool:
+        """Say whether an upload fits in.
+
+        The one whose turn it is always does. As long as nothing has been summed the one after it may come
+        first, since the two together take no more room than the sum and one update do later.
+        """
+        updates = self._updates
+        if updates.turn is None:
+            return updates.models_held + len(self._receiving) < MODELS_IN_MEMORY
+        if updates.turn == name:
+            return True
+        return (
+            updates.turn_after == name and not updates.models_held and self._receiving <= {updates.turn, name}
+        )

@@ -1,0 +1,1 @@
+"""Which model is trained, how it is built and packed. Knows nothing of OpenFL."""

@@ -1,0 +1,88 @@
+"""From an envoy's clips to a model's input, for any shard that yields (waveform, label)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import Wav2Vec2FeatureExtractor
+
+from superb_ks.model.spec import SAMPLING_RATE, lengthened
+from superb_ks.training.augmentation import Augmentation
+
+SPLITS = ("train", "val", "test")
+"""The splits of every shard."""
+
+
+class Clips(Protocol):
+    """What a split must offer: items are (float32 waveform in [-1, 1] of shape [n_samples], int label)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]: ...
+
+
+class ClipDataset(Dataset):
+    """Clips as a model takes them, one at a time; decoding happens at each access."""
+
+    def __init__(
+        self, clips: Clips, extractor: Wav2Vec2FeatureExtractor, augmentation: Augmentation | None = None
+    ) -> None:
+        """Wrap clips.
+
+        Args:
+            clips: 16 kHz waveforms with their labels.
+            extractor: the model's feature extractor.
+            augmentation: what is done to each clip at each access; None gives whole clips as they are.
+        """
+        self.clips = clips
+        self.extractor = extractor
+        self.augmentation = augmentation
+
+    def for_training(self, augmentation: Augmentation) -> ClipDataset:
+        """Return the same clips, each time in another take."""
+        return ClipDataset(self.clips, self.extractor, augmentation)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Label id of each clip, int64 [n_clips].
+
+        Taken from the clips' own `labels` where they have some; from an envoy's folder that was copied
+        before there were any, each clip is read once.
+        """
+        labels = getattr(self.clips, "labels", None)
+        if labels is None:
+            labels = [self.clips[index][1] for index in range(len(self))]
+        return np.asarray(labels, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def clip(self, index: int) -> tuple[np.ndarray, int]:
+        """Return a clip, no shorter than a model can hear: float32 [n_samples], and its label."""
+        waveform, label = self.clips[index]
+        return lengthened(np.asarray(waveform, np.float32)), int(label)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return `{"input_values": float32 [n_samples], "labels": int}`."""
+        waveform, label = self.clip(index)
+        if self.augmentation is not None:
+            waveform = lengthened(self.augmentation(waveform))
+        features = self.extractor(waveform, sampling_rate=SAMPLING_RATE)
+        return {"input_values": features["input_values"][0], "labels": label}
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Join items to a batch, the shorter ones padded with zeros.
+
+        Returns:
+            `input_values` float32 [batch, longest], `labels` int64 [batch], and `attention_mask` [batch,
+            longest] for the models that were trained with one (those with layer norm in their encoder).
+        """
+        batch = self.extractor.pad(
+            {"input_values": [item["input_values"] for item in items]}, padding=True, return_tensors="pt"
+        )
+        return {**batch, "labels": torch.tensor([item["labels"] for item in items])}

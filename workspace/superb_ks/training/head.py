@@ -1,0 +1,145 @@
+"""Training and scoring of a head on cached hidden states: milliseconds a pass, on a processor too."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import PreTrainedModel
+from transformers.trainer_utils import TrainOutput
+
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.hidden_states import TimeMeans, means_of
+
+SCORED_AT_ONCE = 1024
+"""Clips that are scored in one go."""
+
+
+class GradientTerm(Protocol):
+    """What adds to the gradients of the loss before each step, such as FedProx's proximal term."""
+
+    def add_gradient(self) -> None:
+        """Add to the gradients of the weights that it was made for."""
+
+
+def head_logits(model: PreTrainedModel, means: torch.Tensor) -> torch.Tensor:
+    """Return what the whole model answers to clips, from the means of their hidden states alone.
+
+    The model computes classifier(mean_t(projector(sum_l a_l h_lt))), with a the softmax of its layer weights.
+    Projector and sum are affine, so the mean over time may come first.
+
+    Args:
+        model: for audio classification, with `use_weighted_layer_sum`.
+        means: float32 [batch, layers + 1, hidden_size], on the model's device.
+
+    Returns:
+        [batch, n_classes].
+    """
+    head: Any = model
+    shares = torch.softmax(head.layer_weights, dim=-1)
+    return head.classifier(head.projector(shares @ means))
+
+
+class HeadTrainer:
+    """One envoy's training of a head in one round; `.train()` runs it and changes the model in place.
+
+    It stands where the `Trainer` of transformers does for the other tunings, whose work around each step
+    takes longer than such a step itself. It trains in float32, on clips as they are.
+
+    Args:
+        model: its head alone is trained.
+        dataset: this envoy's training clips.
+        optimizer: of the head's weights.
+        schedule: of the optimizer's rate.
+        steps: how many to make.
+        batch_size: clips in one.
+        seed: of the clips' order.
+        device: "cpu" or a CUDA device.
+
+    Attributes:
+        sampler: yields the indices of one epoch each time; None takes each clip once, in random order.
+        proximal: adds to the gradients before each step; None adds nothing.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        dataset: ClipDataset,
+        optimizer: Optimizer,
+        schedule: LRScheduler,
+        *,
+        steps: int,
+        batch_size: int,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.model, self.dataset, self.optimizer, self.schedule = model, dataset, optimizer, schedule
+        self.steps, self.batch_size, self.device = steps, batch_size, device
+        self.sampler: Iterable[int] | None = None
+        self.proximal: GradientTerm | None = None
+        self._draw = torch.Generator().manual_seed(seed)
+
+    def train(self) -> TrainOutput:
+        """Train; returns the steps made and `training_loss`, the mean of theirs.
+
+        The `metrics` beside them are the seconds of a pass over all clips: `first_pass_seconds`, in which
+        their hidden states are computed or read from the cache, and `later_pass_seconds`, the mean of as
+        many steps as a pass over the means takes.
+
+        Raises:
+            FloatingPointError: the loss has become infinite or undefined.
+        """
+        started = time.perf_counter()
+        means = means_of(self.model, self.dataset, self.device)
+        nn.Module.to(self.model, self.device)
+        read = time.perf_counter()
+        loss = self._steps(means)
+        passes = self.steps / math.ceil(len(means) / self.batch_size)
+        seconds = {"first_pass_seconds": read - started}
+        seconds["later_pass_seconds"] = (time.perf_counter() - read) / passes
+        return TrainOutput(self.steps, loss, seconds)
+
+    def _steps(self, means: TimeMeans) -> float:
+        """Make the steps; returns the mean of their losses, whose reading also waits for a GPU."""
+        total = 0.0
+        for step, indices in zip(range(self.steps), self._batches(len(means)), strict=False):
+            logits = head_logits(self.model, means[indices].to(self.device))
+            loss = cross_entropy(logits, means.labels[indices].to(self.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            if self.proximal is not None:
+                self.proximal.add_gradient()
+            self.optimizer.step()
+            self.schedule.step()
+            total += loss.item()
+            if not total < float("inf"):
+                raise FloatingPointError(f"the loss of step {step} is {loss.item()}: lower the learning rate")
+        self.optimizer.zero_grad()
+        return total / self.steps
+
+    def _batches(self, n_clips: int) -> Iterator[torch.Tensor]:
+        """Yield the indices of batches for ever, epoch after epoch."""
+        while True:
+            if self.sampler is None:
+                epoch = torch.randperm(n_clips, generator=self._draw)
+            else:
+                epoch = torch.tensor(list(self.sampler))
+            yield from epoch.split(self.batch_size)
+
+
+def cached_answers(
+    model: PreTrainedModel, dataset: ClipDataset, device: str
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield logits [n, n_classes] and labels [n] of all clips, part by part."""
+    means = means_of(model, dataset, device)
+    nn.Module.to(model, device)
+    for indices in torch.arange(len(means)).split(SCORED_AT_ONCE):
+        with torch.inference_mode():
+            yield head_logits(model, means[indices].to(device)), means.labels[indices]

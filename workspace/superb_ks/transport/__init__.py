@@ -1,0 +1,1 @@
+"""What travels between collaborators and the aggregator."""

@@ -1,0 +1,170 @@
+"""What travels between collaborators and the aggregator, in OpenFL's own messages.
+
+A model is one float32 vector, cut into parts of a few megabytes. No process ever holds a second copy of a
+whole model just to send or receive it, and no message comes near gRPC's or protobuf's limits. An upload is
+one stream: a `TaskResults` message with the metrics first, then the raw bytes of the vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from openfl.protocols import aggregator_pb2, base_pb2
+
+from superb_ks.metrics import Metrics
+from superb_ks.transport.bfloat16 import Half, from_bfloat16
+from superb_ks.types import Vector
+
+TRAINED = "trained"
+"""Name of the one tensor that a model consists of on the wire (see `superb_ks.model.packing`)."""
+
+CURRENT, BEST = ("model",), ("best",)
+"""Tags that say which of the aggregator's models a collaborator asks for."""
+
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+"""What an update consists of: new weights, or their change since the round's start."""
+
+PART_BYTES = 2**20
+"""Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
+enough."""
+
+MOST_METRICS, LONGEST_NAME, MOST_VALUES = 256, 200, 2**16
+"""What the metrics of one task may have: names, bytes of a name, and values in all. A confusion matrix of a
+hundred classes has 10,000. Each value becomes a record that is kept and shown."""
+
+MOST_DIMENSIONS = 64
+"""As many as an array of NumPy may have; a packed model has one."""
+
+
+class DamagedUpload(ValueError):
+    """A stream that does not hold what it announced; the message says what."""
+
+
+def count_parts(size: int) -> int:
+    """Return how many parts a vector of `size` float32 elements has; at least 1."""
+    return max(1, -(-4 * size // PART_BYTES))
+
+
+def part_name(part: int) -> str:
+    """Return the tensor name under which a model is asked for, from part `part` (from 0) on."""
+    return f"{TRAINED}/{part}"
+
+
+def part_number(tensor_name: str) -> int:
+    """Return the number in a name made by `part_name`.
+
+    Raises:
+        ValueError: the name is another one.
+    """
+    name, _, number = tensor_name.partition("/")
+    if name != TRAINED or not number.isdigit():
+        raise ValueError(f"no tensor is named {tensor_name!r}; legal are {part_name(0)}, {part_name(1)}, …")
+    return int(number)
+
+
+def metric_message(name: str, value: object, round_number: int) -> base_pb2.NamedTensor:
+    """Wrap a metric, a scalar or an array, as float64 (exact for counts up to 2**53)."""
+    array = np.asarray(value, np.float64)
+    return base_pb2.NamedTensor(
+        name=name,
+        round_number=round_number,
+        lossless=True,
+        report=True,
+        tags=("metric",),
+        transformer_metadata=[base_pb2.MetadataProto(int_list=array.shape)],
+        data_bytes=array.tobytes(),
+    )
+
+
+def read_metrics(tensors: Iterable[base_pb2.NamedTensor]) -> Metrics:
+    """Unwrap the metrics among `tensors`: float64 arrays of the shapes they were wrapped with.
+
+    Raises:
+        DamagedUpload: a metric's bytes do not have its shape, or there is too much of them.
+    """
+    metrics: Metrics = {}
+    values = 0
+    for tensor in tensors:
+        if "metric" not in tensor.tags:
+            continue
+        if len(tensor.name) > LONGEST_NAME:
+            raise DamagedUpload(f"a metric's name has {len(tensor.name)} letters, {LONGEST_NAME} are allowed")
+        values += len(tensor.data_bytes) // 8
+        if len(metrics) == MOST_METRICS or values > MOST_VALUES:
+            raise DamagedUpload(f"more than {MOST_METRICS} metrics, or than {MOST_VALUES} values in them")
+        try:
+            shape = tuple(tensor.transformer_metadata[0].int_list)
+            metrics[tensor.name] = np.frombuffer(tensor.data_bytes, np.float64).reshape(shape)
+        except (IndexError, ValueError) as error:
+            raise DamagedUpload(f"metric {tensor.name!r} is damaged: {error}") from error
+    return metrics
+
+
+def announced(tensors: Iterable[base_pb2.NamedTensor]) -> tuple[int, str] | None:
+    """Return how many elements follow the metrics, and their type; None if no weights do."""
+    for tensor in tensors:
+        if tensor.name == TRAINED and len(tensor.transformer_metadata) == 1:
+            size = math.prod(tensor.transformer_metadata[0].int_list[:MOST_DIMENSIONS])
+            return size, "".join(tensor.tags)[:LONGEST_NAME] or FLOAT32
+    return None
+
+
+def upload(results: aggregator_pb2.TaskResults, update: Vector | Half | None) -> Iterator[bytes | memoryview]:
+    """Yield the chunks that deliver a task's results and, after training, its update `[size]`.
+
+    An update is the new weights as float32, or their change as bfloat16 (see `superb_ks.transport.bfloat16`).
+    """
+    if update is not None:
+        shape = base_pb2.MetadataProto(int_list=update.shape)
+        kind = FLOAT32 if update.dtype == np.float32 else BFLOAT16
+        results.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape], tags=[kind]))
+    yield results.SerializeToString()
+    if update is not None:
+        yield from pieces(update)
+
+
+def pieces(vector: NDArray[Any]) -> Iterator[memoryview]:
+    """Yield views of the bytes of a contiguous `vector`, part by part."""
+    raw = vector.data.cast("B")
+    for start in range(0, len(raw), PART_BYTES):
+        yield raw[start : start + PART_BYTES]
+
+
+def fill(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
+    """Write `chunks` one after another into `vector` and return it.
+
+    Raises:
+        DamagedUpload: they hold more or fewer bytes than `vector`.
+    """
+    raw = vector.data.cast("B")
+    filled = 0
+    for chunk in chunks:
+        if filled + len(chunk) > len(raw):
+            raise DamagedUpload(f"more than the announced {len(raw)} bytes of weights")
+        raw[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    if filled != len(raw):
+        raise DamagedUpload(f"{filled} of the announced {len(raw)} bytes of weights")
+    return vector
+
+
+def fill_from_half(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
+    """Write bfloat16 `chunks` one after another into `vector`, as float32, and return it.
+
+    Raises:
+        DamagedUpload: they hold more or fewer values than `vector`, or half a value.
+    """
+    filled = 0
+    for chunk in chunks:
+        if len(chunk) % 2 or filled + len(chunk) // 2 > vector.size:
+            raise DamagedUpload(f"{len(chunk)} bytes that do not fit the announced {vector.size} values")
+        values = np.frombuffer(chunk, np.uint16)
+        from_bfloat16(values, vector[filled : filled + values.size])
+        filled += values.size
+    if filled != vector.size:
+        raise DamagedUpload(f"{filled} of the announced {vector.size} values")
+    return vector

@@ -1,0 +1,241 @@
+"""The data scientist's view of a federation: its director, and who is online with which shard."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import socket
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import grpc
+from openfl.interface.interactive_api.federation import Federation
+
+from superb_ks.ranges import is_int, is_real
+from superb_ks.settings import Settings
+from superb_notebook.certificates import Certificates
+from superb_notebook.director_client import PackedDirectorClient
+from superb_notebook.handshake import why_refused
+
+logger = logging.getLogger(__name__)
+
+CLIENT_ID = "notebook"
+"""The name under which a notebook's experiments are submitted; without TLS, callers name themselves."""
+
+MOST_CHARACTERS = 1_000_000
+"""What the description of a shard may have; a card has about a thousand."""
+
+_SPLITS = ("train", "val", "test")
+# What stands in a card whose descriptor does not say.
+_NOT_SAID: dict[str, Any] = {
+    "source": "unknown", "partition": "unknown", "rank": None, "world_size": None, "data_dir": "",
+    "test_dir": "", "speakers": {}, "seconds": {},
+}  # fmt: skip
+_FIELDS: dict[str, Any] = {
+    "source": str, "partition": str, "rank": (int, NoneType), "world_size": (int, NoneType), "data_dir": str,
+    "test_dir": str, "speakers": dict, "seconds": dict,
+}  # fmt: skip
+
+
+class FederationError(RuntimeError):
+    """The federation cannot do what was asked; the message says what to do about it."""
+
+
+def connect(settings: Settings) -> Federation:
+    """Connect to the director of the settings, by TLS if they name certificates.
+
+    Raises:
+        FederationError: there is no such host, nobody answers there, the certificates cannot be used, or
+            there are none and the director is on another machine.
+    """
+    # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("openfl").setLevel(logging.ERROR)
+    # An IPv6 address stands in brackets before a port.
+    host = _bare(settings.director_host)
+    host = f"[{host}]" if ":" in host else host
+    own = _certificates(settings)
+    if own is None:
+        _require_guarded(settings)
+    # With TLS, the director takes the caller's name from its certificate.
+    name = own.name if own else CLIENT_ID
+    try:
+        federation = Federation(
+            client_id=name,
+            director_node_fqdn=host,
+            director_port=str(settings.director_port),
+            tls=own is not None,
+            cert_chain=own and own.root_certificate,
+            api_cert=own and own.certificate,
+            api_private_key=own and own.private_key,
+        )
+        federation.dir_client = PackedDirectorClient(
+            client_id=name,
+            director_host=host,
+            director_port=settings.director_port,
+            tls=own is not None,
+            root_certificate=own and own.root_certificate,
+            private_key=own and own.private_key,
+            certificate=own and own.certificate,
+        )
+        return federation
+    except grpc.RpcError as error:
+        raise FederationError(_why_not(error, settings, own)) from error
+
+
+def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None) -> str:
+    address = f"{settings.director_host}:{settings.director_port}"
+    if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+        return f"the director at {address} refused: {error.details()}"
+    files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
+    _addresses(_bare(settings.director_host))
+    no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
+    if reason := why_refused(_bare(settings.director_host), settings.director_port, files):
+        return f"{no_answer}: {reason}"
+    start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
+    return f"{no_answer}. Start one: cd director && bash {start}"
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.certificates is None:
+        return None
+    try:
+        return Certificates.in_folder(Path(os.path.expanduser(settings.certificates)))
+    except ValueError as error:
+        raise FederationError(str(error)) from error
+
+
+def _require_guarded(settings: Settings) -> None:
+    """Refuse to send an experiment's code in plain text where others could read and change it."""
+    host = settings.director_host
+    if settings.insecure_allow_plaintext_on_network:
+        logger.warning("Without TLS, nobody checks who the director at %s is", host)
+    elif not all(ipaddress.ip_address(address).is_loopback for address in _addresses(_bare(host))):
+        raise FederationError(
+            f"without TLS a notebook calls a director on this machine only, and {host} is another: whoever "
+            "is on the way could change what it submits. Name the folder of make certs in the settings' "
+            "certificates, or say insecure_allow_plaintext_on_network=True"
+        )
+
+
+def _bare(host: str) -> str:
+    """Return a host without the brackets in which an IPv6 address may stand."""
+    return host[1:-1] if host.startswith("[") else host
+
+
+def _addresses(host: str) -> list[str]:
+    """Look up the addresses of a name.
+
+    Raises:
+        FederationError: it has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise FederationError(f"no such host: {host} ({error.strerror}), as director_host says") from error
+    return [str(address[4][0]) for address in found]
+
+
+def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
+    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name.
+
+    An envoy whose shard descriptor describes its data in another way is named in a warning and left out.
+
+    Raises:
+        FederationError: the director refuses this notebook, or does not answer any more.
+    """
+    try:
+        registry = federation.get_shard_registry()
+    except grpc.RpcError as error:
+        refused = error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED)
+        what = "the director refused" if refused else "the director does not answer"
+        raise FederationError(f"{what}: {error.details()}") from error
+    cards = {}
+    for name, info in sorted(registry.items()):
+        if info["is_online"]:
+            try:
+                cards[name] = read_card(info["shard_info"].shard_description)
+            except ValueError as error:
+                logger.warning("%s is left out, its dataset_description is no shard card: %s", name, error)
+    return cards
+
+
+def read_card(text: str) -> dict[str, Any]:
+    """Read what an envoy's shard descriptor returns as `dataset_description`.
+
+    Raises:
+        ValueError: it is not a JSON object with the class names and numbers of clips of a shard.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters, and {MOST_CHARACTERS:,} are legal")
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{text[:60]!r} is not JSON") from None
+    if not isinstance(card, dict):
+        raise ValueError("it is not a JSON object")
+    labels = card.get("labels")
+    if not isinstance(labels, list) or not labels or not all(isinstance(each, str) for each in labels):
+        raise ValueError("its `labels` is no list of class names")
+    clips = card.get("clips")
+    for split in _SPLITS:
+        counts = clips.get(split) if isinstance(clips, dict) else None
+        if not isinstance(counts, dict) or not all(is_int(count, 0) for count in counts.values()):
+            raise ValueError(f"its `clips` has no numbers by class for {split}")
+    if not sum(card["clips"]["train"].values()):
+        raise ValueError("it has no training clips")
+    card = {**_NOT_SAID, **card}
+    for field, legal in _FIELDS.items():
+        if not isinstance(card[field], legal):
+            raise ValueError(f"its `{field}` is {str(card[field])[:60]!r}")
+    for field in ("speakers", "seconds"):
+        said = card[field]
+        card[field] = {split: said[split] if is_real(said.get(split)) else 0 for split in _SPLITS}
+    return card
+
+
+def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """Return the class names that all shards agree on.
+
+    Raises:
+        FederationError: no shard is online, two have different classes, or two hold the same clips.
+    """
+    if not cards:
+        raise FederationError("no envoy is online. Start one: cd envoy && bash start_envoy.sh")
+    require_disjoint_shards(cards)
+    by_labels: dict[tuple[str, ...], list[str]] = {}
+    for name, card in cards.items():
+        by_labels.setdefault(tuple(card["labels"]), []).append(name)
+    if len(by_labels) > 1:
+        sides = "; ".join(f"{', '.join(names)}: {' '.join(labels)}" for labels, names in by_labels.items())
+        raise FederationError(f"the envoys' shards have different classes: {sides}")
+    return next(iter(by_labels))
+
+
+def require_disjoint_shards(cards: dict[str, dict[str, Any]]) -> None:
+    """Make sure that the online shards are different shares of one partition; shares may be missing.
+
+    Raises:
+        FederationError: two envoys hold the same share, or their shares are of different partitions.
+    """
+    owners: dict[tuple[Any, ...], str] = {}
+    kinds: dict[tuple[Any, ...], str] = {}
+    for name, card in cards.items():
+        if card.get("rank") is None:  # a data owner's own recordings, not a share of a common corpus
+            continue
+        kind = (card.get("source"), card.get("partition"), card.get("world_size"))
+        share = (*kind, card["rank"])
+        if share in owners:
+            raise FederationError(
+                f"{owners[share]} and {name} hold the same clips: both have rank {card['rank']} of "
+                f"{card['world_size']}. Change rank_worldsize in one's envoy_config.yaml and start it again"
+            )
+        owners[share] = kinds[kind] = name
+    if len(kinds) > 1:
+        sides = "; ".join(
+            f"{name}: {source}, {kind}, {n} shares" for (source, kind, n), name in kinds.items()
+        )
+        raise FederationError(f"the envoys' shards are not of one partition, so clips may be shared: {sides}")

@@ -1,0 +1,241 @@
+"""The comparison's figures: what federating costs in passes, bytes and seconds, for whom, and by strategy."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+
+from superb_notebook.plots import GREY, INK, style
+from superb_notebook.results import Outcome, Row, outcomes
+
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
+TUNING_COLOURS = {"full": BLUE, "lora": ORANGE, "head": GREEN}
+CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "centralised": ({"regime": "centralised"}, INK, "-"),
+    "federated, 2 iid": ({"regime": "federated", "partition": "iid", "envoys": 2}, BLUE, "-"),
+    "federated, 4 speaker": ({"regime": "federated", "partition": "speaker"}, GREEN, "-"),
+    "federated, 4 dirichlet": ({"regime": "federated", "partition": "dirichlet"}, ORANGE, "-"),
+    "alone, 2 iid": ({"regime": "local", "partition": "iid"}, BLUE, ":"),
+    "alone, 4 speaker": ({"regime": "local", "partition": "speaker"}, GREEN, ":"),
+    "alone, 4 dirichlet": ({"regime": "local", "partition": "dirichlet"}, ORANGE, ":"),
+}
+FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
+"""Partitions, and into how many shards, of which every envoy's own scores are shown."""
+_ORDINALS = "one two three four five six seven eight nine ten".split()
+_TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
+_PLAIN: dict[str, Any] = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
+
+
+def plot_costs(rows: Sequence[Row]) -> Figure:
+    """Draw test accuracy over passes for each regime, and against bytes and seconds for each way to tune."""
+    return _figure(
+        (11.4, 4.6),
+        lambda axes: draw_passes(axes, rows),
+        lambda axes: draw_bytes(axes, rows),
+        lambda axes: draw_seconds(axes, rows),
+    )
+
+
+def plot_for_whom(rows: Sequence[Row]) -> Figure:
+    """Draw test accuracy by class, and every envoy's on its own clips."""
+    return _figure((11.4, 4.6), lambda axes: draw_classes(axes, rows), lambda axes: draw_envoys(axes, rows))
+
+
+def plot_strategies(rows: Sequence[Row]) -> Figure:
+    """Draw each strategy's test accuracy on skewed shards, and with an envoy that sends noise."""
+    return _figure((9.6, 3.8), lambda axes: draw_strategies(axes, rows))
+
+
+def _figure(size: tuple[float, float], *draw: Callable[[Axes], None]) -> Figure:
+    """Return a figure of panels beside each other."""
+    with style():
+        figure = Figure(figsize=size, layout="constrained")
+        for axes, fill in zip(figure.subplots(1, len(draw), squeeze=False).flat, draw, strict=True):
+            fill(axes)
+            axes.spines["left"].set_visible(False)
+        return figure
+
+
+def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
+    """Return an entry of the curve's points, and the test accuracy there, both means over the seeds."""
+    points = list(zip(*(row["curve"] for row in outcome.rows), strict=True))
+    x, y = ([float(np.mean([p[name] for p in seeds])) for seeds in points] for name in (key, "test"))
+    return x, y
+
+
+def draw_passes(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw test accuracy over the passes over each clip for each regime and partition, a mark a round."""
+    for name, (wanted, colour, dash) in CURVES.items():
+        for outcome in outcomes(rows, **{**_PLAIN, **wanted}):
+            x, y = mean_curve(outcome, "round")
+            passes = [number * outcome.rows[0]["epochs_per_round"] for number in x]
+            axes.plot(passes, y, dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _finish(axes, "Test accuracy over passes", "passes over each clip; a mark: a round or a validation")
+
+
+def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw test accuracy against what an envoy has sent, for each way to tune, of two equal shards."""
+    for tuning, colour in TUNING_COLOURS.items():
+        for outcome in outcomes(rows, **{**_PLAIN, **_TWO_EQUAL, "tuning": tuning}):
+            x, y = mean_curve(outcome, "bytes")
+            # Nothing is sent for the untouched model, and the axis is logarithmic.
+            megabytes = [value / 1e6 for value in x[1:]]
+            axes.plot(megabytes, y[1:], "o-", markersize=4, color=colour, linewidth=2, label=tuning)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _finish(axes, "… against bytes sent", "MB sent by an envoy", from_zero=False)
+
+
+def draw_seconds(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw test accuracy against time for each way to tune: two equal shards, and dashed centralised."""
+    for tuning, colour in TUNING_COLOURS.items():
+        for where, dash in ((_TWO_EQUAL, "-"), ({"regime": "centralised"}, "--")):
+            for outcome in outcomes(rows, **{**_PLAIN, **where, "tuning": tuning}):
+                x, y = mean_curve(outcome, "seconds")
+                name = f"{tuning}, {where['regime']}"
+                axes.plot(x, y, dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
+    _finish(axes, "… against time", "seconds since the start")
+
+
+def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw the accuracy on each class, the classes ordered by the centralised model's."""
+    picked = {
+        name: found[0]
+        for name, (wanted, _, dash) in CURVES.items()
+        if dash == "-" and (found := outcomes(rows, **{**_PLAIN, **wanted}))
+    }
+    if not picked:
+        return _finish(axes, "Test accuracy by class", "")
+    means = {name: _class_means(outcome) for name, outcome in picked.items()}
+    first = next(iter(means.values()))
+    classes = sorted(first, key=lambda label: -first[label])
+    for place, (name, values) in enumerate(means.items()):
+        shift = (place - (len(means) - 1) / 2) * 0.16
+        heights = [values[label] for label in classes]
+        axes.plot(
+            np.arange(len(classes)) + shift, heights, "o", color=CURVES[name][1], markersize=5, label=name
+        )
+    axes.set_xticks(range(len(classes)), [c.strip("_") for c in classes], rotation=45, ha="right", color=INK)
+    for number in range(0, len(classes), 2):
+        axes.axvspan(number - 0.5, number + 0.5, color="#f3f4f6", zorder=0, linewidth=0)
+    axes.set_xlim(-0.5, len(classes) - 0.5)
+    _finish(axes, "Test accuracy by class", "", from_zero=False)
+
+
+def _class_means(outcome: Outcome) -> dict[str, float]:
+    labels = outcome.rows[0]["classes"]
+    return {label: float(np.mean([row["classes"][label] for row in outcome.rows])) for label in labels}
+
+
+def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, dict[str, float]]:
+    """Return each envoy's `global`, `personalised` and `local` accuracy on its own test clips.
+
+    They are means over the seeds, and so is the number of clips; `seeds` says over how many at least.
+    """
+    seen: dict[str, dict[str, list[float]]] = {}
+    for outcome in outcomes(
+        rows,
+        data="real",
+        partition=partition,
+        envoys=envoys,
+        tuning="full",
+        garbage=0,
+        strategy=("fedavg", None),
+    ):
+        for row in outcome.rows:
+            for name, scores in row["envoy_scores"].items():
+                for key, value in scores.items():
+                    seen.setdefault(name, {}).setdefault(key, []).append(value)
+    return {
+        name: {
+            "seeds": min(map(len, scores.values())),
+            **{key: statistics.fmean(values) for key, values in scores.items()},
+        }
+        for name, scores in seen.items()
+    }
+
+
+def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw, for each envoy of three federations, its accuracy alone, with the common and its own model."""
+    kinds = {"local": ("trained alone", GREY, "s"), "global": ("common model", BLUE, "o")}
+    kinds["personalised"] = ("after one local epoch", ORANGE, "^")
+    place, ticks, groups = 0.0, [], []
+    for partition, envoys in FEDERATIONS:
+        scores = envoy_scores(rows, partition, envoys)
+        start = place
+        for name, mean in sorted(scores.items(), key=lambda item: _place(item[0])):
+            for key, (label, colour, marker) in kinds.items():
+                if key in mean:
+                    axes.plot(place, mean[key], marker, color=colour, markersize=7, label=label)
+            ticks.append((place, name.removeprefix("env_")))
+            place += 1
+        if scores:
+            groups.append(((start + place - 1) / 2, partition))
+            place += 0.6
+    axes.set_xticks([x for x, _ in ticks], [name for _, name in ticks], color=INK, fontsize=9)
+    for x, partition in groups:
+        axes.annotate(
+            partition, (x, 1.0), xycoords=("data", "axes fraction"), ha="center", color=GREY, fontsize=9
+        )
+    _finish(axes, "Each envoy's own test clips", "", from_zero=False)
+
+
+def _place(envoy: str) -> tuple[int, str]:
+    """Return what sorts envoys as the demo names them: env_one, env_two and so on."""
+    name = envoy.removeprefix("env_")
+    return (_ORDINALS.index(name) if name in _ORDINALS else len(_ORDINALS)), name
+
+
+def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw each strategy's accuracy on skewed shards, and with equal shards clean and with garbage."""
+    series: Mapping[str, tuple[dict[str, Any], str]] = {
+        "4 dirichlet": ({"partition": "dirichlet", "garbage": 0}, ORANGE),
+        "4 iid": ({"partition": "iid", "envoys": 4, "garbage": 0}, BLUE),
+        "4 iid, one sends noise": ({"partition": "iid", "envoys": 4, "garbage": 1}, INK),
+    }
+    order = ["fedavg", "fedprox", "fedadam", "fedyogi", "median", "trimmed_mean"]
+    for offset, (name, (wanted, colour)) in enumerate(series.items()):
+        found = outcomes(rows, data="real", regime="federated", tuning="full", **wanted)
+        for outcome in found:
+            x = order.index(outcome.conditions["strategy"]) + (offset - 1) * 0.26
+            axes.bar(x, outcome.mean, width=0.24, color=colour, label=name)
+            text = f"{100 * outcome.mean:.0f}"
+            axes.text(x, outcome.mean + 0.01, text, ha="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order], color=INK, fontsize=9)
+    _finish(axes, "Strategies", "")
+
+
+def _finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
+    """Give a panel its title, its axes and a legend of each name once, below it.
+
+    Bars and curves need the zero; dots need not, and are told apart better without.
+    """
+    if not axes.has_data():
+        axes.set_title(f"{title}: no rows yet")
+        axes.set_axis_off()
+        return
+    lowest = 0.0 if from_zero else max(0.0, np.floor(10 * (axes.dataLim.y0 - 0.02)) / 10)
+    axes.set(title=title, xlabel=label, ylim=(lowest, 1.04 - 0.04 * lowest))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(True, axis="y")
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    axes.legend(
+        once.values(),
+        once.keys(),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),
+        ncols=2 if len(once) > 3 else len(once) or 1,
+        columnspacing=1.2,
+        handlelength=3.0,  # a dash is seen
+        frameon=False,
+        fontsize=9,
+    )

@@ -1,0 +1,92 @@
+"""Tables and sentences about an experiment."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superb_ks.schedule import TEST_BEST, TEST_INITIAL, VALIDATE
+from superb_notebook.history import History
+
+
+class Table:
+    """Rows of text that show as an HTML table in a notebook and as aligned columns in a terminal."""
+
+    def __init__(self, header: Sequence[str], rows: Sequence[Sequence[str]], bold: int | None = None) -> None:
+        """Keep the cells; the row of index `bold` is set in bold face."""
+        self.header, self.rows, self.bold = list(header), [list(row) for row in rows], bold
+
+    def __repr__(self) -> str:
+        """Return the table as aligned text."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th style='text-align:right'>{html.escape(cell)}</th>" for cell in self.header)
+        body = ""
+        for number, row in enumerate(self.rows):
+            open_, close = ("<b>", "</b>") if number == self.bold else ("", "")
+            cells = "".join(f"<td style='text-align:right'>{open_}{html.escape(c)}{close}</td>" for c in row)
+            body += f"<tr>{cells}</tr>"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def results_table(history: History) -> Table:
+    """Return one row for each round, round 0 being the untouched model; the best model's row is bold."""
+    header = ["round", "training loss", "validation loss", "validation accuracy", "right / clips", "seconds"]
+    rows = []
+    if (start := history.initial_validation) is not None:
+        loss = history.pooled_loss(VALIDATE, 0)
+        rows.append(
+            ["0", "", f"{loss:.3f}", f"{start.accuracy:.1%}", f"{start.correct:,} / {start.clips:,}", ""]
+        )
+    for result in history.results():
+        score = result.validation
+        rows.append(
+            [
+                str(result.round),
+                "–" if result.train_loss is None else f"{result.train_loss:.3f}",
+                f"{result.validation_loss:.3f}",
+                f"{score.accuracy:.1%}",
+                f"{score.correct:,} / {score.clips:,}",
+                f"{result.seconds:.1f}",
+            ]
+        )
+    best = str(history.best_round)
+    return Table(header, rows, bold=next((index for index, row in enumerate(rows) if row[0] == best), None))
+
+
+def envoys_table(history: History) -> Table:
+    """Return one row for each envoy, its test accuracy with the initial and with the best model."""
+    header = ["envoy", "test clips", "initial model", "best model"]
+    rows = []
+    for name in history.envoys:
+        before = history.score(TEST_INITIAL, 0, name)
+        after = history.score(TEST_BEST, history.rounds + 1, name)
+        if before is not None and after is not None:
+            rows.append([name, f"{after.clips:,}", f"{before.accuracy:.1%}", f"{after.accuracy:.1%}"])
+    return Table(header, rows)
+
+
+def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str], most: int = 3) -> str:
+    """Return two lines with the commonest confusions and the word that is found least."""
+    off_diagonal = confusion - np.diag(np.diag(confusion))
+    pairs = [
+        divmod(int(k), len(labels)) for k in np.argsort(off_diagonal, axis=None, kind="stable")[::-1][:most]
+    ]
+    named = [f"{labels[i]} taken for {labels[j]} ({n}×)" for i, j in pairs if (n := off_diagonal[i, j])]
+    if not named:
+        return "No clip was confused."
+    totals = confusion.sum(axis=1)
+    recall = np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.inf)
+    worst = int(np.argmin(recall))
+    return (
+        f"Commonest confusions: {', '.join(named)}.\n"
+        f"Hardest class: {labels[worst]}, {recall[worst]:.0%} of {totals[worst]:,} clips named right."
+    )
