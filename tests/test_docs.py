@@ -61,7 +61,8 @@ def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# A `title`, with 1.7\n[here](#a-title-with-17) [nowhere](#a-title)\n"
-        "[none](no.md) [site](https://example.org/no.md) ![none](no.png)\n```\n# code\n[code](code.md)\n```\n[code](#code)\n",
+        "[none](no.md) [site](https://example.org/no.md) ![none](no.png)\n"
+        "```\n# code\n[code](code.md)\n```\n[code](#code)\n",
         encoding="utf-8",
     )
     assert missing_links(page, tmp_path) == ["#a-title", "no.md", "no.png", "#code"]
