@@ -1,4 +1,4 @@
-"""The README's third step as a person does it: JupyterLab in a browser, which is closed on the way.
+"""The README's last step as a person does it: JupyterLab in a browser, which is closed on the way.
 
 What was seen is in build/browser/ afterwards.
 """
