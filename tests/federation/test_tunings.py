@@ -9,8 +9,8 @@ import pytest
 from safetensors import safe_open
 
 from demo.federation import Federation
-from speech_commands.script import Size
-from speech_commands.synthetic import write_corpus
+from speech_commands.synthetic.corpus import write_corpus
+from speech_commands.synthetic.script import Size
 from superb_ks.baseline import notebook_tasks
 from superb_ks.clips import reachable_clips
 from superb_ks.data import ClipDataset, ShardData
