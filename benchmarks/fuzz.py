@@ -38,7 +38,7 @@ from benchmarks.transport_result import machine  # noqa: E402
 from demo.interrupts import raise_interrupted  # noqa: E402
 from tests.support.lab import Lab  # noqa: E402
 
-# Not fuzz.json: that is the data room's, which is written whole by tests/envoy/test_fuzz.py.
+# Not fuzz.json: that is the data room's, which is written whole by tests/speech_commands/test_fuzz.py.
 RESULTS = ROOT / "benchmarks" / "results" / "fuzz_services.json"
 SECONDS_AN_INPUT = 30.0
 MOST_GROWTH_MIB = 64.0

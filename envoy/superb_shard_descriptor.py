@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
 
-from speech_commands.audio import SAMPLE_RATE
 from speech_commands.card import shard_card
 from speech_commands.errors import DataError, require_one_of
-from speech_commands.labels import LISTED
-from speech_commands.reader import SPLITS
+from speech_commands.reader.audio import SAMPLE_RATE
+from speech_commands.reader.folders import SPLITS
+from speech_commands.reader.labels import LISTED
+from speech_commands.reader.table import Split
 from speech_commands.settings import read_settings
 from speech_commands.shard import open_shard
-from speech_commands.table import Split
 
 
 class SuperbShardDataset(ShardDataset):

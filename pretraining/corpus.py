@@ -13,10 +13,10 @@ from pretraining import ROOT
 from pretraining.phonetics import PAUSE, PhoneticEngine
 from pretraining.speaking import PARTS
 from pretraining.vocabulary import choose_texts
-from speech_commands.espeak import require_espeak
 from speech_commands.seeding import seeded_rng
-from speech_commands.synthetic import run_workers
-from speech_commands.voices import ACCENTS, VARIANTS
+from speech_commands.synthetic.corpus import run_workers
+from speech_commands.synthetic.espeak import require_espeak
+from speech_commands.synthetic.voices import ACCENTS, VARIANTS
 
 BLOCK = 50  # clips that one voice speaks in a row
 RARE = 1_200  # a pair of phonemes that fewer than one clip in so many has is not worth a class

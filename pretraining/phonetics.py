@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech_commands.errors import DataError
-from speech_commands.espeak import AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, ESPEAK_RATE, Engine
+from speech_commands.synthetic.espeak import AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, ESPEAK_RATE, Engine
 
 # Constants of espeak-ng/speak_lib.h.
 PHONEME_EVENTS = 1

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .table import ClipTable, Split
+from speech_commands.reader.table import ClipTable, Split
 
 
 def shard_card(splits: Mapping[str, Split], labels: tuple[str, ...], **facts: object) -> str:

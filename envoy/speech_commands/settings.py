@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from .errors import DataError, require_one_of
-from .labels import LABELS, composed
+from speech_commands.errors import DataError, require_one_of
+from speech_commands.reader.labels import LABELS, composed
 
 SOURCES = ("synthetic", "folder", "hub", "archives")
 PARTITION_KINDS = ("iid", "speaker", "dirichlet", "quantity")

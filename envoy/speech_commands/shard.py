@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .audio import MAX_CLIP_SECONDS
-from .errors import DataError
-from .labels import SILENCE
-from .partition import partition
-from .reader import bad_clips
-from .scenario import stage
-from .settings import PARTITION_KINDS, Settings
-from .sources import open_source
-from .table import Corpus, Split
+from speech_commands.degradation import stage
+from speech_commands.errors import DataError
+from speech_commands.partition import partition
+from speech_commands.reader.audio import MAX_CLIP_SECONDS
+from speech_commands.reader.folders import bad_clips
+from speech_commands.reader.labels import SILENCE
+from speech_commands.reader.table import Corpus, Split
+from speech_commands.settings import PARTITION_KINDS, Settings
+from speech_commands.sources.corpus import open_source
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from speech_commands.script import Size
-from speech_commands.synthetic import write_corpus
+from speech_commands.synthetic.corpus import write_corpus
+from speech_commands.synthetic.script import Size
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import pytest
 import director_service
 import envoy_service
 from envoy_yaml import NotYaml, read_yaml
-from speech_commands.check import read_config
-from speech_commands.labels import LABELS
+from speech_commands.check.__main__ import read_config
+from speech_commands.reader.labels import LABELS
 from speech_commands.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[2]

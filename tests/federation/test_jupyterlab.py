@@ -16,8 +16,8 @@ import pytest
 
 from demo import notebook
 from demo.federation import Federation
-from speech_commands.script import Size
-from speech_commands.synthetic import write_corpus
+from speech_commands.synthetic.corpus import write_corpus
+from speech_commands.synthetic.script import Size
 from superb_ks.settings import Settings
 from superb_notebook.connect import connect
 from superb_notebook.experiment import list_experiments

@@ -9,8 +9,8 @@ import pytest
 from safetensors import safe_open
 
 from demo.federation import Federation
-from speech_commands.script import Size
-from speech_commands.synthetic import write_corpus
+from speech_commands.synthetic.corpus import write_corpus
+from speech_commands.synthetic.script import Size
 from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.architecture import CHECKPOINT

@@ -19,8 +19,8 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from demo import notebook
 from demo.federation import Federation
-from speech_commands.script import Size
-from speech_commands.synthetic import write_corpus
+from speech_commands.synthetic.corpus import write_corpus
+from speech_commands.synthetic.script import Size
 from superb_ks.model.packing import trained_layout
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS

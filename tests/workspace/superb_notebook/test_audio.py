@@ -18,8 +18,10 @@ from superb_notebook.errors import DataError
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "envoy"))
 
-from speech_commands import errors, inspection, labels  # noqa: E402
-from speech_commands.reader import read_folders  # noqa: E402
+from speech_commands import errors  # noqa: E402
+from speech_commands.check import inspection  # noqa: E402
+from speech_commands.reader import labels  # noqa: E402
+from speech_commands.reader.folders import read_folders  # noqa: E402
 
 
 def definitions(path: Path, prefix: str) -> list[str]:
@@ -29,7 +31,7 @@ def definitions(path: Path, prefix: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["audio", "labels"])
 def test_envoy_and_workspace_have_the_same_code(name: str) -> None:
-    envoys = definitions(ROOT / "envoy" / "speech_commands" / f"{name}.py", ".")
+    envoys = definitions(ROOT / "envoy" / "speech_commands" / "reader" / f"{name}.py", "speech_commands.")
     ours = definitions(ROOT / "workspace" / "superb_ks" / f"{name}.py", "superb_ks.")
     assert envoys == ours
 

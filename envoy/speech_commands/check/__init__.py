@@ -1,0 +1,1 @@
+"""Tells whether a corpus can be trusted: `python -m speech_commands.check`."""

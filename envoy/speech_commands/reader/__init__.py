@@ -1,0 +1,1 @@
+"""Reads archive folders: which clips there are, whose they are, and their samples."""

@@ -1,0 +1,155 @@
+"""Where the clips of a split are: a table with a column for each fact, nothing decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech_commands.errors import DataError
+from speech_commands.reader.audio import AudioFile, decode, read_header
+from speech_commands.reader.labels import composed
+
+UNMEASURED = -1  # frames of a clip whose header was not read yet
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTable:
+    """One row a clip, in an order that every machine agrees on; every column has the shape [n].
+
+    Attributes:
+        keys: str, where the clip is below its root (`yes/0a7c2a8d_nohash_0.wav`).
+        labels: int, label id.
+        speakers: str, eight hex digits, or "" where nobody is known to speak.
+        rates: int, Hz.
+        starts: int, first frame of the clip in its file (0 but for crops).
+        frames: int, length of the clip at its own rate.
+
+    """
+
+    keys: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    speakers: NDArray[np.str_]
+    rates: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    frames: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: NDArray) -> ClipTable:
+        """Return the rows that an index or boolean array picks."""
+        return ClipTable(*(getattr(self, column.name)[rows] for column in fields(self)))
+
+    def __add__(self, other: ClipTable) -> ClipTable:
+        pairs = ((getattr(self, c.name), getattr(other, c.name)) for c in fields(self))
+        return ClipTable(*(np.concatenate(pair) for pair in pairs))
+
+    def names(self) -> list[str]:
+        """Return a name for each clip, the same on all systems, that tells crops of one file apart."""
+        pairs = zip(self.keys.tolist(), self.starts.tolist(), strict=True)
+        return [composed(f"{key}@{start}") for key, start in pairs]
+
+    @property
+    def seconds(self) -> float:
+        """Length of all clips together in seconds."""
+        return float((self.frames / self.rates).sum())
+
+
+def make_table(
+    keys: list[str], labels: list[int], speakers: list[str], frames: int = UNMEASURED
+) -> ClipTable:
+    """Make a table of clips whose headers were not read."""
+    return ClipTable(
+        keys=np.array(keys, dtype=np.str_),
+        labels=np.array(labels, dtype=np.int64),
+        speakers=np.array(speakers, dtype=np.str_),
+        rates=np.ones(len(keys), dtype=np.int64),
+        starts=np.zeros(len(keys), dtype=np.int64),
+        frames=np.full(len(keys), frames, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A table and the means to open what its keys name.
+
+    Attributes:
+        table: the clips.
+        open: gives the file that a key names.
+        root: what the keys are below, for messages and the shard card.
+        distort: changes a waveform, given the clip's name; None: clips are as recorded.
+
+    """
+
+    table: ClipTable
+    open: Callable[[str], AudioFile]
+    root: str
+    distort: Callable[[NDArray[np.float32], str], NDArray[np.float32]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, rows: NDArray) -> Split:
+        """Return the split restricted to some rows."""
+        return replace(self, table=self.table.take(rows))
+
+    def read(self, index: int) -> tuple[NDArray[np.float32], int]:
+        """Decode one clip.
+
+        Returns:
+            waveform in [-1, 1] at 16 kHz, float32, shape [n_samples], and the label id.
+
+        """
+        table = self.table
+        key, start, frames = str(table.keys[index]), int(table.starts[index]), int(table.frames[index])
+        waveform = decode(self.open(key), self.name(key), start, frames)
+        if self.distort:
+            waveform = self.distort(waveform, composed(f"{key}@{start}"))
+        return waveform, int(table.labels[index])
+
+    def name(self, key: str) -> str:
+        """Return what messages call the clip `key`."""
+        return os.path.join(self.root, key)
+
+    def measured(self) -> tuple[Split, list[str]]:
+        """Read the headers that were not read yet.
+
+        Returns:
+            the split without the clips that are not audio, and a line on each of those.
+
+        """
+        unknown = np.flatnonzero(self.table.frames == UNMEASURED)
+        if not len(unknown):
+            return self, []
+        rates, frames, problems = self.table.rates.copy(), self.table.frames.copy(), []
+        for row in unknown:
+            key = str(self.table.keys[row])
+            try:
+                rates[row], frames[row], _ = read_header(self.open(key), self.name(key))
+            except DataError as error:
+                frames[row] = 0
+                problems.append(str(error))
+        table = replace(self.table, rates=rates, frames=frames)
+        return replace(self, table=table.take(frames > 0)), problems
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """All clips of a source.
+
+    Attributes:
+        splits: "train", "val" and "test".
+        recordings: the long background recordings, a row each; None where there are none.
+        problems: a line on each clip that was left out because it is not audio.
+        folders: what the classes are called in the source.
+
+    """
+
+    splits: dict[str, Split]
+    recordings: Split | None
+    problems: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""A corpus of synthetic speech in the layout of Speech Commands."""

@@ -1,0 +1,30 @@
+"""Makes the synthetic corpus unless it is in the cache, and prints its folder.
+
+python -m speech_commands.synthetic --seed 0
+"""
+
+import argparse
+import logging
+import sys
+
+from speech_commands.errors import DataError
+from speech_commands.synthetic.corpus import make_corpus
+
+
+def main() -> None:
+    """Make the corpus that the command line names and print its folder."""
+    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="python -m speech_commands.synthetic", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of voices, takes and noise (default 0)")
+    seed = parser.parse_args().seed
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        print(make_corpus(seed)[0].parent)
+    except DataError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

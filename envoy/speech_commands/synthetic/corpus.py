@@ -1,0 +1,110 @@
+"""The embedded corpus: Speech Commands folders spoken by eSpeak NG, the same bytes from the same seed."""
+
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from speech_commands.errors import DataError
+from speech_commands.reader.cache import cache_root, made_once
+from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER, VALIDATION_LIST
+from speech_commands.reader.labels import BACKGROUND, SILENCE, TESTING_LIST
+from speech_commands.seeding import seeded_rng
+from speech_commands.synthetic.backgrounds import KINDS, background
+from speech_commands.synthetic.espeak import require_espeak
+from speech_commands.synthetic.room_acoustics import Signal
+from speech_commands.synthetic.script import Line, Size, write_script
+from speech_commands.synthetic.worker import PARTS, write_wav
+
+VERSION = 2  # raised with every change that changes the bytes
+BACKGROUND_SECONDS = 40.0
+BABBLE_CLIPS = 60
+FULL_SIZE = Size()
+
+logger = logging.getLogger(__name__)
+
+
+def make_corpus(seed: int = 0, size: Size = FULL_SIZE) -> tuple[Path, Path]:
+    """Return the folders of the training and the test archive, made first if they are not in the cache.
+
+    Args:
+        seed: of voices, takes and noise.
+        size: speakers and takes; smaller ones are for tests.
+
+    Raises:
+        DataError: eSpeak NG is missing or fails, or the cache cannot be written.
+
+    """
+    name = f"synthetic-v{VERSION}-seed{seed}" + ("" if size == FULL_SIZE else f"-{size}")
+
+    def make(folder: Path) -> None:
+        require_espeak()
+        write_corpus(folder, seed, size)
+
+    corpus = made_once(cache_root() / name, make)
+    return corpus / TRAIN_FOLDER, corpus / TEST_FOLDER
+
+
+def write_corpus(folder: Path, seed: int, size: Size = FULL_SIZE) -> None:
+    """Write both archive folders below `folder`."""
+    lines = write_script(seed, size)
+    logger.info("Speaking %d clips with eSpeak NG (seed %d)", len(lines), seed)
+    arguments = [str(folder), *map(str, astuple(size))]
+    speaking = [sys.executable, "-m", "speech_commands.synthetic.worker", str(seed)]
+    commands = [[*speaking, str(part), *arguments] for part in range(PARTS)]
+    run_workers(commands, len(lines), Path(__file__).resolve().parents[2])
+    train = folder / TRAIN_FOLDER
+    for name, listed in ((VALIDATION_LIST, "validation"), (TESTING_LIST, "testing")):
+        paths = sorted(line.path.removeprefix(f"{TRAIN_FOLDER}/") for line in lines if line.listed == listed)
+        (train / name).write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+    speech = {split: read_speech(folder, lines, split) for split in ("train", "test")}
+    for kind in KINDS:
+        rng = seeded_rng("background", seed, kind)
+        recording = background(kind, BACKGROUND_SECONDS, rng, speech["train"])
+        write_wav(train / BACKGROUND / f"{kind}.wav", recording)
+    for number in range(size.test_silences):
+        rng = seeded_rng("test silence", seed, number)
+        clip = background(list(KINDS)[number % len(KINDS)], 1.0, rng, speech["test"])
+        write_wav(folder / TEST_FOLDER / SILENCE / f"{number}.wav", clip)
+
+
+def run_workers(commands: list[list[str]], clips: int, cwd: Path) -> None:
+    """Speak in fresh processes and show how far they are.
+
+    Args:
+        commands: one for each process, which writes a byte to its standard output for each clip.
+        clips: how many all of them speak.
+        cwd: where they start, which makes their packages importable, wherever this process was started.
+
+    Raises:
+        DataError: one of them failed.
+    """
+    reading, writing = os.pipe()
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        # One by one into the list, so that those that run are stopped if another cannot be started.
+        workers.extend(subprocess.Popen(command, stdout=writing, cwd=cwd) for command in commands)
+        os.close(writing)
+        with tqdm(total=clips, desc="speaking", unit="clip", disable=None) as bar:
+            while done := os.read(reading, 4096):
+                bar.update(len(done))
+        if any(worker.wait() for worker in workers):
+            raise DataError("eSpeak NG failed; its worker's message is above")
+    finally:
+        os.close(reading)
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def read_speech(folder: Path, lines: list[Line], split: str) -> Signal:
+    """Return some clips of a split end to end, shape [n], for the babble."""
+    spoken = [line for line in lines if line.speaker.split == split]
+    some = spoken[:: max(1, len(spoken) // BABBLE_CLIPS)]
+    return np.concatenate([soundfile.read(folder / line.path)[0] for line in some])

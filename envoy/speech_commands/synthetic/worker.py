@@ -1,0 +1,59 @@
+"""The worker that speaks part of the synthetic corpus.
+
+A process of its own, because eSpeak NG repeats itself only from a fresh start. Run by `corpus`, as
+`python -m speech_commands.synthetic.worker SEED PART FOLDER SIZE…`; writes one byte to stdout for each clip.
+"""
+
+import os
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speech_commands.reader.audio import SAMPLE_RATE
+from speech_commands.seeding import seeded_rng
+from speech_commands.synthetic.espeak import Engine
+from speech_commands.synthetic.room_acoustics import furnish, record
+from speech_commands.synthetic.script import Line, Size, write_script
+
+PARTS = 2  # fixed and not the number of cores: what a process spoke before changes what it speaks next
+
+
+def part_of_script(seed: int, size: Size, part: int) -> list[Line]:
+    """Return the lines of every other speaker."""
+    groups = [list(lines) for _, lines in groupby(write_script(seed, size), key=lambda line: line.speaker)]
+    return [line for lines in groups[part::PARTS] for line in lines]
+
+
+def speak(lines: list[Line], seed: int, folder: Path) -> None:
+    """Speak and write each clip, in order, and report it on stdout."""
+    engine = Engine()
+    for speaker, spoken in groupby(lines, key=lambda line: line.speaker):
+        engine.use_voice(speaker.accent, speaker.variant)
+        room = furnish(seed, speaker.name)
+        for line in spoken:
+            rng = seeded_rng("take", seed, line.path)
+            rate, pitch_range = (int(rng.integers(low, high)) for low, high in ((90, 170), (20, 90)))
+            pitch = int(np.clip(speaker.pitch + rng.normal(0.0, 5.0), 0, 99))
+            clip = record(engine.say(line.word, rate, pitch, pitch_range), room, rng)
+            write_wav(folder / line.path, clip)
+            os.write(sys.stdout.fileno(), b".")
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    """Write 16-bit mono at 16 kHz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+
+
+def main() -> None:
+    """Speak the part that the command line names."""
+    seed, part, folder, *size = sys.argv[1:]
+    lines = part_of_script(int(seed), Size(*map(int, size)), int(part))
+    speak(lines, int(seed), Path(folder))
+
+
+if __name__ == "__main__":
+    main()
