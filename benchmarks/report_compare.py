@@ -15,10 +15,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
+from benchmarks.compare_panels import FEDERATIONS, envoy_scores  # noqa: E402
 from benchmarks.compare_plots import save_plot  # noqa: E402
 from benchmarks.compare_results import RESULTS, load_rows  # noqa: E402
 from superb_notebook.results import Outcome, order_shown, outcomes  # noqa: E402
-from superb_notebook.results_plots import FEDERATIONS, envoy_scores  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 TUNINGS = ("full", "lora", "head")

@@ -1,17 +1,16 @@
-"""The comparison's figures: what federating costs in passes, bytes and seconds, for whom, and by strategy."""
+"""The panels of the comparison's plot: what federating costs in passes and bytes, for whom, by strategy."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from superb_notebook.plots import GREY, INK, style
+from superb_notebook.plots import GREY, INK
 from superb_notebook.results import Outcome, Row, outcomes
 
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
@@ -32,36 +31,6 @@ _TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys
 _PLAIN: dict[str, Any] = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
 
 
-def plot_costs(rows: Sequence[Row]) -> Figure:
-    """Draw test accuracy over passes for each regime, and against bytes and seconds for each way to tune."""
-    return _figure(
-        (11.4, 4.6),
-        lambda axes: draw_passes(axes, rows),
-        lambda axes: draw_bytes(axes, rows),
-        lambda axes: draw_seconds(axes, rows),
-    )
-
-
-def plot_for_whom(rows: Sequence[Row]) -> Figure:
-    """Draw test accuracy by class, and every envoy's on its own clips."""
-    return _figure((11.4, 4.6), lambda axes: draw_classes(axes, rows), lambda axes: draw_envoys(axes, rows))
-
-
-def plot_strategies(rows: Sequence[Row]) -> Figure:
-    """Draw each strategy's test accuracy on skewed shards, and with an envoy that sends noise."""
-    return _figure((9.6, 3.8), lambda axes: draw_strategies(axes, rows))
-
-
-def _figure(size: tuple[float, float], *draw: Callable[[Axes], None]) -> Figure:
-    """Return a figure of panels beside each other."""
-    with style():
-        figure = Figure(figsize=size, layout="constrained")
-        for axes, fill in zip(figure.subplots(1, len(draw), squeeze=False).flat, draw, strict=True):
-            fill(axes)
-            axes.spines["left"].set_visible(False)
-        return figure
-
-
 def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
     """Return an entry of the curve's points, and the test accuracy there, both means over the seeds."""
     points = list(zip(*(row["curve"] for row in outcome.rows), strict=True))
@@ -74,10 +43,11 @@ def draw_passes(axes: Axes, rows: Sequence[Row]) -> None:
     for name, (wanted, colour, dash) in CURVES.items():
         for outcome in outcomes(rows, **{**_PLAIN, **wanted}):
             x, y = mean_curve(outcome, "round")
-            passes = [number * outcome.rows[0]["epochs_per_round"] for number in x]
-            axes.plot(passes, y, dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
+            # The untouched model guesses: with it in view, the lines would share a tenth of the axis.
+            passes = [number * outcome.rows[0]["epochs_per_round"] for number in x[1:]]
+            axes.plot(passes, y[1:], dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(axes, "Test accuracy over passes", "passes over each clip; a mark: a round or a validation")
+    _finish(axes, "Test accuracy over passes", "passes over each clip", from_zero=False)
 
 
 def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
@@ -92,17 +62,6 @@ def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     _finish(axes, "… against bytes sent", "MB sent by an envoy", from_zero=False)
-
-
-def draw_seconds(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw test accuracy against time for each way to tune: two equal shards, and dashed centralised."""
-    for tuning, colour in TUNING_COLOURS.items():
-        for where, dash in ((_TWO_EQUAL, "-"), ({"regime": "centralised"}, "--")):
-            for outcome in outcomes(rows, **{**_PLAIN, **where, "tuning": tuning}):
-                x, y = mean_curve(outcome, "seconds")
-                name = f"{tuning}, {where['regime']}"
-                axes.plot(x, y, dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
-    _finish(axes, "… against time", "seconds since the start")
 
 
 def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
@@ -216,7 +175,7 @@ def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
 def _finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
     """Give a panel its title, its axes and a legend of each name once, below it.
 
-    Bars and curves need the zero; dots need not, and are told apart better without.
+    Bars need the zero; dots and lines are told apart better without.
     """
     if not axes.has_data():
         axes.set_title(f"{title}: no rows yet")

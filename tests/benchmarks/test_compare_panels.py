@@ -1,23 +1,28 @@
-"""The comparison's figures show the rows' figures; what has no rows says so."""
+"""The panels of the comparison's plot show the rows' figures; what has no rows says so."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from superb_notebook.results import outcomes
-from superb_notebook.results_plots import (
+from benchmarks.compare_panels import (
+    draw_bytes,
+    draw_classes,
+    draw_envoys,
+    draw_passes,
     envoy_scores,
     mean_curve,
-    plot_costs,
-    plot_for_whom,
-    plot_strategies,
 )
+from benchmarks.compare_plots import PANELS, Panel
+from superb_notebook.results import Row, outcomes
 from tests.workspace.comparison_rows import LABELS, small_comparison
+
+
+def drawn(panel: Panel, rows: list[Row] | None = None) -> Axes:
+    axes = Figure().subplots()
+    panel(axes, small_comparison() if rows is None else rows)
+    return axes
 
 
 def lines(axes: Axes) -> dict[str, list[list[float]]]:
@@ -33,18 +38,19 @@ def test_a_curve_is_the_mean_over_seeds() -> None:
     assert y == pytest.approx([0, 0.435, 0.87])
 
 
-def test_accuracy_is_drawn_over_passes_bytes_and_seconds() -> None:
-    passes, sent, seconds = (lines(axes) for axes in plot_costs(small_comparison()).axes)
-    assert passes["federated, 2 iid"][2] == pytest.approx([8, 0.87])  # two rounds of four
-    assert passes["alone, 4 dirichlet"][2] == pytest.approx([8, 0.50])
+def test_accuracy_is_drawn_over_passes_and_bytes() -> None:
+    passes, sent = lines(drawn(draw_passes)), lines(drawn(draw_bytes))
+    assert passes["federated, 2 iid"] == [
+        pytest.approx([4, 0.435]),
+        pytest.approx([8, 0.87]),
+    ]  # rounds of four
+    assert passes["alone, 4 dirichlet"][1] == pytest.approx([8, 0.50])
     assert set(sent) == {"full", "lora"}
     assert sent["full"] == [pytest.approx([1, 0.435]), pytest.approx([2, 0.87])]
-    assert seconds["full, centralised"][2] == pytest.approx([22, 0.89])
-    assert seconds["lora, federated"][2] == pytest.approx([22, 0.85])
 
 
 def test_accuracy_is_drawn_by_class_and_by_envoy() -> None:
-    classes, envoys = plot_for_whom(small_comparison()).axes
+    classes, envoys = drawn(draw_classes), drawn(draw_envoys)
     assert [text.get_text() for text in classes.get_xticklabels()] == list(LABELS)
     assert [y for _, y in lines(classes)["centralised"]] == pytest.approx([0.89] * 3)
     assert [text.get_text() for text in envoys.get_xticklabels()] == ["one", "two"] * 2
@@ -67,11 +73,11 @@ def test_an_envoys_scores_are_means_that_say_of_how_many_seeds() -> None:
 
 
 def test_strategies_have_a_bar_each_and_for_each_kind_of_shards() -> None:
-    (axes,) = plot_strategies(small_comparison()).axes
+    axes = drawn(PANELS["strategies"])
     assert sorted(round(bar.get_height(), 3) for bar in axes.patches) == [0.1, 0.8, 0.8, 0.84, 0.86, 0.87]
 
 
-@pytest.mark.parametrize("plot", [plot_costs, plot_for_whom, plot_strategies])
-def test_without_rows_every_panel_says_so(plot: Callable[[list[Any]], Figure]) -> None:
-    for axes in plot([]).axes:
-        assert "no rows yet" in axes.get_title(loc="left") + axes.get_title()
+@pytest.mark.parametrize("name", PANELS)
+def test_without_rows_every_panel_says_so(name: str) -> None:
+    axes = drawn(PANELS[name], [])
+    assert "no rows yet" in axes.get_title(loc="left") + axes.get_title()
