@@ -28,12 +28,12 @@ sys.path[:0] = [str(ROOT / "workspace"), str(ROOT / "envoy")]
 
 import numpy as np  # noqa: E402
 from dp_accounting import get_epsilon_gaussian  # noqa: E402
+from superb_ks.ranges import DP_DELTA  # noqa: E402
 
 from benchmarks.compare_results import commit  # noqa: E402
 from superb_ks.aggregator.strategies.private_average import PrivateAverage  # noqa: E402
 from superb_ks.model.packing import pack, unpack  # noqa: E402
 from superb_ks.model.spec import ModelSpec  # noqa: E402
-from superb_ks.ranges import DP_DELTA  # noqa: E402
 from superb_ks.settings import Settings  # noqa: E402
 from superb_ks.training.data import ClipDataset  # noqa: E402
 from superb_ks.training.evaluation import evaluate  # noqa: E402

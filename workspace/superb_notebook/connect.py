@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 from openfl.interface.interactive_api.federation import Federation
 
-from superb_ks.ranges import is_int, is_real
-from superb_ks.settings import Settings
+from superb_ks.checked import is_int, is_real
+from superb_ks.settings import Addresses, Settings
 from superb_notebook.certificates import Certificates
 from superb_notebook.director_client import PackedDirectorClient
 from superb_notebook.handshake import why_refused
@@ -54,19 +54,20 @@ def connect(settings: Settings) -> Federation:
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
+    addresses = settings.addresses
     # An IPv6 address stands in brackets before a port.
-    host = _bare(settings.director_host)
+    host = _bare(addresses.director_host)
     host = f"[{host}]" if ":" in host else host
-    own = _certificates(settings)
+    own = _certificates(addresses)
     if own is None:
-        _require_guarded(settings)
+        _require_guarded(addresses)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
     try:
         federation = Federation(
             client_id=name,
             director_node_fqdn=host,
-            director_port=str(settings.director_port),
+            director_port=str(addresses.director_port),
             tls=own is not None,
             cert_chain=own and own.root_certificate,
             api_cert=own and own.certificate,
@@ -75,7 +76,7 @@ def connect(settings: Settings) -> Federation:
         federation.dir_client = PackedDirectorClient(
             client_id=name,
             director_host=host,
-            director_port=settings.director_port,
+            director_port=addresses.director_port,
             tls=own is not None,
             root_certificate=own and own.root_certificate,
             private_key=own and own.private_key,
@@ -83,41 +84,41 @@ def connect(settings: Settings) -> Federation:
         )
         return federation
     except grpc.RpcError as error:
-        raise FederationError(_why_not(error, settings, own)) from error
+        raise FederationError(_why_not(error, addresses, own)) from error
 
 
-def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None) -> str:
-    address = f"{settings.director_host}:{settings.director_port}"
+def _why_not(error: grpc.RpcError, addresses: Addresses, own: Certificates | None) -> str:
+    address = f"{addresses.director_host}:{addresses.director_port}"
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
     files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
-    _addresses(_bare(settings.director_host))
+    _look_up(_bare(addresses.director_host))
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
-    if reason := why_refused(_bare(settings.director_host), settings.director_port, files):
+    if reason := why_refused(_bare(addresses.director_host), addresses.director_port, files):
         return f"{no_answer}: {reason}"
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
     return f"{no_answer}. Start one: cd director && bash {start}"
 
 
-def _certificates(settings: Settings) -> Certificates | None:
-    if settings.certificates is None:
+def _certificates(addresses: Addresses) -> Certificates | None:
+    if addresses.certificates is None:
         return None
     try:
-        return Certificates.in_folder(Path(os.path.expanduser(settings.certificates)))
+        return Certificates.in_folder(Path(os.path.expanduser(addresses.certificates)))
     except ValueError as error:
         raise FederationError(str(error)) from error
 
 
-def _require_guarded(settings: Settings) -> None:
+def _require_guarded(addresses: Addresses) -> None:
     """Refuse to send an experiment's code in plain text where others could read and change it."""
-    host = settings.director_host
-    if settings.insecure_allow_plaintext_on_network:
+    host = addresses.director_host
+    if addresses.insecure_allow_plaintext_on_network:
         logger.warning("Without TLS, nobody checks who the director at %s is", host)
-    elif not all(ipaddress.ip_address(address).is_loopback for address in _addresses(_bare(host))):
+    elif not all(ipaddress.ip_address(address).is_loopback for address in _look_up(_bare(host))):
         raise FederationError(
             f"without TLS a notebook calls a director on this machine only, and {host} is another: whoever "
-            "is on the way could change what it submits. Name the folder of make certs in the settings' "
-            "certificates, or say insecure_allow_plaintext_on_network=True"
+            "is on the way could change what it submits. Name the folder of make certs in "
+            "Addresses(certificates=...), or say insecure_allow_plaintext_on_network=True"
         )
 
 
@@ -126,7 +127,7 @@ def _bare(host: str) -> str:
     return host[1:-1] if host.startswith("[") else host
 
 
-def _addresses(host: str) -> list[str]:
+def _look_up(host: str) -> list[str]:
     """Look up the addresses of a name.
 
     Raises:
