@@ -18,8 +18,8 @@ from superb_ks.recipe import Recipe
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.training.augmentation import Augmentation
 from superb_ks.training.data import ClipDataset
-from superb_ks.training.local import autocast_dtype, lr_over_federation, round_seed, steps_per_round
-from superb_ks.training.trainer import no_input_gradient, plain_attention
+from superb_ks.training.local import federated_cosine_schedule, round_seed
+from superb_ks.training.trainer import autocast_dtype, no_input_gradient, plain_attention
 
 CLIP_NORM = 1.0
 """The norm to which the Trainer clips gradients by default."""
@@ -77,7 +77,7 @@ def plain_training(
     nn.Module.to(model, device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = lr_over_federation(optimizer, steps_per_round(len(dataset), recipe), settings, round_num)
+    schedule = federated_cosine_schedule(optimizer, len(dataset), settings, round_num)
     dtype = autocast_dtype(settings.precision, device)
     losses = []
     model.train()

@@ -12,7 +12,7 @@ from demo.federation import Federation
 from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.spec import ModelSpec
-from superb_notebook.baseline import notebook_tasks
+from superb_notebook.tasks import tutorial_tasks
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import ROOT, Lab, follow
@@ -121,7 +121,7 @@ def real_experiment(federation: Federation):
     experiment = FederatedExperiment(connection, "real-clips")
     experiment.start(
         model_provider=SpecifiedModel(spec),
-        task_keeper=notebook_tasks(settings),
+        task_keeper=tutorial_tasks(settings),
         data_loader=ShardData(spec),
         settings=settings,
     )

@@ -20,7 +20,7 @@ from superb_ks.model.tuning import merged
 from superb_ks.settings import Settings
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
-from superb_notebook.baseline import notebook_tasks
+from superb_notebook.tasks import tutorial_tasks
 from superb_notebook.clips import reachable_clips
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
@@ -71,7 +71,7 @@ def test_what_is_tuned_travels_and_the_merged_model_scores_as_the_federation_say
     experiment = FederatedExperiment(connection, f"tuning-{tuning}")
     experiment.start(
         model_provider=SpecifiedModel(spec),
-        task_keeper=notebook_tasks(settings),
+        task_keeper=tutorial_tasks(settings),
         data_loader=ShardData(spec),
         settings=settings,
     )

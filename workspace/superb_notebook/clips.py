@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import soundfile
 from IPython.display import HTML, Audio
+from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from superb_ks.model.spec import SAMPLING_RATE
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.evaluation import evaluate
 from superb_notebook.audio import MAX_CLIP_SECONDS, read_header
 from superb_notebook.classify import read_wav
 from superb_notebook.errors import DataError
+from superb_notebook.history import Score
 from superb_notebook.labels import (
     LISTED,
     TESTING_LIST,
@@ -67,6 +71,16 @@ class ClipFolder:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __str__(self) -> str:
+        if not self.available:
+            return "No test clips are within reach of this machine: nothing to play, and nothing to score here"
+        return f"{len(self):,} test clips are within reach"
+
+    @property
+    def available(self) -> bool:
+        """Whether there is any clip."""
+        return bool(self.paths)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         """Return a clip: float32 waveform in [-1, 1] at 16 kHz, shape [n_samples], and its class number."""
@@ -127,6 +141,20 @@ def reachable_clips(
         if place and os.path.isdir(place):
             return ClipFolder(Path(place), classes, listed)
     return ClipFolder(None, classes)
+
+
+def score(model: PreTrainedModel, clips: ClipFolder, extractor: Wav2Vec2FeatureExtractor) -> Score:
+    """Score a model on clips as the envoys do; without clips, the score is of none.
+
+    Args:
+        model: for audio classification.
+        clips: the clips.
+        extractor: the model's feature extractor.
+    """
+    if not clips.available:
+        return Score(0, 0)
+    confusion = evaluate(model, ClipDataset(clips, extractor), "cpu")["confusion"]
+    return Score(int(np.trace(confusion)), len(clips))
 
 
 def players(clips: Iterable[tuple[str, np.ndarray]]) -> HTML:

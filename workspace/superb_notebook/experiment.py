@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,11 @@ class FederatedExperiment(FLExperiment):
 
     Args:
         federation: from `connect`.
-        experiment_name: unique on the director; letters, digits, `-` and `_`.
+        experiment_name: unique on the director; letters, digits, `-` and `_`; None makes one up.
     """
 
-    def __init__(self, federation: Federation, experiment_name: str) -> None:
+    def __init__(self, federation: Federation, experiment_name: str | None = None) -> None:
+        experiment_name = experiment_name or f"ks-{datetime.now():%Y%m%d-%H%M%S}"
         if not NAME_PATTERN.fullmatch(experiment_name):
             raise ValueError(
                 f"experiment name {experiment_name!r}: legal are a letter, then up to 62 letters, "

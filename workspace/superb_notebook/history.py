@@ -48,6 +48,8 @@ class Score:
 
     def __str__(self) -> str:
         """Return the accuracy in percent with the counts behind it."""
+        if not self.clips:
+            return "no clips to score"
         return f"{self.accuracy:.1%} ({self.correct:,} of {self.clips:,} clips)"
 
 

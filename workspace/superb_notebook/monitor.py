@@ -22,7 +22,7 @@ _REDRAW_SECONDS = 1.0
 _TRAIN_WEIGHT, _OTHER_WEIGHT = 8, 1
 
 
-def follow(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> History:
+def follow(records: Iterable[Record], rounds: int, envoys: Sequence[str], plot: bool = True) -> History:
     """Show an experiment until it ends and return all that it reported.
 
     Interrupting the cell stops the watching, not the experiment.
@@ -31,12 +31,13 @@ def follow(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> His
         records: what `FederatedExperiment.records()` yields, while it yields it.
         rounds: training rounds.
         envoys: names of the envoys that take part.
+        plot: draw loss and accuracy as well.
 
     Raises:
         ExperimentFailed: as `records` does, or the experiment was stopped before its best model was tested;
             what was reported until then stays in view.
     """
-    monitor = Monitor(History(rounds, envoys))
+    monitor = Monitor(History(rounds, envoys), plot)
     try:
         for record in _with_ticks(records):
             if record is not None:
@@ -55,8 +56,8 @@ def follow(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> His
 class Monitor:
     """Turns records into what is seen; `follow` drives it."""
 
-    def __init__(self, history: History) -> None:
-        """Show an empty bar and an empty plot."""
+    def __init__(self, history: History, plot: bool = True) -> None:
+        """Show an empty bar and, if it is wanted, an empty plot."""
         self.history = history
         self._started = time.monotonic()
         self._announced: set[str] = set()
@@ -64,7 +65,7 @@ class Monitor:
         self._drawn_at = self._started
         # Both are None outside of a notebook, where only the lines are printed.
         self._bar = display(self._progress_bar("waiting for the first report"), display_id=True)
-        self._plot = display(self._curves(), display_id=True)
+        self._plot = display(self._curves(), display_id=True) if plot else None
 
     def take(self, record: Record) -> None:
         """Note one record; print what it completes."""

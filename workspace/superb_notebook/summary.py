@@ -6,27 +6,38 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from superb_ks.settings import Settings
 from superb_notebook.history import History
 
 logger = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 
+Cards = Mapping[str, Mapping[str, Any]]
 
-def new_run_dir(runs: Path, now: datetime | None = None) -> Path:
-    """Make and return a folder of this date and time in `runs`, with a number behind it if that is taken.
+
+def run_folder(given: str | None, settings: Settings, now: datetime | None = None) -> Path:
+    """Return the folder for a run's results: the given one, or a new one in `settings.runs_dir`.
+
+    Args:
+        given: a folder that exists; None: a new one, named by date and time, with a number if that is taken.
+        settings: the experiment's.
+        now: the time; None: the present.
 
     Raises:
         OSError: it cannot be made there; the message says what to do.
     """
+    if given:
+        return Path(given)
+    runs = Path(settings.runs_dir)
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        return _claimed(runs, now)
+        return _claimed(runs, now or datetime.now())
     except OSError as error:
         raise type(error)(
             f"no run can be saved in {runs} ({error.strerror}): make it a folder that can be written, "
@@ -34,8 +45,8 @@ def new_run_dir(runs: Path, now: datetime | None = None) -> Path:
         ) from error
 
 
-def _claimed(runs: Path, now: datetime | None) -> Path:
-    stem = f"{now or datetime.now():%Y%m%d-%H%M%S}"
+def _claimed(runs: Path, now: datetime) -> Path:
+    stem = f"{now:%Y%m%d-%H%M%S}"
     number = 1
     while True:
         folder = runs / (stem if number == 1 else f"{stem}-{number}")
@@ -46,46 +57,44 @@ def _claimed(runs: Path, now: datetime | None) -> Path:
             number += 1
 
 
-def point_latest_to(run_dir: Path) -> None:
-    """Make the link `latest`, beside the run's folder, point to it, in one step; or say that it cannot."""
-    latest = run_dir.parent / "latest"
-    try:
-        _point(latest, run_dir.name)
-    except OSError as error:
-        logger.warning(
-            "%s does not point to this run (%s); is it a folder? Move it away", latest, error.strerror
-        )
+def write_summary(
+    run_dir: Path,
+    settings: Settings,
+    cards: Cards,
+    history: History,
+    baseline: tuple[str, History] | None = None,
+    latest: bool = False,
+) -> Path:
+    """Write a finished experiment's figures into the run's folder, so that no one sees half of them.
 
+    Args:
+        run_dir: the folder.
+        settings: the experiment's.
+        cards: the shard cards of its envoys.
+        history: all its records.
+        baseline: name and history of the model that was trained for comparison, or None.
+        latest: let the link `latest` next to the folder point to it.
 
-def _point(latest: Path, name: str) -> None:
-    with tempfile.TemporaryDirectory(prefix=".latest-", dir=latest.parent) as beside:
-        link = Path(beside) / "link"
-        link.symlink_to(name)
-        os.replace(link, latest)
+    Returns:
+        The file, `summary.json`.
+
+    Raises:
+        ValueError: the experiment is not finished.
+    """
+    summary = summarize(settings, cards, history, baseline)
+    path = run_dir / SUMMARY
+    partial = path.with_name(f".{SUMMARY}.partial")
+    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    if latest:
+        point_latest_to(run_dir)
+    return path
 
 
 def summarize(
-    history: History,
-    cards: Mapping[str, Mapping[str, Any]],
-    *,
-    model: str,
-    tuning: str = "full",
-    strategy: str = "fedavg",
-    baseline: tuple[str, History] | None = None,
-    model_dir: str,
-    notebook: str,
+    settings: Settings, cards: Cards, history: History, baseline: tuple[str, History] | None = None
 ) -> dict[str, Any]:
-    """Gather the figures of a finished experiment.
-
-    Args:
-        history: all its records.
-        cards: the shard cards of its envoys.
-        model: as in the settings; of a folder, only the name is told.
-        tuning: as in the settings.
-        strategy: as in the settings.
-        baseline: name and history of the model that was trained beside it, or None.
-        model_dir: where the model was saved, relative to the run's folder.
-        notebook: where the notebook is, relative to the run's folder.
+    """Gather the figures of a finished experiment; the arguments are those of `write_summary`.
 
     Raises:
         ValueError: the experiment is not finished.
@@ -97,9 +106,9 @@ def summarize(
         )
     labels = next(iter(cards.values()))["labels"]
     return {
-        "model": _model_name(model),
-        "tuning": tuning,
-        "strategy": strategy,
+        "model": _model_name(settings.model),
+        "tuning": settings.tuning.name,
+        "strategy": settings.strategy.name,
         "data": _common(_data_name(card) for card in cards.values()),
         "partition": _common(str(card["partition"]) for card in cards.values()),
         "envoys": len(history.envoys),
@@ -111,18 +120,25 @@ def summarize(
         "bytes_up_per_envoy_round": history.bytes_up(),
         "baseline": None if baseline is None else _baseline(*baseline),
         "seconds_total": sum(result.seconds for result in results),
-        "model_dir": model_dir,
-        "notebook": notebook,
     }
 
 
-def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> Path:
-    """Write `summary.json` into the run's folder so that nobody sees half of it; return its path."""
-    path = run_dir / SUMMARY
-    partial = path.with_name(f".{SUMMARY}.partial")
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    return path
+def point_latest_to(run_dir: Path) -> None:
+    """Point the link `latest`, next to the run's folder, to it, in one step; or log that it cannot."""
+    latest = run_dir.parent / "latest"
+    try:
+        _point(latest, run_dir.name)
+    except OSError as error:
+        logger.warning(
+            "%s does not point to this run (%s); is it a folder? Move it away", latest, error.strerror
+        )
+
+
+def _point(latest: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix=".latest-", dir=latest.parent) as folder:
+        link = Path(folder) / "link"
+        link.symlink_to(name)
+        os.replace(link, latest)
 
 
 def _rounds(history: History) -> list[dict[str, float | None]]:
@@ -146,6 +162,7 @@ def _baseline(model: str, history: History) -> dict[str, Any]:
 
 
 def _model_name(model: str) -> str:
+    """Return a model's name; of a folder, the last part."""
     return Path(model).name if Path(model).is_dir() else model
 
 
@@ -154,6 +171,6 @@ def _data_name(card: Mapping[str, Any]) -> str:
     return (card["source"] == "folder" and Path(card["data_dir"]).name) or str(card["source"])
 
 
-def _common(names: Any) -> str:
+def _common(names: Iterable[str]) -> str:
     """Return the one name that all shards share, or all of their names."""
     return ", ".join(sorted(set(names)))

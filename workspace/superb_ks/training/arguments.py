@@ -1,19 +1,21 @@
-"""What the Trainer of transformers is told about one round, the device included."""
+"""The arguments of the transformers Trainer for one round on one device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
-from superb_ks.recipe import CompleteRecipe
-
 
 @dataclass
 class RoundArguments(TrainingArguments):
-    """Arguments of a training on one given device.
+    """`TrainingArguments` of one round: on a given device, silent, and without files.
+
+    A round is short: there is nothing to log, to save or to resume in it. The experiment's records, its
+    checkpoints and its resumption belong to the aggregator.
 
     Corrects: transformers trains on the first GPU, or spreads a model over every GPU that it sees; an envoy
     has the one that OpenFL gave it.
@@ -23,6 +25,22 @@ class RoundArguments(TrainingArguments):
     """
 
     own_device: str = "cpu"
+    remove_unused_columns: bool | None = False
+    save_strategy: Any = "no"
+    logging_strategy: Any = "no"
+    report_to: Any = "none"
+    disable_tqdm: bool | None = True
+
+    def __post_init__(self) -> None:
+        """Choose the device before transformers does."""
+        self.use_cpu = self.own_device == "cpu"
+        self.dataloader_pin_memory = not self.use_cpu
+        super().__post_init__()
+
+    @property
+    def should_save(self) -> bool:
+        """Nothing is saved, so the Trainer needs no folder either."""
+        return False
 
     @cached_property
     def _setup_devices(self) -> torch.device:
@@ -36,28 +54,3 @@ class RoundArguments(TrainingArguments):
         # All of accelerate shares this state: it is where models and batches are put.
         self.distributed_state.device = device
         return device
-
-
-def round_arguments(recipe: CompleteRecipe, device: str, seed: int, scratch: str) -> RoundArguments:
-    """Return the arguments of one round.
-
-    Args:
-        recipe: how the model is trained.
-        device: as PyTorch names it.
-        seed: of the round.
-        scratch: a folder that the Trainer may have; it leaves it empty.
-    """
-    return RoundArguments(
-        output_dir=scratch,
-        own_device=device,
-        num_train_epochs=recipe.epochs_per_round,
-        per_device_train_batch_size=recipe.batch_size,
-        seed=seed,
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        remove_unused_columns=False,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )

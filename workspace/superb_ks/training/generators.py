@@ -22,7 +22,7 @@ def seeded(seed: int, device: str) -> Iterator[None]:
         device: "cpu" or a CUDA device, whose generator is put back as well.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[] if device == "cpu" else [torch.device(device)]):
+    with torch.random.fork_rng(devices=[torch.device(device)] if device.startswith("cuda") else []):
         set_seed(seed)
         try:
             yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -21,7 +25,13 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput
 
+from superb_ks.model.tuning import is_head_tuned
+from superb_ks.settings import FedProx, Settings
+from superb_ks.training.arguments import RoundArguments
+from superb_ks.training.augmentation import Augmentation
+from superb_ks.training.data import ClipDataset
 from superb_ks.training.generators import seeded
+from superb_ks.training.head import GradientTerm, HeadTrainer
 from superb_ks.training.masking import masked_features
 from superb_ks.training.proximal import ProximalTerm
 
@@ -70,35 +80,74 @@ class FiniteSteps(TrainerCallback):
 
 
 class RoundTrainer(Trainer):
-    """A Trainer that prints nothing, leaves the model's `forward` and the global generators alone.
+    """The Trainer of transformers for one round on one envoy.
+
+    It trains like any other. What it adds: FedProx's term, no step by a gradient that is not finite, global
+    random generators that stay as they were, a head that is trained on cached hidden states (`HeadTrainer`).
+
+    Args:
+        model: moved to the device.
+        args: a `RoundArguments`.
+        train_dataset: this envoy's training clips as they are; each pass hears them in another take, as the
+            recipe says.
+        optimizers: the optimizer, and its learning-rate schedule for this round.
+        settings: the experiment's.
 
     Attributes:
-        autocast_dtype: what the loss is computed in; None: float32.
         proximal: FedProx's term; None: the loss alone. The loss that `train` returns is without it.
-        mask_probs: shares of frames and of channels to mask, see `masked_features`.
+
+    Raises:
+        ValueError: there is no clip.
     """
 
-    autocast_dtype: torch.dtype | None = None
-    proximal: ProximalTerm | None = None
-    mask_probs: tuple[float | None, float | None] = (None, None)
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: RoundArguments,
+        train_dataset: ClipDataset,
+        optimizers: tuple[Optimizer, LambdaLR],
+        settings: Settings,
+    ) -> None:
+        if len(train_dataset) == 0:
+            raise ValueError("nothing to train on: the dataset has no clips")
+        nn.Module.to(model, args.device)  # before anything keeps a copy of its weights
+        recipe, self._clips = settings.complete_recipe, train_dataset
+        takes = train_dataset.for_training(Augmentation.of(recipe, args.seed))
+        with seeded(args.seed, str(args.device)):
+            super().__init__(
+                model, args, data_collator=takes.collate, train_dataset=takes, optimizers=optimizers
+            )
         self.remove_callback(PrinterCallback)
         self.finite_steps = FiniteSteps()
         self.add_callback(self.finite_steps)
+        self._autocast_dtype = autocast_dtype(settings.precision, str(args.device))
+        self._mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
+        mu = settings.strategy.mu if isinstance(settings.strategy, FedProx) else 0.0
+        self.proximal: GradientTerm | None = ProximalTerm(model.parameters(), mu) if mu > 0 else None
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train the round; the same seed gives the same weights, whatever was drawn before."""
         assert isinstance(self.model, nn.Module)
+        if is_head_tuned(self.model):
+            return self._train_head()
         with (
             seeded(self.args.seed, str(self.args.device)),
-            masked_features(self.model, *self.mask_probs),
+            masked_features(self.model, *self._mask_probs),
             no_input_gradient(self.model),
             plain_attention(self.model) if self.args.device.type == "cpu" else nullcontext(),
             _garbage_set_aside(),
         ):
             return super().train(*args, **kwargs)
+
+    def _train_head(self) -> TrainOutput:
+        batch_size, device = self.args.per_device_train_batch_size, str(self.args.device)
+        steps = math.ceil(len(self._clips) / batch_size) * int(self.args.num_train_epochs)
+        trainer = HeadTrainer(
+            self.model, self._clips, self.optimizer, self.lr_scheduler,
+            steps=steps, batch_size=batch_size, seed=self.args.seed, device=device,
+        )  # fmt: skip
+        trainer.proximal = self.proximal
+        return trainer.train()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Compute the loss and the gradients, the proximal term's included; returns the loss without it."""
@@ -113,14 +162,32 @@ class RoundTrainer(Trainer):
         `TrainingArguments(bf16=True)` would wrap the model's `forward` for good: evaluation would then run
         in bfloat16 too, under one more wrapper for each round.
         """
-        if self.autocast_dtype is None:
+        if self._autocast_dtype is None:
             return nullcontext()
-        return torch.autocast(self.args.device.type, self.autocast_dtype, cache_enabled=bool(cache_enabled))
+        return torch.autocast(self.args.device.type, self._autocast_dtype, cache_enabled=bool(cache_enabled))
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
         norm = super()._clip_grad_norm(model)
         self.finite_steps.norm = norm
         return norm
+
+
+def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
+    """Return what to autocast to on a device, or None for plain float32.
+
+    Args:
+        precision: "float32", "bfloat16", or "auto": bfloat16 where the hardware multiplies in it.
+        device: as PyTorch names it.
+    """
+    if precision == "auto":
+        # Emulated bfloat16, on older hardware, is slower than float32.
+        native = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if torch.device(device).type == "cuda"
+            else bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        )
+        precision = "bfloat16" if native else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else None
 
 
 @contextmanager
