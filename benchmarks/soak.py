@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workspace"))
 
 from demo.interrupts import raise_interrupted  # noqa: E402
+from superb_ks.settings import Failures  # noqa: E402
 from superb_notebook.experiment import FederatedExperiment  # noqa: E402
 from tests.support.lab import Lab, Record  # noqa: E402
 from tests.support.sine_experiment import Script  # noqa: E402
@@ -91,7 +92,7 @@ def run(lab: Lab, rounds: int) -> dict[str, Any]:
     experiment: FederatedExperiment = lab.submit(
         Script(seconds=dict.fromkeys(lab.ranks, TASK_SECONDS)),
         rounds=rounds,
-        round_cutoff_seconds=CUTOFF_SECONDS,
+        failures=Failures(round_timeout_seconds=CUTOFF_SECONDS),
     )
     with Progress() as progress:
         bar = progress.add_task("rounds", total=rounds)

@@ -33,8 +33,15 @@ from benchmarks.training_federated import measure_federation  # noqa: E402
 from benchmarks.training_job import noise_dataset, plain_training, unfrozen  # noqa: E402
 from benchmarks.transport_result import machine, merge, now  # noqa: E402
 from superb_ks.model.spec import ModelSpec  # noqa: E402
-from superb_ks.recipe import TUNINGS, legal_tunings  # noqa: E402
-from superb_ks.settings import SUPERB_LABELS, Settings  # noqa: E402
+from superb_ks.recipe import legal_tunings  # noqa: E402
+from superb_ks.settings import (  # noqa: E402
+    SUPERB_LABELS,
+    TUNINGS,
+    Full,
+    Recipe,
+    Settings,
+    tuning_named,
+)
 from superb_ks.training.local import local_trainer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
@@ -92,8 +99,10 @@ def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str)
     trained. On a GPU, with the bytes that PyTorch had allocated there at most.
     """
     with tempfile.TemporaryDirectory() as folder:
-        settings = settings_of(name, tuning, Path(folder), epochs_per_round=1, batch_size=BATCH)
-        original = replace(settings, tuning="full", precision="float32")
+        settings = settings_of(
+            name, tuning, Path(folder), recipe=Recipe(epochs_per_round=1, batch_size=BATCH)
+        )
+        original = replace(settings, tuning=Full(), precision="float32")
         spec, whole = (ModelSpec.of(each, SUPERB_LABELS) for each in (settings, original))
         dataset = noise_dataset(spec, clips)
 
@@ -167,10 +176,10 @@ def timed(train: Callable[[PreTrainedModel], Any], spec: ModelSpec, device: str)
     return Run(seconds, torch.cuda.max_memory_allocated() if on_gpu else 0)
 
 
-def settings_of(name: str, tuning: str, folder: Path, **recipe: Any) -> Settings:
+def settings_of(name: str, tuning: str, folder: Path, recipe: Recipe | None = None) -> Settings:
     """Return the settings of a measurement; a base-size model is written into the folder."""
     model = save_base(folder / "base") if name == "base" else name
-    return Settings(model=model, tuning=tuning, **recipe)
+    return Settings(model=model, tuning=tuning_named(tuning), recipe=recipe or Recipe())
 
 
 def hardware(device: str) -> dict[str, str]:

@@ -67,7 +67,7 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     from openfl.interface.interactive_api.experiment import TaskInterface
 
     from benchmarks import transport_data, transport_job, transport_ours_model
-    from superb_ks.settings import Settings
+    from superb_ks.settings import Addresses, Failures, Settings
     from superb_notebook.connect import connect
     from superb_notebook.experiment import FederatedExperiment
 
@@ -76,10 +76,9 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
         cloudpickle.register_pickle_by_value(module)
     log = EventLog(events)
     settings = Settings(
-        director_port=director_port,
-        aggregator_port=aggregator_port,
+        addresses=Addresses(director_port=director_port, aggregator_port=aggregator_port),
         rounds=job.rounds,
-        min_envoys=job.clients,
+        failures=Failures(min_envoys=job.clients),
         **job.settings,
     )
     provider = transport_ours_model.BenchmarkModel(job)

@@ -84,8 +84,9 @@ class AdaptiveAggregation(FedAvgAggregation):
         its, change = self.settings, average - base
         m = its.beta1 * m + (1 - its.beta1) * change
         v = self.second_moment(v, change**2)
-        weights: Vector = base + its.learning_rate * m / (np.sqrt(v) + its.tau)
-        return weights, m, v
+        step: Vector = its.learning_rate * m
+        step /= np.sqrt(v) + its.tau
+        return base + step, m, v
 
 
 class FedAdamAggregation(AdaptiveAggregation):
