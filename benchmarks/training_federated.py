@@ -146,9 +146,9 @@ def _submit(director_port: int, aggregator_port: int) -> float:
     from superb_ks.collaborator.shard_data import ShardData
     from superb_ks.model.spec import ModelSpec
     from superb_ks.settings import SUPERB_LABELS
-    from superb_notebook.tasks import tutorial_tasks
     from superb_notebook.connect import connect
     from superb_notebook.experiment import FederatedExperiment
+    from superb_notebook.tasks import tutorial_tasks
 
     settings = miniature_settings(director_port=director_port, aggregator_port=aggregator_port)
     spec = ModelSpec.of(settings, SUPERB_LABELS).sealed()

@@ -74,7 +74,7 @@ class ClipFolder:
 
     def __str__(self) -> str:
         if not self.available:
-            return "No test clips are within reach of this machine: nothing to play, and nothing to score here"
+            return "No test clips are within reach of this machine: nothing to play or score here"
         return f"{len(self):,} test clips are within reach"
 
     @property

@@ -1,4 +1,4 @@
-"""The owners' clips where this machine can read them, as in a demonstration: for training without a federation."""
+"""The owners' clips, where this machine can read them: for training without a federation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from superb_ks.training.data import SPLITS, ClipDataset
 
 ENVOY = Path(__file__).resolve().parents[2] / "envoy"
-"""The folder with the shard descriptor, which belongs to the owners; a notebook's machine need not have it."""
+"""The folder with the owners' shard descriptor, which a notebook's machine need not have."""
 
 Shard = dict[str, ClipDataset]
 

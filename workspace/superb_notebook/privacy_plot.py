@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from superb_notebook.experiment_plots import plot_nothing
 from superb_notebook.plots import GREY, INK, envoy_colours, style
 from superb_notebook.tables import Table
 
@@ -40,8 +41,10 @@ def privacy_table(measured: Measured | None) -> Table:
     return Table(header, [["0", "∞", *[clipped] * len(envoys)], *rows])
 
 
-def plot_privacy(measured: Measured) -> Figure:
+def plot_privacy(measured: Measured | None) -> Figure:
     """Draw test accuracy over the spent epsilon, a line for each number of envoys."""
+    if measured is None:
+        return plot_nothing("Nothing is within reach; python -m benchmarks.privacy measures it.")
     envoys = _envoys(measured)
     colours = envoy_colours(map(str, envoys))
     with style():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from superb_notebook.history import History
-from superb_notebook.plots import INK, envoy_colours, style
+from superb_notebook.experiment_plots import plot_nothing
+from superb_notebook.plots import INK, style
 from superb_notebook.tables import Table
 
 Row = Mapping[str, Any]
@@ -119,8 +119,8 @@ def condition_in_words(conditions: Mapping[str, Any]) -> str:
 
 
 def regimes_table(rows: Iterable[Row]) -> Table:
-    """Return one row for each regime: test accuracy, distance to the centralised one, traffic, time."""
-    header = ["regime", "test accuracy", "points behind", "MB sent by an envoy", "seconds", "seeds"]
+    """Return one row for each regime: test accuracy, distance to the centralised one, traffic."""
+    header = ["regime", "test accuracy", "points behind", "MB sent by an envoy", "seeds"]
     shown = regimes(rows)
     best = next((item.mean for item in shown if item.conditions["regime"] == "centralised"), None)
     lines = [
@@ -129,7 +129,6 @@ def regimes_table(rows: Iterable[Row]) -> Table:
             str(item),
             "" if best is None or item.mean == best else f"{100 * (best - item.mean):.1f}",
             f"{item.mean_of('bytes') / 1e6:.1f}" if item.conditions["regime"] == "federated" else "–",
-            f"{item.mean_of('seconds'):.0f}",
             str(len(item.rows)),
         ]
         for item in shown
@@ -157,6 +156,8 @@ def regimes_in_words(rows: Iterable[Row]) -> str:
 def plot_regimes(rows: Iterable[Row]) -> Figure:
     """Draw the test accuracy of each regime: a dot a seed, a bar for their mean."""
     shown = regimes(rows)[::-1]
+    if not shown:
+        return plot_nothing("No comparison is within reach; make compare DATA=FOLDER measures it.")
     colours = dict(zip(REGIMES, ("#6b7280", "#0072b2", "#d55e00"), strict=True))
     with style():
         figure = Figure(figsize=(9.6, 0.9 + 0.38 * len(shown)), layout="constrained")
@@ -174,43 +175,3 @@ def plot_regimes(rows: Iterable[Row]) -> Figure:
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
         return figure
-
-
-def plot_beside(histories: Mapping[str, History]) -> Figure:
-    """Draw experiments beside each other: validation accuracy by round, and test accuracy of the best model.
-
-    Args:
-        histories: finished experiments by the name that is shown.
-    """
-    colours = envoy_colours(histories)
-    with style():
-        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-        curves, bars = figure.subplots(1, 2, width_ratios=(2, 1), sharey=True)
-        for name, history in histories.items():
-            scores = [(n, score.accuracy) for n, score in _validation(history)]
-            curves.plot(*zip(*scores, strict=True), "o-", color=colours[name], linewidth=2.4, label=name)
-        for place, (name, history) in enumerate(histories.items()):
-            accuracy = history.test.accuracy if history.test else 0.0
-            bars.bar(place, accuracy, width=0.6, color=colours[name])
-            bars.text(
-                place, accuracy + 0.02, f"{accuracy:.1%}", ha="center", color=colours[name], fontweight="bold"
-            )
-        longest = max(history.rounds for history in histories.values())
-        curves.set(title="Validation accuracy", xlabel="training rounds done", ylim=(0, 1.09))
-        curves.set_xticks(range(longest + 1) if longest <= 10 else range(0, longest + 1, -(-longest // 10)))
-        curves.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        bars.set(title="Test accuracy, best model")
-        bars.set_xticks(range(len(histories)), list(histories))
-        # They name the lines as well: a legend would lie on these, wherever it is.
-        for tick, colour in zip(bars.get_xticklabels(), colours.values(), strict=True):
-            tick.set(color=colour, fontweight="bold")
-        bars.margins(x=0.25)
-        for axes in (curves, bars):
-            axes.grid(True, axis="y")
-            axes.spines["left"].set_visible(False)
-        return figure
-
-
-def _validation(history: History) -> Sequence[tuple[int, Any]]:
-    scores = [(n, history.score("validate", n)) for n in range(history.rounds + 1)]
-    return [(n, score) for n, score in scores if score is not None]

@@ -1,4 +1,4 @@
-"""The tutorial's three tasks, and how an experiment with them is submitted: for the notebooks that follow it."""
+"""The tutorial's three tasks, for the notebooks that follow it, and one call that submits an experiment."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One round of local training, on any engine: what federation adds to an ordinary training.
 
-That is a seed for each round and one learning-rate schedule over all rounds. The optimizer and the Trainer are
-those of every other fine-tuning; the notebook's train task is `local_trainer`, written out.
+That is a seed for each round and one learning-rate schedule over all rounds. The optimizer and the Trainer
+are those of any other fine-tuning; the notebook's train task is `local_trainer`, written out.
 """
 
 from __future__ import annotations

@@ -1,0 +1,105 @@
+"""Plots that compare experiments, or models: accuracy by round, against traffic, and in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+
+from superb_ks.schedule import VALIDATE
+from superb_notebook.history import History
+from superb_notebook.plots import FIGURE_INCHES, GREY, INK, envoy_colours, style
+
+
+def plot_rounds(histories: Mapping[str, History]) -> Figure:
+    """Draw the validation accuracy after each round, a line for each experiment.
+
+    The untouched model is left out: with it in view, the lines would share a tenth of the axis.
+
+    Args:
+        histories: finished experiments by the name that is shown.
+    """
+    with style():
+        figure = Figure(figsize=(FIGURE_INCHES, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for (name, history), colour in zip(histories.items(), envoy_colours(histories).values(), strict=True):
+            scores = [(n, history.score(VALIDATE, n)) for n in range(1, history.rounds + 1)]
+            points = [(n, score.accuracy) for n, score in scores if score is not None]
+            axes.plot(*zip(*points, strict=True), "o-", color=colour, linewidth=2.4, label=name)
+        axes.set(title="Validation accuracy", xlabel="training rounds done")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _finish(axes)
+        return figure
+
+
+def plot_traffic(histories: Mapping[str, History]) -> Figure:
+    """Draw each experiment's test accuracy against what an envoy sent in all rounds.
+
+    Args:
+        histories: finished experiments by the name that is shown.
+    """
+    with style():
+        figure = Figure(figsize=(FIGURE_INCHES, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for (name, history), colour in zip(histories.items(), envoy_colours(histories).values(), strict=True):
+            score, sent = history.test, history.bytes_up()
+            if score is None or sent is None:
+                continue
+            megabytes = sent * history.rounds / 1e6
+            axes.plot(megabytes, score.accuracy, "o", color=colour, markersize=9)
+            label = f"{name}: {score.accuracy:.1%}, {megabytes:.1f} MB"
+            axes.annotate(
+                label, (megabytes, score.accuracy), (0, 10), textcoords="offset points",
+                ha="center", color=colour, fontweight="bold",
+            )  # fmt: skip
+        axes.set(
+            title="Test accuracy of the best model", xlabel="MB sent by an envoy in all rounds", xscale="log"
+        )
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.22, y=0.3)
+        _finish(axes, legend=False)
+        return figure
+
+
+def plot_scores(accuracies: Mapping[str, float], title: str = "Test accuracy") -> Figure:
+    """Draw a horizontal bar for each accuracy, in the order given.
+
+    Args:
+        accuracies: in [0, 1], by the name that is shown.
+        title: of the figure.
+    """
+    with style():
+        figure = Figure(figsize=(FIGURE_INCHES, 0.8 + 0.36 * len(accuracies)), layout="constrained")
+        axes = figure.subplots()
+        places = np.arange(len(accuracies))[::-1]
+        bars = axes.barh(places, list(accuracies.values()), height=0.62, color="#0072b2")
+        axes.bar_label(bars, [f"{value:.1%}" for value in accuracies.values()], padding=5, color=INK)
+        axes.set_yticks(places, list(accuracies), color=INK)
+        axes.set(title=title, xlim=(0, 1.1))
+        axes.spines[["bottom", "left"]].set_visible(False)
+        axes.xaxis.set_visible(False)
+        return figure
+
+
+def plot_nothing(words: str) -> Figure:
+    """Return a figure that says why there is nothing to see."""
+    with style():
+        figure = Figure(figsize=(FIGURE_INCHES, 0.6))
+        figure.text(0, 0.5, words, color=GREY, va="center")
+        return figure
+
+
+def _finish(axes: Axes, legend: bool = True) -> None:
+    """Let the axis begin below the lowest point, and explain the lines where none of them can be."""
+    if axes.has_data():
+        axes.set_ylim(max(0.0, np.floor(20 * (axes.dataLim.y0 - 0.02)) / 20), None)
+    axes.set_ylim(None, min(1.03, axes.get_ylim()[1]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(True, axis="y")
+    axes.spines["left"].set_visible(False)
+    if legend:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, labelcolor="linecolor")
