@@ -60,7 +60,7 @@ def plot_traffic(histories: Mapping[str, History]) -> Figure:
         )
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.22, y=0.3)
+        axes.margins(x=0.22)
         _finish(axes, legend=False)
         return figure
 
@@ -94,11 +94,13 @@ def plot_nothing(words: str) -> Figure:
 
 
 def _finish(axes: Axes, legend: bool = True) -> None:
-    """Let the axis begin below the lowest point, and explain the lines where none of them can be."""
+    """Let the axis hold the data and little else, and explain the lines where none of them can be."""
     if axes.has_data():
-        axes.set_ylim(max(0.0, np.floor(20 * (axes.dataLim.y0 - 0.02)) / 20), None)
-    axes.set_ylim(None, min(1.03, axes.get_ylim()[1]))
+        low, high = axes.dataLim.intervaly
+        room = 0.35 * max(high - low, 0.04)
+        axes.set_ylim(max(0.0, low - room), min(1.03, high + room))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.grid(True, axis="y")
     axes.spines["left"].set_visible(False)
     if legend:

@@ -35,6 +35,16 @@ class LocalData:
         """Whether the clips are within reach."""
         return self._folders is not None
 
+    def __str__(self) -> str:
+        if self.available:
+            return "The owners' clips are within reach of this machine"
+        return "The owners' clips are out of reach, as they should be: what needs them is left out"
+
+    def pooled(self, extractor: Wav2Vec2FeatureExtractor) -> Shard:
+        """Return all clips as one shard; its splits are empty where no clips are within reach."""
+        nothing: Shard = {split: ClipDataset([], extractor) for split in SPLITS}
+        return next(iter(self.shards(extractor)), nothing)
+
     def shards(
         self, extractor: Wav2Vec2FeatureExtractor, count: int = 1, partition: str = "iid"
     ) -> list[Shard]:

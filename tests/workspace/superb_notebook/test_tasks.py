@@ -1,87 +1,67 @@
-"""The second experiment is the notebook's, with other settings; the federated run is in test_tutorial."""
+"""The three tasks: those of the package and those written out in the notebook do the same, bit for bit."""
 
-import ast
-from dataclasses import replace
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 
-from superb_ks.recipe import RECIPES
-from superb_ks.settings import Settings
-from superb_notebook import baseline
-from superb_notebook.baseline import baseline_settings, notebook_tasks, private_settings
+from superb_ks.model.packing import pack
+from superb_ks.model.spec import ModelSpec
+from superb_ks.settings import SUPERB_LABELS, FedProx, Full, Head, Lora, Recipe, Settings
+from superb_ks.training.data import ClipDataset
+from superb_notebook import tasks as module
+from superb_notebook.tasks import tutorial_tasks
 
-NOTEBOOK = Path(baseline.__file__).resolve().parents[1] / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
-
-
-def test_a_baseline_is_trained_whole_in_as_many_rounds_under_a_name_of_its_own() -> None:
-    settings = Settings(tuning="head", strategy="median", rounds=7, seed=3, experiment_name="mine")
-    beside = baseline_settings(settings, "scratch")
-    assert (beside.model, beside.tuning, beside.experiment_name) == ("scratch", "full", None)
-    assert (beside.strategy, beside.rounds, beside.seed) == ("median", 7, 3)
+NOTEBOOK = Path(module.__file__).resolve().parents[1] / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 
 
-CHOSEN = dict(learning_rate=0.5, batch_size=3, warmup_fraction=0.3, weight_decay=0.2, balanced_classes=True)
-
-
-@pytest.mark.parametrize(
-    "tuned",
-    [
-        dict(tuning="head", epochs_per_round=50),
-        dict(tuning="lora", epochs_per_round=50, lora_rank=2, lora_alpha=3.0, mask_time_prob=0.1),
-        dict(tuning="full", steps_per_round=9, speed_change=0.4, shift_seconds=0.1, time_mask_seconds=0.1),
-    ],
-)
-def test_a_baseline_has_the_recipe_of_its_own_model(tuned: dict[str, Any]) -> None:
-    beside = baseline_settings(Settings(**CHOSEN, **tuned), "scratch")
-    assert beside.recipe == RECIPES["scratch"]
-
-
-def test_a_baseline_hears_each_clip_as_often_as_a_model_that_is_trained_whole() -> None:
-    beside = baseline_settings(Settings(**CHOSEN, tuning="full", epochs_per_round=7), "scratch")
-    assert beside.recipe == replace(RECIPES["scratch"], epochs_per_round=7)
-
-
-def test_a_baseline_keeps_the_strategys_parameters() -> None:
-    settings = Settings(strategy="trimmed_mean", trim_fraction=0.3, fraction=0.5, precision="float32")
-    beside = baseline_settings(settings, "scratch")
-    assert beside.strategy_parameters == {"trim_fraction": 0.3}
-    assert (beside.fraction, beside.precision) == (0.5, "float32")
-
-
-def test_a_private_experiment_tunes_a_head_by_plain_averaging_whatever_the_first_one_does() -> None:
-    settings = Settings(strategy="trimmed_mean", trim_fraction=0.3, rounds=7, speed_change=0.4, seed=3)
-    private = private_settings(settings, 2.0, 0.5)
-    assert private.privacy == {"clip_norm": 2.0, "noise_multiplier": 0.5, "delta": 1e-5}
-    assert (private.tuning, private.strategy, private.rounds, private.seed) == ("head", "fedavg", 7, 3)
-    assert private.recipe == Settings(tuning="head").recipe
-    assert private.experiment_name is not None and private.experiment_name.startswith("private-")
-    assert private_settings(Settings(model="scratch"), 2.0, 0.5).tuning == "full"
-
-
-def tasks_in(source: str) -> dict[str, ast.FunctionDef]:
-    found = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
-    return {name: found[name] for name in ("train", "validate", "test") if name in found}
-
-
-def calls_in(function: ast.FunctionDef) -> list[str]:
-    return [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Call)]
-
-
-def test_its_tasks_do_what_the_notebooks_do() -> None:
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    in_notebook = tasks_in("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
-    here = tasks_in(Path(baseline.__file__).read_text(encoding="utf-8"))
-    assert set(in_notebook) == set(here) == {"train", "validate", "test"}
-    for name, function in here.items():
-        wanted = {call for call in calls_in(in_notebook[name]) if "register" not in call}
-        # In the notebook the trainer has a name of its own.
-        given = {call.replace("trainer.train()", "") for call in calls_in(function)}
-        for call in wanted - {"trainer.train()"}:
-            assert call in given, f"{name} of the notebook calls {call}"
+def tasks_of_the_notebook(settings: Settings) -> dict[str, Any]:
+    """Run the cells that define the three tasks, with these settings."""
+    names: dict[str, Any] = {"settings": settings, "recipe": settings.complete_recipe}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code" and "@tasks.register_fl_task" in cell.source:
+            exec(compile(cell.source, str(NOTEBOOK), "exec"), names)
+    return {name: names[name] for name in ("train", "validate", "test")}
 
 
 def test_they_are_registered_under_the_names_that_the_schedule_knows() -> None:
-    assert set(notebook_tasks(Settings()).task_registry) == {"train", "validate", "test"}
+    assert set(tutorial_tasks(Settings()).task_registry) == {"train", "validate", "test"}
+    assert set(tasks_of_the_notebook(Settings())) == {"train", "validate", "test"}
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        dict(tuning=Full()),
+        dict(tuning=Lora(rank=2)),
+        dict(tuning=Head(), recipe=Recipe(epochs_per_round=2, batch_size=4)),
+        dict(strategy=FedProx(mu=1.0)),
+        dict(recipe=Recipe(epochs_per_round=1, speed_change=0.2, learning_rate=0.01), seed=5),
+    ],
+    ids=lambda choices: "-".join(choices),
+)
+def test_the_notebooks_train_task_is_the_packages(tone_clips, base_folder: Path, choices: dict[str, Any]):
+    settings = Settings(model=str(base_folder), **choices)
+    spec = ModelSpec.of(settings, SUPERB_LABELS)
+    shard = dict.fromkeys(
+        ("train", "val", "test"), ClipDataset(tone_clips([4_000] * 8), spec.feature_extractor())
+    )
+    trained = []
+    written_out = tasks_of_the_notebook(settings)
+    packaged = tutorial_tasks(settings).task_registry
+    for task in (written_out["train"], packaged["train"]):
+        model = spec.build()
+        before = pack(model)
+        metrics = task(model=model, shard=shard, device="cpu", optimizer=None, round_num=1)
+        assert (metrics["clips"], metrics["loss"] > 0) == (8, True)
+        assert not np.array_equal(pack(model), before)
+        trained.append(pack(model))
+    assert np.array_equal(*trained)
+    for name in ("validate", "test"):
+        scores = [tasks[name](model=model, shard=shard, device="cpu") for tasks in (written_out, packaged)]
+        assert scores[0]["loss"] == scores[1]["loss"]
+        assert np.array_equal(scores[0]["confusion"], scores[1]["confusion"])
