@@ -101,12 +101,12 @@ check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts,
 	  $${its_test_data:+--test-data="$$its_test_data"} -- "$$its_data"
 
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
-	$(RUN) -m benchmarks.drills
+	$(RUN) -m tests.drills
 
 compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; two hours
 	@$(RUN) -m benchmarks.compare --data="$$its_data" --test-data="$$its_test_data"; status=$$?; \
 	  test $$status -le 1 || exit $$status; \
-	  $(RUN) -m benchmarks.report_compare && exit $$status  # of the finished rows, also when a run has failed
+	  $(RUN) -m benchmarks.compare.report && exit $$status  # of the finished rows, also when a run has failed
 
 bench-by-hand: $(VENV)/.installed-dev  ## measure envoys started by hand beside `make demo` and one plain process
 	$(RUN) -m benchmarks.by_hand

@@ -28,12 +28,13 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from benchmarks.transport_result import machine, merge, now
+from benchmarks.transport.result import merge, now
 from demo import notebook
 from demo.__main__ import NOTEBOOK, WORKSPACE, make_synthetic_speech, notebook_parameters
 from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import Options
+from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "by_hand.json"

@@ -68,7 +68,7 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
     assert {f"--{name}={lead}" for name in ("data", "test-data", "model", "baseline")} <= set(asked)
     (checkout / "noted").unlink()
     assert passed_on(checkout, "compare", *given)[1:4] == [
-        "benchmarks.compare", f"--data={lead}", f"--test-data={lead}",
+        "benchmarks.compare.run", f"--data={lead}", f"--test-data={lead}",
     ]  # fmt: skip
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import training
-from benchmarks.training_federated import miniature_settings
-from benchmarks.training_job import NoiseClips, noise_dataset, plain_training, unfrozen
-from benchmarks.training_shard import LABELS, NoiseShardDescriptor
+from benchmarks.training import run as training
+from benchmarks.training.federated import miniature_settings
+from benchmarks.training.job import NoiseClips, noise_dataset, plain_training, unfrozen
+from benchmarks.training.shard import LABELS, NoiseShardDescriptor
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.training.local import local_trainer

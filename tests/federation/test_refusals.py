@@ -22,7 +22,6 @@ import pytest
 import yaml
 from openfl.protocols import aggregator_pb2, director_pb2, director_pb2_grpc
 
-from benchmarks.fuzz_live import experiment_id
 from certificates.authority import issue, new_authority, now
 from certificates.federation import make_certificates
 from certificates.files import ROOT_CERTIFICATE, pair_in, publish
@@ -32,6 +31,7 @@ from superb_ks.collaborator.aggregator_client import AggregatorStub
 from superb_ks.transport import messages
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.experiment import FederatedExperiment, attach, list_experiments
+from tests.fuzz.live import experiment_id
 from tests.support.lab import Outcome, follow, wait_until
 from tests.support.sine_descriptor import SineShardDescriptor
 from tests.support.sine_experiment import Gate, Script
