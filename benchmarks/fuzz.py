@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / room) for room in ("workspace", "director", "envoy")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("workspace", "envoy")]
 
 from benchmarks.fuzz_live import attack_ports  # noqa: E402
 from benchmarks.fuzz_targets import targets  # noqa: E402
