@@ -1,8 +1,7 @@
-"""Which folders and files there are, and who may import whom."""
+"""Which folders and files there are."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
@@ -14,55 +13,9 @@ import pytest
 from tests.conftest import scope_of
 
 ROOT = Path(__file__).resolve().parents[1]
-# What each folder may import of the others' packages.
-MAY_IMPORT = {
-    "node": set(),
-    "envoy": {"superb_node"},
-    "workspace": {"superb_node"},
-    "demo": {"superb_node"},
-    "certificates": {"superb_node"},
-}
 NOTEBOOK = "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 # OpenFL imports modules of these names from the working directory.
 TAKEN_BY_OPENFL = {"model.py", "plan.py", "workspace.py", "__init__.py"}
-
-
-def modules(folder: str) -> list[Path]:
-    return [path for path in (ROOT / folder).rglob("*.py") if "work" not in path.relative_to(ROOT).parts]
-
-
-def importable(folder: str) -> set[str]:
-    """Names by which a folder's modules and packages can be imported; two are imported from the root."""
-    if folder in ("demo", "certificates"):
-        return {folder}
-    there = ROOT / folder
-    return (
-        {folder} | {p.stem for p in there.glob("*.py")} | {p.parent.name for p in there.glob("*/__init__.py")}
-    )
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module.split(".")[0])
-    return found
-
-
-@pytest.mark.parametrize("folder", MAY_IMPORT)
-def test_nobody_imports_what_the_contract_forbids(folder: str) -> None:
-    others = set().union(*(importable(other) for other in MAY_IMPORT if other != folder))
-    assert modules(folder)
-    for path in modules(folder):
-        forbidden = imports(path) & (others - MAY_IMPORT[folder])
-        assert not forbidden, f"{path.relative_to(ROOT)} imports {forbidden}"
-
-
-def test_names_of_the_packages_do_not_meet() -> None:
-    names = [name for folder in MAY_IMPORT for name in importable(folder)]
-    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("folder", ["envoy", "workspace"])

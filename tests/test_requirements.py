@@ -29,7 +29,8 @@ DISTRIBUTIONS = {
     "google": "protobuf",
 }
 # Packages of the project itself.
-OWN = {"demo", "certificates", "superb_node", "superb_ks", "speech_commands", "superb_shard_descriptor"}
+OWN = {"demo", "certificates", "superb_node", "superb_ks", "superb_notebook", "speech_commands"}
+OWN |= {"superb_shard_descriptor"}
 
 
 def lines(name: str) -> list[str]:
