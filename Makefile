@@ -56,7 +56,7 @@ PIP_INSTALL = quiet=; test -t 1 || quiet=--quiet; \
   $(RUN) -m pip install $$quiet --disable-pip-version-check --no-warn-conflicts
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-all lint lab certs data check-data pretrain drills compare bench-by-hand bench-transport bench-data install constraints clean
+.PHONY: help demo test test-all lint lab certs data check-data pretrain drills compare bench-by-hand bench-transport bench-data envoy-kit install constraints clean
 
 help:  ## show this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -120,17 +120,29 @@ bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size s
 pretrain: $(VENV)/.installed  ## make the miniature that ships anew, from synthetic speech; 20 minutes
 	$(RUN) -m pretraining
 
+# Everything in one folder, of which pip needs no other: on the new machine, sd_requirements.txt says how to go on.
+KIT = build/envoy-kit
+envoy-kit: $(VENV)/.installed  ## pack the envoy's folder with all that it needs of ours, for another machine
+	@rm -rf $(KIT) node/build && mkdir -p $(KIT) && cp -R envoy $(KIT)/envoy
+	@cd $(KIT)/envoy && rm -rf work approval && find . -name __pycache__ -prune -exec rm -rf {} +
+	@$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(KIT)/envoy ./node
+	@cp constraints.txt $(KIT)/envoy
+	@cd $(KIT)/envoy && wheel=`ls superb_node-*.whl` && \
+	  sed "s|^-e \.\./node|./$$wheel|" ../../../envoy/sd_requirements.txt > sd_requirements.txt
+	@tar -czf build/envoy-kit.tar.gz -C $(KIT) envoy && echo build/envoy-kit.tar.gz
+
 install: $(VENV)/.installed  ## make .venv with the requirements
 
 clean:  ## remove .venv, caches and unfinished runs; finished runs and the speech cache stay
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build director/work envoy/work
+	rm -rf node/build node/superb_node.egg-info
 	rm -rf runs/.partial-* runs/.latest-* runs/failed-*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
 constraints: $(VENV)/.installed-dev  ## work out constraints.txt anew: the newest of everything, for all Python versions
 	$(RUN) -m uv pip compile --universal --python-version 3.10 --upgrade --no-annotate --no-header --quiet \
-	  requirements-dev.txt --output-file constraints.txt
+	  --no-emit-package superb-node requirements-dev.txt --output-file constraints.txt
 
 # A stamp is newer than what it depends on once that is done; an interrupted step is done again.
 $(VENV)/.made:
@@ -143,8 +155,8 @@ $(VENV)/.made:
 	  "$$its_python" -m venv $(VENV)
 	@touch $@
 
-# OpenFL comes without its metadata's limits; envoy/sd_requirements.txt says why.
-$(VENV)/.installed: requirements.txt envoy/sd_requirements.txt constraints.txt $(VENV)/.made
+# OpenFL comes without its metadata's limits; node/pyproject.toml says why.
+$(VENV)/.installed: requirements.txt node/pyproject.toml constraints.txt $(VENV)/.made
 	@echo "Installing the requirements into $(VENV), a few minutes the first time ..."
 	@$(PIP_INSTALL) -r requirements.txt -c constraints.txt
 	@$(PIP_INSTALL) --no-deps --ignore-requires-python openfl==1.7.1

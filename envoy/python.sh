@@ -1,24 +1,27 @@
 #!/usr/bin/env bash
-# Runs Python in this folder, for the scripts beside this one: bash python.sh SCRIPT [ARGUMENT ...]
+# Runs Python in this folder, for the other scripts here: bash python.sh ARGUMENT ...
 # PYTHON names the interpreter. Otherwise it is that of the activated environment, that of the one which `make` set
 # up beside this folder, python3 or python, whichever comes first.
 set -euo pipefail
 unset CDPATH
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+refuse() { echo "${PWD##*/}: $1" >&2; exit 2; }
 if [ -z "${PYTHON:-}" ]; then
   for PYTHON in ${VIRTUAL_ENV:+"$VIRTUAL_ENV/bin/python"} ../.venv/bin/python python3 python; do
     if command -v "$PYTHON" >/dev/null; then break; fi
   done
 fi
-if ! command -v "$PYTHON" >/dev/null; then
-  echo "${PWD##*/}: there is no program '$PYTHON': install Python 3.10 or later, or name it: PYTHON=/path/to/python3" >&2
-  exit 2
-fi
+command -v "$PYTHON" >/dev/null ||
+  refuse "there is no program '$PYTHON': install Python 3.10 or later, or name it: PYTHON=/path/to/python3"
 # The first would hide the modules of this folder, the second the whole library of another Python.
 unset PYTHONSAFEPATH PYTHONHOME
-if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null; then
-  echo "${PWD##*/}: '$PYTHON' is $("$PYTHON" --version 2>&1): Python 3.10 or later is needed: PYTHON=/path/to/python3" >&2
-  exit 2
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null ||
+  refuse "'$PYTHON' is $("$PYTHON" --version 2>&1): Python 3.10 or later is needed: PYTHON=/path/to/python3"
+if ! "$PYTHON" -c 'import superb_node' 2>/dev/null >&2; then
+  node='-e ../node'
+  if [ -f sd_requirements.txt ]; then node='-r sd_requirements.txt'; fi
+  refuse "no superb_node for $PYTHON. In this folder, in an environment for it (python3 -m venv): pip install $node, \
+then pip install --no-deps --ignore-requires-python openfl==1.7.1"
 fi
 # glibc gives every thread a heap of its own, and what one frees no other can use.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("director", "envoy", "workspace", "demo", "certificates", "pretraining", "benchmarks")
+ROOMS = ("node", "envoy", "workspace", "demo", "certificates", "pretraining", "benchmarks")
 # Python without UTF-8 in a terminal that knows ASCII alone.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 MODE = re.compile(r"[rwaxbt+]{1,4}")
@@ -98,7 +97,7 @@ def test_our_configs_load(
         path.write_bytes(text.replace("\n", "\r\n").encode())
     else:
         path.write_text(text, encoding=encoding)
-    source = LOAD.format(module=f"{room}_service", config=config, path=str(path), field=field)
+    source = LOAD.format(module=f"superb_node.{room}.config", config=config, path=str(path), field=field)
     loaded = run(room, "-c", source)
     assert loaded.stdout == f"{value}\n", loaded.stderr
 
@@ -107,7 +106,7 @@ def test_our_configs_load(
 def test_a_config_in_another_encoding_is_said_in_one_line(tmp_path: Path, room: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes("settings: {}  # Grüße\n".encode("latin-1"))
-    refused = run(room, f"{room}_service.py", "--config", str(path))
+    refused = run(room, "-m", f"superb_node.{room}", "--config", str(path))
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"{room}: {path} is not a YAML file")
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
@@ -124,9 +123,7 @@ def test_a_folder_that_the_terminal_cannot_show_is_shown_in_escapes(tmp_path: Pa
 
 
 def test_the_digests_of_a_list_that_notepad_saved(tmp_path: Path) -> None:
-    for room in ("director", "envoy"):
-        shutil.copy(ROOT / room / f"{room}_config.yaml", tmp_path / "config.yaml")
-        (tmp_path / "digests.txt").write_text(f"{'a' * 64}  # …\r\n", encoding="utf-8-sig")
-        source = f"from pathlib import Path; from {room}_gate import read_digests\n"
-        read = run(room, "-c", f"{source}print(read_digests(Path({str(tmp_path / 'digests.txt')!r})))")
-        assert read.stdout == f"{{'{'a' * 64}'}}\n", read.stderr
+    (tmp_path / "digests.txt").write_text(f"{'a' * 64}  # …\r\n", encoding="utf-8-sig")
+    source = "from pathlib import Path; from superb_node.approval.settings import read_digests\n"
+    read = run("envoy", "-c", f"{source}print(read_digests(Path({str(tmp_path / 'digests.txt')!r})))")
+    assert read.stdout == f"{{'{'a' * 64}'}}\n", read.stderr

@@ -21,7 +21,7 @@ NOTING = '#!/bin/sh\nprintf "%s\\n" "$@" >> "$NOTED"\n'
 def checkout(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with the Makefile, whose environment counts as up to date and only notes what it is asked."""
     folder = tmp_path / request.param
-    for name in (".venv/bin", "envoy", "workspace"):
+    for name in (".venv/bin", "envoy", "node", "workspace"):
         (folder / name).mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     _program(folder / ".venv" / "bin" / "python", NOTING)
@@ -31,7 +31,7 @@ def checkout(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         (folder / ".venv" / f".installed{name}").touch()
         for each in (f"requirements{name}.txt", ".venv/.made", f".venv/.installed{name}"):
             os.utime(folder / each, (number, number))
-    for name in ("constraints.txt", "envoy/sd_requirements.txt"):
+    for name in ("constraints.txt", "node/pyproject.toml"):
         (folder / name).touch()
         os.utime(folder / name, (0, 0))
     os.utime(folder / ".venv" / ".made", (0, 0))
@@ -111,8 +111,7 @@ def test_any_python_makes_the_environment(checkout: Path, name: str) -> None:
 def test_a_corpus_is_checked_in_the_folder_that_was_typed(checkout: Path) -> None:
     """With the real command: relative paths count from where make runs."""
     _program(checkout / ".venv" / "bin" / "python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    for name in ("speech_commands", "envoy_yaml.py"):
-        (checkout / "envoy" / name).symlink_to(ROOT / "envoy" / name)
+    (checkout / "envoy" / "speech_commands").symlink_to(ROOT / "envoy" / "speech_commands")
     (checkout / "beside" / "my data").mkdir(parents=True)
     for typed in ("beside/my data", str(checkout / "beside" / "my data"), "~/my data"):
         made = make(checkout, "check-data", f"DATA={typed}", HOME=str(checkout / "beside"))

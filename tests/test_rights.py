@@ -70,7 +70,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_a_director_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Path) -> None:
-    line = said(run(checkout / "director", "director_service.py", home=tmp_path / "home"))
+    line = said(run(checkout / "director", "-m", "superb_node.director", home=tmp_path / "home"))
     folder = checkout / "director"
     assert line == (
         f"director: {folder / 'work'} cannot be written (Permission denied); copy the folder {folder} to "
@@ -85,7 +85,7 @@ def test_an_envoy_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: P
     config.write_text("shard_descriptor: {template: sine_descriptor.SineShardDescriptor}", encoding="utf-8")
     line = said(
         run(
-            folder, "envoy_service.py", "--config", str(config),
+            folder, "-m", "superb_node.envoy", "--config", str(config),
             home=tmp_path / "home", PYTHONPATH=str(tmp_path / "home"),
         )
     )  # fmt: skip
@@ -117,7 +117,11 @@ def test_a_cache_that_cannot_be_written(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("room", "command"),
-    [("director", ["director_service.py"]), ("envoy", ["envoy_service.py"]), (".", ["-m", "demo"])],
+    [
+        ("director", ["-m", "superb_node.director"]),
+        ("envoy", ["-m", "superb_node.envoy"]),
+        (".", ["-m", "demo"]),
+    ],
     ids=["director", "envoy", "demo"],
 )
 def test_a_user_without_a_home_is_told_what_to_set(checkout: Path, room: str, command: list[str]) -> None:

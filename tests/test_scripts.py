@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("envoy", "director")
-REQUIREMENTS = "pip install -r {}sd_requirements.txt"
+REQUIREMENTS = {"envoy": "pip install -r sd_requirements.txt", "director": "pip install -e ../node"}
 OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
 _NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__")
 
@@ -23,6 +23,16 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python to which nothing was added."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True)
+    return folder / "bin" / "python3"
+
+
+@pytest.fixture(scope="session")
+def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python to which the nodes' package was added, and nothing that it needs."""
+    folder = tmp_path_factory.mktemp("node")
+    venv.create(folder, symlinks=True)
+    (site_packages,) = folder.glob("lib/python3*/site-packages")
+    (site_packages / "node.pth").write_text(f"{ROOT / 'node'}\n")
     return folder / "bin" / "python3"
 
 
@@ -65,19 +75,19 @@ def test_both_rooms_find_python_in_the_same_way() -> None:
 
 @pytest.mark.parametrize("name", ["python3", "python"])
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_system_may_call_it_either_way(rooms: Path, bare_python: Path, room: str, name: str) -> None:
-    path = system(rooms / "bin", **{name: bare_python})
+def test_a_system_may_call_it_either_way(rooms: Path, node_python: Path, room: str, name: str) -> None:
+    path = system(rooms / "bin", **{name: node_python})
     result = bash("review.sh", "list", cwd=rooms / room, PATH=path)
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_which_python_is_taken_first(rooms: Path, bare_python: Path) -> None:
+def test_which_python_is_taken_first(rooms: Path, node_python: Path) -> None:
     tell = ("-c", "import sys; print(sys.prefix)")
     for place in ("mine/bin", ".venv/bin", "active/bin"):
         (rooms / place).mkdir(parents=True)
         (rooms / place / "python").write_text(f"#!/bin/sh\necho {place}\n")
         (rooms / place / "python").chmod(0o755)
-    path = system(rooms / "bin", python3=bare_python)
+    path = system(rooms / "bin", python3=node_python)
     mine, active = str(rooms / "mine/bin/python"), str(rooms / "active")
 
     def taken(**variables: str) -> str:
@@ -88,7 +98,7 @@ def test_which_python_is_taken_first(rooms: Path, bare_python: Path) -> None:
     assert taken(VIRTUAL_ENV=str(rooms / "removed")) == ".venv/bin"
     assert taken() == ".venv/bin"
     shutil.rmtree(rooms / ".venv")
-    assert taken() == str(bare_python.parents[1])
+    assert taken() == str(node_python.parents[1])
 
 
 @pytest.mark.parametrize(("room", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
@@ -118,23 +128,35 @@ def test_a_python_that_is_too_old_is_named(rooms: Path, room: str, script: str) 
 
 
 @pytest.mark.parametrize(
-    ("room", "command", "beside"),
+    ("room", "command"),
     [
-        ("envoy", ["start_envoy.sh"], ""),
-        ("envoy", ["start_envoy_with_tls.sh", "clinic", "localhost"], ""),
-        ("director", ["start_director.sh"], "../envoy/"),
-        ("director", ["start_director_with_tls.sh", "localhost"], "../envoy/"),
+        ("envoy", ["start_envoy.sh"]),
+        ("envoy", ["start_envoy_with_tls.sh", "clinic", "localhost"]),
+        ("envoy", ["review.sh"]),
+        ("director", ["start_director.sh"]),
+        ("director", ["start_director_with_tls.sh", "localhost"]),
     ],
 )
-def test_without_openfl_the_commands_are_said(
-    rooms: Path, bare_python: Path, room: str, command: list[str], beside: str
+def test_without_the_nodes_package_the_commands_are_said(
+    rooms: Path, bare_python: Path, room: str, command: list[str]
 ) -> None:
     result = bash(*command, cwd=rooms / room, PATH=system(rooms / "bin", python3=bare_python))
-    assert result.returncode == 2
-    assert result.stdout == ""
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{room}: no superb_node for python3. In this folder, ")
+    assert REQUIREMENTS[room] in line
+    assert OPENFL in line
+
+
+@pytest.mark.parametrize(("room", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
+def test_without_what_it_needs_the_commands_are_said(
+    rooms: Path, node_python: Path, room: str, script: str
+) -> None:
+    result = bash(script, cwd=rooms / room, PATH=system(rooms / "bin", python3=node_python))
+    assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"{room}: No module named ")
-    assert REQUIREMENTS.format(beside) in line
+    assert REQUIREMENTS[room] in line
     assert OPENFL in line
 
 
@@ -171,7 +193,7 @@ def strange_shells(folder: Path, *modules: str) -> dict[str, dict[str, str]]:
 def test_scripts_run_in_strange_shells(rooms: Path) -> None:
     plain = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
     config = ["start_envoy.sh", "env_one", "no_such.yaml"]
-    for name, variables in strange_shells(rooms, "envoy_review", "envoy_gate").items():
+    for name, variables in strange_shells(rooms, "certificates", "approval").items():
         for cwd, prefix in ((rooms, "envoy/"), (rooms / "envoy", "")):
             review = bash(f"{prefix}review.sh", "list", cwd=cwd, **plain, **variables)
             assert (review.returncode, review.stderr) == (0, ""), name

@@ -6,6 +6,7 @@ import asyncio
 import io
 import random
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +19,6 @@ from openfl.component.assigner.custom_assigner import Assigner
 from openfl.protocols import aggregator_pb2, base_pb2, director_pb2
 from openfl.transport import AggregatorGRPCServer
 
-import director_archive
-import envoy_archive
-from director_corrections import TutorialDirector
-from director_server import TutorialDirectorServer
-from experiment_corrections import FreshWorkspace
 from superb_ks.aggregator import aggregator as aggregator_module
 from superb_ks.aggregator.aggregator import PackedAggregator
 from superb_ks.aggregator.assigner import ScheduledAssigner
@@ -32,6 +28,10 @@ from superb_ks.aggregator.model_file import write_model
 from superb_ks.aggregator.service import add_servicer_to_server
 from superb_ks.aggregator.uploads import Results
 from superb_ks.transport import codec, messages
+from superb_node.approval.archive import ArchiveLimits, UnsoundArchive, read_archive
+from superb_node.director.director import Director
+from superb_node.director.service import DirectorService
+from superb_node.workspace import IsolatedWorkspace
 from tests.fuzz.mutations import Mutator
 
 SIZE = 64
@@ -210,8 +210,8 @@ class DirectorTarget:
 
     def __init__(self, mutator: Mutator, folder: Path) -> None:
         self._mutator, self._folder, self._loop = mutator, folder, asyncio.new_event_loop()
-        self.server = TutorialDirectorServer(
-            director_cls=TutorialDirector,
+        self.server = DirectorService(
+            director_cls=Director,
             tls=False,
             listen_host="localhost",
             listen_port=0,
@@ -221,7 +221,7 @@ class DirectorTarget:
             experiments_folder=folder / "experiments",
         )
         buffer = io.BytesIO()
-        with director_archive.zipfile.ZipFile(buffer, "w", director_archive.zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in FILES.items():
                 archive.writestr(name, content)
         self._archive = buffer.getvalue()
@@ -339,13 +339,12 @@ class ArchiveTarget:
     def send(self) -> str:
         """Send one input; returns what came of it."""
         data = self._mutator.archive(FILES)
-        which = self._mutator.draw.choice((director_archive, envoy_archive))
         try:
-            contents = which.read_archive(data, which.ArchiveLimits())
-        except which.UnsoundArchive:
+            contents = read_archive(data, ArchiveLimits())
+        except UnsoundArchive:
             return "archive: refused"
         self._path.write_bytes(data)
-        with FreshWorkspace("unpacked", self._path):
+        with IsolatedWorkspace("unpacked", self._path):
             there = {str(path.relative_to(Path.cwd())) for path in Path.cwd().rglob("*") if path.is_file()}
             assert there == set(contents.sizes), there ^ set(contents.sizes)
             assert not any(path.is_symlink() for path in Path.cwd().rglob("*"))

@@ -16,7 +16,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from envoy_yaml import read_yaml
 from speech_commands.card import clips_per_class, count_speakers
 from speech_commands.check.inspection import NOTES, PROBLEMS, Findings, inspect
 from speech_commands.errors import DataError
@@ -25,6 +24,7 @@ from speech_commands.reader.labels import LABELS, LISTED, SILENCE
 from speech_commands.reader.table import Corpus
 from speech_commands.settings import Settings, read_settings
 from speech_commands.sources.corpus import find_folders, open_source
+from superb_node.yaml_config import read_yaml
 
 EXAMPLES = 3  # places shown for each kind of finding
 
