@@ -116,7 +116,8 @@ def test_a_corpus_is_checked_in_the_folder_that_was_typed(checkout: Path) -> Non
     for typed in ("beside/my data", str(checkout / "beside" / "my data"), "~/my data"):
         made = make(checkout, "check-data", f"DATA={typed}", HOME=str(checkout / "beside"))
         missing = checkout / "beside" / "speech_commands_test_set_v0.01"
-        assert f"error: {missing}: no such folder; it is looked for beside data_dir" in made.stderr
+        expected = f"error: {missing}: no such folder; the test archive is expected next to data_dir"
+        assert expected in made.stderr
 
 
 def test_clean_stays_in_its_folder(checkout: Path) -> None:

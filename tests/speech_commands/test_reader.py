@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech_commands.reader.folders import SPLITS, read_folders
+from speech_commands.reader.folders import read_folders
 from speech_commands.reader.index import speaker_of
 from speech_commands.reader.labels import KEYWORDS, LABELS, SILENCE, UNKNOWN
-from speech_commands.reader.table import Split
+from speech_commands.reader.table import SPLITS, Split
 
 Folders = tuple[Path, Path]
 WriteWav = Callable[..., Path]
