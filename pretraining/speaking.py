@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretraining.phonetics import PAUSE, PhoneticEngine, Utterance
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.espeak import ESPEAK_RATE
 from speech_commands.synthetic.room_acoustics import WINDOW_SECONDS, Room, apply_room
+from superb_node.audio import SAMPLE_RATE
 
 PARTS = 2  # fixed and not the number of cores: what a process spoke before changes what it speaks next
 LABEL_STEP = 80  # samples at 16 kHz that one phoneme label is for: 5 ms

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech_commands.errors import DataError
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.reader.silence import STRETCHES
 from speech_commands.reader.table import Corpus, Split
 from speech_commands.seeding import seeded_int
 from speech_commands.settings import Scenario
+from superb_node.audio import SAMPLE_RATE
 
 Waveform = NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from speech_commands.errors import DataError, require_one_of
-from speech_commands.reader.labels import LABELS, composed
+from superb_node.labels import LABELS, composed
 
 SOURCES = ("synthetic", "folder", "hub", "archives")
 PARTITION_KINDS = ("iid", "speaker", "dirichlet", "quantity")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from speech_commands.check.__main__ import read_config
-from speech_commands.reader.labels import LABELS
 from speech_commands.settings import read_settings
 from superb_node.director.config import DirectorConfig
 from superb_node.envoy.config import EnvoyConfig
+from superb_node.labels import LABELS
 from superb_node.yaml_config import NotYaml, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,8 @@ ENVOY = ROOT / "envoy"
 if str(ENVOY) not in sys.path:
     sys.path.insert(0, str(ENVOY))
 
-from speech_commands.reader.labels import KEYWORDS  # noqa: E402
 from speech_commands.synthetic.script import Size  # noqa: E402
+from superb_node.labels import KEYWORDS  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

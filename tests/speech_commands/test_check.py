@@ -16,7 +16,7 @@ from speech_commands.check.inspection import NOTES, PROBLEMS, Findings, inspect,
 from speech_commands.check.report import SUPERB
 from speech_commands.errors import DataError
 from speech_commands.reader.folders import read_folders
-from speech_commands.reader.labels import LABELS
+from superb_node.labels import LABELS
 
 Folders = tuple[Path, Path]
 

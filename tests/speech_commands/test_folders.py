@@ -15,7 +15,7 @@ import soundfile
 from speech_commands.check.inspection import Findings, inspect
 from speech_commands.errors import DataError
 from speech_commands.reader.folders import read_folders
-from speech_commands.reader.labels import KEYWORDS, LABELS, label_of
+from superb_node.labels import KEYWORDS, LABELS, label_of
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]

@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speech_commands.errors import DataError
-from speech_commands.reader.audio import AudioBytes, AudioFile, decode, read_header
-from speech_commands.reader.labels import KEYWORDS
+from superb_node.audio import AudioBytes, AudioFile, decode, read_header
+from superb_node.labels import KEYWORDS
 from superb_shard_descriptor import SuperbShardDescriptor
 
 CASES = int(os.environ.get("FUZZ_CASES", "300"))

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from speech_commands.errors import DataError
-from speech_commands.reader.labels import KEYWORDS
+from superb_node.labels import KEYWORDS
 from superb_shard_descriptor import SuperbShardDescriptor
 
 # As s3prl orders them: the last two swapped against SUPERB's list.

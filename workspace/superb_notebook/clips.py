@@ -14,10 +14,9 @@ import soundfile
 from IPython.display import HTML, Audio
 
 from superb_ks.model.spec import SAMPLING_RATE
-from superb_notebook.audio import MAX_CLIP_SECONDS, read_header
-from superb_notebook.classify import read_wav
-from superb_notebook.errors import DataError
-from superb_notebook.labels import (
+from superb_node.audio import MAX_CLIP_SECONDS, read_header
+from superb_node.errors import DataError
+from superb_node.labels import (
     LISTED,
     TESTING_LIST,
     composed,
@@ -27,6 +26,7 @@ from superb_notebook.labels import (
     list_key,
     read_lines,
 )
+from superb_notebook.classify import read_wav
 
 
 class ClipFolder:

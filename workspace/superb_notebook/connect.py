@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import os
-import socket
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -16,9 +14,10 @@ from openfl.interface.interactive_api.federation import Federation
 
 from superb_ks.ranges import is_int, is_real
 from superb_ks.settings import Settings
-from superb_notebook.certificates import Certificates
+from superb_node.certificates import Certificates
+from superb_node.loopback import UnknownHost, bare, in_uri, is_loopback
+from superb_node.tls_diagnosis import why_refused
 from superb_notebook.director_client import PackedDirectorClient
-from superb_notebook.handshake import why_refused
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +54,10 @@ def connect(settings: Settings) -> Federation:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
     # An IPv6 address stands in brackets before a port.
-    host = _bare(settings.director_host)
-    host = f"[{host}]" if ":" in host else host
+    host = in_uri(bare(settings.director_host))
     own = _certificates(settings)
     if own is None:
-        _require_guarded(settings)
+        _require_tls_or_loopback(settings)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
     try:
@@ -91,9 +89,9 @@ def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None)
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
     files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
-    _addresses(_bare(settings.director_host))
+    _is_loopback(settings.director_host)  # says so if there is no such host
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
-    if reason := why_refused(_bare(settings.director_host), settings.director_port, files):
+    if reason := why_refused(bare(settings.director_host), settings.director_port, files):
         return f"{no_answer}: {reason}"
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
     return f"{no_answer}. Start one: cd director && bash {start}"
@@ -108,35 +106,24 @@ def _certificates(settings: Settings) -> Certificates | None:
         raise FederationError(str(error)) from error
 
 
-def _require_guarded(settings: Settings) -> None:
+def _require_tls_or_loopback(settings: Settings) -> None:
     """Refuse to send an experiment's code in plain text where others could read and change it."""
     host = settings.director_host
     if settings.insecure_allow_plaintext_on_network:
         logger.warning("Without TLS, nobody checks who the director at %s is", host)
-    elif not all(ipaddress.ip_address(address).is_loopback for address in _addresses(_bare(host))):
+    elif not _is_loopback(host):
         raise FederationError(
-            f"without TLS a notebook calls a director on this machine only, and {host} is another: whoever "
-            "is on the way could change what it submits. Name the folder of make certs in the settings' "
+            f"without TLS a notebook calls a director on this machine only, and {host} is another: anybody "
+            "on the way could change what it submits. Name the folder of make certs in the settings' "
             "certificates, or say insecure_allow_plaintext_on_network=True"
         )
 
 
-def _bare(host: str) -> str:
-    """Return a host without the brackets in which an IPv6 address may stand."""
-    return host[1:-1] if host.startswith("[") else host
-
-
-def _addresses(host: str) -> list[str]:
-    """Look up the addresses of a name.
-
-    Raises:
-        FederationError: it has none.
-    """
+def _is_loopback(host: str) -> bool:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise FederationError(f"no such host: {host} ({error.strerror}), as director_host says") from error
-    return [str(address[4][0]) for address in found]
+        return is_loopback(bare(host))
+    except UnknownHost as error:
+        raise FederationError(f"{error}, as director_host says") from error
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:

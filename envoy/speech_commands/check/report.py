@@ -5,8 +5,8 @@ from typing import Any
 
 from speech_commands.card import clips_per_class, count_speakers
 from speech_commands.check.inspection import NOTES, PROBLEMS, Findings
-from speech_commands.reader.labels import LABELS, SILENCE
 from speech_commands.reader.table import SPLITS, Corpus
+from superb_node.labels import LABELS, SILENCE
 
 MAX_EXAMPLES = 3  # places shown for each kind of finding
 

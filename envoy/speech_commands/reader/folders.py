@@ -13,7 +13,10 @@ import numpy as np
 
 from speech_commands.errors import DataError, bad_clips_error
 from speech_commands.reader.index import TreeIndex, index_tree
-from speech_commands.reader.labels import (
+from speech_commands.reader.lists import VALIDATION_LIST, read_list, unmatched_lines
+from speech_commands.reader.silence import STRETCHES, STRETCHES_WITH_TEST, add_silence
+from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split
+from superb_node.labels import (
     BACKGROUND,
     LABELS,
     SILENCE,
@@ -22,9 +25,6 @@ from speech_commands.reader.labels import (
     label_of,
     list_key,
 )
-from speech_commands.reader.lists import VALIDATION_LIST, read_list, unmatched_lines
-from speech_commands.reader.silence import STRETCHES, STRETCHES_WITH_TEST, add_silence
-from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split
 
 TRAIN_FOLDER = "speech_commands_v0.01"
 TEST_FOLDER = "speech_commands_test_set_v0.01"

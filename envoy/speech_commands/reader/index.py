@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech_commands.errors import DataError
-from speech_commands.reader.audio import read_header
 from speech_commands.reader.cache import cache_root
-from speech_commands.reader.labels import composed, is_litter
+from superb_node.audio import read_header
+from superb_node.labels import composed, is_litter
 
 VERSION = 2  # raise it with every change of what is stored
 COLUMNS = ("keys", "folders", "speakers", "rates", "frames")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from speech_commands.errors import DataError
 from speech_commands.reader.index import index_tree
-from speech_commands.reader.labels import list_key, read_lines
+from superb_node.labels import list_key, read_lines
 
 VALIDATION_LIST = "validation_list.txt"
 

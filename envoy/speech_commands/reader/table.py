@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech_commands.errors import DataError
-from speech_commands.reader.audio import AudioFile, decode, read_header
-from speech_commands.reader.labels import composed
+from superb_node.audio import AudioFile, decode, read_header
+from superb_node.labels import composed
 
 SPLITS = ("train", "val", "test")
 UNMEASURED = -1  # frames of a clip whose header has not been read yet

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.synthetic.room_acoustics import Signal, coloured_noise, rms, to_int16
+from superb_node.audio import SAMPLE_RATE
 
 BABBLE_VOICES = 6
 SWELL = 18.0  # dB between the quietest and the loudest moment of a recording

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.espeak import ESPEAK_RATE
+from superb_node.audio import SAMPLE_RATE
 
 WINDOW_SECONDS = 2  # of the spectrum in which a word and its echo are computed
 SNR_RANGE = (5.0, 40.0)  # dB

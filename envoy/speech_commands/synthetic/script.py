@@ -3,8 +3,8 @@
 from dataclasses import astuple, dataclass
 
 from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
-from speech_commands.reader.labels import KEYWORDS, UNKNOWN
 from speech_commands.synthetic.voices import Speaker, choose_speakers
+from superb_node.labels import KEYWORDS, UNKNOWN
 
 # The words of Speech Commands v0.01 that are not keywords.
 OTHER_WORDS = (

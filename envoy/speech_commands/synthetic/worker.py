@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.espeak import Engine
 from speech_commands.synthetic.room_acoustics import draw_room, record
 from speech_commands.synthetic.script import Line, Size, write_script
+from superb_node.audio import SAMPLE_RATE
 
 PARTS = 2  # not the number of cores: what a process has spoken before changes what it speaks next
 

@@ -10,7 +10,7 @@ import pytest
 from certificates.authority import now
 from certificates.federation import make_certificates
 from superb_ks.settings import Settings
-from superb_notebook.certificates import Certificates
+from superb_node.certificates import Certificates
 from superb_notebook.connect import FederationError, connect
 
 
