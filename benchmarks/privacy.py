@@ -30,8 +30,7 @@ from benchmarks.compare.results import commit
 from superb_ks.aggregator.strategies.private_average import PrivateAverage
 from superb_ks.model.packing import pack, unpack
 from superb_ks.model.spec import ModelSpec
-from superb_ks.ranges import DP_DELTA
-from superb_ks.settings import Settings
+from superb_ks.settings import Head, Privacy, Recipe, Settings
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
@@ -53,7 +52,7 @@ class Bench:
     """The two shards, the model and its start, from which every run begins."""
 
     def __init__(self) -> None:
-        self.settings = Settings(tuning="head", rounds=ROUNDS, epochs_per_round=EPOCHS)
+        self.settings = Settings(tuning=Head(), rounds=ROUNDS, recipe=Recipe(epochs_per_round=EPOCHS))
         shards = [SuperbShardDescriptor(f"{rank}, {SHARDS}", source="synthetic") for rank in (1, 2)]
         spec = ModelSpec.of(self.settings, shards[0].labels).sealed()
         extractor = spec.feature_extractor()
@@ -101,13 +100,18 @@ def measure() -> dict[str, Any]:
     print(f"not private {without:.1%}, clipped alone {clipped:.1%}; longest change {longest:.2f}", flush=True)
     rows = []
     for noise_multiplier in NOISE_MULTIPLIERS:
-        epsilon = get_epsilon_gaussian(noise_multiplier / math.sqrt(ROUNDS), DP_DELTA)
+        epsilon = get_epsilon_gaussian(noise_multiplier / math.sqrt(ROUNDS), Privacy.delta)
         for envoys in ENVOYS:
             accuracy, _ = bench.accuracy(envoys, CLIP_NORM, noise_multiplier)
             row = {"envoys": envoys, "noise_multiplier": noise_multiplier, "epsilon": epsilon}
             rows.append({**row, "test_accuracy": accuracy})
             print(rows[-1], flush=True)
-    conditions = {"rounds": ROUNDS, "epochs_per_round": EPOCHS, "clip_norm": CLIP_NORM, "delta": DP_DELTA}
+    conditions = {
+        "rounds": ROUNDS,
+        "epochs_per_round": EPOCHS,
+        "clip_norm": CLIP_NORM,
+        "delta": Privacy.delta,
+    }
     return {
         **conditions,
         "weights": bench.start.size,

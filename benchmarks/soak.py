@@ -19,6 +19,7 @@ import psutil
 from rich.progress import Progress
 
 from demo.interrupts import raise_interrupted
+from superb_ks.settings import Failures
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Lab, Record
 from tests.support.sine_experiment import Script
@@ -90,7 +91,7 @@ def run(lab: Lab, rounds: int) -> dict[str, Any]:
     experiment: FederatedExperiment = lab.submit(
         Script(seconds=dict.fromkeys(lab.ranks, TASK_SECONDS)),
         rounds=rounds,
-        round_cutoff_seconds=CUTOFF_SECONDS,
+        failures=Failures(round_timeout_seconds=CUTOFF_SECONDS),
     )
     with Progress() as progress:
         bar = progress.add_task("rounds", total=rounds)

@@ -16,7 +16,7 @@ from demo.federation import Federation
 from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.model.spec import ModelSpec
 from superb_ks.schedule import TEST_BEST, TRAIN, VALIDATE
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
 from superb_notebook.history import History
@@ -36,7 +36,9 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
         NotClean: not everybody took part from its beginning to its end.
     """
     settings = job.settings(
-        director_port=federation.director_port, aggregator_port=federation.aggregator_port
+        addresses=Addresses(
+            director_port=federation.director_port, aggregator_port=federation.aggregator_port
+        )
     )
     connection = connect(settings)
     cards = shard_cards(connection)
@@ -105,7 +107,7 @@ def _row(
         test_accuracy=test.accuracy,
         test_clips=test.clips,
         classes=class_accuracies(confusion, labels),
-        clips_seen=round(trained * settings.recipe.epochs_per_round),
+        clips_seen=round(trained * settings.complete_recipe.epochs_per_round),
         envoy_scores=_envoy_scores(history, cards),
         pass_seconds=_pass_seconds(history),
         # Each round's model, the last one for its validation, and the best one for its test.

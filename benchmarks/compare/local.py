@@ -129,7 +129,7 @@ def _row(job: Job, settings: Settings, labels: tuple[str, ...], results: list[Al
         test_spread=float(accuracies.std()) if alone else None,
         test_clips=results[0].test[CLIPS],
         classes=class_accuracies(np.sum([result.test["confusion"] for result in results], axis=0), labels),
-        clips_seen=int(clips.sum()) * settings.rounds * settings.recipe.epochs_per_round,
+        clips_seen=int(clips.sum()) * settings.rounds * settings.complete_recipe.epochs_per_round,
         envoy_scores=_envoy_scores(results) if alone else {},
         pass_seconds=None if alone else results[0].pass_seconds,
     )

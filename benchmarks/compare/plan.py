@@ -13,7 +13,7 @@ from typing import Any
 
 from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.recipe import TINY
-from superb_ks.settings import Settings
+from superb_ks.settings import Failures, Recipe, Settings, strategy_named, tuning_named
 
 REAL, SYNTHETIC = "real", "synthetic"
 CENTRALISED, LOCAL, FEDERATED = "centralised", "local", "federated"
@@ -62,8 +62,8 @@ class Job:
         regime: "centralised", "local" (each envoy alone on its shard) or "federated".
         partition: how clips are shared out; "pooled" for the centralised regime.
         envoys: how many shards.
-        tuning: what is trained, as in `Settings.tuning`.
-        strategy: how updates become a model, as in `Settings.strategy`; None where nothing is federated.
+        tuning: name of what is trained, as in `TUNINGS`.
+        strategy: name of how updates become a model, as in `STRATEGIES`; None where nothing is federated.
         model: as in `Settings.model`.
         garbage: how many of the envoys send noise instead of what they learned.
         seed: of initial weights, order of the clips and dropout; the partition's is always 0.
@@ -98,9 +98,10 @@ class Job:
 
     @property
     def recipe(self) -> str:
-        """The first 12 digits of a digest of all that the recipe says, such as the learning rate."""
-        recipe = json.dumps(asdict(self.settings().recipe), sort_keys=True)
-        return hashlib.sha256(recipe.encode()).hexdigest()[:12]
+        """The first 12 digits of a digest of recipe and tuning, such as the learning rate."""
+        settings = self.settings()
+        recipe = {**asdict(settings.complete_recipe), "tuning": settings.tuning.to_dict()}
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def name(self) -> str:
@@ -117,11 +118,16 @@ class Job:
 
     def settings(self, **more: Any) -> Settings:
         """Return the experiment's settings; whatever else they take, such as ports, comes from `more`."""
-        chosen: dict[str, Any] = {"model": self.model, "tuning": self.tuning, "seed": self.seed, **more}
         if self.strategy is not None:
-            chosen["strategy"] = self.strategy
+            more["strategy"] = strategy_named(self.strategy)
         return Settings(
-            rounds=self.work.rounds, epochs_per_round=self.work.epochs, min_envoys=self.envoys, **chosen
+            model=self.model,
+            tuning=tuning_named(self.tuning),
+            recipe=Recipe(epochs_per_round=self.work.epochs),
+            rounds=self.work.rounds,
+            failures=Failures(min_envoys=self.envoys),
+            seed=self.seed,
+            **more,
         )
 
 

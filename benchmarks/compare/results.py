@@ -78,7 +78,7 @@ def row(
         "bytes_down": bytes_down,
         "seconds": curve[-1]["seconds"],
         "rounds": job.work.rounds,
-        "epochs_per_round": job.settings().recipe.epochs_per_round,
+        "epochs_per_round": job.settings().complete_recipe.epochs_per_round,
         "clips_seen": clips_seen,
         **{key: (pass_seconds or {}).get(key) for key in PASSES},
         "best_round": best_round,

@@ -91,9 +91,8 @@ def personalised_accuracy(model: Any, shard: Mapping[str, Any], settings: Settin
     """
     common = pack(model)
     try:
-        local_trainer(
-            model, shard["train"], replace(settings, rounds=1, epochs_per_round=1), device, 0
-        ).train()
+        one_epoch = replace(settings, rounds=1, recipe=replace(settings.recipe, epochs_per_round=1))
+        local_trainer(model, shard["train"], one_epoch, device, 0).train()
         return float(evaluate(model, shard["test"], device)["accuracy"])
     finally:
         unpack(common, model)

@@ -110,16 +110,15 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
 
 def miniature_settings(**ports: int) -> Any:
     """Return the settings of both ways."""
-    from superb_ks.settings import Settings
+    from superb_ks.settings import Addresses, Failures, Recipe, Settings
 
     return Settings(
         model=MODEL,
         rounds=ROUNDS,
-        epochs_per_round=EPOCHS,
-        batch_size=BATCH,
+        recipe=Recipe(epochs_per_round=EPOCHS, batch_size=BATCH),
         precision="float32",
-        min_envoys=ENVOYS,
-        **ports,  # type: ignore[arg-type]
+        failures=Failures(min_envoys=ENVOYS),
+        addresses=Addresses(**ports),
     )
 
 

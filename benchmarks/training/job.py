@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from superb_ks.model.spec import SAMPLING_RATE, ModelSpec
-from superb_ks.recipe import Recipe
+from superb_ks.recipe import CompleteRecipe
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.training.augmentation import Augmentation
 from superb_ks.training.data import ClipDataset
@@ -73,7 +73,7 @@ def plain_training(
         naive: leave out what else the task sets, as most would write the loop: the kind of attention, and
             that nobody wants the gradient of the waveform.
     """
-    recipe, seed = settings.recipe, round_seed(settings.seed, round_num)
+    recipe, seed = settings.complete_recipe, round_seed(settings.seed, round_num)
     nn.Module.to(model, device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -95,7 +95,7 @@ def plain_training(
 
 
 def batches(
-    dataset: ClipDataset, recipe: Recipe, seed: int, device: str
+    dataset: ClipDataset, recipe: CompleteRecipe, seed: int, device: str
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield the batches of a round, in random order, on the device."""
     loader = DataLoader(

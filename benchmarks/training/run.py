@@ -29,8 +29,8 @@ from benchmarks.training.federated import measure_federation
 from benchmarks.training.job import noise_dataset, plain_training, unfrozen
 from benchmarks.transport.result import merge, now
 from superb_ks.model.spec import ModelSpec
-from superb_ks.recipe import TUNINGS, legal_tunings
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.recipe import legal_tunings
+from superb_ks.settings import SUPERB_LABELS, TUNINGS, Full, Recipe, Settings, tuning_named
 from superb_ks.training.local import local_trainer
 from tests.support.machine import machine
 
@@ -91,8 +91,10 @@ def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str)
     trained. On a GPU, with the bytes that PyTorch had allocated there at most.
     """
     with tempfile.TemporaryDirectory() as folder:
-        settings = settings_of(name, tuning, Path(folder), epochs_per_round=1, batch_size=BATCH)
-        original = replace(settings, tuning="full", precision="float32")
+        settings = settings_of(
+            name, tuning, Path(folder), recipe=Recipe(epochs_per_round=1, batch_size=BATCH)
+        )
+        original = replace(settings, tuning=Full(), precision="float32")
         spec, whole = (ModelSpec.of(each, SUPERB_LABELS) for each in (settings, original))
         dataset = noise_dataset(spec, clips)
 
@@ -166,10 +168,10 @@ def timed(train: Callable[[PreTrainedModel], Any], spec: ModelSpec, device: str)
     return Run(seconds, torch.cuda.max_memory_allocated() if on_gpu else 0)
 
 
-def settings_of(name: str, tuning: str, folder: Path, **recipe: Any) -> Settings:
+def settings_of(name: str, tuning: str, folder: Path, recipe: Recipe | None = None) -> Settings:
     """Return the settings of a measurement; a base-size model is written into the folder."""
     model = save_base(folder / "base") if name == "base" else name
-    return Settings(model=model, tuning=tuning, **recipe)
+    return Settings(model=model, tuning=tuning_named(tuning), recipe=recipe or Recipe())
 
 
 def hardware(device: str) -> dict[str, str]:

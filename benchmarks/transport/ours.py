@@ -69,7 +69,7 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     from benchmarks.transport import data as transport_data
     from benchmarks.transport import job as transport_job
     from benchmarks.transport import ours_model as transport_ours_model
-    from superb_ks.settings import Settings
+    from superb_ks.settings import Addresses, Failures, Settings
     from superb_notebook.connect import connect
     from superb_notebook.experiment import FederatedExperiment
 
@@ -78,10 +78,9 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
         cloudpickle.register_pickle_by_value(module)
     log = EventLog(events)
     settings = Settings(
-        director_port=director_port,
-        aggregator_port=aggregator_port,
+        addresses=Addresses(director_port=director_port, aggregator_port=aggregator_port),
         rounds=job.rounds,
-        min_envoys=job.clients,
+        failures=Failures(min_envoys=job.clients),
         **job.settings,
     )
     provider = transport_ours_model.BenchmarkModel(job)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from superb_ks.settings import Failures
 from superb_notebook.connect import FederationError
 from tests.drills.drill import drill
 from tests.support.lab import Lab, at, follow, wait_until
@@ -21,7 +22,7 @@ def killed_with_cutoff(lab: Lab) -> str:
     """The round closes with whoever reported, later ones go on, the others' weights are renormalised."""
     script = Script(seconds={lab.ranks[-1]: 3})
     kill = (at(1, lab.first, "train"), lambda: lab.kill(lab.last))
-    outcome = lab.run(script, kill, rounds=3, round_cutoff_seconds=8)
+    outcome = lab.run(script, kill, rounds=3, failures=Failures(round_timeout_seconds=8))
     assert outcome.status == "finished", outcome.error
     assert outcome.rounds("train", lab.first) == [0, 1, 2]
     assert outcome.rounds("train", lab.last) == [0]
@@ -46,7 +47,9 @@ def killed_without_cutoff(lab: Lab) -> str:
 def killed_and_back(lab: Lab) -> str:
     """It takes part again in the running experiment."""
     experiment = lab.submit(
-        Script(seconds={lab.ranks[0]: 0.3, lab.ranks[-1]: 1.0}), rounds=2000, round_cutoff_seconds=6
+        Script(seconds={lab.ranks[0]: 0.3, lab.ranks[-1]: 1.0}),
+        rounds=2000,
+        failures=Failures(round_timeout_seconds=6),
     )
     outcome = follow(
         experiment,
@@ -79,8 +82,7 @@ def fewer_than_minimum(lab: Lab) -> str:
         script,
         (at(1, lab.first, "train"), kill),
         rounds=4,
-        round_cutoff_seconds=8,
-        min_envoys=len(lab.ranks),
+        failures=Failures(min_envoys=len(lab.ranks), round_timeout_seconds=8),
     )
     seconds = time.monotonic() - killed_at[0]
     assert outcome.status == "failed"
@@ -107,7 +109,9 @@ def raises_and_fails(lab: Lab) -> str:
 def raises_and_continues(lab: Lab) -> str:
     """The others go on without it."""
     before = {name: len(lab.log(name)) for name in lab.envoy_names}
-    outcome = lab.run(Script(raises={lab.ranks[-1]: (1,)}), rounds=3, on_task_error="continue")
+    outcome = lab.run(
+        Script(raises={lab.ranks[-1]: (1,)}), rounds=3, failures=Failures(on_task_error="continue")
+    )
     assert outcome.status == "finished", outcome.error
     assert f"rank {lab.ranks[-1]} cannot train in round 1" in outcome.text("dropped")
     assert "Traceback" in outcome.text("dropped")
@@ -127,7 +131,7 @@ def cannot_build(lab: Lab) -> str:
     assert "cannot build its data" in outcome.error, outcome.error
     _no_loop(lab, before)
     slow = Script(cannot_build=(lab.ranks[-1],), seconds={lab.ranks[0]: 0.5})
-    outcome = lab.run(slow, rounds=4, on_task_error="continue")
+    outcome = lab.run(slow, rounds=4, failures=Failures(on_task_error="continue"))
     assert outcome.status == "finished", outcome.error
     assert "cannot build its data" in outcome.text("dropped")
     _no_loop(lab, before)
@@ -173,7 +177,7 @@ def slow_envoy(lab: Lab) -> str:
     """Its late result is discarded with a line, not an exception."""
     logs = {name: len(lab.log(name)) for name in lab.processes}
     script = Script(seconds={**dict.fromkeys(lab.ranks[:-1], 1.0), lab.ranks[-1]: 6.0})
-    outcome = lab.run(script, rounds=6, round_cutoff_seconds=4)
+    outcome = lab.run(script, rounds=6, failures=Failures(round_timeout_seconds=4))
     assert outcome.status == "finished", outcome.error
     assert f"{lab.last}: train of round 0" in outcome.text("late"), outcome.records
     assert lab.last in outcome.text("returned")
@@ -189,7 +193,7 @@ def stopped_envoy(lab: Lab) -> str:
     wait_until(lambda: lab.last not in lab.registered(), 3 * lab.health_seconds)
     refusal = ""
     try:
-        lab.submit(min_envoys=len(lab.ranks))
+        lab.submit(failures=Failures(min_envoys=len(lab.ranks)))
     except FederationError as refused:
         refusal = str(refused)
     assert f"min_envoys is {len(lab.ranks)}" in refusal, refusal or "the submission was not refused"

@@ -20,10 +20,11 @@ SUBMIT = """
 import sys; sys.path.insert(0, {workspace!r})
 from superb_notebook.experiment import FederatedExperiment
 from superb_notebook.connect import connect
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Settings
 from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
 script = Script(seconds={seconds})
-settings = Settings(director_port={director}, aggregator_port={aggregator}, rounds={rounds})
+addresses = Addresses(director_port={director}, aggregator_port={aggregator})
+settings = Settings(addresses=addresses, rounds={rounds})
 experiment = FederatedExperiment(connect(settings), {name!r})
 experiment.start(model_provider=SineModel(script), task_keeper=sine_tasks(script),
                  data_loader=SineData(script), settings=settings)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from superb_ks.settings import Failures
 from superb_notebook.connect import FederationError
 from tests.support.lab import Lab, Outcome, follow, wait_until
 from tests.support.sine_experiment import ballast_after
@@ -101,7 +102,7 @@ def test_it_runs_once_both_owners_have_approved(gated: Lab) -> None:
 
 def test_the_others_go_on_without_an_envoy_whose_owner_rejects(gated: Lab) -> None:
     answers = ("director", "approve"), (gated.last, "reject", "--reason", "not this week")
-    outcome = run(gated, *answers, rounds=1, on_task_error="fail")
+    outcome = run(gated, *answers, rounds=1, failures=Failures(on_task_error="fail"))
     assert outcome.status == "finished", outcome.error
     reason = f"rejected by the owner of {gated.last}: not this week"
     assert outcome.text("dropped") == f"round 0, {gated.last}: {reason}"

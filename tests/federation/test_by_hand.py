@@ -15,7 +15,7 @@ import yaml
 from openfl.interface.interactive_api.experiment import TaskInterface
 
 from demo.federation import Federation
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Settings
 from superb_node.envoy.threads import usable_cores
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
@@ -40,9 +40,8 @@ class ByHand(Federation):
 
     def run(self, number: int) -> Outcome:
         """Run an experiment whose tasks tell what they see."""
-        settings = Settings(
-            director_port=self.director_port, aggregator_port=self.aggregator_port, rounds=1, seed=number
-        )
+        addresses = Addresses(director_port=self.director_port, aggregator_port=self.aggregator_port)
+        settings = Settings(addresses=addresses, rounds=1, seed=number)
         experiment = FederatedExperiment(connect(settings), f"told-{number}")
         experiment.start(
             model_provider=SineModel(Script()),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import superb_notebook.archive
+from superb_ks.settings import Failures
 from superb_notebook.archive import MAX_ARCHIVE_BYTES
 from superb_notebook.connect import FederationError, connect, shard_cards, shared_labels
 from superb_notebook.experiment import attach, list_experiments
@@ -74,7 +75,7 @@ def test_a_large_object_in_a_task_is_refused(lab: Lab, monkeypatch: pytest.Monke
 
 def test_too_few_envoys_are_named(lab: Lab) -> None:
     with pytest.raises(FederationError, match=r"2 envoys are online \(env_one, env_two\), min_envoys is 3"):
-        lab.run(min_envoys=3)
+        lab.run(failures=Failures(min_envoys=3))
 
 
 def test_a_name_is_used_once(lab: Lab) -> None:

@@ -18,7 +18,7 @@ from demo import notebook
 from demo.federation import Federation
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import connect
 from superb_notebook.experiment import list_experiments
 from tests.demo.conftest import left_below
@@ -187,7 +187,7 @@ def check_the_page_of(executed: Path, browser: sync_api.Browser, width: int) -> 
 def statuses(federation: Federation) -> dict[str, str]:
     """Every experiment's status, asked from outside of the notebook."""
     ports = {"director_port": federation.director_port, "aggregator_port": federation.aggregator_port}
-    return list_experiments(connect(Settings(**ports)))
+    return list_experiments(connect(Settings(addresses=Addresses(**ports))))
 
 
 def share(bar: str) -> int:

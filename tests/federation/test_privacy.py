@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 from dp_accounting import get_epsilon_gaussian
 
+from superb_ks.settings import Privacy
 from tests.support.lab import Lab, at, follow
 from tests.support.sine_experiment import Script
 
 pytestmark = pytest.mark.federation
 
 ROUNDS, CLIP_NORM, NOISE_MULTIPLIER, DELTA = 3, 0.5, 0.8, 1e-4
-PRIVATE = {"dp_clip_norm": CLIP_NORM, "dp_noise_multiplier": NOISE_MULTIPLIER, "dp_delta": DELTA}
+PRIVACY = Privacy(clip_norm=CLIP_NORM, noise_multiplier=NOISE_MULTIPLIER, delta=DELTA)
 
 
 def test_epsilon_is_told_each_round_and_outlives_the_director(lab: Lab) -> None:
     slowly, name = Script(seconds=dict.fromkeys(lab.ranks, 0.3)), lab.new_name()
-    settings = {"rounds": ROUNDS, **PRIVATE}
+    settings = {"rounds": ROUNDS, "privacy": PRIVACY}
     experiment = lab.submit(slowly, name=name, **settings)
     lab.crash_director(experiment, at(1, lab.first, "train"))
     outcome = follow(lab.submit(slowly, name=name, resume=True, **settings))
@@ -37,6 +38,6 @@ def test_an_experiment_that_was_begun_without_is_not_resumed_with_it(lab: Lab) -
     slowly = Script(seconds=dict.fromkeys(lab.ranks, 0.3))
     experiment = lab.submit(slowly, name=name, rounds=20)
     follow(experiment, (at(1, lab.first, "train"), experiment.stop))
-    outcome = follow(lab.submit(slowly, name=name, rounds=20, resume=True, **PRIVATE))
+    outcome = follow(lab.submit(slowly, name=name, rounds=20, resume=True, privacy=PRIVACY))
     assert outcome.status == "failed"
     assert "begun with differential privacy off, and cannot go on with" in outcome.error

@@ -27,9 +27,9 @@ SHARD = director_pb2.UpdateShardInfoRequest(
 NOTEBOOK = """
 import sys
 from superb_notebook.connect import FederationError, connect, shard_cards
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Settings
 try:
-    shard_cards(connect(Settings(director_port=int(sys.argv[1]))))
+    shard_cards(connect(Settings(addresses=Addresses(director_port=int(sys.argv[1])))))
 except FederationError as error:
     print(error)
 """

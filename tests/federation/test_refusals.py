@@ -26,6 +26,7 @@ from certificates.authority import issue, new_authority, now
 from certificates.federation import make_certificates
 from certificates.files import ROOT_CERTIFICATE, pair_in, publish
 from superb_ks.collaborator.aggregator_client import AggregatorStub
+from superb_ks.settings import Settings
 from superb_ks.transport import messages
 from superb_node.approval.gate import Gate as OwnersGate
 from superb_node.approval.settings import GateSettings
@@ -72,6 +73,10 @@ class Siege:
         """Return the folder of a node's certificates, or of one that an intruder made."""
         ours = self.lab.certificates / name
         return ours if ours.is_dir() else self.folder / name
+
+    def settings_of(self, name: str) -> Settings:
+        """Return the settings of somebody who shows the certificate of `name`."""
+        return self.lab.settings(addresses=self.lab.addresses(certificates=str(self.certificates(name))))
 
     def channel(self, port: int, name: str | None) -> grpc.Channel:
         """Return a line to a service with the certificate of `name`, or with none."""
@@ -196,7 +201,7 @@ def test_1_no_certificate(siege: Siege) -> None:
     siege.shut_out(None, NO_CERTIFICATE)
     assert siege.envoy("env_one", None).endswith(": it speaks TLS only, and we speak without")
     with pytest.raises(FederationError, match="no director answers at .*: it speaks TLS only"):
-        connect(siege.lab.settings(certificates=None))
+        connect(siege.lab.settings(addresses=siege.lab.addresses(certificates=None)))
 
 
 def test_2_a_certificate_of_another_authority(siege: Siege) -> None:
@@ -275,7 +280,7 @@ def test_6_a_second_envoy_with_a_name_that_is_online(siege: Siege) -> None:
 
 def test_7_an_envoys_certificate_submits_nothing(siege: Siege) -> None:
     with pytest.raises(FederationError, match=r"refused: GetDatasetInfo of envoy 'env_one': .* for users"):
-        connect(siege.lab.settings(certificates=str(siege.certificates("env_one"))))
+        connect(siege.settings_of("env_one"))
     for method, request in (
         ("SetNewExperiment", iter([director_pb2.ExperimentInfo(name="evil")])),
         ("SetExperimentFailed", failure_of(siege, "env_one", 0)),
@@ -304,7 +309,7 @@ def test_7_a_users_certificate_is_no_envoys(siege: Siege) -> None:
 
 def test_8_another_users_experiment(siege: Siege) -> None:
     """A user may list what is its own, and touch nothing of others."""
-    rival = connect(siege.lab.settings(certificates=str(siege.certificates("rival"))))
+    rival = connect(siege.settings_of("rival"))
     assert list_experiments(rival) == {}
     not_its_own = f"experiment '{siege.name}' is not rival's"
     with pytest.raises(FederationError, match=not_its_own):

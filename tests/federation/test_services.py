@@ -107,13 +107,14 @@ def test_real_clips_through_the_real_descriptor(tmp_path: Path) -> None:
 
 def real_experiment(federation: Federation):
     """Run one round of the tiny model on the federation, with the notebook's own tasks."""
-    from superb_ks.settings import Settings
+    from superb_ks.settings import Addresses, Recipe, Settings
 
     settings = Settings(
-        director_port=federation.director_port,
-        aggregator_port=federation.aggregator_port,
+        addresses=Addresses(
+            director_port=federation.director_port, aggregator_port=federation.aggregator_port
+        ),
         rounds=1,
-        epochs_per_round=1,
+        recipe=Recipe(epochs_per_round=1),
     )
     connection = connect(settings)
     cards = shard_cards(connection)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from superb_ks.settings import FedAdam, FedMedian, Strategy, TrimmedMean
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import STEPS, Script, ballast_after
 
@@ -18,8 +19,8 @@ def best_accuracy(outcome: Outcome) -> float:
     return pooled["accuracy"]
 
 
-@pytest.mark.parametrize("strategy", ["median", "trimmed_mean"])
-def test_robust_strategies_withstand_garbage(trio: Lab, strategy: str) -> None:
+@pytest.mark.parametrize("strategy", [FedMedian(), TrimmedMean()])
+def test_robust_strategies_withstand_garbage(trio: Lab, strategy: Strategy) -> None:
     outcome = trio.run(GARBAGE, rounds=ROUNDS, strategy=strategy)
     assert outcome.status == "finished", outcome.error
     # Of 1, 2 and garbage far below, rank 1's step is in the middle.
@@ -48,7 +49,7 @@ def test_a_fraction_trains_and_all_validate(trio: Lab) -> None:
 
 
 def test_fedadam_resumes_with_its_moments_after_the_director_was_killed(trio: Lab) -> None:
-    settings = {"rounds": 4, "strategy": "fedadam", "server_learning_rate": 0.1}
+    settings = {"rounds": 4, "strategy": FedAdam(learning_rate=0.1)}
     whole = trio.run(**settings)
     assert whole.status == "finished", whole.error
     slowly, name = Script(seconds=dict.fromkeys(trio.ranks, 0.3)), trio.new_name()

@@ -93,4 +93,4 @@ def test_the_director_knows_the_user_by_the_certificate(tls_lab: TlsLab) -> None
 
 def test_a_notebook_without_certificates_is_told(tls_lab: TlsLab) -> None:
     with pytest.raises(FederationError, match=r"no director answers at localhost:\d+ \(UNAVAILABLE\)"):
-        connect(tls_lab.settings(certificates=None))
+        connect(tls_lab.settings(addresses=tls_lab.addresses(certificates=None)))

@@ -17,7 +17,7 @@ from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.model.packing import trained_layout, unpack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.model.tuning import merged
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Recipe, Settings, tuning_named
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_notebook.baseline import notebook_tasks
@@ -57,11 +57,12 @@ def test_what_is_tuned_travels_and_the_merged_model_scores_as_the_federation_say
 ) -> None:
     monkeypatch.setenv("SUPERB_CACHE", str(tmp_path))  # of this process, which stands for the notebook's
     settings = Settings(
-        director_port=federation.director_port,
-        aggregator_port=federation.aggregator_port,
-        tuning=tuning,
+        addresses=Addresses(
+            director_port=federation.director_port, aggregator_port=federation.aggregator_port
+        ),
+        tuning=tuning_named(tuning),
         rounds=2,
-        epochs_per_round=1,
+        recipe=Recipe(epochs_per_round=1),
     )
     connection = connect(settings)
     cards = shard_cards(connection)

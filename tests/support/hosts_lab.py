@@ -15,7 +15,7 @@ from typing import Any
 
 from certificates.federation import make_certificates
 from demo.process import ServiceProcess
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses
 from tests.support.lab import ROOT, Event, Outcome
 from tests.support.network import Network
 from tests.support.sine_experiment import Script
@@ -40,7 +40,7 @@ class HostsLab(TlsLab):
         self.network = network
         self.director_host = network.address(DIRECTOR)
         # The project's own: every host has all of its ports to itself.
-        self.director_port, self.aggregator_port = Settings.director_port, Settings.aggregator_port
+        self.director_port, self.aggregator_port = Addresses.director_port, Addresses.aggregator_port
         hosts = [self.director_host]
         make_certificates(self.certificates, hosts=hosts, user=USER, envoys=self.envoy_names, force=True)
 
@@ -52,7 +52,8 @@ class HostsLab(TlsLab):
     def notebook(self, script: Script, **changes: Any) -> Iterator[subprocess.Popen[str]]:
         """Submit an experiment from the notebook's host; its process prints the records."""
         job = self.nodes_dir / "job"
-        settings = self.settings(director_host=self.director_host, experiment_name=self.new_name(), **changes)
+        addresses = self.addresses(director_host=self.director_host)
+        settings = self.settings(addresses=addresses, experiment_name=self.new_name(), **changes)
         job.write_bytes(pickle.dumps((settings, script)))
         command = [sys.executable, "-m", "tests.support.remote_notebook", str(job)]
         process = subprocess.Popen(

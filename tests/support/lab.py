@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from demo.federation import Federation
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
 from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
@@ -119,10 +119,14 @@ class Lab(Federation):
         """Return the name of an experiment that was not used before."""
         return f"drill-{next(self._numbers)}"
 
+    def addresses(self, **changes: Any) -> Addresses:
+        """Return where the nodes are."""
+        ports = {"director_port": self.director_port, "aggregator_port": self.aggregator_port}
+        return Addresses(**{**ports, **changes})
+
     def settings(self, **changes: Any) -> Settings:
         """Return the settings of an experiment here."""
-        ports = {"director_port": self.director_port, "aggregator_port": self.aggregator_port}
-        return Settings(**{**ports, "rounds": 2, **changes})
+        return Settings(**{"addresses": self.addresses(), "rounds": 2, **changes})
 
     def submit(
         self,

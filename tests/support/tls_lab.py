@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from certificates.federation import make_certificates
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses
 from tests.support.lab import Lab
 
 USER = "notebook"
@@ -40,8 +40,8 @@ class TlsLab(Lab):
         self.certificates = self.nodes_dir / "certs"
         make_certificates(self.certificates, user=USER, envoys=self.envoy_names)
 
-    def settings(self, **changes: Any) -> Settings:
-        return super().settings(**{"certificates": str(self.certificates / USER), **changes})
+    def addresses(self, **changes: Any) -> Addresses:
+        return super().addresses(**{"certificates": str(self.certificates / USER), **changes})
 
     def _channel(self) -> grpc.Channel:
         address = f"{self.director_host}:{self.director_port}"

@@ -14,6 +14,9 @@ Metrics = dict[str, NDArray[np.float64]]
 CLIPS = "clips"
 """The number of clips that a task's scalars were measured on, hence their weight."""
 
+ACCURACY = "accuracy"
+"""What `validate` must return; the best model is the one with the highest, pooled."""
+
 NOT_POOLED = ("seconds", "bytes_up")
 """Scalars that belong to one collaborator and have no pooled value."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.spec import ModelSpec
-from superb_ks.recipe import Recipe, legal_tunings
-from superb_ks.settings import STRATEGIES, Settings
+from superb_ks.recipe import legal_tunings
+from superb_ks.settings import FedAvg, Full, Head, Privacy, Recipe, Settings
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
@@ -29,12 +29,11 @@ def baseline_settings(settings: Settings, model: str) -> Settings:
 
     How it is trained is the other model's own recipe: a learning rate that was chosen for one model, or for
     one tuning, would make a poor figure of the other. The strategy and its parameters stay, and so does
-    `epochs_per_round` where the main model's tuning is "full" as well: both then hear each clip as often.
+    `epochs_per_round` where the main model's tuning is `Full` as well: both then hear each clip as often.
     """
-    recipe: dict[str, Any] = dict.fromkeys(field.name for field in fields(Recipe))
-    if settings.tuning == "full":
-        recipe["epochs_per_round"] = settings.epochs_per_round
-    return replace(settings, model=model, tuning="full", experiment_name=None, **recipe)
+    epochs = settings.recipe.epochs_per_round if isinstance(settings.tuning, Full) else None
+    recipe = Recipe(epochs_per_round=epochs)
+    return replace(settings, model=model, tuning=Full(), experiment_name=None, recipe=recipe)
 
 
 def private_settings(settings: Settings, clip_norm: float, noise_multiplier: float) -> Settings:
@@ -43,16 +42,13 @@ def private_settings(settings: Settings, clip_norm: float, noise_multiplier: flo
     It tunes the head, where the model has one apart: noise falls on every weight that is trained, so the
     fewer there are, the less there is of it. How that is trained is the head's own recipe.
     """
-    plain: dict[str, Any] = dict.fromkeys(field.name for field in fields(Recipe))
-    plain |= dict.fromkeys(name for takes in STRATEGIES.values() for name in takes)
     return replace(
         settings,
-        tuning="head" if "head" in legal_tunings(settings.model) else settings.tuning,
-        strategy="fedavg",
-        dp_clip_norm=clip_norm,
-        dp_noise_multiplier=noise_multiplier,
+        tuning=Head() if Head.name in legal_tunings(settings.model) else settings.tuning,
+        recipe=Recipe(),
+        strategy=FedAvg(),
+        privacy=Privacy(clip_norm=clip_norm, noise_multiplier=noise_multiplier),
         experiment_name=f"private-{datetime.now():%Y%m%d-%H%M%S}",
-        **plain,
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 from openfl.interface.interactive_api.federation import Federation
 
-from superb_ks.ranges import is_int, is_real
-from superb_ks.settings import Settings
+from superb_ks.checked import is_int, is_real
+from superb_ks.settings import Addresses, Settings
 from superb_node.certificates import Certificates
 from superb_node.loopback import UnknownHost, bare, in_uri, is_loopback
 from superb_node.tls_diagnosis import why_refused
@@ -53,18 +53,19 @@ def connect(settings: Settings) -> Federation:
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
+    addresses = settings.addresses
     # An IPv6 address stands in brackets before a port.
-    host = in_uri(bare(settings.director_host))
-    own = _certificates(settings)
+    host = in_uri(bare(addresses.director_host))
+    own = _certificates(addresses)
     if own is None:
-        _require_tls_or_loopback(settings)
+        _require_tls_or_loopback(addresses)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
     try:
         federation = Federation(
             client_id=name,
             director_node_fqdn=host,
-            director_port=str(settings.director_port),
+            director_port=str(addresses.director_port),
             tls=own is not None,
             cert_chain=own and own.root_certificate,
             api_cert=own and own.certificate,
@@ -73,7 +74,7 @@ def connect(settings: Settings) -> Federation:
         federation.dir_client = PackedDirectorClient(
             client_id=name,
             director_host=host,
-            director_port=settings.director_port,
+            director_port=addresses.director_port,
             tls=own is not None,
             root_certificate=own and own.root_certificate,
             private_key=own and own.private_key,
@@ -81,41 +82,41 @@ def connect(settings: Settings) -> Federation:
         )
         return federation
     except grpc.RpcError as error:
-        raise FederationError(_why_not(error, settings, own)) from error
+        raise FederationError(_why_not(error, addresses, own)) from error
 
 
-def _why_not(error: grpc.RpcError, settings: Settings, own: Certificates | None) -> str:
-    address = f"{settings.director_host}:{settings.director_port}"
+def _why_not(error: grpc.RpcError, addresses: Addresses, own: Certificates | None) -> str:
+    address = f"{addresses.director_host}:{addresses.director_port}"
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
     files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
-    _is_loopback(settings.director_host)  # says so if there is no such host
+    _is_loopback(addresses.director_host)  # says so if there is no such host
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
-    if reason := why_refused(bare(settings.director_host), settings.director_port, files):
+    if reason := why_refused(bare(addresses.director_host), addresses.director_port, files):
         return f"{no_answer}: {reason}"
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
     return f"{no_answer}. Start one: cd director && bash {start}"
 
 
-def _certificates(settings: Settings) -> Certificates | None:
-    if settings.certificates is None:
+def _certificates(addresses: Addresses) -> Certificates | None:
+    if addresses.certificates is None:
         return None
     try:
-        return Certificates.in_folder(Path(os.path.expanduser(settings.certificates)))
+        return Certificates.in_folder(Path(os.path.expanduser(addresses.certificates)))
     except ValueError as error:
         raise FederationError(str(error)) from error
 
 
-def _require_tls_or_loopback(settings: Settings) -> None:
+def _require_tls_or_loopback(addresses: Addresses) -> None:
     """Refuse to send an experiment's code in plain text where others could read and change it."""
-    host = settings.director_host
-    if settings.insecure_allow_plaintext_on_network:
+    host = addresses.director_host
+    if addresses.insecure_allow_plaintext_on_network:
         logger.warning("Without TLS, nobody checks who the director at %s is", host)
     elif not _is_loopback(host):
         raise FederationError(
             f"without TLS a notebook calls a director on this machine only, and {host} is another: anybody "
-            "on the way could change what it submits. Name the folder of make certs in the settings' "
-            "certificates, or say insecure_allow_plaintext_on_network=True"
+            "on the way could change what it submits. Name the folder of make certs in "
+            "Addresses(certificates=...), or say insecure_allow_plaintext_on_network=True"
         )
 
 

@@ -80,7 +80,7 @@ class FederatedExperiment(FLExperiment):
             FederationError: too few envoys are online, or the director refuses.
         """
         _require_tasks(task_keeper)
-        self._envoys = self._require_envoys(settings.min_envoys)
+        self._envoys = self._require_envoys(settings.failures.min_envoys)
         schedule = ScheduledAssigner(settings.rounds, settings.fraction, settings.seed)
         self.federation.dir_client.resume = resume
         try:
@@ -252,21 +252,21 @@ def _require_tasks(task_keeper: Any) -> None:
 
 def _plan_changes(settings: Settings) -> dict[str, Any]:
     """Put our aggregator and collaborator into OpenFL's plan."""
-    taken, privacy = settings.strategy_parameters, settings.privacy or {}
+    strategy = settings.strategy.to_dict()
+    privacy = settings.privacy.to_dict() if settings.privacy else {}
+    failures = settings.failures
     return {
         "aggregator.template": "superb_ks.aggregator.aggregator.PackedAggregator",
-        "aggregator.settings.best_metric": settings.best_metric,
-        "aggregator.settings.min_collaborators": settings.min_envoys,
-        "aggregator.settings.cutoff_seconds": settings.round_cutoff_seconds,
-        "aggregator.settings.on_task_error": settings.on_task_error,
+        "aggregator.settings.min_collaborators": failures.min_envoys,
+        "aggregator.settings.round_timeout_seconds": failures.round_timeout_seconds,
+        "aggregator.settings.on_task_error": failures.on_task_error,
         "aggregator.settings.update_dtype": settings.update_dtype,
-        "aggregator.settings.strategy": settings.strategy,
         # One entry for each: OpenFL flattens its plan for changes, and refuses a dictionary.
-        **{f"aggregator.settings.strategy_parameters.{name}": value for name, value in taken.items()},
+        **{f"aggregator.settings.strategy.{name}": value for name, value in strategy.items()},
         **{f"aggregator.settings.privacy.{name}": value for name, value in privacy.items()},
         "collaborator.template": "superb_ks.collaborator.collaborator.PackedCollaborator",
         "collaborator.settings.update_dtype": settings.update_dtype,
-        "network.settings.agg_port": settings.aggregator_port,
+        "network.settings.agg_port": settings.addresses.aggregator_port,
         # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left
         # behind (or this one, before it was resumed) would be taken for one of this.
         "submission.settings.id": uuid.uuid4().hex,

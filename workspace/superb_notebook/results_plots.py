@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
+from superb_ks.settings import STRATEGIES
 from superb_notebook.plots import GREY, INK, style
 from superb_notebook.results import Outcome, Row, outcomes
 
@@ -201,7 +202,7 @@ def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
         "4 iid": ({"partition": "iid", "envoys": 4, "garbage": 0}, BLUE),
         "4 iid, one sends noise": ({"partition": "iid", "envoys": 4, "garbage": 1}, INK),
     }
-    order = ["fedavg", "fedprox", "fedadam", "fedyogi", "median", "trimmed_mean"]
+    order = list(STRATEGIES)
     for offset, (name, (wanted, colour)) in enumerate(series.items()):
         found = outcomes(rows, data="real", regime="federated", tuning="full", **wanted)
         for outcome in found:

@@ -8,7 +8,7 @@ follows from the experiment's seed, which every node knows, so no amplification 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ import numpy as np
 from superb_ks.aggregator.checkpoint import ExperimentState
 from superb_ks.aggregator.strategies.gaussian_noise import Noise, secure_standard_normal
 from superb_ks.aggregator.strategies.private_average import PrivateAverage
+from superb_ks.aggregator.strategies.updates import Recycle
 from superb_ks.metrics import Metrics
-from superb_ks.ranges import PRIVATE_STRATEGIES
+from superb_ks.settings import Privacy
 from superb_ks.transport import messages
-from superb_ks.types import Vector
 
 
 class PrivateRounds:
@@ -27,7 +27,7 @@ class PrivateRounds:
 
     Args:
         state: the experiment's, on disk.
-        parameters: `clip_norm`, `noise_multiplier` and `delta`.
+        privacy: the experiment's.
         update_dtype: what collaborators send, as the aggregator's.
         noise: draws standard normal numbers; another one than the system's is for tests alone.
     """
@@ -35,7 +35,7 @@ class PrivateRounds:
     def __init__(
         self,
         state: ExperimentState,
-        parameters: Mapping[str, float],
+        privacy: Privacy,
         update_dtype: str = messages.FLOAT32,
         noise: Noise = secure_standard_normal,
     ) -> None:
@@ -44,21 +44,22 @@ class PrivateRounds:
 
         self._epsilon_gaussian = get_epsilon_gaussian
         self._state = state
-        self._parameters = dict(parameters)
+        self._privacy = privacy
         self._sends_changes = update_dtype == messages.BFLOAT16
         self._noise = noise
-        self._account: dict[str, Any] = state.manifest.setdefault("privacy", {**parameters, "drawn": {}})
+        begun = {**privacy.to_dict(), "drawn": {}}
+        self._account: dict[str, Any] = state.manifest.setdefault("privacy", begun)
         self._updates: PrivateAverage | None = None
 
-    def collect(self, names: Iterable[str], size: int, recycle: Callable[[Vector], None]) -> PrivateAverage:
+    def collect(self, names: Iterable[str], size: int, recycle: Recycle) -> PrivateAverage:
         """Return what takes in the updates of `names`, float32 `[size]` each, in one round."""
         self._updates = PrivateAverage(
             names,
             size,
             recycle,
             start=None if self._sends_changes else self._state.last,
-            clip_norm=self._parameters["clip_norm"],
-            noise_multiplier=self._parameters["noise_multiplier"],
+            clip_norm=self._privacy.clip_norm,
+            noise_multiplier=self._privacy.noise_multiplier,
             noise=self._noise,
         )
         return self._updates
@@ -83,31 +84,26 @@ class PrivateRounds:
             return 0.0
         # Gaussian mechanisms compose exactly (Dong et al., "Gaussian Differential Privacy", 2022, corollary
         # 3.3): k of them are one with sqrt(k) times less noise. The library has the exact curve of one.
-        sigma = self._parameters["noise_multiplier"] / math.sqrt(most)
-        return float(self._epsilon_gaussian(sigma, self._parameters["delta"]))
+        sigma = self._privacy.noise_multiplier / math.sqrt(most)
+        return float(self._epsilon_gaussian(sigma, self._privacy.delta))
 
 
 def private_rounds(
-    state: ExperimentState, parameters: Mapping[str, float] | None, strategy: str, update_dtype: str
+    state: ExperimentState, privacy: Privacy | None, update_dtype: str
 ) -> PrivateRounds | None:
-    """Return what makes an experiment's rounds private; None where `parameters` is None.
+    """Return what makes an experiment's rounds private; None where `privacy` is None.
 
     Raises:
-        ValueError: the strategy has no bounded sensitivity, or an experiment is resumed with other
-            parameters than it was begun with, so that no account of it would be true.
+        ValueError: an experiment is resumed with other parameters than it was begun with, so that no account
+            of it would be true.
     """
     kept = state.manifest.get("privacy")
     begun = kept and {name: value for name, value in kept.items() if name != "drawn"}
+    wanted = privacy and privacy.to_dict()
     untouched = state.manifest["round"] == 0
-    if begun != (dict(parameters) if parameters else None) and not (untouched and kept is None):
+    if begun != wanted and not (untouched and kept is None):
         raise ValueError(
             f"the experiment was begun with differential privacy {begun or 'off'}, and cannot go on with "
-            f"{parameters and dict(parameters) or 'off'}: its epsilon would not be true"
+            f"{wanted or 'off'}: its epsilon would not be true"
         )
-    if not parameters:
-        return None
-    if strategy not in PRIVATE_STRATEGIES:
-        raise ValueError(
-            f"strategy is {strategy!r}; legal with differential privacy: {', '.join(PRIVATE_STRATEGIES)}"
-        )
-    return PrivateRounds(state, parameters, update_dtype)
+    return PrivateRounds(state, privacy, update_dtype) if privacy else None

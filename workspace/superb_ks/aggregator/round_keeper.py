@@ -16,11 +16,12 @@ from superb_ks.aggregator.checkpoint import ExperimentState
 from superb_ks.aggregator.membership import Membership
 from superb_ks.aggregator.privacy import private_rounds
 from superb_ks.aggregator.rounds import Round
-from superb_ks.aggregator.strategies.fedavg import UpdateRefused
-from superb_ks.aggregator.strategies.registry import make_strategy
+from superb_ks.aggregator.strategies.registry import make_aggregation
+from superb_ks.aggregator.strategies.updates import UpdateRefused
 from superb_ks.aggregator.uploads import Receiver, Results
-from superb_ks.metrics import Metrics, as_records, pooled
+from superb_ks.metrics import ACCURACY, Metrics, as_records, pooled
 from superb_ks.schedule import TRAIN, VALIDATE
+from superb_ks.settings import Settings
 from superb_ks.transport import messages
 from superb_ks.types import Vector
 
@@ -35,15 +36,13 @@ class RoundKeeper(Aggregator):
     Args:
         initial_tensor_dict: `{"state_folder": path}`; the folder holds the model to start from
             (see `superb_ks.aggregator.checkpoint`).
-        best_metric: the pooled validation metric whose highest value marks the best model.
         min_collaborators: with fewer than so many left, the experiment fails.
-        cutoff_seconds: a round closes after so long with whoever reported; None waits.
+        round_timeout_seconds: a round closes after so long with those who have reported; None waits.
         on_task_error: `"fail"` ends the experiment when a task raises on one collaborator,
             `"continue"` goes on without that collaborator.
         update_dtype: what collaborators send: `"float32"` weights, or their change as `"bfloat16"`.
-        strategy: how updates become the next model (see `superb_ks.aggregator.strategies.registry`).
-        strategy_parameters: what the strategy takes, by the names of the settings.
-        privacy: `clip_norm`, `noise_multiplier` and `delta` of differential privacy; None: off.
+        strategy: how updates become the next model, as `Strategy.to_dict` returns it.
+        privacy: differential privacy, as `Privacy.to_dict` returns it; None: off.
         settings: what OpenFL's plan gives to its own aggregator.
     """
 
@@ -51,20 +50,17 @@ class RoundKeeper(Aggregator):
         self,
         *,
         initial_tensor_dict: Mapping[str, Any],
-        best_metric: str = "accuracy",
         min_collaborators: int = 1,
-        cutoff_seconds: float | None = None,
+        round_timeout_seconds: float | None = None,
         on_task_error: str = "fail",
         update_dtype: str = messages.FLOAT32,
-        strategy: str = "fedavg",
-        strategy_parameters: Mapping[str, float] | None = None,
+        strategy: Mapping[str, Any] | None = None,
         privacy: Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
         # The base class wants some model, for structures that are not used here.
         super().__init__(initial_tensor_dict={"unused": np.zeros(1, np.float32)}, **settings)
-        self.best_metric = best_metric
-        self.cutoff_seconds = cutoff_seconds
+        self.round_timeout_seconds = round_timeout_seconds
         self.on_task_error = on_task_error
         self.update_dtype = update_dtype
         self.failure: str | None = None
@@ -73,14 +69,15 @@ class RoundKeeper(Aggregator):
         self.records: list[dict[str, Any]] = self.state.records()
         self.round_number = self.state.manifest["round"]
         self._changed = threading.Condition(threading.RLock())
-        self._strategy = make_strategy(strategy, self.state, strategy_parameters or {})
-        self._privacy = private_rounds(self.state, privacy, strategy, update_dtype)
+        chosen = Settings.from_dict({"strategy": strategy or {"name": "fedavg"}, "privacy": privacy})
+        self._aggregation = make_aggregation(chosen.strategy, self.state)
+        self._privacy = private_rounds(self.state, chosen.privacy, update_dtype)
         self._receiver = Receiver(
             self._changed,
             self.state.last.size,
             self.members,
             update_dtype,
-            (self._privacy or self._strategy).collect,
+            (self._privacy or self._aggregation).collect,
             give_up=self.drop,
         )
         self._round = Round(self.round_number, {})
@@ -131,8 +128,8 @@ class RoundKeeper(Aggregator):
         tasks = self.assigner.assigner_function(sorted(self.members.present), self.round_number)
         self._round = Round(self.round_number, tasks)
         self._round.updates = self._receiver.start_round(self._round.trainers)
-        if self.cutoff_seconds is not None:
-            self._start_timer(self.cutoff_seconds, final=False)
+        if self.round_timeout_seconds is not None:
+            self._start_timer(self.round_timeout_seconds, final=False)
         self._changed.notify_all()
 
     def _start_timer(self, seconds: float, final: bool) -> None:
@@ -209,26 +206,26 @@ class RoundKeeper(Aggregator):
         if self._privacy or self.update_dtype == messages.BFLOAT16:
             # The combined change is added to what it is a change of.
             self.state.last.add_to(combined)
-        return self._strategy.next_model(combined, self.round_number + 1)
+        return self._aggregation.next_model(combined, self.round_number + 1)
 
     def _mark_if_best(self, reports: Mapping[str, Metrics]) -> None:
         # One collaborator that does not report a number is no reason to end the experiment of all.
         scored = {
             name: report
             for name, report in reports.items()
-            if self.best_metric in report and report[self.best_metric].ndim == 0
+            if ACCURACY in report and report[ACCURACY].ndim == 0
         }
         metrics = pooled(scored)
-        if self.best_metric not in metrics:
+        if ACCURACY not in metrics:
             known = ", ".join(sorted(pooled(reports)))
-            raise UpdateRefused(f"validate returned no {self.best_metric!r}, only {known}")
-        score = float(metrics[self.best_metric])
+            raise UpdateRefused(f"validate returned no {ACCURACY!r}, only {known}")
+        score = float(metrics[ACCURACY])
         best, best_round = self.state.manifest["best_score"], self.state.manifest["best_round"]
         # An experiment that was interrupted after it had marked this round's model marks it again.
         again = best_round == self.round_number
         if np.isfinite(score) and (best is None or score > best or again):
             self.state.mark_best(score)
-            self._note("aggregator", "best", {self.best_metric: np.asarray(score)})
+            self._note("aggregator", "best", {ACCURACY: np.asarray(score)})
 
     def _note(self, origin: str, task_name: str, metrics: Metrics) -> None:
         records = as_records(self.round_number, origin, task_name, metrics)

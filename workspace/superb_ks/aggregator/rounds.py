@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from openfl.component.assigner.tasks import Task
 
-from superb_ks.aggregator.strategies.fedavg import Updates
+from superb_ks.aggregator.strategies.updates import Updates
 from superb_ks.metrics import Metrics
 from superb_ks.schedule import TRAIN
 

@@ -12,7 +12,8 @@ from openfl.protocols import aggregator_pb2
 
 from superb_ks.aggregator.membership import Membership
 from superb_ks.aggregator.stalling import StalledStream
-from superb_ks.aggregator.strategies.fedavg import FederatedAverage, Updates
+from superb_ks.aggregator.strategies.fedavg import FederatedAverage
+from superb_ks.aggregator.strategies.updates import Recycle, Updates
 from superb_ks.metrics import Metrics
 from superb_ks.transport import messages
 from superb_ks.types import Vector
@@ -73,7 +74,7 @@ class Receiver:
         size: int,
         members: Membership,
         kind: str = messages.FLOAT32,
-        collect: Callable[[Iterable[str], int, Callable[[Vector], None]], Updates] = FederatedAverage,
+        collect: Callable[[Iterable[str], int, Recycle], Updates] = FederatedAverage,
         give_up: Callable[[str, str], None] = lambda name, reason: None,
     ) -> None:
         self._changed = changed

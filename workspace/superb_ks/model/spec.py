@@ -26,7 +26,7 @@ from superb_ks.model.fingerprint import digest
 from superb_ks.model.folder import ModelUnavailable, explained
 from superb_ks.model.tuning import tune
 from superb_ks.recipe import SCRATCH, TINY, legal_tunings
-from superb_ks.settings import Settings
+from superb_ks.settings import Full, Head, Settings, Tuning
 
 SAMPLING_RATE = 16_000
 """Samples per second that all models of the family expect."""
@@ -55,9 +55,7 @@ class ModelSpec:
         labels: class names, in the order of the model's outputs.
         seed: draws all weights of "scratch", and what is new on a pretrained model: the classification
             head and the adapters.
-        tuning: what of it is trained, "full", "lora" or "head" (see `superb_ks.model.tuning`).
-        lora_rank: width of the adapters of "lora".
-        lora_alpha: the adapters' output is scaled by alpha / rank.
+        tuning: what of it is trained (see `superb_ks.model.tuning`).
         digest: fingerprint of the model that every node must arrive at (see `model.fingerprint`), or
             None.
 
@@ -69,9 +67,7 @@ class ModelSpec:
     name: str
     labels: tuple[str, ...]
     seed: int = 0
-    tuning: str = "full"
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
+    tuning: Tuning = Full()
     digest: str | None = None
 
     def __post_init__(self) -> None:
@@ -86,9 +82,9 @@ class ModelSpec:
                 f"model is {self.name!r}, no folder here; legal: 'tiny', 'scratch', a hub id, a folder"
             )
         legal = legal_tunings(self.name)
-        if self.tuning not in legal:
-            ways = " or ".join(map(repr, legal))
-            raise ValueError(f"tuning is {self.tuning!r}; legal: {ways} for {self.name!r}")
+        if not isinstance(self.tuning, tuple(legal.values())):
+            names = " or ".join(f"{kind.__name__}(...)" for kind in legal.values())
+            raise ValueError(f"tuning is {self.tuning!r}; legal: {names} with model {self.name!r}")
 
     @classmethod
     def of(cls, settings: Settings, labels: Sequence[str]) -> ModelSpec:
@@ -98,15 +94,7 @@ class ModelSpec:
             settings: the experiment's; name, seed, and how the model is tuned are taken from them.
             labels: class names, in the order of the model's outputs.
         """
-        recipe = settings.recipe
-        return cls(
-            settings.model,
-            tuple(labels),
-            settings.seed,
-            settings.tuning,
-            recipe.lora_rank,
-            recipe.lora_alpha,
-        )
+        return cls(settings.model, tuple(labels), settings.seed, settings.tuning)
 
     @property
     def travels(self) -> bool:
@@ -129,8 +117,8 @@ class ModelSpec:
             if self.name == SCRATCH:
                 model = _build_scratch(self.labels)
             else:
-                model = _load(self._source(), self.labels, weighted_sum=self.tuning == "head")
-                model = tune(model, self.tuning, self.lora_rank, self.lora_alpha)
+                model = _load(self._source(), self.labels, weighted_sum=isinstance(self.tuning, Head))
+                model = tune(model, self.tuning)
         if self.digest is not None:
             self._check(digest(model))
         return model.eval()

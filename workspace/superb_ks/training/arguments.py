@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from transformers import TrainingArguments
 
-from superb_ks.recipe import Recipe
+from superb_ks.recipe import CompleteRecipe
 
 
 @dataclass
@@ -38,7 +38,7 @@ class RoundArguments(TrainingArguments):
         return device
 
 
-def round_arguments(recipe: Recipe, device: str, seed: int, scratch: str) -> RoundArguments:
+def round_arguments(recipe: CompleteRecipe, device: str, seed: int, scratch: str) -> RoundArguments:
     """Return the arguments of one round.
 
     Args:
@@ -51,7 +51,6 @@ def round_arguments(recipe: Recipe, device: str, seed: int, scratch: str) -> Rou
         output_dir=scratch,
         own_device=device,
         num_train_epochs=recipe.epochs_per_round,
-        max_steps=recipe.steps_per_round or -1,
         per_device_train_batch_size=recipe.batch_size,
         seed=seed,
         use_cpu=device == "cpu",

@@ -1,11 +1,11 @@
-"""Another take of a clip at each access: played faster or slower, moved in time, silenced in part."""
+"""Another take of a clip at each access: played faster or slower, or moved in time."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from superb_ks.model.spec import SAMPLING_RATE
-from superb_ks.recipe import Recipe
+from superb_ks.recipe import CompleteRecipe
 
 
 def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
@@ -48,7 +48,6 @@ class Augmentation:
         seed: int,
         speed_change: float = 0.0,
         shift_seconds: float = 0.0,
-        time_mask_seconds: float = 0.0,
     ) -> None:
         """Draw from a seed.
 
@@ -56,17 +55,15 @@ class Augmentation:
             seed: decides all draws, in the order of the calls.
             speed_change: the speed is drawn evenly from 1 - speed_change to 1 + speed_change.
             shift_seconds: a clip of up to a second is moved by so much at most, later or earlier.
-            time_mask_seconds: one stretch of up to so long, and of up to half the clip, is silenced.
         """
         self.speed_change = speed_change
         self.shift_seconds = shift_seconds
-        self.time_mask_seconds = time_mask_seconds
         self._draw = np.random.default_rng(seed)
 
     @classmethod
-    def of(cls, recipe: Recipe, seed: int) -> Augmentation:
+    def of(cls, recipe: CompleteRecipe, seed: int) -> Augmentation:
         """Return what a recipe asks for."""
-        return cls(seed, recipe.speed_change, recipe.shift_seconds, recipe.time_mask_seconds)
+        return cls(seed, recipe.speed_change, recipe.shift_seconds)
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """Return a waveform of at most a second; the one that is given stays as it is."""
@@ -78,15 +75,4 @@ class Augmentation:
         elif self.shift_seconds:
             limit = round(self.shift_seconds * SAMPLING_RATE)
             waveform = shift(waveform, int(self._draw.integers(-limit, limit + 1)))
-        if self.time_mask_seconds:
-            waveform = self._silence(waveform)
-        return waveform
-
-    def _silence(self, waveform: np.ndarray) -> np.ndarray:
-        """Silence one stretch whose length is drawn evenly from zero up (SpecAugment: Park et al., 2019)."""
-        longest = min(round(self.time_mask_seconds * SAMPLING_RATE), len(waveform) // 2)
-        length = int(self._draw.integers(longest + 1))
-        start = int(self._draw.integers(len(waveform) - length + 1))
-        waveform = waveform.copy()
-        waveform[start : start + length] = 0
         return waveform

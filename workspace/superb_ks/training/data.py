@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,18 +45,6 @@ class ClipDataset(Dataset):
     def for_training(self, augmentation: Augmentation) -> ClipDataset:
         """Return the same clips, each time in another take."""
         return ClipDataset(self.clips, self.extractor, augmentation)
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """Label id of each clip, int64 [n_clips].
-
-        Taken from the clips' own `labels` where they have some; from an envoy's folder that was copied
-        before there were any, each clip is read once.
-        """
-        labels = getattr(self.clips, "labels", None)
-        if labels is None:
-            labels = [self.clips[index][1] for index in range(len(self))]
-        return np.asarray(labels, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -64,7 +64,6 @@ class HeadTrainer:
         device: "cpu" or a CUDA device.
 
     Attributes:
-        sampler: yields the indices of one epoch each time; None takes each clip once, in random order.
         proximal: adds to the gradients before each step; None adds nothing.
     """
 
@@ -82,7 +81,6 @@ class HeadTrainer:
     ) -> None:
         self.model, self.dataset, self.optimizer, self.schedule = model, dataset, optimizer, schedule
         self.steps, self.batch_size, self.device = steps, batch_size, device
-        self.sampler: Iterable[int] | None = None
         self.proximal: GradientTerm | None = None
         self._draw = torch.Generator().manual_seed(seed)
 
@@ -127,11 +125,7 @@ class HeadTrainer:
     def _batches(self, n_clips: int) -> Iterator[torch.Tensor]:
         """Yield the indices of batches for ever, epoch after epoch."""
         while True:
-            if self.sampler is None:
-                epoch = torch.randperm(n_clips, generator=self._draw)
-            else:
-                epoch = torch.tensor(list(self.sampler))
-            yield from epoch.split(self.batch_size)
+            yield from torch.randperm(n_clips, generator=self._draw).split(self.batch_size)
 
 
 def cached_answers(

@@ -18,15 +18,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from superb_ks.model.tuning import is_head_tuned
-from superb_ks.recipe import Recipe
-from superb_ks.settings import Settings
+from superb_ks.recipe import CompleteRecipe
+from superb_ks.settings import FedProx, Settings
 from superb_ks.training.arguments import round_arguments
 from superb_ks.training.augmentation import Augmentation
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.generators import seeded
 from superb_ks.training.head import HeadTrainer
 from superb_ks.training.proximal import ProximalTerm
-from superb_ks.training.sampling import BalancedSampler
 from superb_ks.training.trainer import RoundTrainer
 
 
@@ -51,7 +50,7 @@ def local_trainer(
     if len(dataset) == 0:
         raise ValueError("nothing to train on: the dataset has no clips")
     nn.Module.to(model, device)  # before anything keeps a copy of its weights
-    recipe, seed = settings.recipe, round_seed(settings.seed, round_num)
+    recipe, seed = settings.complete_recipe, round_seed(settings.seed, round_num)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = steps_per_round(len(dataset), recipe)
@@ -64,17 +63,15 @@ def local_trainer(
         takes = dataset.for_training(Augmentation.of(recipe, seed))
         trainer = _round_trainer(model, takes, recipe, seed, device, (optimizer, schedule))
         trainer.autocast_dtype = autocast_dtype(settings.precision, device)
-    if recipe.balanced_classes:
-        trainer.sampler = BalancedSampler(dataset.labels, seed)
-    if mu := settings.strategy_parameters.get("proximal_mu"):
-        trainer.proximal = ProximalTerm(trained, mu)
+    if isinstance(settings.strategy, FedProx) and settings.strategy.mu > 0:
+        trainer.proximal = ProximalTerm(trained, settings.strategy.mu)
     return trainer
 
 
 def _round_trainer(
     model: PreTrainedModel,
     takes: ClipDataset,
-    recipe: Recipe,
+    recipe: CompleteRecipe,
     seed: int,
     device: str,
     optimizers: tuple[Optimizer, LambdaLR],
@@ -117,16 +114,9 @@ def round_seed(seed: int, round_num: int) -> int:
     return int(np.random.SeedSequence((seed, round_num)).generate_state(1)[0])
 
 
-def steps_per_round(n_clips: int, recipe: Recipe) -> int:
-    """Return the optimizer steps that an envoy with so many training clips makes in a round.
-
-    By `recipe.steps_per_round` they are the same on every envoy, who begins its clips anew as often as that
-    takes, or stops before the last of them. FedAvg weights the envoys by their clips either way. With equal
-    steps that aims at the loss over all clips; with equal epochs a larger shard counts twice, by its weight
-    and by its steps (Wang et al., 2020, "Tackling the Objective Inconsistency Problem in Heterogeneous
-    Federated Optimization").
-    """
-    return recipe.steps_per_round or math.ceil(n_clips / recipe.batch_size) * recipe.epochs_per_round
+def steps_per_round(n_clips: int, recipe: CompleteRecipe) -> int:
+    """Return the optimizer steps that an envoy with so many training clips makes in a round."""
+    return math.ceil(n_clips / recipe.batch_size) * recipe.epochs_per_round
 
 
 def lr_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
@@ -149,5 +139,5 @@ def lr_over_federation(
         round_num: from 0.
     """
     total, done = settings.rounds * steps_per_round, round_num * steps_per_round
-    warmup = settings.recipe.warmup_fraction
+    warmup = settings.complete_recipe.warmup_fraction
     return LambdaLR(optimizer, lambda step: lr_factor(done + step, total, warmup))

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils import get_total_norm
-from torch.utils.data import Sampler
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -75,13 +74,11 @@ class RoundTrainer(Trainer):
 
     Attributes:
         autocast_dtype: what the loss is computed in; None: float32.
-        sampler: chooses the clips of each epoch; None: all of them in random order.
         proximal: FedProx's term; None: the loss alone. The loss that `train` returns is without it.
         mask_probs: shares of frames and of channels to mask, see `masked_features`.
     """
 
     autocast_dtype: torch.dtype | None = None
-    sampler: Sampler[int] | None = None
     proximal: ProximalTerm | None = None
     mask_probs: tuple[float | None, float | None] = (None, None)
 
@@ -119,9 +116,6 @@ class RoundTrainer(Trainer):
         if self.autocast_dtype is None:
             return nullcontext()
         return torch.autocast(self.args.device.type, self.autocast_dtype, cache_enabled=bool(cache_enabled))
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
-        return self.sampler if self.sampler is not None else super()._get_train_sampler(train_dataset)
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
         norm = super()._clip_grad_norm(model)

@@ -1,16 +1,16 @@
-"""Federated averaging of packed weight vectors.
+"""Federated averaging of packed weight vectors: `x = sum_k (n_k / n) w_k`.
 
 McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017,
-algorithm 1: `w = sum_k (n_k / n) w_k` with `n_k` the number of clips of collaborator `k`.
+algorithm 1, with `n_k` the number of clips of collaborator `k`. In memory: the sum and one update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Iterable
 
 import numpy as np
 
+from superb_ks.aggregator.strategies.updates import Aggregation, Recycle, UpdateRefused, require_usable
 from superb_ks.types import Vector
 
 # Elements that are scaled and added at a time: 1 MiB of float32 stays in the processor's cache, and no
@@ -18,51 +18,12 @@ from superb_ks.types import Vector
 _BLOCK = 2**18
 
 
-class UpdateRefused(ValueError):
-    """An update that cannot be averaged; the message names who sent it and what is wrong with it."""
+class FedAvgAggregation(Aggregation):
+    """The mean of the updates, weighted by clips."""
 
-
-class Updates(Protocol):
-    """One round's updates, taken in while they arrive: what a strategy collects them with."""
-
-    @property
-    def turn(self) -> str | None:
-        """Whose update is always let in, however full the memory is; None if that is nobody's."""
-
-    @property
-    def turn_after(self) -> str | None:
-        """Whose update comes next after that."""
-
-    @property
-    def models_held(self) -> int:
-        """Vectors of the model's size in memory."""
-
-    def add(self, name: str, clips: int, update: Vector) -> None:
-        """Take in an update, or raise `UpdateRefused`."""
-
-    def leave_out(self, name: str) -> None:
-        """Go on without `name`."""
-
-    def result(self) -> Vector:
-        """Combine what was added into one vector, or raise `UpdateRefused`; called once."""
-
-
-def require_usable(name: str, clips: int, update: Vector, size: int) -> None:
-    """Check what `name` trained on `clips` clips against a model of `size` elements.
-
-    Raises:
-        UpdateRefused: another length, a value that is not finite, or no clips.
-    """
-    if update.shape != (size,):
-        raise UpdateRefused(f"{name} sent {update.size} values, the model has {size}")
-    if clips < 1:
-        raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
-    # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(update.sum())
-    if suspicious and not np.isfinite(update).all():
-        bad = int(update.size - np.isfinite(update).sum())
-        raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
+    def collect(self, names: Iterable[str], size: int, recycle: Recycle) -> FederatedAverage:
+        """Return what averages the updates of `names`, float32 `[size]` each, while they arrive."""
+        return FederatedAverage(names, size, recycle)
 
 
 class FederatedAverage:
@@ -78,9 +39,7 @@ class FederatedAverage:
         recycle: gets each array that is not needed any more.
     """
 
-    def __init__(
-        self, names: Iterable[str], size: int, recycle: Callable[[Vector], None] = lambda _: None
-    ) -> None:
+    def __init__(self, names: Iterable[str], size: int, recycle: Recycle = lambda _: None) -> None:
         self.size = size
         self._recycle = recycle
         self._turns = sorted(names)

@@ -12,13 +12,14 @@ change. So what one collaborator does or does not send moves the average by `C /
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
 from superb_ks.aggregator.model_file import ModelFile
-from superb_ks.aggregator.strategies.fedavg import FederatedAverage, require_usable
+from superb_ks.aggregator.strategies.fedavg import FederatedAverage
 from superb_ks.aggregator.strategies.gaussian_noise import Noise, secure_standard_normal
+from superb_ks.aggregator.strategies.updates import Recycle, require_usable
 from superb_ks.types import Vector
 
 # Elements that are handled in float64 at a time; they stay in the processor's cache between the steps.
@@ -50,7 +51,7 @@ class PrivateAverage(FederatedAverage):
         self,
         names: Iterable[str],
         size: int,
-        recycle: Callable[[Vector], None] = lambda _: None,
+        recycle: Recycle = lambda _: None,
         *,
         start: ModelFile | None,
         clip_norm: float,

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from openfl.interface.aggregation_functions import Median
+from superb_ks.aggregator.strategies.robust import StoredUpdates, TrimmedMean
 
 from superb_ks.aggregator.strategies.fedavg import UpdateRefused
-from superb_ks.aggregator.strategies.robust import StoredUpdates, TrimmedMean
 
 TRIM_ONE = TrimmedMean(0.2)
 

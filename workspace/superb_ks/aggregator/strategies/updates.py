@@ -1,0 +1,87 @@
+"""What every strategy has: how it takes in the updates of a round, and what it makes of them.
+
+In the formulas of this package, `w_k` are the weights that collaborator `k` arrived at in the round, `n_k`
+the clips it trained on, `n` their sum, and `x` the weights that the round started from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from superb_ks.aggregator.checkpoint import ExperimentState
+from superb_ks.types import Vector
+
+Recycle = Callable[[Vector], None]
+"""Gets an array that is not needed any more."""
+
+
+class UpdateRefused(ValueError):
+    """An update that cannot be averaged; the message names who sent it and what is wrong with it."""
+
+
+class Updates(Protocol):
+    """One round's updates, taken in while they arrive: what a strategy collects them with."""
+
+    @property
+    def turn(self) -> str | None:
+        """Whose update is always let in, however full the memory is; None if that is nobody's."""
+
+    @property
+    def turn_after(self) -> str | None:
+        """Whose update comes next after that."""
+
+    @property
+    def models_held(self) -> int:
+        """Vectors of the model's size in memory."""
+
+    def add(self, name: str, clips: int, update: Vector) -> None:
+        """Take in an update, or raise `UpdateRefused`."""
+
+    def leave_out(self, name: str) -> None:
+        """Go on without `name`."""
+
+    def result(self) -> Vector:
+        """Combine what was added into one vector, or raise `UpdateRefused`; called once."""
+
+
+def require_usable(name: str, clips: int, update: Vector, size: int) -> None:
+    """Check what `name` trained on `clips` clips against a model of `size` elements.
+
+    Raises:
+        UpdateRefused: another length, a value that is not finite, or no clips.
+    """
+    if update.shape != (size,):
+        raise UpdateRefused(f"{name} sent {update.size} values, the model has {size}")
+    if clips < 1:
+        raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
+    # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(update.sum())
+    if suspicious and not np.isfinite(update).all():
+        bad = int(update.size - np.isfinite(update).sum())
+        raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
+
+
+class Aggregation(ABC):
+    """One strategy at work in one experiment.
+
+    Args:
+        settings: the strategy's, with its parameters (`superb_ks.strategy_settings`).
+        state: the experiment's, on disk.
+    """
+
+    def __init__(self, settings: Any, state: ExperimentState) -> None:
+        self.settings = settings
+        self.state = state
+
+    @abstractmethod
+    def collect(self, names: Iterable[str], size: int, recycle: Recycle) -> Updates:
+        """Return what takes in the updates of `names`, float32 `[size]` each, in one round."""
+
+    def next_model(self, combined: Vector, next_round: int) -> Vector:
+        """Return the model that `next_round` starts from; `combined` is taken over."""
+        return combined

@@ -1,0 +1,130 @@
+"""The strategies: how the updates of one round become the next model, each with its parameters.
+
+This is the only list of them: settings, tables, plots and the demo read it. To add a strategy, add a class
+here, and a file in `superb_ks.aggregator.strategies` that does the work. Imports nothing but the standard
+library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from superb_ks.checked import ABOVE_0, BELOW_HALF, FROM_0, SHARE, Checked, checked, from_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy(Checked):
+    """What all strategies have.
+
+    Attributes:
+        name: by which `make demo STRATEGY=...` and the records know it.
+        summary: what it does, for the notebook's table.
+        implementation: module and class in `superb_ks.aggregator.strategies`.
+        averages: the next model follows from the average of the updates, so that each update can move it by a
+            bounded amount, as differential privacy needs.
+    """
+
+    summary: ClassVar[str]
+    implementation: ClassVar[str]
+    averages: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedAvg(Strategy):
+    """Federated averaging (McMahan et al., 2017)."""
+
+    name = "fedavg"
+    summary = "mean of the updates, weighted by clips"
+    implementation = "fedavg.FedAvgAggregation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedProx(Strategy):
+    """FedAvg of models that stay near the round's start (Li et al., 2020).
+
+    Attributes:
+        mu: weight of the term that keeps training near the round's start; 0 is FedAvg.
+    """
+
+    name = "fedprox"
+    summary = "the same; training is held near the round's start"
+    implementation = "fedprox.FedProxAggregation"
+
+    mu: float = checked(FROM_0, 0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptive(Strategy):
+    """A step of an optimizer on the director (Reddi et al., 2021), whose betas and tau are the defaults.
+
+    Attributes:
+        learning_rate: of the director's optimizer.
+        beta1: share of the first moment (of the changes) that a round keeps.
+        beta2: the same of the second moment (of their squares).
+        tau: about the change of a weight below which steps follow its size.
+    """
+
+    learning_rate: float = checked(ABOVE_0, 0.01)
+    beta1: float = checked(SHARE, 0.9)
+    beta2: float = checked(SHARE, 0.99)
+    tau: float = checked(ABOVE_0, 1e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedAdam(Adaptive):
+    """Adam on the director."""
+
+    name = "fedadam"
+    summary = "a step of Adam along the mean change"
+    implementation = "fedopt.FedAdamAggregation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedYogi(Adaptive):
+    """Yogi on the director."""
+
+    name = "fedyogi"
+    summary = "the same, with steps that stay small for longer after a large change"
+    implementation = "fedopt.FedYogiAggregation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedMedian(Strategy):
+    """The coordinate-wise median (Yin et al., 2018)."""
+
+    name = "median"
+    summary = "of each weight the median, all envoys alike"
+    implementation = "median.MedianAggregation"
+    averages = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimmedMean(Strategy):
+    """The coordinate-wise trimmed mean (Yin et al., 2018).
+
+    Attributes:
+        fraction: share of the values that is left out at each end.
+    """
+
+    name = "trimmed_mean"
+    summary = "of each weight the mean, without the largest and the smallest"
+    implementation = "trimmed_mean.TrimmedMeanAggregation"
+    averages = False
+
+    fraction: float = checked(BELOW_HALF, 0.2)
+
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    kind.name: kind for kind in (FedAvg, FedProx, FedAdam, FedYogi, FedMedian, TrimmedMean)
+}
+"""All strategies by name."""
+
+
+def strategy_named(name: str) -> Strategy:
+    """Return a strategy with its default parameters.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    return from_name(STRATEGIES, {"name": name}, "strategy")
