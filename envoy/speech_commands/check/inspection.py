@@ -18,7 +18,7 @@ from superb_node.audio import MAX_CLIP_SECONDS, SAMPLE_RATE, AudioFile, decode, 
 from superb_node.labels import LABELS, TESTING_LIST
 
 FULL_SCALE = 0.9999  # of a sample; 16-bit audio reaches 0.99997
-SHORTEST = SAMPLE_RATE // 16  # samples; the same as in superb_ks.model
+SHORTEST = SAMPLE_RATE // 16  # samples; the same as in superb_ks.model.spec
 CLIPPED_RUN = 4  # consecutive samples at full scale: the peak was cut off; fewer may only touch it
 
 # Kinds of findings. A problem makes scores wrong or training fail; a note does neither.
@@ -58,7 +58,7 @@ class Findings:
 
     @property
     def any_problem(self) -> bool:
-        """Whether something is worse than a note."""
+        """Whether a finding is a problem and not only a note."""
         return any(kind in PROBLEMS for kind in self.places)
 
 
@@ -156,11 +156,11 @@ def inspect_speakers(findings: Findings, corpus: Corpus, labels: tuple[str, ...]
     for name in SPLITS:
         for place in clips_without_speaker(corpus.splits[name], labels):
             findings.add("no speaker known", place)
-    heard: dict[str, list[str]] = {}
+    splits_of: dict[str, list[str]] = {}
     for name in SPLITS:
         for speaker in np.unique(corpus.splits[name].table.speakers).tolist():
-            heard.setdefault(speaker, []).append(name)
-    for speaker, splits in heard.items():
+            splits_of.setdefault(speaker, []).append(name)
+    for speaker, splits in splits_of.items():
         if speaker and len(splits) > 1:
             findings.add("speaker in two splits", f"{speaker} ({', '.join(splits)})")
 

@@ -29,7 +29,7 @@ def open_corpus(settings: Settings) -> Corpus:
     else:
         train, test = find_folders(settings)
         corpus = read_folders(train, test, settings.labels, settings.seed, settings.on_bad_clip)
-    require_spoken_words(corpus, settings.labels)
+    require_clips_of_words(corpus, settings.labels)
     return corpus
 
 
@@ -77,14 +77,14 @@ def existing_folder(setting: str, folder: str) -> Path:
     return path
 
 
-def require_spoken_words(corpus: Corpus, labels: tuple[str, ...]) -> None:
+def require_clips_of_words(corpus: Corpus, labels: tuple[str, ...]) -> None:
     """Check that there are training clips of the words: a misspelt label or folder would go unnoticed.
 
     An envoy may lack some of SUPERB's own classes but not all of them. If the settings name the classes, it
     must have clips of each.
 
     Raises:
-        DataError: it has not.
+        DataError: a class that the envoy must have has no clip.
     """
     for split in ("val", "test"):
         if labels == LABELS and len(words_without_clip(corpus, labels, split)) == len(keyword_ids(labels)):

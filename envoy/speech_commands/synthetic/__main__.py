@@ -1,7 +1,4 @@
-"""Makes the synthetic corpus if it is not in the cache, and prints its folder.
-
-python -m speech_commands.synthetic --seed 0
-"""
+"""Makes the synthetic corpus of a seed if it is not in the cache, and prints its folder."""
 
 import argparse
 import logging

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from speech_commands.errors import DataError
 from speech_commands.reader.cache import cache_root, make_once
-from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER, VALIDATION_LIST
+from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
+from speech_commands.reader.lists import VALIDATION_LIST
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.backgrounds import KINDS, background
 from speech_commands.synthetic.espeak import require_espeak
