@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
 
 from speech_commands.card import shard_card
-from speech_commands.errors import DataError, require_one_of
 from speech_commands.reader.table import SPLITS, Split
 from speech_commands.settings import read_settings
 from speech_commands.shard import open_shard
 from superb_node.audio import SAMPLE_RATE
+from superb_node.errors import DataError, require_one_of
 from superb_node.labels import LISTED
 
 

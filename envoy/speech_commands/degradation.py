@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
 from speech_commands.reader.silence import STRETCHES
 from speech_commands.reader.table import Corpus, Split
 from speech_commands.seeding import seeded_int
 from speech_commands.settings import Scenario
 from superb_node.audio import SAMPLE_RATE
+from superb_node.errors import DataError
 
 Waveform = NDArray[np.float32]
 

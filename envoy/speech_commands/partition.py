@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import require_one_of
 from speech_commands.reader.table import ClipTable
 from speech_commands.seeding import seeded_int, seeded_order
 from speech_commands.settings import PARTITION_KINDS, Settings
+from superb_node.errors import require_one_of
 
 Owner = NDArray[np.int64]
 Owners = dict[str, Owner]

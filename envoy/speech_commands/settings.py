@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from speech_commands.errors import DataError, require_one_of
+from superb_node.errors import DataError, require_one_of
 from superb_node.labels import LABELS, composed
 
 SOURCES = ("synthetic", "folder", "hub", "archives")

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from speech_commands.degradation import degrade
-from speech_commands.errors import DataError, bad_clips_error
 from speech_commands.partition import partition
-from speech_commands.reader.table import Corpus, Split
+from speech_commands.reader.table import Corpus, Split, bad_clips_error
 from speech_commands.settings import PARTITION_KINDS, Settings
 from speech_commands.sources.corpus import open_corpus
 from superb_node.audio import MAX_CLIP_SECONDS
+from superb_node.errors import DataError
 from superb_node.labels import SILENCE
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import speech_commands.sources.archives as archives_module
-from speech_commands.errors import DataError
 from speech_commands.settings import Archive, ArchiveSettings
 from speech_commands.sources.archives import download, fetch, fetch_archives, unpack
+from superb_node.errors import DataError
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]

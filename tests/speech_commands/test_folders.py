@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from speech_commands.check.inspection import Findings, inspect
-from speech_commands.errors import DataError
 from speech_commands.reader.folders import read_folders
+from superb_node.errors import DataError
 from superb_node.labels import KEYWORDS, LABELS, label_of
 from superb_shard_descriptor import SuperbShardDescriptor
 

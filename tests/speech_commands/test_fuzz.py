@@ -23,8 +23,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speech_commands.errors import DataError
 from superb_node.audio import AudioBytes, AudioFile, decode, read_header
+from superb_node.errors import DataError
 from superb_node.labels import KEYWORDS
 from superb_shard_descriptor import SuperbShardDescriptor
 

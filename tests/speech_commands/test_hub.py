@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 from superb_node.labels import KEYWORDS
 from superb_shard_descriptor import SuperbShardDescriptor
 

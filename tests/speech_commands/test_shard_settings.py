@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from speech_commands.errors import DataError
 from speech_commands.settings import Archive, HubSettings, Scenario, read_settings
+from superb_node.errors import DataError
 from superb_node.labels import LABELS
 
 

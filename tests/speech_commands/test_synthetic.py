@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech_commands.errors import DataError
 from speech_commands.reader.cache import cache_root, make_once
 from speech_commands.reader.folders import read_folders
 from speech_commands.reader.table import SPLITS
 from speech_commands.synthetic.corpus import make_corpus, write_corpus
 from speech_commands.synthetic.script import OTHER_WORDS, Size, write_script
 from speech_commands.synthetic.voices import VARIANTS
+from superb_node.errors import DataError
 from superb_node.labels import LABELS
 
 

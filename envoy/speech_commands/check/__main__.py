@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from speech_commands.check.inspection import inspect
 from speech_commands.check.report import count_table, finding_lines
-from speech_commands.errors import DataError
 from speech_commands.reader.folders import read_folders
 from speech_commands.reader.table import Corpus
 from speech_commands.settings import Settings, read_settings
 from speech_commands.sources.corpus import find_folders, open_corpus
+from superb_node.errors import DataError
 from superb_node.labels import LISTED
 from superb_node.yaml_config import read_yaml
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
 from speech_commands.reader.lists import VALIDATION_LIST, read_list, unmatched_lines
 from speech_commands.reader.table import SPLITS, Corpus, Split
 from speech_commands.shard import clips_without_speaker
 from speech_commands.sources.corpus import other_folders, words_without_clip
 from superb_node.audio import MAX_CLIP_SECONDS, SAMPLE_RATE, AudioFile, decode, read_header
+from superb_node.errors import DataError
 from superb_node.labels import LABELS, TESTING_LIST
 
 FULL_SCALE = 0.9999  # of a sample; 16-bit audio reaches 0.99997

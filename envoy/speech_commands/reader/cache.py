@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 
 logger = logging.getLogger(__name__)
 

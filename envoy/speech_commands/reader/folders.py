@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from speech_commands.errors import DataError, bad_clips_error
 from speech_commands.reader.index import TreeIndex, index_tree
 from speech_commands.reader.lists import VALIDATION_LIST, read_list, unmatched_lines
 from speech_commands.reader.silence import STRETCHES, STRETCHES_WITH_TEST, add_silence
-from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split
+from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split, bad_clips_error
+from superb_node.errors import DataError
 from superb_node.labels import (
     BACKGROUND,
     LABELS,

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
 from speech_commands.reader.cache import cache_root
 from superb_node.audio import read_header
+from superb_node.errors import DataError
 from superb_node.labels import composed, is_litter
 
 VERSION = 2  # raise it with every change of what is stored

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from speech_commands.errors import DataError
 from speech_commands.reader.index import index_tree
+from superb_node.errors import DataError
 from superb_node.labels import list_key, read_lines
 
 VALIDATION_LIST = "validation_list.txt"

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from speech_commands.errors import DataError
 from speech_commands.reader.table import ClipTable
 from speech_commands.seeding import seeded_int
+from superb_node.errors import DataError
 from superb_node.labels import SILENCE, keyword_ids
 
 TRAIN_SHARE = 0.8  # of each recording; the rest is heard in validation only

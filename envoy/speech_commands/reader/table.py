@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
 from superb_node.audio import AudioFile, decode, read_header
+from superb_node.errors import DataError
 from superb_node.labels import composed
 
 SPLITS = ("train", "val", "test")
@@ -130,6 +130,12 @@ class Split:
                 problems.append(str(error))
         table = replace(self.table, rates=rates, frames=frames)
         return replace(self, table=table.take(frames > 0)), problems
+
+
+def bad_clips_error(problems: list[str]) -> DataError:
+    """Return the error that names the first unusable clip and counts the others."""
+    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return DataError(f"{problems[0]}{more}; on_bad_clip: skip leaves such clips out")
 
 
 @dataclass(frozen=True, eq=False)

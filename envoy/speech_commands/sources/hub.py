@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech_commands.errors import DataError, bad_clips_error
 from speech_commands.reader.index import speaker_of
 from speech_commands.reader.silence import add_silence
-from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split, make_table
+from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split, bad_clips_error, make_table
 from speech_commands.settings import HubSettings
 from superb_node.audio import SAMPLE_RATE, AudioBytes
+from superb_node.errors import DataError
 from superb_node.labels import SILENCE, label_of
 
 if TYPE_CHECKING:

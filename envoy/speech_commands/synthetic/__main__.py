@@ -4,8 +4,8 @@ import argparse
 import logging
 import sys
 
-from speech_commands.errors import DataError
 from speech_commands.synthetic.corpus import make_corpus
+from superb_node.errors import DataError
 
 
 def main() -> None:

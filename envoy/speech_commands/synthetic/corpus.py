@@ -11,7 +11,6 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from speech_commands.errors import DataError
 from speech_commands.reader.cache import cache_root, make_once
 from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
 from speech_commands.reader.lists import VALIDATION_LIST
@@ -21,6 +20,7 @@ from speech_commands.synthetic.espeak import require_espeak
 from speech_commands.synthetic.room_acoustics import Signal
 from speech_commands.synthetic.script import Line, Size, write_script
 from speech_commands.synthetic.worker import PARTS, write_wav
+from superb_node.errors import DataError
 from superb_node.labels import BACKGROUND, SILENCE, TESTING_LIST
 
 VERSION = 2  # raise it with every change that changes the bytes

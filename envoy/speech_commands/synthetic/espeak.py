@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 
 ESPEAK_RATE = 22_050  # Hz, fixed by eSpeak NG
 
