@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if any(entry.warning for entry in entries) else 0
     print(
         f"Take each folder of {options.folder}/ to its node, and nowhere else: its key says who it is. "
-        f"{options.folder}/authority/ stays here; who has it can be anybody."
+        f"{options.folder}/authority/ stays here; anyone who has it can create any identity."
     )
     return 0
 
@@ -61,7 +61,7 @@ def _made(options: argparse.Namespace) -> list[Entry]:
 
 
 def _envoy_names(names: Sequence[str]) -> list[str]:
-    """Return the envoys' names; a number alone stands for so many, called as `make demo` calls them."""
+    """Return the envoys' names; a single number stands for so many, called as `make demo` calls them."""
     if len(names) == 1 and names[0].isdigit():
         count = int(names[0])
         if not 1 <= count <= 1000:
@@ -76,7 +76,7 @@ def _line(entry: Entry, with_made: bool) -> str:
         parts.append(f"{'made' if entry.made else 'kept':<5}")
     parts.append(f"until {entry.ends:%Y-%m-%d}, {entry.days_left:.0f} days")
     if entry.warning and entry.role == AUTHORITY:
-        parts.append(f"- {entry.warning}: make all anew, make certs CERTS_OPTIONS='--folder ANOTHER'")
+        parts.append(f"- {entry.warning}: make a new one: make certs CERTS_OPTIONS='--folder ANOTHER'")
     elif entry.warning:
         parts.append(f"- {entry.warning}: make certs CERTS_OPTIONS='--force {entry.name}'")
     if entry.hosts:
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--force",
         nargs="*",
         metavar="NAME",
-        help="make keys and certificates anew: of all, or of those named and nothing else",
+        help="make new keys and certificates: of all, or only of those named",
     )
     parser.add_argument(
         "--list",

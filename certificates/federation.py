@@ -176,7 +176,7 @@ def _require_names(user: str, envoys: Sequence[str]) -> None:
     for name in (user, *envoys):
         if not is_legal_name(name):
             raise CertificateError(illegal_name("name", name))
-        # Some file systems take folders whose names differ in case alone for one.
+        # Some file systems take folders whose names differ only in case for one.
         if name.lower() in seen:
             raise CertificateError(f"name {name!r} is that of {seen[name.lower()]} already; choose another")
         seen[name.lower()] = "the user" if name == user else "another envoy"
@@ -201,7 +201,7 @@ def _authority_in(folder: Path, days: float, starts: datetime | None) -> Pair:
 def _require_fitting(folder: Path, role: str, hosts: Sequence[str], authority: x509.Certificate) -> None:
     """Refuse to keep a certificate of another role or authority, or without one of the hosts."""
     entry = _entry(folder)
-    again = f"--force {folder.name} makes it anew"
+    again = f"--force {folder.name} makes a new one"
     if entry.role != role:
         raise CertificateError(f"{folder} is of role {entry.role!r}, not {role!r}; choose another name")
     missing = [host for host in hosts if host not in entry.hosts]

@@ -182,7 +182,7 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
         (tmp_path / "other" / "env_one" / "certificate.pem").read_bytes()
     )
     with pytest.raises(
-        CertificateError, match="env_one is of another authority; --force env_one makes it anew"
+        CertificateError, match="env_one is of another authority; --force env_one makes a new one"
     ):
         make(folder)
 
