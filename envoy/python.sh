@@ -15,13 +15,17 @@ command -v "$PYTHON" >/dev/null ||
   refuse "there is no program '$PYTHON': install Python 3.10 or later, or name it: PYTHON=/path/to/python3"
 # The first would hide the modules of this folder, the second the whole library of another Python.
 unset PYTHONSAFEPATH PYTHONHOME
-"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null ||
-  refuse "'$PYTHON' is $("$PYTHON" --version 2>&1): Python 3.10 or later is needed: PYTHON=/path/to/python3"
-if ! "$PYTHON" -c 'import superb_node' 2>/dev/null >&2; then
+check='import sys; from importlib.util import find_spec
+sys.exit(3 if sys.version_info < (3, 10) else 0 if find_spec("superb_node") else 4)'
+status=0
+"$PYTHON" -c "$check" >/dev/null || status=$?
+if [ $status = 4 ]; then
   node='-e ../node'
   if [ -f sd_requirements.txt ]; then node='-r sd_requirements.txt'; fi
   refuse "no superb_node for $PYTHON. In this folder, in an environment for it (python3 -m venv): pip install $node, \
 then pip install --no-deps --ignore-requires-python openfl==1.7.1"
+elif [ $status != 0 ]; then
+  refuse "'$PYTHON' is $("$PYTHON" --version 2>&1): Python 3.10 or later is needed: PYTHON=/path/to/python3"
 fi
 # glibc gives every thread a heap of its own, and what one frees no other can use.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"

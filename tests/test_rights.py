@@ -53,9 +53,9 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the rooms in which nothing can be written."""
-    for room in ("director", "envoy", "demo", "certificates", "workspace"):
+    for folder in ("director", "envoy", "demo", "certificates", "workspace"):
         leave = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__", "tiny")
-        shutil.copytree(ROOT / room, tmp_path / "checkout" / room, ignore=leave)
+        shutil.copytree(ROOT / folder, tmp_path / "checkout" / folder, ignore=leave)
     folders = [tmp_path / "checkout", *(path for path in (tmp_path / "checkout").rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)
@@ -116,7 +116,7 @@ def test_a_cache_that_cannot_be_written(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "command"),
+    ("folder", "command"),
     [
         ("director", ["-m", "superb_node.director"]),
         ("envoy", ["-m", "superb_node.envoy"]),
@@ -124,9 +124,9 @@ def test_a_cache_that_cannot_be_written(checkout: Path) -> None:
     ],
     ids=["director", "envoy", "demo"],
 )
-def test_a_user_without_a_home_is_told_what_to_set(checkout: Path, room: str, command: list[str]) -> None:
-    name = "demo" if room == "." else room
-    assert said(run(checkout / room, *command)) == f"{name}: {NO_HOME}"
+def test_a_user_without_a_home_is_told_what_to_set(checkout: Path, folder: str, command: list[str]) -> None:
+    name = "demo" if folder == "." else folder
+    assert said(run(checkout / folder, *command)) == f"{name}: {NO_HOME}"
 
 
 def test_a_cache_of_a_user_without_a_home(checkout: Path, tmp_path: Path) -> None:

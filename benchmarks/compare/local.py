@@ -15,7 +15,6 @@ from benchmarks.compare.plan import CENTRALISED, Job
 from benchmarks.compare.results import PASSES, class_accuracies, row
 from benchmarks.compare.tasks import pass_seconds
 from demo.envoy_config import ShardValue
-from demo.federation import envoy_name
 from superb_ks.metrics import CLIPS
 from superb_ks.model.packing import pack, unpack
 from superb_ks.model.spec import ModelSpec
@@ -23,6 +22,7 @@ from superb_ks.settings import Settings
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
+from superb_node.names import envoy_name
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Scores = dict[str, Any]

@@ -24,8 +24,9 @@ from benchmarks.transport.engine import (
     run_notebook,
 )
 from benchmarks.transport.job import EventLog, Job
-from demo.federation import Federation, envoy_name, free_ports
+from demo.federation import Federation, free_ports
 from demo.process import ServiceProcess, stop_all
+from superb_node.names import envoy_name
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 180.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from superb_node.errors import DataError
 
-SAMPLE_RATE = 16_000  # Hz, of every waveform that is read
+SAMPLE_RATE = 16_000  # Hz, of every waveform that a model is given
 
 RATES = (1_000, 768_000)  # Hz
 MAX_CHANNELS = 64

@@ -14,7 +14,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 """Every machine can reach itself by these."""
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-# A last part of digits alone would be taken for an address.
+# A last part of nothing but digits would be taken for an address.
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+$){_LABEL}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_NUMBERS = "one two three four five six seven eight nine ten".split()
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
@@ -20,3 +21,8 @@ def illegal_name(what: str, name: str) -> str:
         name: the illegal one.
     """
     return f"{what} {name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
+
+
+def envoy_name(rank: int) -> str:
+    """Return the usual name of the envoy of a rank, from 1: env_one to env_ten, env_11 and so on."""
+    return f"env_{_NUMBERS[rank - 1] if rank <= len(_NUMBERS) else rank}"

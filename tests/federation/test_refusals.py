@@ -24,12 +24,13 @@ from openfl.protocols import aggregator_pb2, director_pb2, director_pb2_grpc
 
 from certificates.authority import issue, new_authority, now
 from certificates.federation import make_certificates
-from certificates.files import ROOT_CERTIFICATE, pair_in, publish
+from certificates.folder import pair_in, publish
 from superb_ks.collaborator.aggregator_client import AggregatorStub
 from superb_ks.settings import Settings
 from superb_ks.transport import messages
 from superb_node.approval.gate import Gate as OwnersGate
 from superb_node.approval.settings import GateSettings
+from superb_node.certificates import ROOT_CERTIFICATE
 from superb_node.envoy.envoy import Envoy
 from superb_node.envoy.refusals import ShardRefused
 from superb_notebook.connect import FederationError, connect

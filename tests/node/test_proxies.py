@@ -69,11 +69,11 @@ def test_a_proxy_sees_nothing(service: tuple[Anything, int], source: str, calls:
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.setblocking(False)
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-        rooms = os.pathsep.join(str(ROOT / room) for room in ("node", "workspace"))
+        folders = os.pathsep.join(str(ROOT / folder) for folder in ("node", "workspace"))
         environment = {
             **{name: value for name, value in os.environ.items() if not name.lower().startswith("no_")},
             **dict.fromkeys(VARIABLES, address),
-            "PYTHONPATH": rooms,
+            "PYTHONPATH": folders,
         }
         result = subprocess.run(
             [sys.executable, "-c", source.format(port=port)],

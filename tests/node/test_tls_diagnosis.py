@@ -13,7 +13,8 @@ import pytest
 
 from certificates.authority import issue, new_authority, now
 from certificates.federation import make_certificates
-from certificates.files import CERTIFICATE, PRIVATE_KEY, ROOT_CERTIFICATE, pair_in, publish
+from certificates.folder import pair_in, publish
+from superb_node.certificates import CERTIFICATE, PRIVATE_KEY, ROOT_CERTIFICATE
 from superb_node.envoy.refusals import MAX_CLOSED_CONNECTIONS, RefusalDetector, ShardRefused
 from superb_node.tls_diagnosis import NO_REASON, why_refused
 

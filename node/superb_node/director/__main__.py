@@ -6,7 +6,6 @@ python -m superb_node.director --config director_config.yaml
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import sys
 from collections.abc import Iterator
@@ -74,10 +73,6 @@ def serve(home: Path, config: DirectorConfig, certificates: Certificates | None 
         envoys=config.envoys,
         gate=gate,
     )
-    # What the libraries have made is never garbage: the collector need not look through all of it while an
-    # experiment runs.
-    gc.collect()
-    gc.freeze()
     return service.serve_until_stopped()
 
 

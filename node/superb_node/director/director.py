@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
@@ -20,12 +19,11 @@ from openfl.component.director import Director as OpenFLDirector
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.director import experiment_store as store
-from superb_node.director.authorization import AccessRules, PermissionDenied
+from superb_node.director.authorization import AccessRules
+from superb_node.director.envoy_names import EnvoyNames
 from superb_node.director.experiment_runner import POLL_SECONDS, ExperimentQueue, ExperimentRunner
 from superb_node.director.experiment_store import ExperimentStore, Refused
-from superb_node.director.limits import MAX_ENVOYS
 from superb_node.director.pending_approvals import PendingApprovals
-from superb_node.names import illegal_name, is_legal_name
 
 logger = logging.getLogger("director")
 
@@ -56,50 +54,11 @@ class Director(OpenFLDirector):
         self.pending_approvals = PendingApprovals(self.gate, self.experiments)
         self.listen_host = "localhost"
         self.experiments_registry = ExperimentQueue()
+        self.envoy_names = EnvoyNames(
+            self._shard_registry, self.access_rules, MAX_MISSED_SIGNS * self.envoy_health_check_period
+        )
         # Corrects: the list of envoys raises KeyError for one that has not asked for an experiment yet.
-        # In which folder an envoy of a name runs, told apart by what the envoy calls its home.
-        self._homes: dict[str, str] = {}
         self.col_exp: defaultdict[str, str | None] = defaultdict(lambda: None)
-
-    def claim_name(self, name: str, home: str) -> None:
-        """Make sure that the envoy of folder `home` may have `name`.
-
-        Raises:
-            Refused: a living envoy of another folder has it, or it is illegal or not on the list of envoys.
-        """
-        require_legal(name)
-        try:
-            self.access_rules.authorize_name(name)
-        except PermissionDenied as denied:
-            raise Refused(f"envoy {name!r}: {denied}") from denied
-        if name not in self._homes and len(self._homes) >= MAX_ENVOYS:
-            self._forget_silent_envoys()
-            if len(self._homes) >= MAX_ENVOYS:
-                raise Refused(
-                    f"{MAX_ENVOYS} envoys are registered, which is as many as the director remembers"
-                )
-        status = self._shard_registry.get(name, {})
-        lives = time.time() < status.get("last_updated", 0) + status.get("valid_duration", 0)
-        if lives and self._homes.get(name, home) != home:
-            raise Refused(
-                f"an envoy named {name!r} takes part already; choose another name: bash start_envoy.sh NAME. "
-                f"If it has just moved here, wait {status['valid_duration']} s"
-            )
-
-    def record_home(self, name: str, home: str) -> None:
-        """Remember that the envoy `name`, whose shard was accepted, runs in folder `home`."""
-        self._homes[name] = home
-
-    def _forget_silent_envoys(self) -> None:
-        longest = MAX_MISSED_SIGNS * self.envoy_health_check_period
-        for name in set(self._homes) | set(self._shard_registry):
-            if time.time() - self._shard_registry.get(name, {}).get("last_updated", 0) > longest:
-                self._homes.pop(name, None)
-                self._shard_registry.pop(name, None)
-
-    def knows(self, name: str) -> bool:
-        """Say whether an envoy of that name has registered."""
-        return name in self._shard_registry
 
     def submit(self, name: str, sender: str, collaborators: list[str], archive: Path) -> None:
         """Queue an experiment whose initial state is in the store."""
@@ -174,12 +133,9 @@ class Director(OpenFLDirector):
         while True:
             await asyncio.sleep(1)
             for envoy_name in experiment.collaborators:
-                last_sign = self._shard_registry.get(envoy_name, {}).get("last_updated", 0)
-                silence = time.time() - last_sign
-                if silence > MAX_MISSED_SIGNS * self.envoy_health_check_period and experiment.wants(
-                    envoy_name
-                ):
-                    experiment.aggregator.drop(envoy_name, f"no sign of life for {silence:.0f} s")
+                if self.envoy_names.is_silent(envoy_name) and experiment.wants(envoy_name):
+                    seconds = self.envoy_names.seconds_of_silence(envoy_name)
+                    experiment.aggregator.drop(envoy_name, f"no sign of life for {seconds:.0f} s")
 
     async def wait_experiment(self, envoy_name: str) -> str:
         """Return the name of an experiment that has work for `envoy_name`, as soon as there is one."""
@@ -297,14 +253,3 @@ class Director(OpenFLDirector):
         experiment = self.experiments_registry.active_experiment
         if experiment is not None:
             experiment.stop("director", reason)
-
-
-def require_legal(*names: str) -> None:
-    """Check names of envoys, which come from outside.
-
-    Raises:
-        Refused: one is illegal.
-    """
-    for name in names:
-        if not is_legal_name(name):
-            raise Refused(illegal_name("envoy name", name))

@@ -48,7 +48,7 @@ class ExperimentRunner(Experiment):
         self.init_tensor_dict = {"state_folder": experiments.folder(self.name)}
 
     def wants(self, envoy_name: str) -> bool:
-        """Say whether `envoy_name` has work to do in this experiment."""
+        """Return whether `envoy_name` has work to do in this experiment."""
         aggregator = self.aggregator
         return (
             aggregator is not None

@@ -63,7 +63,7 @@ def _require_loopback(host: str, plaintext_allowed: bool) -> None:
     elif not is_loopback(host):
         raise HostRefused(
             f"without TLS the director listens on this machine only, and {host} is reached from others: "
-            "whoever calls it could have code run on all envoys. Use bash start_director_with_tls.sh "
+            "any caller could have code run on all envoys. Use bash start_director_with_tls.sh "
             f"HOST, or say {ALLOW_PLAINTEXT}"
         )
 

@@ -64,7 +64,7 @@ class PendingApprovals:
     def notice(self, name: str) -> dict[str, Any] | None:
         """Return the record that says that an experiment waits, None for one that does not.
 
-        It is not kept with the others: the aggregator begins its round's records anew.
+        It is not kept with the others: the aggregator writes its round's records again from the start.
         """
         pending = self._pending.get(name)
         return pending.notice if pending else None

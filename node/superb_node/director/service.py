@@ -103,7 +103,7 @@ class DirectorService(DirectorGRPCServer):
         return await stop
 
     async def _run_server(self) -> None:
-        """Serve, with TLS behind the checks of who calls, for which OpenFL's server has no place."""
+        """Serve; with TLS, every call is authorized first, for which OpenFL's server has no hook."""
         interceptors = [AuthorizationInterceptor(self.director.access_rules)] if self.tls else []
         openfl_server.aio = SimpleNamespace(
             server=functools.partial(grpc.aio.server, interceptors=interceptors)
@@ -120,7 +120,7 @@ class DirectorService(DirectorGRPCServer):
         try:
             require_same_python(f"envoy {name!r}", get_headers(context))
             require_moderate_card(request.shard_info)
-            self.director.claim_name(name, home)
+            self.director.envoy_names.claim(name, home)
         except Refused as refusal:
             logger.warning("Refused %s: %s", unquote(context.peer()), refusal)
             lasts = isinstance(refusal, OtherPython)  # a name that is taken may become free
@@ -128,7 +128,7 @@ class DirectorService(DirectorGRPCServer):
             await context.abort(code, str(refusal))
         answer = await super().UpdateShardInfo(request, context)
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
-            self.director.record_home(name, home)
+            self.director.envoy_names.record(name, home)
         return answer
 
     @refusing
@@ -160,7 +160,7 @@ class DirectorService(DirectorGRPCServer):
 
         Corrects: a queue is kept for ever for every name that anybody ever asked with.
         """
-        if not self.director.knows(request.collaborator_name):
+        if request.collaborator_name not in self.director.envoy_names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no envoy of that name is registered")
         return await super().WaitExperiment(request, context)
 
@@ -175,7 +175,7 @@ class DirectorService(DirectorGRPCServer):
         )
 
     async def SetNewExperiment(self, stream: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
-        """Take in an experiment: its archive and its initial model, or the archive alone to resume it.
+        """Take in an experiment: its archive and its initial model, or only the archive to resume it.
 
         Corrects: the model was expected in one protobuf message, of which memory held four copies.
         """

@@ -13,7 +13,8 @@ from superb_node.approval.archive import UnsoundArchive
 from superb_node.approval.gate import Declined
 from superb_node.approval.store import Submission
 from superb_node.director import experiment_store as store
-from superb_node.director.director import Director, require_legal
+from superb_node.director.director import Director
+from superb_node.director.envoy_names import require_legal
 from superb_node.director.experiment_store import Refused
 from superb_node.director.limits import MAX_ENVOYS, announced_size
 
@@ -26,7 +27,7 @@ async def receive_submission(
     Args:
         director: queues the experiment, at once or when its gate lets it in.
         folder: for the archive, until the experiment has ended.
-        messages: the archive with the model's size, then the model's bytes; or the archive alone, to resume.
+        messages: the archive with the model's size, then the model's bytes; or only the archive, to resume.
         caller: who owns the experiment.
 
     Raises:

@@ -13,7 +13,7 @@ logger = logging.getLogger("envoy")
 def require_tls_or_loopback(
     name: str, director_host: str, certificates: Certificates | None, plaintext_allowed: bool = False
 ) -> None:
-    """Refuse to run code of whoever answers on the way to a director on another machine.
+    """Refuse to run code of anybody who could answer in the place of a director on another machine.
 
     Args:
         name: the envoy's.
@@ -31,7 +31,7 @@ def require_tls_or_loopback(
         if not is_loopback(director_host):
             raise HostRefused(
                 f"without TLS an envoy serves a director on this machine only, and {director_host} is "
-                "another: whoever is on the way could have code run here. Use bash start_envoy_with_tls.sh "
+                "another: anyone in between could have code run here. Use bash start_envoy_with_tls.sh "
                 f"NAME HOST, or say {ALLOW_PLAINTEXT}"
             )
         return

@@ -18,9 +18,9 @@ PRELOADED = ("torch", "transformers.trainer", "transformers.models.wav2vec2.mode
 def preload() -> threading.Thread:
     """Import the heavy libraries in the background; returns the thread, which ends when they are there.
 
-    They leave half a million objects, which Python's garbage collector would look through in the middle of a
-    task, for a quarter of a second; none of them is ever garbage. No experiment may run meanwhile: what it
-    makes would never be freed.
+    They leave 530,000 objects, which Python's garbage collector would look through in the middle of a task,
+    for 0.28 s; none of them is ever garbage. No experiment may run meanwhile: what it makes would never be
+    freed.
     """
 
     def load() -> None:

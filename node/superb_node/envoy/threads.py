@@ -1,8 +1,8 @@
 """How many threads an envoy computes with, so that several envoys can share a machine.
 
-An envoy cannot know at its start who will run beside it, so it counts anew before each experiment. It counts
+An envoy cannot know at its start what else will run here, so it counts again before each experiment. It counts
 the envoys of its own director: those train when it does. The number of threads decides in which order sums
-are added up, so a run repeats bit by bit whoever else computes on this machine.
+are added up, so a run repeats bit by bit whatever else computes on this machine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _one_name(host: str) -> str:
 
 def usable_cores() -> int:
     """Return how many cores this process may use, by its affinity and by the quotas of its control groups."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return min([cores, *_quotas()])
 

@@ -170,14 +170,14 @@ def test_no_record_is_skipped_that_arrives_while_others_are_sent(director):
 
 
 def test_a_living_envoy_keeps_its_name(director):
-    director.claim_name("env_one", "here")
+    director.envoy_names.claim("env_one", "here")
     register(director, "env_one")
-    director.record_home("env_one", "here")
-    director.claim_name("env_one", "here")
+    director.envoy_names.record("env_one", "here")
+    director.envoy_names.claim("env_one", "here")
     with pytest.raises(Refused, match="an envoy named 'env_one' takes part already; choose another name"):
-        director.claim_name("env_one", "there")
+        director.envoy_names.claim("env_one", "there")
     director._shard_registry["env_one"]["last_updated"] = time.time() - 11
-    director.claim_name("env_one", "there")
+    director.envoy_names.claim("env_one", "there")
 
 
 @pytest.mark.parametrize(("shape", "holder"), [(["1"], "first"), (["16000"], "second")])
@@ -205,16 +205,16 @@ def test_a_shard_that_is_not_accepted_takes_no_name(tmp_path, shape, holder):
     assert registers("first", SHAPES["sample_shape"])
     server.director._shard_registry["env_one"]["last_updated"] = time.time() - 11
     assert registers("second", shape) == (holder == "second")
-    assert server.director._homes == {"env_one": holder}
+    assert server.director.envoy_names.homes == {"env_one": holder}
 
 
 def test_only_listed_envoys_register(tmp_path):
     director = Director(
         experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, envoys=["env_one"], **SHAPES
     )
-    director.claim_name("env_one", "here")
+    director.envoy_names.claim("env_one", "here")
     with pytest.raises(Refused, match="envoy 'env_two': it is not on the director's list of envoys"):
-        director.claim_name("env_two", "here")
+        director.envoy_names.claim("env_two", "here")
 
 
 def test_an_archive_is_for_those_who_are_enrolled(director):
@@ -270,7 +270,7 @@ def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
 def test_a_name_that_could_not_be_a_folders_is_refused(director):
     for name in ("../env_one", "env one", "", "-env", "e" * 64):
         with pytest.raises(Refused, match="envoy name .*: legal are a letter, then up to 62"):
-            director.claim_name(name, "here")
+            director.envoy_names.claim(name, "here")
     register(director, "env_one")
 
 

@@ -143,17 +143,17 @@ def test_a_name_that_is_not_registered_is_not_remembered(server: DirectorService
 
 
 def test_more_envoys_than_the_director_remembers_are_refused(server, monkeypatch) -> None:
-    monkeypatch.setattr("superb_node.director.director.MAX_ENVOYS", 1)
+    monkeypatch.setattr("superb_node.director.envoy_names.MAX_ENVOYS", 1)
     server.director.acknowledge_shard(
         {"node_info": {"name": "env_one"}, "sample_shape": ["16000"], "target_shape": ["1"]}
     )
-    server.director.claim_name("env_one", "home")
-    server.director.record_home("env_one", "home")
+    server.director.envoy_names.claim("env_one", "home")
+    server.director.envoy_names.record("env_one", "home")
     with pytest.raises(Refused, match="1 envoys are registered"):
-        server.director.claim_name("env_two", "home")
+        server.director.envoy_names.claim("env_two", "home")
     server.director._shard_registry["env_one"]["last_updated"] -= 16  # three missed signs of life
-    server.director.claim_name("env_two", "home")
-    assert not server.director.knows("env_one")
+    server.director.envoy_names.claim("env_two", "home")
+    assert "env_one" not in server.director.envoy_names
 
 
 def test_more_submissions_at_a_time_than_places_are_refused(server: DirectorService) -> None:
