@@ -22,13 +22,16 @@ PACKAGES = {
     "speech_commands": ROOT / "envoy" / "speech_commands",
     "superb_shard_descriptor": ROOT / "envoy" / "superb_shard_descriptor.py",
 }
-BASICS = tuple(
-    f"superb_ks.{name}" for name in ("metrics", "ranges", "recipe", "schedule", "settings", "types")
+SETTINGS = tuple(
+    f"superb_ks.{name}"
+    for name in ("addresses", "checked", "recipe", "settings", "strategy_settings", "tuning_settings")
 )
 NODE_COMMON = tuple(f"superb_node.{path.stem}" for path in PACKAGES["superb_node"].glob("[a-z]*.py"))
+BASICS = (*SETTINGS, *(f"superb_ks.{name}" for name in ("metrics", "schedule", "types")))
 # Of the project's own modules, each part may import itself and these; benchmarks and pretraining import all.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(BASICS, BASICS),
+    **dict.fromkeys(SETTINGS, SETTINGS),
     "superb_ks.model": BASICS,
     "superb_ks.training": (*BASICS, "superb_ks.model"),
     "superb_ks.transport": BASICS,
@@ -39,12 +42,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "speech_commands": ("superb_node",),
     "superb_shard_descriptor": ("speech_commands", "superb_node"),
     "certificates": ("superb_node",),
-    "demo": ("superb_node",),
+    "demo": ("superb_node", *SETTINGS),
     "tests": tuple(name for name in PACKAGES if name != "benchmarks"),
 }
 # Libraries that a part must do without.
 WITHOUT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(BASICS, ("grpc", "openfl", "torch", "transformers")),
+    **dict.fromkeys(SETTINGS, ("grpc", "numpy", "openfl", "torch", "transformers")),
     "superb_ks": ("IPython", "matplotlib"),
     "superb_ks.model": ("grpc", "openfl"),
     "superb_ks.training": ("grpc", "openfl"),

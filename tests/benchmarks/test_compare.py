@@ -102,7 +102,7 @@ def test_no_run_is_planned_twice_and_a_federation_is_started_once() -> None:
 def test_all_regimes_of_one_tuning_make_the_same_passes() -> None:
     passes: dict[tuple[str, str, str], set[int]] = {}
     for job in plan():
-        done = job.work.rounds * job.settings().recipe.epochs_per_round
+        done = job.work.rounds * job.settings().complete_recipe.epochs_per_round
         passes.setdefault((job.data, job.model, job.tuning), set()).add(done)
     assert all(len(numbers) == 1 for numbers in passes.values())
     assert passes["real", "tiny", "full"] == passes["real", "tiny", "lora"] == {12}
@@ -110,7 +110,7 @@ def test_all_regimes_of_one_tuning_make_the_same_passes() -> None:
 
 def test_an_experiment_waits_for_all_of_its_envoys() -> None:
     for job in plan():
-        assert job.settings().min_envoys == job.envoys
+        assert job.settings().failures.min_envoys == job.envoys
         assert job.settings().seed == job.seed
 
 

@@ -14,7 +14,7 @@ from benchmarks.training.federated import miniature_settings
 from benchmarks.training.job import NoiseClips, noise_dataset, plain_training, unfrozen
 from benchmarks.training.shard import LABELS, NoiseShardDescriptor
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, Full, Recipe, Settings
 from superb_ks.training.local import local_trainer
 
 
@@ -33,7 +33,9 @@ def test_the_plain_loop_trains_what_is_not_frozen() -> None:
     spec = ModelSpec("scratch", SUPERB_LABELS)
     model, untouched = spec.build(), spec.build()
     model.freeze_feature_encoder()
-    loss = plain_training(model, noise_dataset(spec, 4), Settings(epochs_per_round=1, batch_size=2))
+    loss = plain_training(
+        model, noise_dataset(spec, 4), Settings(recipe=Recipe(epochs_per_round=1, batch_size=2))
+    )
     assert np.isfinite(loss)
     for (name, parameter), before in zip(model.named_parameters(), untouched.parameters(), strict=True):
         if name != "wav2vec2.masked_spec_embed":
@@ -44,7 +46,10 @@ def test_the_plain_loop_trains_what_is_not_frozen() -> None:
 def test_the_plain_loop_has_the_tasks_settings_and_the_naive_one_has_not(
     naive: bool, attention: str, waveforms: bool
 ) -> None:
-    spec, settings = ModelSpec("scratch", SUPERB_LABELS), Settings(epochs_per_round=1, batch_size=2)
+    spec, settings = (
+        ModelSpec("scratch", SUPERB_LABELS),
+        Settings(recipe=Recipe(epochs_per_round=1, batch_size=2)),
+    )
     model = spec.build()
     seen = []
     first = model.wav2vec2.feature_extractor.conv_layers[0]
@@ -88,4 +93,4 @@ def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], mon
 
 def test_both_sides_of_the_federated_ratio_train_the_pretrained_miniature() -> None:
     settings = miniature_settings(director_port=1, aggregator_port=2)
-    assert (settings.model, settings.tuning) == ("tiny", "full")
+    assert (settings.model, settings.tuning) == ("tiny", Full())

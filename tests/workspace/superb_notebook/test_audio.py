@@ -9,7 +9,7 @@ import soundfile
 from speech_commands.check import inspection
 from speech_commands.reader.folders import read_folders
 from superb_ks.model.spec import SHORTEST, ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, Recipe, Settings, tuning_named
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.local import local_trainer
 from superb_node import labels
@@ -93,7 +93,7 @@ def test_a_corpus_and_its_folder_agree(archive: tuple[Path, Path]) -> None:
 def test_clips_of_any_length_can_be_trained_on_and_scored(tuning: str) -> None:
     draw = np.random.default_rng(0)
     clips = [(draw.normal(0, 0.1, length).astype(np.float32), 0) for length in (1, 100, 400, 800)]
-    settings = Settings(tuning=tuning, batch_size=1, epochs_per_round=1)
+    settings = Settings(tuning=tuning_named(tuning), recipe=Recipe(batch_size=1, epochs_per_round=1))
     spec = ModelSpec.of(settings, SUPERB_LABELS)
     model = spec.build()
     dataset = ClipDataset(clips, spec.feature_extractor())

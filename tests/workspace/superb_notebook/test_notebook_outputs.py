@@ -57,7 +57,7 @@ def test_the_committed_outputs_are_of_the_model_as_it_is() -> None:
     )
     size = trained_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
     assert f"trained, and federated: {size:,} " in printed
-    for name, value in vars(Settings().recipe).items():
+    for name, value in vars(Settings().complete_recipe).items():
         assert f"{name}: {value}\n" in printed
 
 

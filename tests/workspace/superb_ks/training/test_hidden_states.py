@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from superb_ks.model.packing import pack, unpack
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, Recipe, Settings
+from superb_ks.settings import Head as HeadTuning
 from superb_ks.training import hidden_states, means_store
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
@@ -24,11 +26,13 @@ from superb_ks.training.local import local_trainer
 from superb_ks.training.means_store import MeansStore
 
 LENGTHS = [4_000, 3_000, 4_000, 2_500] * 3
-HEAD = Settings(tuning="head", rounds=2, epochs_per_round=3, batch_size=5, learning_rate=1e-2)
+HEAD = Settings(
+    tuning=HeadTuning(), rounds=2, recipe=Recipe(epochs_per_round=3, batch_size=5, learning_rate=1e-2)
+)
 
 
 def spec_of(folder: Path) -> ModelSpec:
-    return ModelSpec(str(folder), SUPERB_LABELS, seed=1, tuning="head")
+    return ModelSpec(str(folder), SUPERB_LABELS, seed=1, tuning=HeadTuning())
 
 
 class Passes:
@@ -128,7 +132,7 @@ def test_another_upstream_or_extractor_is_another_key(base_folder: Path, hubert_
     spec = spec_of(base_folder)
     extractor = spec.feature_extractor()
     key = upstream_key(spec.build(), extractor, "cpu")
-    other_head = ModelSpec(str(base_folder), ("a", "b"), seed=9, tuning="head").build()
+    other_head = ModelSpec(str(base_folder), ("a", "b"), seed=9, tuning=HeadTuning()).build()
     assert upstream_key(other_head, extractor, "cpu") == key
     on_gpu = upstream_key(spec.build(), extractor, "cuda:1")
     assert on_gpu == upstream_key(spec.build(), extractor, "cuda") != key
@@ -268,14 +272,16 @@ def test_a_head_steps_by_the_federations_schedule_and_repeats_itself(model_and_d
     def trained(seed: int) -> tuple[np.ndarray, list[float]]:
         model, rates = spec_of(base_folder).build(), []
         for round_num in range(2):
-            settings = Settings(**{**vars(HEAD), "seed": seed})
+            settings = replace(HEAD, seed=seed)
             trainer = local_trainer(model, dataset, settings, "cpu", round_num)
             trainer.optimizer.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
             assert trainer.train().global_step == 9
         return pack(model), rates
 
     (weights, rates), (again, _), (other, _) = trained(5), trained(5), trained(6)
-    assert rates == pytest.approx([1e-2 * lr_factor(s, 18, HEAD.recipe.warmup_fraction) for s in range(18)])
+    assert rates == pytest.approx(
+        [1e-2 * lr_factor(s, 18, HEAD.complete_recipe.warmup_fraction) for s in range(18)]
+    )
     assert np.array_equal(weights, again)
     assert not np.array_equal(weights, other)
 
