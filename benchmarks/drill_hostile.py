@@ -17,7 +17,7 @@ from openfl.protocols import aggregator_pb2, base_pb2, director_pb2
 from benchmarks.drill import drill
 from benchmarks.fuzz_live import AGGREGATOR, DIRECTOR, experiment_id
 from superb_ks.aggregator import limits as guard
-from superb_ks.transport import messages
+from superb_ks.transport import messages as wire
 from superb_ks.transport.codec import encode_chunk
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import Script
@@ -95,7 +95,7 @@ def half_upload(channel: grpc.Channel, headers: Any, number: int) -> None:
     results = aggregator_pb2.TaskResults(
         header=header,
         task_name="train",
-        tensors=[base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape])],
+        tensors=[base_pb2.NamedTensor(name=wire.TRAINED, transformer_metadata=[shape])],
     )
     hold_open(
         channel,
@@ -113,16 +113,16 @@ def half_submission(channel: grpc.Channel, number: int) -> None:
     head = director_pb2.ExperimentInfo(name=f"mallory-{number}", collaborator_names=["env_one"])
     head.experiment_data.size, head.experiment_data.npbytes = len(buffer.getvalue()), buffer.getvalue()
     shape = base_pb2.MetadataProto(int_list=[2**30])
-    head.model_proto.tensors.append(base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape]))
+    head.model_proto.tensors.append(base_pb2.NamedTensor(name=wire.TRAINED, transformer_metadata=[shape]))
     hold_open(channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], ())
 
 
-def hold_open(channel: grpc.Channel, method: str, sent: list[bytes], headers: Any) -> None:
-    """Begin a call, send `sent`, and neither end it nor go on until the channel is closed."""
+def hold_open(channel: grpc.Channel, method: str, messages: list[bytes], headers: Any) -> None:
+    """Begin a call, send `messages`, and neither end it nor go on until the channel is closed."""
     over = threading.Event()
 
     def sent() -> Iterator[bytes]:
-        yield from sent
+        yield from messages
         over.wait()
 
     call = channel.stream_unary(method).future(sent(), metadata=headers)
