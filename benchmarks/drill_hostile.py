@@ -16,9 +16,9 @@ from openfl.protocols import aggregator_pb2, base_pb2, director_pb2
 
 from benchmarks.drill import drill
 from benchmarks.fuzz_live import AGGREGATOR, DIRECTOR, experiment_id
-from superb_ks.aggregator import limits as guard
+from superb_ks.aggregator.limits import MAX_MESSAGE_BYTES
 from superb_ks.transport import messages as wire
-from superb_ks.transport.codec import encode_chunk
+from superb_ks.transport.codec import EXPERIMENT, encode_chunk
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import Script
 
@@ -61,7 +61,7 @@ def seconds_a_round(outcome: Outcome) -> float:
 @contextlib.contextmanager
 def attacked(lab: Lab, name: str) -> Iterator[None]:
     """Hold connections and streams open, half of everything sent, inside the context."""
-    known = ((guard.EXPERIMENT, experiment_id(lab, name).encode()),)
+    known = ((EXPERIMENT, experiment_id(lab, name).encode()),)
     with contextlib.ExitStack() as held:
         for number in range(CONNECTIONS):
             port = (lab.director_port, lab.aggregator_port)[number % 2]
@@ -80,7 +80,7 @@ def attacked(lab: Lab, name: str) -> Iterator[None]:
             )
             half_upload(to_aggregator, known if number % 4 == 0 else (), number)
             half_submission(to_director, number)
-        too_long(to_aggregator, f"/{AGGREGATOR}/GetTasks", guard.MESSAGE_BYTES + 1, known)
+        too_long(to_aggregator, f"/{AGGREGATOR}/GetTasks", MAX_MESSAGE_BYTES + 1, known)
         too_long(to_director, f"/{DIRECTOR}/GetEnvoys", 34 * 2**20, ())
         yield
 
