@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from rich.console import Console
 from transformers.trainer_utils import TrainOutput
 
 from benchmarks import compare, compare_federated, compare_local, compare_tasks
-from benchmarks.compare_data import Archives, find_archives, forget_hidden_states, own_cache, shard_params
+from benchmarks.compare_data import Archives, find_archives, shard_params
 from benchmarks.compare_plan import (
     CENTRALISED,
     FEDERATED,
@@ -50,7 +49,6 @@ from superb_ks.schedule import TRAIN
 from superb_ks.settings import SUPERB_LABELS
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
-from superb_ks.training.means_store import cache_folder
 from superb_notebook.history import History
 from superb_shard_descriptor import SuperbShardDescriptor
 
@@ -386,20 +384,6 @@ def test_the_command_runs_keeps_and_does_not_repeat(
     assert compare.Comparison(archives, results, False, console).run(jobs) == 0
     assert "2 of 2 rows are there" in output.getvalue()
     assert results.read_bytes() == kept
-
-
-def test_runs_on_real_speech_have_a_cache_that_starts_empty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SUPERB_CACHE", "the user's")
-    with own_cache(replace(JOB, data="synthetic"), tmp_path):
-        assert os.environ["SUPERB_CACHE"] == "the user's"
-    with own_cache(JOB, tmp_path):
-        assert cache_folder() == tmp_path / "hidden-states"
-        cache_folder().mkdir()
-        forget_hidden_states(tmp_path)
-        assert not cache_folder().exists()
-    assert os.environ["SUPERB_CACHE"] == "the user's"
 
 
 def test_shards_are_told_where_the_clips_are_and_how_they_are_shared(tmp_path: Path) -> None:
