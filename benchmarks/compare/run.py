@@ -33,8 +33,6 @@ from benchmarks.compare.data import (
     Archives,
     DataMissing,
     find_archives,
-    forget_hidden_states,
-    own_cache,
     shard_params,
 )
 from benchmarks.compare.plan import FEDERATED, QUICK, REAL, SEEDS, SYNTHETIC, Job, plan
@@ -122,7 +120,6 @@ class Comparison:
         self._again = again
         self._console = console
         self._failed = 0
-        self._cache = Path()
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             console=console, transient=True,
@@ -151,8 +148,7 @@ class Comparison:
     def _run_group(self, jobs: list[Job]) -> None:
         """Do the runs of one data, partition and number of envoys, those without a federation first."""
         params = shard_params(jobs[0], self._archives)
-        with tempfile.TemporaryDirectory(prefix="compare-") as folder, own_cache(jobs[0], Path(folder)):
-            self._cache = Path(folder)
+        with tempfile.TemporaryDirectory(prefix="compare-") as folder:
             federated = [job for job in jobs if job.regime == FEDERATED]
             for job in jobs:
                 if job.regime != FEDERATED:
@@ -172,7 +168,6 @@ class Comparison:
     def _attempt(self, job: Job, run: Callable[[], dict[str, Any]]) -> None:
         """Do one run and keep its row; of one that fails, say why and go on."""
         self._progress.update(self._bar, description=job.name)
-        forget_hidden_states(self._cache)
         try:
             row = run()
         except DemoError:

@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,12 +123,12 @@ def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str)
 def measure_head(name: str, tuning: str, clips: int, repeats: int, device: str) -> dict[str, Any]:
     """Return the seconds of a head's first pass over clips, of a later one, and how many times longer it is.
 
-    The first computes the hidden states, each time into an empty cache.
+    The first computes the hidden states, each time of another data set.
     """
     passes: list[dict[str, float]] = []
     peaks = []
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as folder, own_cache(Path(folder) / "cache"):
+        with tempfile.TemporaryDirectory() as folder:
             settings = settings_of(name, tuning, Path(folder))
             spec = ModelSpec.of(settings, SUPERB_LABELS)
             dataset = noise_dataset(spec, clips)
@@ -177,20 +175,6 @@ def settings_of(name: str, tuning: str, folder: Path, recipe: Recipe | None = No
 def hardware(device: str) -> dict[str, str]:
     """Name what was trained on, beside the machine that every row has."""
     return {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu"}
-
-
-@contextmanager
-def own_cache(folder: Path) -> Iterator[None]:
-    """Keep hidden states in a folder of this measurement, instead of the user's cache."""
-    before = os.environ.get("SUPERB_CACHE")
-    os.environ["SUPERB_CACHE"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SUPERB_CACHE"]
-        else:
-            os.environ["SUPERB_CACHE"] = before
 
 
 def save_base(folder: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from benchmarks.compare import federated as compare_federated
 from benchmarks.compare import local as compare_local
 from benchmarks.compare import run as compare
 from benchmarks.compare import tasks as compare_tasks
-from benchmarks.compare.data import Archives, find_archives, forget_hidden_states, own_cache, shard_params
+from benchmarks.compare.data import Archives, find_archives, shard_params
 from benchmarks.compare.plan import (
     CENTRALISED,
     FEDERATED,
@@ -53,7 +52,6 @@ from superb_ks.schedule import TRAIN
 from superb_ks.settings import SUPERB_LABELS
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
-from superb_ks.training.means_store import cache_folder
 from superb_notebook.history import History
 from superb_shard_descriptor import SuperbShardDescriptor
 
@@ -389,20 +387,6 @@ def test_the_command_runs_keeps_and_does_not_repeat(
     assert compare.Comparison(archives, results, False, console).run(jobs) == 0
     assert "2 of 2 rows are there" in output.getvalue()
     assert results.read_bytes() == kept
-
-
-def test_runs_on_real_speech_have_a_cache_that_starts_empty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SUPERB_CACHE", "the user's")
-    with own_cache(replace(JOB, data="synthetic"), tmp_path):
-        assert os.environ["SUPERB_CACHE"] == "the user's"
-    with own_cache(JOB, tmp_path):
-        assert cache_folder() == tmp_path / "hidden-states"
-        cache_folder().mkdir()
-        forget_hidden_states(tmp_path)
-        assert not cache_folder().exists()
-    assert os.environ["SUPERB_CACHE"] == "the user's"
 
 
 def test_shards_are_told_where_the_clips_are_and_how_they_are_shared(tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ import grpc
 import numpy as np
 from openfl.protocols import aggregator_pb2, base_pb2, director_pb2
 
-from superb_ks.aggregator import limits as guard
-from superb_ks.transport import messages
-from superb_ks.transport.codec import encode_chunk
+from superb_ks.aggregator.limits import MAX_MESSAGE_BYTES
+from superb_ks.transport.codec import EXPERIMENT, encode_chunk
 from tests.drills.drill import drill
 from tests.fuzz.live import AGGREGATOR, DIRECTOR, experiment_id
 from tests.support.lab import Lab, Outcome, at, follow
@@ -61,7 +60,7 @@ def seconds_a_round(outcome: Outcome) -> float:
 @contextlib.contextmanager
 def attacked(lab: Lab, name: str) -> Iterator[None]:
     """Hold connections and streams open, half of everything sent, inside the context."""
-    known = ((guard.EXPERIMENT, experiment_id(lab, name).encode()),)
+    known = ((EXPERIMENT, experiment_id(lab, name).encode()),)
     with contextlib.ExitStack() as held:
         for number in range(CONNECTIONS):
             port = (lab.director_port, lab.aggregator_port)[number % 2]
@@ -80,7 +79,7 @@ def attacked(lab: Lab, name: str) -> Iterator[None]:
             )
             half_upload(to_aggregator, known if number % 4 == 0 else (), number)
             half_submission(to_director, number)
-        too_long(to_aggregator, f"/{AGGREGATOR}/GetTasks", guard.MESSAGE_BYTES + 1, known)
+        too_long(to_aggregator, f"/{AGGREGATOR}/GetTasks", MAX_MESSAGE_BYTES + 1, known)
         too_long(to_director, f"/{DIRECTOR}/GetEnvoys", 34 * 2**20, ())
         yield
 
@@ -95,7 +94,7 @@ def half_upload(channel: grpc.Channel, headers: Any, number: int) -> None:
     results = aggregator_pb2.TaskResults(
         header=header,
         task_name="train",
-        tensors=[base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape])],
+        tensors=[base_pb2.NamedTensor(name=wire.TRAINED, transformer_metadata=[shape])],
     )
     hold_open(
         channel,
@@ -113,16 +112,16 @@ def half_submission(channel: grpc.Channel, number: int) -> None:
     head = director_pb2.ExperimentInfo(name=f"mallory-{number}", collaborator_names=["env_one"])
     head.experiment_data.size, head.experiment_data.npbytes = len(buffer.getvalue()), buffer.getvalue()
     shape = base_pb2.MetadataProto(int_list=[2**30])
-    head.model_proto.tensors.append(base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape]))
+    head.model_proto.tensors.append(base_pb2.NamedTensor(name=wire.TRAINED, transformer_metadata=[shape]))
     hold_open(channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], ())
 
 
-def hold_open(channel: grpc.Channel, method: str, sent: list[bytes], headers: Any) -> None:
-    """Begin a call, send `sent`, and neither end it nor go on until the channel is closed."""
+def hold_open(channel: grpc.Channel, method: str, messages: list[bytes], headers: Any) -> None:
+    """Begin a call, send `messages`, and neither end it nor go on until the channel is closed."""
     over = threading.Event()
 
     def sent() -> Iterator[bytes]:
-        yield from sent
+        yield from messages
         over.wait()
 
     call = channel.stream_unary(method).future(sent(), metadata=headers)

@@ -245,7 +245,7 @@ def test_4_an_enrolled_envoy_without_the_experiments_id(siege: Siege) -> None:
         refused = siege.call_aggregator("env_one", "GetTasks", as_sender("env_one"), shown)
         assert refused.code() is grpc.StatusCode.UNAUTHENTICATED
         assert refused.details() == "the call does not show the experiment's id"
-    wait_until(lambda: "which does not show the experiment's id" in siege.lab.log("director"), 10)
+    wait_until(lambda: ": the call does not show the experiment's id" in siege.lab.log("director"), 10)
 
 
 def test_5_an_envoy_that_is_not_on_the_directors_list(siege: Siege) -> None:

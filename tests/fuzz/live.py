@@ -18,8 +18,7 @@ import numpy as np
 from openfl.federated import Plan
 from openfl.protocols import aggregator_pb2, director_pb2
 
-from superb_ks.aggregator.limits import EXPERIMENT
-from superb_ks.transport.codec import encode_chunk
+from superb_ks.transport.codec import EXPERIMENT, encode_chunk
 from tests.fuzz.mutations import Mutator
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import Script

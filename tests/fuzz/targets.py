@@ -23,7 +23,6 @@ from superb_ks.aggregator import aggregator as aggregator_module
 from superb_ks.aggregator.aggregator import PackedAggregator
 from superb_ks.aggregator.assigner import ScheduledAssigner
 from superb_ks.aggregator.checkpoint import write_manifest
-from superb_ks.aggregator.limits import EXPERIMENT
 from superb_ks.aggregator.model_file import write_model
 from superb_ks.aggregator.service import add_servicer_to_server
 from superb_ks.aggregator.uploads import Results
@@ -72,6 +71,21 @@ class Call:
         return ()
 
 
+class AggregatorCall(Call):
+    """A call of one who knows the experiment's id."""
+
+    def __init__(self, experiment_id: str) -> None:
+        self._headers = ((codec.EXPERIMENT, experiment_id.encode()),)
+
+    def invocation_metadata(self) -> Any:
+        """Return the headers."""
+        return self._headers
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """Return what is known of the caller without TLS."""
+        return {}
+
+
 class AsyncCall(Call):
     """The same on the director's event loop."""
 
@@ -101,19 +115,10 @@ class AggregatorTarget:
         assert self.aggregator is not None
         self._let_the_honest_work()
         name, sent = self._messages()
-        details = SimpleNamespace(
-            method=f"/{codec.SERVICE}/{name}",
-            invocation_metadata=((EXPERIMENT, self.aggregator.federation_uuid.encode()),),
-        )
-        handler = self._service.service(details)
+        handler = self._service.service(SimpleNamespace(method=f"/{codec.SERVICE}/{name}"))
+        call = AggregatorCall(self.aggregator.federation_uuid)
         try:
-            decoded = [handler.request_deserializer(raw) for raw in sent]
-        except (DecodeError, ValueError):
-            return "aggregator: not decoded"
-        try:
-            serve = handler.stream_stream if handler.response_streaming else handler.stream_unary
-            answers = serve(iter(decoded), Call())
-            for answer in answers if handler.response_streaming else (answers,):
+            for answer in handler.stream_stream(iter(sent), call):
                 handler.response_serializer(answer)
             outcome = "answered"
         except Aborted as refused:

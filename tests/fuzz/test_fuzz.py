@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from openfl.protocols import aggregator_pb2_grpc
-from openfl.protocols import utils as protocol_utils
 from openfl.transport.grpc import aggregator_server
 
 from superb_ks.aggregator import aggregator
@@ -14,7 +13,6 @@ INPUTS = 500
 
 def test_nothing_that_is_sent_crashes_hangs_or_ends_an_experiment(tmp_path: Path, monkeypatch) -> None:
     for module, name in (  # what the run puts in their places is put back
-        (protocol_utils, "datastream_to_proto"),
         (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
         (aggregator_server, "cpu_count"),
         (aggregator_server, "channel_options"),

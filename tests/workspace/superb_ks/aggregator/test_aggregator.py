@@ -2,7 +2,6 @@
 
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,11 +44,9 @@ def made_folder(tmp_path: Path) -> Path:
 def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Return what makes an aggregator on the folder, as OpenFL's plan does."""
     from openfl.protocols import aggregator_pb2_grpc
-    from openfl.protocols import utils as protocol_utils
     from openfl.transport.grpc import aggregator_server
 
     for module, name in (  # what the aggregator puts in OpenFL's place is put back
-        (protocol_utils, "datastream_to_proto"),
         (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
         (aggregator_server, "cpu_count"),
         (aggregator_server, "channel_options"),
@@ -135,11 +132,9 @@ def test_the_best_model_is_the_one_with_the_highest_validation(start):
 
 
 def test_what_openfl_goes_on_holding_after_the_end_holds_no_model(start):
-    from openfl.protocols import utils as protocol_utils
-
     aggregator = start("a", rounds=2)
     work(aggregator, "a")
-    receiver = protocol_utils.datastream_to_proto.__self__
+    receiver = aggregator._receiver
     assert [vector.size for vector in receiver._spare] == [SIZE]
     for _ in range(3):
         work(aggregator, "a")
@@ -240,14 +235,12 @@ def waiting_upload(aggregator: PackedAggregator, name: str, weights: float) -> t
     """Start an upload as OpenFL's service takes it in; returns once it waits for its turn, or is read."""
     head = aggregator_pb2.TaskResults(task_name="train", round_number=aggregator.round_number, data_size=10)
     head.header.sender = name
-    sent = messages.upload(head, np.full(SIZE, weights, np.float32))
-    stream = [SimpleNamespace(npbytes=bytes(message)) for message in sent]
+    first, *chunks = messages.upload(head, np.full(SIZE, weights, np.float32))
+    head = aggregator_pb2.TaskResults.FromString(first)
 
     def upload() -> None:
-        taken = aggregator._receiver.receive(aggregator_pb2.TaskResults(), stream)
-        aggregator.send_local_task_results(
-            name, taken.round_number, taken.task_name, taken.data_size, taken.tensors
-        )
+        results = aggregator.receive(head, chunks)
+        aggregator.send_local_task_results(name, head.round_number, head.task_name, head.data_size, results)
 
     thread = threading.Thread(target=upload, daemon=True)
     thread.start()
