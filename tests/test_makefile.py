@@ -64,8 +64,9 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
         "-m", "speech_commands.check", f"--test-data={lead}", "--", lead,
     ]  # fmt: skip
     (checkout / "noted").unlink()
-    asked = passed_on(checkout, "demo", *given, f"MODEL={path}", f"BASELINE={path}")
-    assert {f"--{name}={lead}" for name in ("data", "test-data", "model", "baseline")} <= set(asked)
+    asked = passed_on(checkout, "demo", *given, f"MODEL={path}", f"BASELINE={path}", f"NOTEBOOK={path}")
+    names = ("notebook", "data", "test-data", "model", "baseline")
+    assert {f"--{name}={lead}" for name in names} <= set(asked)
     (checkout / "noted").unlink()
     assert passed_on(checkout, "compare", *given)[1:4] == [
         "benchmarks.compare.run", f"--data={lead}", f"--test-data={lead}",
@@ -74,8 +75,8 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
 
 def test_the_files_own_values_have_no_blanks(checkout: Path) -> None:
     assert passed_on(checkout, "demo") == [
-        "-m", "demo", "--envoys=2", "--rounds=3", "--partition=iid", "--alpha=0.5", "--model=tiny",
-        "--tuning=full", "--strategy=fedavg", "--baseline=", "--data=synthetic", "--test-data=", "--seed=0",
+        "-m", "demo", "--notebook=1", "--envoys=2", "--partition=iid", "--alpha=0.5", "--rounds=", "--model=",
+        "--tuning=", "--strategy=", "--baseline=", "--data=synthetic", "--test-data=", "--seed=0",
     ]  # fmt: skip
 
 
