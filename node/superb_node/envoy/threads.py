@@ -1,8 +1,8 @@
 """How many threads an envoy computes with, so that several envoys can share a machine.
 
-An envoy cannot know at its start what else will run here, so it counts again before each experiment. It counts
-the envoys of its own director: those train when it does. The number of threads decides in which order sums
-are added up, so a run repeats bit by bit whatever else computes on this machine.
+An envoy cannot know at its start what else will run here, so it counts again before each experiment. It
+counts the envoys of its own director: those train when it does. The number of threads decides in which order
+sums are added up, so a run repeats bit by bit whatever else computes on this machine.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ import copy
 import logging
 import tempfile
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
