@@ -26,14 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbformat import NotebookNode
+import papermill
 
-from benchmarks.transport_result import machine, merge, now
+from benchmarks.transport.result import merge, now
 from demo import notebook
-from demo.__main__ import NOTEBOOK, WORKSPACE, make_synthetic_speech, notebook_parameters
+from demo.__main__ import make_synthetic_speech, notebook_parameters
 from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
-from demo.options import Options
+from demo.options import TUTORIAL, WORKSPACE, Options
+from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "by_hand.json"
@@ -43,16 +44,6 @@ WAITS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 # At most so many times the demo's seconds, and so many times the plain process's for two envoys.
 MOST_TO_DEMO, MOST_TO_PLAIN, PLAIN_ENVOYS = 1.1, 1.15, 2
 PROGRAMS = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-
-
-class Quiet:
-    """A listener to whom nobody needs to tell anything."""
-
-    def on_cell(self, number: int, total: int, section: str) -> None:
-        """Take no notice."""
-
-    def on_line(self, line: str) -> None:
-        """Take no notice."""
 
 
 class ByHand(Federation):
@@ -130,9 +121,9 @@ def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[
 
             def run(federation: Federation = federation, execute: Callable[..., None] = execute) -> float:
                 with tempfile.TemporaryDirectory(dir=folder) as run_dir:
-                    options = Options(envoys=envoys, rounds=ROUNDS, baseline=None)
+                    options = Options(envoys=envoys, settings={"ROUNDS": ROUNDS, "BASELINE": None})
                     parameters = notebook_parameters(options, federation, Path(run_dir))
-                    execute(until_learned({**parameters, "RUN_DIR": run_dir}), Path(run_dir))
+                    execute({**parameters, "RUN_DIR": run_dir}, Path(run_dir))
                     federation.check()
                     return float((Path(run_dir) / "seconds").read_text(encoding="utf-8"))
 
@@ -140,28 +131,30 @@ def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[
         yield started
 
 
-def until_learned(parameters: dict[str, Any]) -> NotebookNode:
-    """Return the notebook with these settings, up to the cell that watches; one more notes the seconds."""
-    tutorial = notebook.load(NOTEBOOK, parameters)
+def until_learned(folder: Path) -> Path:
+    """Write the notebook up to the cell that watches, and one that notes the seconds; returns the file."""
+    tutorial = nbformat.read(TUTORIAL, as_version=4)
     last = next(i for i, cell in enumerate(tutorial.cells) if cell.source.rstrip().endswith("list(cards))"))
     noting = nbformat.v4.new_code_cell(
         "(Path(RUN_DIR) / 'seconds').write_text(str(time.monotonic() - started))"
     )
     tutorial.cells[last + 1 :] = [noting]
-    return tutorial
+    nbformat.write(tutorial, folder / TUTORIAL.name)
+    return folder / TUTORIAL.name
 
 
-def executed_by_the_demo(tutorial: NotebookNode, run_dir: Path) -> None:
+def executed_by_the_demo(parameters: dict[str, Any], run_dir: Path) -> None:
     """Execute the notebook as `make demo` does."""
-    notebook.execute(tutorial, WORKSPACE, Quiet())
+    notebook.execute(until_learned(run_dir), run_dir / "executed.ipynb", WORKSPACE, parameters)
 
 
-def executed_by_hand(tutorial: NotebookNode, run_dir: Path) -> None:
+def executed_by_hand(parameters: dict[str, Any], run_dir: Path) -> None:
     """Execute the notebook from a copy of its folder, in a bare shell."""
     workspace = run_dir / "workspace"
     shutil.copytree(WORKSPACE, workspace, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    nbformat.write(tutorial, workspace / NOTEBOOK.name)
-    command = ["nbconvert", "--to", "notebook", "--execute", "--output", "executed", NOTEBOOK.name]
+    path = str(until_learned(workspace))
+    papermill.execute_notebook(path, path, parameters, prepare_only=True)
+    command = ["nbconvert", "--to", "notebook", "--execute", "--output", "executed", TUTORIAL.name]
     jupyter = str(shutil.which("jupyter", path=PROGRAMS))
     result = subprocess.run(
         [jupyter, *command], cwd=workspace, env=bare(), capture_output=True, text=True, check=False

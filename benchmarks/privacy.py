@@ -23,23 +23,22 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from dp_accounting import get_epsilon_gaussian
+
+from benchmarks.compare.results import commit
+from superb_ks.aggregator.strategies.private_average import PrivateAverage
+from superb_ks.model.packing import pack, unpack
+from superb_ks.model.spec import ModelSpec
+from superb_ks.settings import Head, Privacy, Recipe, Settings
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.evaluation import evaluate
+from superb_ks.training.local import local_trainer
+from superb_ks.types import Vector
+from superb_notebook.privacy_plot import load_privacy, plot_privacy, privacy_table
+from superb_shard_descriptor import SuperbShardDescriptor
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "workspace"), str(ROOT / "envoy")]
-
-import numpy as np  # noqa: E402
-from dp_accounting import get_epsilon_gaussian  # noqa: E402
-
-from benchmarks.compare_results import commit  # noqa: E402
-from superb_ks.aggregator.strategies.private_average import PrivateAverage  # noqa: E402
-from superb_ks.model.packing import pack, unpack  # noqa: E402
-from superb_ks.model.spec import ModelSpec  # noqa: E402
-from superb_ks.settings import Head, Privacy, Recipe, Settings  # noqa: E402
-from superb_ks.training.data import ClipDataset  # noqa: E402
-from superb_ks.training.evaluation import evaluate  # noqa: E402
-from superb_ks.training.local import local_trainer  # noqa: E402
-from superb_ks.types import Vector  # noqa: E402
-from superb_notebook.privacy_plot import load_privacy, plot_privacy, privacy_table  # noqa: E402
-from superb_shard_descriptor import SuperbShardDescriptor  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "privacy.json"
 IMAGE = ROOT / "docs" / "images" / "privacy.png"

@@ -18,14 +18,13 @@ from typing import Any
 import psutil
 from rich.progress import Progress
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "workspace"))
+from demo.interrupts import raise_interrupted
+from superb_ks.settings import Failures
+from superb_notebook.experiment import FederatedExperiment
+from tests.support.lab import Lab, Record
+from tests.support.sine_experiment import Script
 
-from demo.interrupts import raise_interrupted  # noqa: E402
-from superb_ks.settings import Failures  # noqa: E402
-from superb_notebook.experiment import FederatedExperiment  # noqa: E402
-from tests.support.lab import Lab, Record  # noqa: E402
-from tests.support.sine_experiment import Script  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 ENVOYS = 3
 ROUNDS_BETWEEN_KILLS = 10

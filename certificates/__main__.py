@@ -1,4 +1,4 @@
-"""Make the certificates of a federation, or list them; ``make certs`` runs it."""
+"""Make the certificates of a federation, or list them; `make certs` runs it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 
 from certificates.authority import AUTHORITY_DAYS, NODE_DAYS
 from certificates.federation import (
-    WARNING_DAYS,
+    AUTHORITY,
     Entry,
     has_authority,
     list_certificates,
     make_certificates,
     renew_certificates,
 )
-from certificates.names import AUTHORITY, CertificateError, envoy_names
+from superb_node.certificates import WARNING_DAYS, CertificateError
+from superb_node.command_line import set_up_output
+from superb_node.names import envoy_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 if a listed certificate ends soon, 2 for a mistake."""
-    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    if sys.stdout:  # not closed, as by >&-
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    set_up_output()
     options = _parser().parse_args(arguments)
     try:
         entries = list_certificates(options.folder) if options.list else _made(options)
@@ -36,26 +36,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if any(entry.warning for entry in entries) else 0
     print(
         f"Take each folder of {options.folder}/ to its node, and nowhere else: its key says who it is. "
-        f"{options.folder}/authority/ stays here; who has it can be anybody."
+        f"{options.folder}/authority/ stays here; anyone who has it can create any identity."
     )
     return 0
 
 
 def _made(options: argparse.Namespace) -> list[Entry]:
-    again = has_authority(options.folder)
-    # Who renews need not name all that there is.
-    if options.force or (options.force is not None and options.envoys is None and again):
-        return renew_certificates(options.folder, options.force, hosts=options.host, days=options.days)
-    usual: list[str] = [] if again else ["2"]
-    return make_certificates(
+    exists, renewed = has_authority(options.folder), []
+    if exists and options.force is not None:
+        renewed = renew_certificates(options.folder, options.force, hosts=options.host, days=options.days)
+        if options.envoys is None:  # no others need be named
+            return renewed
+    usual: list[str] = [] if exists else ["2"]
+    made = make_certificates(
         options.folder,
         hosts=options.host,
         user=options.user,
-        envoys=envoy_names(usual if options.envoys is None else options.envoys),
+        envoys=_envoy_names(usual if options.envoys is None else options.envoys),
         days=options.days,
         authority_days=options.authority_days,
-        force=options.force is not None,
     )
+    names = {entry.name for entry in renewed}
+    return [*renewed, *(entry for entry in made if entry.name not in names)]
+
+
+def _envoy_names(names: Sequence[str]) -> list[str]:
+    """Return the envoys' names; a single number stands for so many, called as `make demo` calls them."""
+    if len(names) == 1 and names[0].isdigit():
+        count = int(names[0])
+        if not 1 <= count <= 1000:
+            raise CertificateError(f"{count} envoys; legal are 1 to 1000, or their names")
+        return [envoy_name(rank) for rank in range(1, count + 1)]
+    return list(names)
 
 
 def _line(entry: Entry, with_made: bool) -> str:
@@ -64,7 +76,7 @@ def _line(entry: Entry, with_made: bool) -> str:
         parts.append(f"{'made' if entry.made else 'kept':<5}")
     parts.append(f"until {entry.ends:%Y-%m-%d}, {entry.days_left:.0f} days")
     if entry.warning and entry.role == AUTHORITY:
-        parts.append(f"- {entry.warning}: make all anew, make certs CERTS_OPTIONS='--folder ANOTHER'")
+        parts.append(f"- {entry.warning}: make a new one: make certs CERTS_OPTIONS='--folder ANOTHER'")
     elif entry.warning:
         parts.append(f"- {entry.warning}: make certs CERTS_OPTIONS='--force {entry.name}'")
     if entry.hosts:
@@ -93,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--force",
         nargs="*",
         metavar="NAME",
-        help="make keys and certificates anew: of all, or of those named and nothing else",
+        help="make new keys and certificates: of all, or only of those named",
     )
     parser.add_argument(
         "--list",

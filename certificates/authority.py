@@ -1,12 +1,15 @@
 """The certificate authority of a federation: makes itself, and signs what nodes are known by.
 
-OpenFL's own functions (``openfl.cryptography``) do not serve: what they sign loses its key usage, so that an
+OpenFL's own functions (`openfl.cryptography`) do not serve: what they sign loses its key usage, so that an
 envoy's certificate would pass for the director's, and has neither addresses nor a second host name.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from cryptography import x509
@@ -14,13 +17,21 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certificates.files import Pair
-from certificates.names import DIRECTOR, CertificateError, host_entries, identity
+from superb_node.certificates import DIRECTOR, SPIFFE_DOMAIN, CertificateError
+from superb_node.loopback import bare
 
-NODE_DAYS, AUTHORITY_DAYS = 365, 3650
+NODE_DAYS, AUTHORITY_DAYS, MAX_DAYS = 365, 3650, 36_500
 # Clocks of two hosts differ.
 _CLOCK_SKEW = timedelta(minutes=5)
-_LONGEST_DAYS = 36_500
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and the private key that belongs to it."""
+
+    certificate: x509.Certificate
+    private_key: ec.EllipticCurvePrivateKey  # as strong as RSA of 3072 bits, made in a thousandth of the time
 
 
 def now() -> datetime:
@@ -29,15 +40,14 @@ def now() -> datetime:
 
 
 def new_authority(days: float = AUTHORITY_DAYS, starts: datetime | None = None) -> Pair:
-    """Make an authority that is valid for ``days`` from ``starts``, by default from now.
+    """Make an authority that is valid for `days` from `starts`, by default from now.
 
     Raises:
-        CertificateError: ``days`` is out of range.
+        CertificateError: `days` is out of range.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    # A number of its own in the name: somebody who has two tells them apart.
-    name = f"Federation authority {x509.random_serial_number() % 10**8:08d}"
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    # A number of its own in the name, to tell two authorities apart.
+    subject = _subject(f"Federation authority {x509.random_serial_number() % 10**8:08d}")
     builder = (
         _builder(subject, subject, key.public_key(), days, starts)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -61,38 +71,63 @@ def issue(
     for the director's.
 
     Args:
-        authority: who signs.
-        role: ``director``, ``user`` or ``envoy``; it is in the certificate, see :func:`identity`.
+        authority: signs.
+        role: "director", "user" or "envoy"; it is in the certificate as part of a SPIFFE id.
         name: the certificate's common name, which OpenFL compares with the envoy's.
         hosts: of a director: names and addresses under which it is dialled.
         days: how long it is valid.
         starts: from when, by default from now; in the past it makes one that has expired.
 
     Raises:
-        CertificateError: a host or ``days`` is illegal, or the certificate would outlive its authority.
+        CertificateError: a host or `days` is illegal, or the certificate would outlive its authority.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     serves = ExtendedKeyUsageOID.SERVER_AUTH if role == DIRECTOR else ExtendedKeyUsageOID.CLIENT_AUTH
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    ends = (starts or now()) + timedelta(days=_legal_days(days))
     authority_ends = authority.certificate.not_valid_after_utc
-    if ends > authority_ends:
+    if (starts or now()) + timedelta(days=_legal_days(days)) > authority_ends:
         raise CertificateError(
             f"{days:g} days for {name} are more than the authority has, to {authority_ends:%Y-%m-%d}; "
             "choose fewer, or a new authority in another folder"
         )
+    # gRPC shows it to a service as `peer_spiffe_id`: a role is checked without parsing a certificate.
+    identity = x509.UniformResourceIdentifier(f"{SPIFFE_DOMAIN}{role}/{name}")
     signed_by = authority.private_key.public_key()
     builder = (
-        _builder(subject, authority.certificate.subject, key.public_key(), days, starts)
+        _builder(_subject(name), authority.certificate.subject, key.public_key(), days, starts)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([serves]), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([identity(role, name), *host_entries(hosts)]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([identity, *host_entries(hosts)]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signed_by), critical=False)
     )
     return Pair(builder.sign(authority.private_key, hashes.SHA256()), key)
+
+
+def host_entries(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    """Return the entries of a certificate for host names and addresses, each once.
+
+    Raises:
+        CertificateError: one is neither a host name nor an address that can be dialled.
+    """
+    return [_host_entry(host) for host in dict.fromkeys(bare(host.lower()) for host in hosts)]
+
+
+def _host_entry(host: str) -> x509.GeneralName:
+    legal = "legal are a name such as director.example.org or an address such as 192.0.2.7"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        labels = host.split(".")
+        if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
+            raise CertificateError(f"host {host!r}: {legal}") from None
+        return x509.DNSName(host)
+    if address.is_unspecified or address.is_multicast:
+        raise CertificateError(f"host {host!r} is no address that anybody can dial; {legal}")
+    return x509.IPAddress(address)
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _builder(
@@ -113,8 +148,8 @@ def _builder(
 
 
 def _legal_days(days: float) -> float:
-    if not 0 < days <= _LONGEST_DAYS:
-        raise CertificateError(f"a lifetime of {days:g} days; legal are above 0 to {_LONGEST_DAYS}")
+    if not 0 < days <= MAX_DAYS:
+        raise CertificateError(f"a lifetime of {days:g} days; legal are above 0 to {MAX_DAYS}")
     return days
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,23 +10,24 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from certificates.authority import AUTHORITY_DAYS, NODE_DAYS, issue, new_authority, now
-from certificates.files import CERTIFICATE, Pair, alone_in, certificate_in, pair_in, publish, sweep
-from certificates.names import (
-    AUTHORITY,
+from certificates.authority import AUTHORITY_DAYS, NODE_DAYS, Pair, host_entries, issue, new_authority, now
+from certificates.folder import pair_in, publish
+from superb_node.certificates import (
+    CERTIFICATE,
     DIRECTOR,
     ENVOY,
-    LOCAL_HOSTS,
+    SPIFFE_DOMAIN,
     USER,
+    WARNING_DAYS,
     CertificateError,
-    host_entries,
+    alternative_names,
     hosts_of,
-    require_names,
-    role_of,
+    read_certificate,
 )
+from superb_node.loopback import LOCAL_HOSTS
+from superb_node.names import illegal_name, is_legal_name
 
-#: From so many days before its end on, a certificate is reported as one to renew.
-WARNING_DAYS = 30
+AUTHORITY = "authority"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Entry:
     """A certificate in a folder, for people.
 
     Attributes:
-        name: whose; also the name of its folder.
+        name: of its owner; also the name of its folder.
         role: "authority", "director", "user" or "envoy".
         hosts: of the director: where it may be dialled.
         ends: when it expires, in UTC.
@@ -68,7 +69,6 @@ def make_certificates(
     envoys: Sequence[str] = (),
     days: float = NODE_DAYS,
     authority_days: float = AUTHORITY_DAYS,
-    force: bool | Collection[str] = False,
     starts: datetime | None = None,
 ) -> list[Entry]:
     """Make what is missing: an authority, and a folder for the director, the user and each envoy.
@@ -77,14 +77,13 @@ def make_certificates(
     its node needs and nothing that another one must not have.
 
     Args:
-        folder: holds ``authority/``, ``director/`` and a folder for each user and envoy.
+        folder: holds `authority/`, `director/` and a folder for each user and envoy.
         hosts: names and addresses under which the director is dialled, beside those of its own machine; by
             default those of the certificate that it has.
         user: the name under which the notebook submits experiments.
         envoys: their names.
         days: lifetime of the nodes' certificates.
         authority_days: lifetime of the authority, when it is made.
-        force: make keys and certificates anew, of all nodes or of those that it names, not of the authority.
         starts: from when they are valid, by default from now.
 
     Returns:
@@ -94,53 +93,38 @@ def make_certificates(
         CertificateError: a name, host or lifetime is illegal; the authority is missing, damaged or has
             expired; or a certificate that is kept is not what was asked for.
     """
-    require_names(user, envoys)
+    _require_names(user, envoys)
     if not hosts and (folder / DIRECTOR / CERTIFICATE).exists():
-        hosts = hosts_of(certificate_in(folder / DIRECTOR))
-    addresses = [str(entry.value) for entry in host_entries([*hosts, *LOCAL_HOSTS])]
-    wanted = [(DIRECTOR, DIRECTOR, addresses), (user, USER, []), *((name, ENVOY, []) for name in envoys)]
-    anew = _to_renew(force, [name for name, _, _ in wanted])
-    with alone_in(folder):
-        sweep(folder)
-        return _make(folder, wanted, anew, days, authority_days, starts)
-
-
-def _make(
-    folder: Path,
-    wanted: Sequence[tuple[str, str, Sequence[str]]],
-    anew: Collection[str],
-    days: float,
-    authority_days: float,
-    starts: datetime | None,
-) -> list[Entry]:
-    """Make what is missing of ``wanted``, names with roles and hosts, and what is to be made ``anew``."""
-    home = folder / AUTHORITY
-    is_new = not (home / CERTIFICATE).exists()
+        hosts = hosts_of(read_certificate(folder / DIRECTOR / CERTIFICATE))
+    wanted = {DIRECTOR: DIRECTOR, user: USER, **dict.fromkeys(envoys, ENVOY)}
+    addresses = _with_local_hosts(hosts)
+    is_new = not has_authority(folder)
     authority = _authority_in(folder, authority_days, starts)
     # Everything is made before anything is written: a mistake leaves the folder as it was.
     pairs = {}
-    for name, role, needed in wanted:
-        if name in anew or not (folder / name / CERTIFICATE).exists():
+    for name, role in wanted.items():
+        needed = addresses if role == DIRECTOR else []
+        if not (folder / name / CERTIFICATE).exists():
             pairs[name] = issue(authority, role, name, needed, days, starts)
         else:
             _require_fitting(folder / name, role, needed, authority.certificate)
     if is_new:
-        publish(home, authority)
+        publish(folder / AUTHORITY, authority)
     for name, pair in pairs.items():
         publish(folder / name, pair, authority.certificate)
-    nodes = [_entry(folder / name, made=name in pairs) for name, _, _ in wanted]
-    return [_entry(home, made=is_new), *nodes]
+    nodes = [_entry(folder / name, made=name in pairs) for name in wanted]
+    return [_entry(folder / AUTHORITY, made=is_new), *nodes]
 
 
 def renew_certificates(
     folder: Path, names: Sequence[str] = (), *, hosts: Sequence[str] = (), days: float = NODE_DAYS
 ) -> list[Entry]:
-    """Make keys and certificates of nodes anew, each for the role and hosts that it has, and nothing else.
+    """Make new keys and certificates of nodes, each for the role and hosts that it has, and nothing else.
 
     Args:
-        folder: as of :func:`make_certificates`.
+        folder: as of `make_certificates`.
         names: of the nodes, by default all.
-        hosts: as of :func:`make_certificates`.
+        hosts: as of `make_certificates`.
         days: lifetime of the new ones.
 
     Returns:
@@ -149,26 +133,20 @@ def renew_certificates(
     Raises:
         CertificateError: the folder has no such node; or the authority is missing, damaged or has expired.
     """
-    there = [entry.name for entry in list_certificates(folder) if entry.role != AUTHORITY]
+    nodes = {entry.name: entry for entry in list_certificates(folder) if entry.role != AUTHORITY}
     for name in names:
-        if name not in there:
-            raise CertificateError(f"{name!r} is not in {folder}, which has {', '.join(there) or 'no node'}")
+        if name not in nodes:
+            raise CertificateError(f"{name!r} is not in {folder}, which has {', '.join(nodes) or 'no node'}")
     authority = _authority_in(folder, AUTHORITY_DAYS, None)
     pairs = {}
-    for name in names or there:
-        old = certificate_in(folder / name)
-        role, needed = role_of(old), hosts_of(old)
+    for name in names or nodes:
+        role, needed = nodes[name].role, nodes[name].hosts
         if role == DIRECTOR and hosts:
-            needed = [str(entry.value) for entry in host_entries([*hosts, *LOCAL_HOSTS])]
-        pairs[name] = issue(authority, role, name, needed, days, None)
+            needed = tuple(_with_local_hosts(hosts))
+        pairs[name] = issue(authority, role, name, needed, days)
     for name, pair in pairs.items():
         publish(folder / name, pair, authority.certificate)
     return [_entry(folder / AUTHORITY), *(_entry(folder / name, made=True) for name in pairs)]
-
-
-def has_authority(folder: Path) -> bool:
-    """Say whether certificates were made in ``folder`` before, and more can be."""
-    return (folder / AUTHORITY / CERTIFICATE).exists()
 
 
 def list_certificates(folder: Path) -> list[Entry]:
@@ -177,26 +155,38 @@ def list_certificates(folder: Path) -> list[Entry]:
     Raises:
         CertificateError: there are none, or one is damaged.
     """
-    found = sorted(path.parent for path in folder.glob(f"*/{CERTIFICATE}") if path.parent.name[0] != ".")
+    found = sorted(path.parent for path in folder.glob(f"[!.]*/{CERTIFICATE}"))
     if not found:
         raise CertificateError(f"no certificates in {folder}; make some: make certs")
     return sorted((_entry(each) for each in found), key=lambda entry: entry.role != AUTHORITY)
 
 
-def _to_renew(force: bool | Collection[str], names: Sequence[str]) -> Collection[str]:
-    if isinstance(force, bool):
-        return names if force else ()
-    for name in force:
-        if name not in names:
-            raise CertificateError(f"{name!r} is not among those to make: {', '.join(names)}")
-    return force
+def has_authority(folder: Path) -> bool:
+    """Return whether certificates were made in `folder` before, and more can be."""
+    return (folder / AUTHORITY / CERTIFICATE).exists()
+
+
+def _with_local_hosts(hosts: Sequence[str]) -> list[str]:
+    return [str(entry.value) for entry in host_entries([*hosts, *LOCAL_HOSTS])]
+
+
+def _require_names(user: str, envoys: Sequence[str]) -> None:
+    """Make sure that no name of user and envoys is illegal, reserved, or given twice."""
+    seen = {AUTHORITY: "the authority", DIRECTOR: "the director"}
+    for name in (user, *envoys):
+        if not is_legal_name(name):
+            raise CertificateError(illegal_name("name", name))
+        # Some file systems take folders whose names differ only in case for one.
+        if name.lower() in seen:
+            raise CertificateError(f"name {name!r} is that of {seen[name.lower()]} already; choose another")
+        seen[name.lower()] = "the user" if name == user else "another envoy"
 
 
 def _authority_in(folder: Path, days: float, starts: datetime | None) -> Pair:
     """Read the authority, or make one for a folder without any certificates."""
     home = folder / AUTHORITY
-    if (home / CERTIFICATE).exists():
-        if certificate_in(home).not_valid_after_utc <= now():
+    if has_authority(folder):
+        if read_certificate(home / CERTIFICATE).not_valid_after_utc <= now():
             raise CertificateError(f"the authority in {home} has expired; make a new one in another folder")
         return pair_in(home)
     others = sorted(path.parent.name for path in folder.glob(f"[!.]*/{CERTIFICATE}"))
@@ -210,32 +200,29 @@ def _authority_in(folder: Path, days: float, starts: datetime | None) -> Pair:
 
 def _require_fitting(folder: Path, role: str, hosts: Sequence[str], authority: x509.Certificate) -> None:
     """Refuse to keep a certificate of another role or authority, or without one of the hosts."""
-    certificate = certificate_in(folder)
-    is_role = role_of(certificate)
-    if is_role != role:
-        raise CertificateError(f"{folder} is of role {is_role!r}, not {role!r}; choose another name")
-    missing = [host for host in hosts if host not in hosts_of(certificate)]
+    entry = _entry(folder)
+    again = f"--force {folder.name} makes a new one"
+    if entry.role != role:
+        raise CertificateError(f"{folder} is of role {entry.role!r}, not {role!r}; choose another name")
+    missing = [host for host in hosts if host not in entry.hosts]
     if missing:
         raise CertificateError(
-            f"{folder} is not for host {missing[0]}, only for {', '.join(hosts_of(certificate))}; "
-            f"--force {folder.name} makes it anew"
+            f"{folder} is not for host {missing[0]}, only for {', '.join(entry.hosts)}; {again}"
         )
     try:
-        certificate.verify_directly_issued_by(authority)
+        read_certificate(folder / CERTIFICATE).verify_directly_issued_by(authority)
     except Exception as error:  # another name, key or kind of signature
-        raise CertificateError(
-            f"{folder} is of another authority; --force {folder.name} makes it anew"
-        ) from error
+        raise CertificateError(f"{folder} is of another authority; {again}") from error
 
 
 def _entry(folder: Path, made: bool = False) -> Entry:
-    certificate = certificate_in(folder)
-    (common_name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    is_authority = folder.name == AUTHORITY
-    return Entry(
-        name=AUTHORITY if is_authority else str(common_name.value),
-        role=AUTHORITY if is_authority else role_of(certificate),
-        hosts=tuple(hosts_of(certificate)),
-        ends=certificate.not_valid_after_utc,
-        made=made,
-    )
+    certificate = read_certificate(folder / CERTIFICATE)
+    name, role = AUTHORITY, AUTHORITY
+    if folder.name != AUTHORITY:
+        (common_name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        uris = alternative_names(certificate).get_values_for_type(x509.UniformResourceIdentifier)
+        roles = [
+            uri.removeprefix(SPIFFE_DOMAIN).partition("/")[0] for uri in uris if uri.startswith(SPIFFE_DOMAIN)
+        ]
+        name, role = str(common_name.value), roles[0] if roles else ""
+    return Entry(name, role, hosts_of(certificate), certificate.not_valid_after_utc, made)

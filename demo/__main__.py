@@ -1,4 +1,4 @@
-"""`python -m demo`: one federation, one run of the notebook, one folder of results."""
+"""`python -m demo`: one federation, one run of a notebook, one folder of results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from rich.console import Console
 
 from demo import notebook
 from demo.errors import DemoError
-from demo.federation import ROOT, Federation
+from demo.federation import Federation
 from demo.interrupts import Interrupted, ignored, raise_interrupted
-from demo.options import OptionError, Options, parse_options
+from demo.options import TINY, TUTORIAL, WORKSPACE, Options, parse_options
 from demo.report import LiveProgress, envoys, print_results
 from demo.run_folder import RunFolder
-from demo.summary import read_summary
 
-WORKSPACE = ROOT / "workspace"
-NOTEBOOK = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
+ROOT = WORKSPACE.parent
 RUNS = ROOT / "runs"
 # A service that dies takes the notebook's next call with it: how long to wait for the cause to show.
 _CAUSE_SECONDS = 2.0
@@ -34,18 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
     if sys.stdout:  # not closed, as by >&-
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if sys.platform == "win32":
-        print("demo: Linux or macOS is needed; on Windows use WSL 2", file=sys.stderr)
-        return 2
     try:
+        if sys.platform == "win32":
+            raise DemoError("Linux or macOS is needed; on Windows use WSL 2")
+        options = parse_options(arguments)
         Path.home()
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
     except RuntimeError:
         print("demo: this user has no home folder; set HOME to a folder, such as HOME=/tmp", file=sys.stderr)
-        return 2
-    try:
-        options = parse_options(arguments)
-    except OptionError as error:
-        print(f"demo: {error}", file=sys.stderr)
         return 2
     console = Console(soft_wrap=True)
     try:
@@ -57,21 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_in_folder(options: Options, console: Console) -> int:
+    def say(text: str, style: str = "red") -> None:
+        console.print(f"demo: {text}", style=style, markup=False, highlight=False)
+
     start = time.monotonic()
     try:
         folder = RunFolder(RUNS)
     except DemoError as error:
-        console.print(f"demo: {error}", style="red", markup=False, highlight=False)
+        say(str(error))
         return 1
     try:
-        summary = _run(options, folder, console)
+        _run(options, folder, console)
     except Exception as error:
         with ignored():
             failed = folder.keep_failure()
         if not isinstance(error, DemoError):
             raise
-        console.print(f"demo: {error}", style="red", markup=False, highlight=False)
-        console.print(f"demo: failed; the logs are in {_shown(failed)}", style="red", highlight=False)
+        say(str(error))
+        say(f"failed; the logs are in {failed.relative_to(ROOT)}")
         return 1
     except BaseException:
         with ignored():
@@ -79,55 +78,56 @@ def _run_in_folder(options: Options, console: Console) -> int:
         raise
     with ignored():
         run = folder.publish()
-    print_results(console, summary, run.relative_to(ROOT), time.monotonic() - start)
+    print_results(console, run, time.monotonic() - start)
     if not folder.is_latest:
-        console.print(
-            f"demo: runs/latest could not be linked to {_shown(run)}; if it is a folder, move it away",
-            style="yellow", markup=False, highlight=False,
-        )  # fmt: skip
+        where = run.relative_to(ROOT)
+        say(f"runs/latest could not be linked to {where}; if it is a folder, move it away", "yellow")
     return 0
 
 
-def _run(options: Options, folder: RunFolder, console: Console) -> dict[str, Any]:
-    """Everything between an empty run folder and a complete one; returns the summary."""
+def _run(options: Options, folder: RunFolder, console: Console) -> None:
+    """Everything between an empty run folder and a complete one."""
     if options.data_dir is None:
         make_synthetic_speech(options.seed)
     federation = Federation(folder.path, envoys=options.envoys, shard_params=options.shard_params)
-    tutorial = notebook.load(NOTEBOOK, notebook_parameters(options, federation, folder.path))
+    parameters = notebook_parameters(options, federation, folder.path)
     # The folder gets its final name when all is done; the notebook that is kept shows that one.
     names = {folder.path.name: folder.run_id}
+    executed = folder.path / "notebook.ipynb"
     console.print(f"Starting a director and {envoys(options.envoys)} ...", highlight=False)
     with federation:
         try:
             with LiveProgress(console, names) as progress:
-                notebook.execute(tutorial, WORKSPACE, progress, federation.check)
+                notebook.execute(
+                    options.notebook, executed, WORKSPACE, parameters, progress, federation.check
+                )
         except DemoError as error:
-            notebook.save(tutorial, folder.path / "notebook", names)
+            if executed.exists():
+                notebook.make_page(executed, names)
             if isinstance(error, notebook.NotebookError):
                 _wait_for_the_cause(federation)
             raise
-    notebook.save(tutorial, folder.path / "notebook", names)
-    return read_summary(folder.path)
+    notebook.make_page(executed, names)
 
 
 def notebook_parameters(options: Options, federation: Federation, run_dir: Path) -> dict[str, Any]:
-    """Values for the notebook's cell of settings; paths as seen from the notebook."""
+    """Values for the settings that the notebook has; paths as seen from the notebook."""
     test_data = options.test_dir
     if isinstance(test_data, Path):
         test_data = os.path.relpath(test_data, WORKSPACE)
-    return {
-        "MODEL": options.model,
-        "TUNING": options.tuning,
-        "STRATEGY": options.strategy,
-        "BASELINE": options.baseline,
-        "ROUNDS": options.rounds,
+    parameters = {
         "DIRECTOR_HOST": federation.director_host,
         "DIRECTOR_PORT": federation.director_port,
         "AGGREGATOR_PORT": federation.aggregator_port,
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
         "TEST_DATA": test_data,
         "SEED": options.seed,
+        **options.settings,
     }
+    if options.notebook == TUTORIAL and options.settings.get("MODEL", TINY) != TINY:
+        parameters.setdefault("BASELINE", None)  # the tutorial's own is of the tiny model
+    known = notebook.settings_of(options.notebook)
+    return {name: value for name, value in parameters.items() if name in known}
 
 
 def make_synthetic_speech(seed: int) -> None:
@@ -156,10 +156,6 @@ def _wait_for_the_cause(federation: Federation) -> None:
     while time.monotonic() < deadline:
         federation.check()
         time.sleep(0.1)
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(ROOT)
 
 
 if __name__ == "__main__":

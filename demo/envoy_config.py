@@ -1,77 +1,48 @@
-"""Changes the envoy's YAML file the way a person does in an editor: a value here and there."""
+"""Sets parameters of the shard descriptor in the copy of an envoy's YAML file."""
 
 from __future__ import annotations
 
-import codecs
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from demo.errors import DemoError
 
 ShardValue = str | int | float | list[str]
-_ANCHOR = "rank_worldsize"
 
 
 def set_shard_params(path: Path, values: Mapping[str, ShardValue]) -> None:
-    """Set parameters of the shard descriptor in an envoy's configuration; comments stay.
+    """Set parameters of the shard descriptor; all other values stay as they are written, comments go.
 
     Args:
         path: the `envoy_config.yaml` of one envoy.
         values: parameter to value, such as {"rank_worldsize": "1, 2", "seed": 0}.
 
     Raises:
-        DemoError: the file is no text, has no `shard_descriptor.params`, or does not read back with the new
-            values.
+        DemoError: the file is no text, or has no `shard_descriptor.params`.
     """
-    text = _text_of(path)
-    for key, value in values.items():
-        text = _set_value(text, key, json.dumps(value))
-    found = _shard_params(text, path)
-    if any(found.get(key) != _as_texts(json.dumps(value)) for key, value in values.items()):
-        raise DemoError(f"{path.name}: shard_descriptor.params does not take {dict(values)}")
-    path.write_text(text, encoding="utf-8")
-
-
-def _text_of(path: Path) -> str:
-    """Read a YAML file, which is UTF-8 or, as its first two bytes say, UTF-16."""
-    content = path.read_bytes()
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DemoError(f"{path.name} is no text in UTF-8 ({error.reason} at byte {error.start})") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        # Nodes keep what is written: what is a number is for the envoy to say.
+        root = yaml.compose(path.read_bytes(), Loader=yaml.BaseLoader)
+        params = _entry(_entry(root, "shard_descriptor"), "params")
+        if not isinstance(params, yaml.MappingNode):
+            raise KeyError("params")
+    except yaml.reader.ReaderError as error:
+        reason = f"{error.reason} at byte {error.position}"
+        raise DemoError(f"{path.name} is no text in UTF-8 ({reason})") from error
+    except (KeyError, yaml.YAMLError):
+        raise DemoError(f"{path.name}: no shard_descriptor.params in it") from None
+    kept = [(key, value) for key, value in params.value if key.value not in values]
+    params.value = kept + [
+        (yaml.ScalarNode("tag:yaml.org,2002:str", key), yaml.compose(json.dumps(value), yaml.BaseLoader))
+        for key, value in values.items()
+    ]
+    path.write_text(yaml.serialize(root, Dumper=yaml.BaseDumper, allow_unicode=True), encoding="utf-8")
 
 
-def _set_value(text: str, key: str, value: str) -> str:
-    """Replace the value on the line of `key`, or add a line for it below the rank."""
-    line = re.compile(
-        rf"^(?P<indent>[ \t]*){re.escape(key)}:"
-        r"(?P<value>[ \t]*(?:\"[^\"]*\"|'[^']*'|[^#\n]*?))(?P<comment>[ \t]+#.*)?[ \t]*$",
-        re.MULTILINE,
-    )
-    changed, count = line.subn(lambda m: f"{m['indent']}{key}: {value}{m['comment'] or ''}", text, count=1)
-    if count:
-        return changed
-    anchor = re.compile(rf"^([ \t]*){_ANCHOR}:.*$", re.MULTILINE)
-    return anchor.sub(lambda m: f"{m[0]}\n{m[1]}{key}: {value}", text, count=1)
-
-
-def _as_texts(text: str) -> Any:
-    """Parse YAML and leave every value as it is written: what a number is, is the envoy's affair."""
-    return yaml.load(text, yaml.BaseLoader)
-
-
-def _shard_params(text: str, path: Path) -> dict[str, Any]:
-    try:
-        params = _as_texts(text)["shard_descriptor"]["params"]
-    except (KeyError, TypeError, yaml.YAMLError):
-        params = None
-    if not isinstance(params, dict):
-        raise DemoError(f"{path.name}: no shard_descriptor.params in it")
-    return params
+def _entry(node: yaml.Node | None, name: str) -> yaml.Node:
+    """The value of a key in a mapping; KeyError if there is none."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    return {key.value: value for key, value in pairs}[name]

@@ -20,15 +20,15 @@ from demo.envoy_config import ShardValue, set_shard_params
 from demo.errors import DemoError
 from demo.interrupts import held_back
 from demo.process import ProcessDied, ServiceProcess, stop_all
+from superb_node.names import envoy_name
 
-__all__ = ["Federation", "NotReady", "ProcessDied", "envoy_name", "free_ports"]
+__all__ = ["Federation", "NotReady", "ProcessDied", "free_ports"]
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "localhost"
 READY_SECONDS = 180.0
 _POLL_SECONDS = 0.2
 _CALL_SECONDS = 2.0
-_ORDINALS = "one two three four five six seven eight nine ten".split()
 # What a service leaves in its folder while it runs; a copy starts without it.
 _NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__", ".*")
 # Below the range from which systems take the ports of outgoing connections, so that none of those is in the
@@ -39,11 +39,6 @@ _held: list[socket.socket] = []
 
 class NotReady(DemoError):
     """The director or some of the envoys did not come up in time."""
-
-
-def envoy_name(rank: int) -> str:
-    """Name of the envoy of a rank that counts from 1: env_one to env_ten, then env_11 and so on."""
-    return f"env_{_ORDINALS[rank - 1] if rank <= len(_ORDINALS) else rank}"
 
 
 def free_ports(count: int) -> list[int]:

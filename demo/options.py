@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from demo import notebook
 from demo.envoy_config import ShardValue
 from demo.errors import DemoError
 
+WORKSPACE = Path(__file__).resolve().parent.parent / "workspace"
+TUTORIAL = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 SYNTHETIC = "synthetic"
 TINY = "tiny"
 SCRATCH = "scratch"
@@ -24,6 +27,21 @@ TEST_FOLDER = "speech_commands_test_set_v0.01"
 LISTED = "testing_list"
 MAX_ENVOYS = 32
 MAX_ROUNDS = 1000
+# Default and description; an empty setting is the notebook's own.
+_OPTIONS = {
+    "notebook": ("1", "1 to 4, or a file"),
+    "envoys": ("2", "collaborators"),
+    "partition": ("iid", " | ".join(PARTITIONS)),
+    "alpha": ("0.5", "skew of dirichlet and quantity, above 0"),
+    "data": (SYNTHETIC, "synthetic | folder of the training archive"),
+    "test-data": ("", f"folder of the test archive, or {LISTED}; default: {TEST_FOLDER} beside DATA"),
+    "seed": ("0", "of speech, partition, weights and training"),
+    "model": ("", "tiny | scratch | hub id | folder; default: the notebook's"),
+    "tuning": ("", f"{' | '.join(TUNINGS)}; default: the notebook's"),
+    "strategy": ("", f"{' | '.join(STRATEGIES)}; default: the notebook's"),
+    "baseline": ("", "model trained for comparison, or none; default: the notebook's"),
+    "rounds": ("", "training rounds; default: the notebook's"),
+}
 
 
 class OptionError(DemoError):
@@ -32,35 +50,29 @@ class OptionError(DemoError):
 
 @dataclass(frozen=True)
 class Options:
-    """The demo's settings.
+    """What the user asks for.
 
     Attributes:
+        notebook: the notebook to run.
         envoys: how many collaborators.
-        rounds: training rounds.
         partition: how clips are shared out, one of PARTITIONS.
         alpha: of the partitions in SKEWED; the smaller, the more skew.
-        model: "tiny" (the pretrained miniature), "scratch" (it, from random weights), a hub id, or the
-            absolute path of a folder.
-        tuning: what is trained and sent, one of TUNINGS.
-        strategy: how updates become the next model, one of STRATEGIES.
-        baseline: a model like `model`, trained beside it for comparison; None for none.
         data_dir: folder of the training archive; None for the embedded synthetic speech.
         test_dir: folder of the test archive, or LISTED for the clips that the training archive's testing list
             names; None for the embedded synthetic speech.
         seed: of speech, partition, initial weights and training.
+        settings: values for the notebook's cell of settings, by name: MODEL, TUNING, STRATEGY, BASELINE and
+            ROUNDS, as far as they were asked for.
     """
 
+    notebook: Path = TUTORIAL
     envoys: int = 2
-    rounds: int = 3
     partition: str = "iid"
     alpha: float = 0.5
-    model: str = TINY
     data_dir: Path | None = None
     test_dir: Path | str | None = None
     seed: int = 0
-    tuning: str = "full"
-    strategy: str = "fedavg"
-    baseline: str | None = SCRATCH
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shard_params(self) -> dict[str, ShardValue]:
@@ -79,53 +91,73 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     Raises:
         OptionError: an option is unknown or has no legal value, or a folder does not exist.
     """
-    named = _parser().parse_args(arguments)
-    if named.partition not in PARTITIONS:
-        raise OptionError(f"PARTITION={named.partition}: legal values are {', '.join(PARTITIONS)}")
-    if named.strategy not in STRATEGIES:
-        raise OptionError(f"STRATEGY={named.strategy}: legal values are {', '.join(STRATEGIES)}")
+    parser = _Parser(prog="python -m demo", description="Run a notebook with director and envoys.")
+    for name, (default, description) in _OPTIONS.items():
+        parser.add_argument(f"--{name}", default=default, help=f"{description} ({default or 'none'})")
+    named = parser.parse_args(arguments)
     data_dir, test_dir = _folders(named.data, named.test_data)
-    model = _model(named.model)
+    settings = _settings(named)
     return Options(
         envoys=_whole_number("ENVOYS", named.envoys, 1, MAX_ENVOYS),
-        rounds=_whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS),
-        partition=named.partition,
+        partition=_one_of("PARTITION", named.partition, PARTITIONS),
         alpha=_above_zero("ALPHA", named.alpha),
-        model=model,
         data_dir=data_dir,
         test_dir=test_dir,
         seed=_whole_number("SEED", named.seed, 0, 2**31 - 1),
-        tuning=_tuning(named.tuning, model),
-        strategy=named.strategy,
-        baseline=_baseline(named.baseline, model),
+        settings=settings,
+        notebook=find_notebook(named.notebook, settings),
     )
 
 
+def find_notebook(name: str, settings: Collection[str] = ()) -> Path:
+    """Find the notebook of a number or a file name, and see that it has these settings.
+
+    Args:
+        name: 1 for the tutorial, N for `workspace/N_*.ipynb`, or a file, there or anywhere.
+        settings: names that the notebook's cell of settings must have.
+
+    Raises:
+        OptionError: there is no such notebook, or it has no such setting.
+    """
+    numbered = {"1": TUTORIAL, **{path.name[0]: path for path in sorted(WORKSPACE.glob("[2-9]_*.ipynb"))}}
+    file = Path(os.path.expanduser(name))
+    path = numbered.get(name, file.resolve() if file.is_file() else WORKSPACE / file)
+    if not path.is_file():
+        legal = f"{', '.join(numbered)} and a notebook's file"
+        raise OptionError(f"NOTEBOOK={name}: no such notebook; legal values are {legal}")
+    known = notebook.settings_of(path)
+    if absent := sorted(set(settings) - known):
+        names = ", ".join(sorted(known))
+        raise OptionError(f"{absent[0]}: {path.name} has no such setting; it has {names}")
+    return path
+
+
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing a usage message and leaving."""
+    """Takes whole names, and raises instead of printing a usage message and leaving."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
-    """All values stay text here, so that a bad one is reported under the name that `make` uses."""
-    description = "Run the whole tutorial and print its results."
-    parser = _Parser(prog="python -m demo", description=description, allow_abbrev=False)
-    parser.add_argument("--envoys", default="2", help="collaborators (2)")
-    parser.add_argument("--rounds", default="3", help="training rounds (3)")
-    parser.add_argument("--partition", default="iid", help=f"{' | '.join(PARTITIONS)} (iid)")
-    parser.add_argument("--alpha", default="0.5", help="skew of dirichlet and quantity, above 0 (0.5)")
-    parser.add_argument("--model", default=TINY, help="tiny | scratch | hub id | folder (tiny)")
-    parser.add_argument("--tuning", default="full", help=f"{' | '.join(TUNINGS)} (full)")
-    parser.add_argument("--strategy", default="fedavg", help=f"{' | '.join(STRATEGIES)} (fedavg)")
-    parser.add_argument("--baseline", default="", help="model beside it, or none (scratch beside tiny)")
-    parser.add_argument("--data", default=SYNTHETIC, help="synthetic | training archive's folder (synthetic)")
-    parser.add_argument(
-        "--test-data", default="", help=f"its folder, or {LISTED} ({TEST_FOLDER} beside DATA)"
-    )
-    parser.add_argument("--seed", default="0", help="of speech, partition, weights and training (0)")
-    return parser
+def _settings(named: argparse.Namespace) -> dict[str, Any]:
+    """The notebook's settings that were asked for."""
+    settings: dict[str, Any] = {}
+    if named.model:
+        settings["MODEL"] = _model("MODEL", named.model)
+    if named.tuning:
+        legal, model = TUNINGS[:1] if named.model == SCRATCH else TUNINGS, named.model or TINY
+        settings["TUNING"] = _one_of("TUNING", named.tuning, legal, f" with MODEL={model}")
+    if named.strategy:
+        settings["STRATEGY"] = _one_of("STRATEGY", named.strategy, STRATEGIES)
+    if named.baseline:
+        none = named.baseline == NO_BASELINE
+        settings["BASELINE"] = None if none else _model("BASELINE", named.baseline)
+    if named.rounds:
+        settings["ROUNDS"] = _whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS)
+    return settings
 
 
 def _whole_number(name: str, text: str, lowest: int, highest: int) -> int:
@@ -146,6 +178,12 @@ def _above_zero(name: str, text: str) -> float:
     if not 0 < number < float("inf"):
         raise OptionError(f"{name}={text}: legal values are numbers above 0")
     return number
+
+
+def _one_of(name: str, text: str, legal: Sequence[str], where: str = "") -> str:
+    if text not in legal:
+        raise OptionError(f"{name}={text}: legal values{where} are {', '.join(legal)}")
+    return text
 
 
 def _folders(data: str, test_data: str) -> tuple[Path | None, Path | str | None]:
@@ -174,27 +212,13 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | str | None]
     )
 
 
-def _model(model: str, name: str = "MODEL") -> str:
+def _model(name: str, model: str) -> str:
     """A folder becomes an absolute path, as every node looks for it from its own place."""
     folder = Path(os.path.expanduser(model))
-    if model not in ("", TINY, SCRATCH) and folder.is_dir():
+    if model not in (TINY, SCRATCH) and folder.is_dir():
         return str(folder.resolve())
-    if not model or model.startswith((".", "/", "~")):
+    if model.startswith((".", "/", "~")):
         raise OptionError(
             f"{name}={model}: no such folder; legal values are {TINY}, {SCRATCH}, a hub id and a folder"
         )
     return model
-
-
-def _baseline(baseline: str, model: str) -> str | None:
-    """By default the miniature has itself from random weights beside it, and other models have nothing."""
-    if baseline == NO_BASELINE or (not baseline and model != TINY):
-        return None
-    return _model(baseline, "BASELINE") if baseline else SCRATCH
-
-
-def _tuning(tuning: str, model: str) -> str:
-    legal = TUNINGS[:1] if model == SCRATCH else TUNINGS
-    if tuning not in legal:
-        raise OptionError(f"TUNING={tuning}: legal values with MODEL={model} are {', '.join(legal)}")
-    return tuning

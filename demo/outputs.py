@@ -1,54 +1,35 @@
-"""Renew the outputs of the committed notebook by one clean run: `python -m demo.outputs`.
+"""Renew the outputs of a committed notebook by one clean run: `python -m demo.outputs [1|2|3|4|FILE]`.
 
 Nothing is put into the notebook; it runs with the settings that a reader sees, on the default ports.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-import nbformat
-from nbformat import NotebookNode
+from rich.console import Console
 
 from demo import notebook
-from demo.__main__ import NOTEBOOK, WORKSPACE
 from demo.errors import DemoError
 from demo.federation import Federation
-from demo.run_folder import write_atomically
+from demo.options import WORKSPACE, find_notebook
+from demo.report import LiveProgress
 
 DIRECTOR_PORT, AGGREGATOR_PORT = 50050, 50051
 
 
-class Lines:
-    """Prints what the notebook prints."""
-
-    def on_cell(self, number: int, total: int, section: str) -> None:
-        """Announce a section."""
-        print(f"[{number}/{total}] {section}")
-
-    def on_line(self, line: str) -> None:
-        """Print a line of output."""
-        print(f"    {line}")
-
-
-def without_outputs(path: Path) -> NotebookNode:
-    """Read a notebook and forget what earlier runs left in it."""
-    tutorial: NotebookNode = nbformat.read(path, as_version=4)
-    for cell in tutorial.cells:
-        cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return tutorial
-
-
-def main() -> int:
-    """Run the notebook on two envoys and write it back; returns the exit code."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a notebook on two envoys and write it back; returns the exit code."""
     if sys.stdout:  # not closed, as by >&-
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    tutorial = without_outputs(NOTEBOOK)
+    parser = argparse.ArgumentParser(prog="python -m demo.outputs", description=__doc__)
+    parser.add_argument("notebook", nargs="?", default="1", help="1 to 4, or a file (1)")
     try:
+        path = find_notebook(parser.parse_args(arguments).notebook)
         with tempfile.TemporaryDirectory() as folder:
             federation = Federation(
                 Path(folder),
@@ -57,14 +38,13 @@ def main() -> int:
                 director_port=DIRECTOR_PORT,
                 aggregator_port=AGGREGATOR_PORT,
             )
-            with federation:
-                notebook.execute(tutorial, WORKSPACE, Lines(), federation.check)
+            executed = Path(folder) / "notebook.ipynb"
+            with federation, LiveProgress(Console(soft_wrap=True)) as progress:
+                notebook.execute(path, executed, WORKSPACE, progress=progress, watch=federation.check)
+            path.write_bytes(executed.read_bytes())
     except DemoError as error:
         print(error, file=sys.stderr)
         return 1
-    for cell in tutorial.cells:
-        cell.metadata.pop("execution", None)  # times of day change with every run
-    write_atomically(NOTEBOOK, nbformat.writes(tutorial) + "\n")
     return 0
 
 

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nbformat import NotebookNode
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
+_PLACES = {
+    "notebook": "notebook.ipynb",
+    "as a page": "notebook.html",
+    "model": "model",
+    "summary": "summary.json",
+    "logs": "logs",
+}
+
 
 class LiveProgress:
-    """A bar over the notebook's cells; headings and printed lines scroll above it. A context manager."""
+    """A bar over the notebook's code cells; headings and printed lines scroll above it. A context manager.
+
+    nbclient calls it before and after each cell, and papermill with what cells print, from another thread.
+    """
 
     def __init__(self, console: Console, replace: Mapping[str, str] | None = None) -> None:
         """Show the progress on `console`, with texts such as a temporary name replaced in what is printed."""
         self._console = console
         self._replace = dict(replace or {})
-        self._progress = Progress(
+        self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             TextColumn("cell {task.completed} of {task.total}"),
@@ -28,63 +43,76 @@ class LiveProgress:
             console=console,
             transient=True,
         )
-        self._task: TaskID | None = None
-        self._section = ""
+        self._task = TaskID(0)
+        self._heading = self._shown = self._rest = ""
         self._start = time.monotonic()
 
     def __enter__(self) -> LiveProgress:
-        self._progress.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._bar.stop()
 
-    def on_cell(self, number: int, total: int, section: str) -> None:
-        """A code cell starts; see `demo.notebook.Listener`."""
-        if section != self._section:
-            self._section = section
+    def notebook_starts(self, notebook: NotebookNode) -> None:
+        """Count the code cells."""
+        total = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
+        self._task = self._bar.add_task("", total=total)
+
+    def cell_starts(self, cell: NotebookNode, **_: Any) -> None:
+        """Note the heading, if it is a cell with one."""
+        if cell.cell_type == "markdown" and (headings := _HEADING.findall(cell.source)):
+            self._heading = headings[-1]
+
+    def cell_executes(self, **_: Any) -> None:
+        """Print the heading of a new section, and move the bar."""
+        if self._heading != self._shown:
+            self._shown = self._heading
             seconds = time.monotonic() - self._start
-            self._console.print(f"[dim]{seconds:6.1f} s[/]  [bold]{escape(section)}[/]", highlight=False)
-        if self._task is None:
-            self._task = self._progress.add_task("", total=total)
-        self._progress.update(self._task, completed=number, description=escape(section))
+            self._console.print(f"[dim]{seconds:6.1f} s[/]  [bold]{escape(self._shown)}[/]", highlight=False)
+        self._bar.update(self._task, advance=1, description=escape(self._shown))
 
-    def on_line(self, line: str) -> None:
-        """A cell printed a line; see `demo.notebook.Listener`."""
-        for old, new in self._replace.items():
-            line = line.replace(old, new)
-        self._console.print(f"          {line}", markup=False, highlight=False)
+    def cell_ends(self, **_: Any) -> None:
+        """Print what stands on a line without an end."""
+        if self._rest:
+            self.write("\n")
+
+    def write(self, text: str) -> None:
+        """Print whole lines; of a line rewritten with carriage returns the last state counts."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            line = line.rstrip("\r").rpartition("\r")[2]
+            for old, new in self._replace.items():
+                line = line.replace(old, new)
+            self._console.print(f"          {line}", markup=False, highlight=False)
+
+    def flush(self) -> None:
+        """Wait for the end of the line: papermill flushes after each piece of text."""
 
 
-def print_results(console: Console, summary: Mapping[str, Any], run: Path, seconds: float) -> None:
-    """Print the table of rounds, the test accuracy before and after, and where everything is.
+def print_results(console: Console, run: Path, seconds: float) -> None:
+    """Print the rounds, the test accuracies, if the notebook wrote a summary, and where everything is.
 
     Args:
         console: where to print.
-        summary: content of the run's `summary.json`.
-        run: folder of the run, as it is to be printed.
+        run: folder of the run, `runs/<id>`.
         seconds: wall-clock time of the whole demo, which is more than the experiment in it.
     """
-    console.print(results_table(summary))
-    before, after = (_number(summary[key], 4) for key in ("initial_test_accuracy", "test_accuracy"))
-    console.print(
-        f"Test accuracy on {summary['test_clips']} clips: {before} before training, {after} after; "
-        f"{seconds:.0f} s in all.",
-        highlight=False,
-    )
-    if (baseline := summary["baseline"]) is not None:
+    score = ""
+    if (run / "summary.json").is_file():
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        console.print(results_table(summary))
+        before, after = (_number(summary[key], 4) for key in ("initial_test_accuracy", "test_accuracy"))
+        clips = summary["test_clips"]
+        score = f"Test accuracy on {clips} clips: {before} before training, {after} after; "
+    console.print(f"{score}{seconds:.0f} s in all.", highlight=False)
+    if score and (baseline := summary.get("baseline")) is not None:
         after = _number(baseline["test_accuracy"], 4)
         console.print(f"{escape(baseline['model'])}, in as many rounds: {after}.", highlight=False)
-    page = Path(summary["notebook"]).with_suffix(".html")
-    places = {
-        "notebook": summary["notebook"],
-        "as a page": str(page),
-        "model": summary["model_dir"],
-        "summary": "summary.json",
-        "logs": "logs",
-    }
-    for what, where in places.items():
-        console.print(f"{what:>10}  {run / where}", markup=False, highlight=False, soft_wrap=True)
+    for what, where in _PLACES.items():
+        if (run / where).exists():
+            place = Path(run.parent.name, run.name, where)
+            console.print(f"{what:>10}  {place}", markup=False, highlight=False, soft_wrap=True)
 
 
 def results_table(summary: Mapping[str, Any]) -> Table:
@@ -93,7 +121,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         f"{summary['model']}, {summary['tuning']}, {summary['strategy']}; {summary['data']} data, "
         f"{envoys(summary['envoys'])}, {summary['partition']}"
     )
-    baseline = summary["baseline"]
+    baseline = summary.get("baseline")
     table = Table(title=escape(title))
     for column in ("round", "training loss", "validation accuracy", "seconds"):
         table.add_column(column, justify="right")

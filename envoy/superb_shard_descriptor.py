@@ -1,4 +1,4 @@
-"""Shard descriptor of SUPERB keyword spotting: one envoy's share of the clips, decoded one at a time."""
+"""Shard descriptor of SUPERB keyword spotting: the clips of one envoy, decoded one at a time."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,20 +8,19 @@ from numpy.typing import NDArray
 from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
 
 from speech_commands.card import shard_card
-from speech_commands.errors import DataError, require_one_of
-from speech_commands.reader.audio import SAMPLE_RATE
-from speech_commands.reader.folders import SPLITS
-from speech_commands.reader.labels import LISTED
-from speech_commands.reader.table import Split
+from speech_commands.reader.table import SPLITS, Split
 from speech_commands.settings import read_settings
 from speech_commands.shard import open_shard
+from superb_node.audio import SAMPLE_RATE
+from superb_node.errors import DataError, require_one_of
+from superb_node.labels import LISTED
 
 
 class SuperbShardDataset(ShardDataset):
     """The clips of one split of one shard."""
 
     def __init__(self, split: Split) -> None:
-        """Wrap a split; nothing is decoded yet."""
+        """Wrap a split without decoding it."""
         self._split = split
 
     def __len__(self) -> int:
@@ -30,7 +29,7 @@ class SuperbShardDataset(ShardDataset):
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Label id of each clip, shape [n], without decoding any."""
+        """Label id of each clip, shape [n]; no clip is decoded."""
         return self._split.table.labels
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], int]:
@@ -38,21 +37,20 @@ class SuperbShardDataset(ShardDataset):
 
         Returns:
             waveform in [-1, 1] at 16 kHz, float32, shape [n_samples], and the label id.
-
         """
         return self._split.read(index)
 
 
 class SuperbShardDescriptor(ShardDescriptor):
-    """Speech Commands with SUPERB's classes and splits, shared out over the envoys of a federation.
+    """Speech Commands with SUPERB's classes and splits, divided among the envoys of a federation.
 
     Args:
-        rank_worldsize: "RANK, WORLD_SIZE": which of how many shards is this envoy's, from 1. None: all that
-            is in the folder, recordings of this owner alone, of which nobody else has a share.
+        rank_worldsize: "RANK, WORLD_SIZE": this envoy's shard, from 1, and the number of shards. None: all
+            clips in the folder, which are this owner's own recordings and not a share of a common corpus.
         source: "synthetic" (spoken on first use), "folder", "hub" or "archives".
         data_dir: folder of the training archive, for "folder".
-        test_dir: folder of the test archive; by default it is looked for beside `data_dir`. "testing_list":
-            there is none, test clips are those that `testing_list.txt` in `data_dir` names.
+        test_dir: folder of the test archive, by default next to `data_dir`. "testing_list": there is no such
+            archive, and `testing_list.txt` in `data_dir` names the test clips.
         partition: "iid", "speaker" (no speaker in two shards), "dirichlet" (skewed labels) or "quantity"
             (skewed sizes).
         seed: of partition, silence crops and synthetic speech; the same for all envoys.
@@ -62,8 +60,7 @@ class SuperbShardDescriptor(ShardDescriptor):
         labels: class names in the order of their ids.
 
     Raises:
-        DataError: a setting has no legal value, or the data are missing, empty or not audio.
-
+        DataError: the value of a setting is not legal, or the data are missing, empty or not audio.
     """
 
     def __init__(
@@ -76,7 +73,7 @@ class SuperbShardDescriptor(ShardDescriptor):
         seed: int = 0,
         **more: Any,
     ) -> None:
-        """Index this envoy's share of the clips."""
+        """Index the clips of this envoy."""
         if rank_worldsize is None and source != "folder":
             raise DataError(
                 f"rank_worldsize is null, which is for an owner's own clips, and source is {source!r}; "
@@ -110,20 +107,19 @@ class SuperbShardDescriptor(ShardDescriptor):
         """Return one split of this shard.
 
         Raises:
-            DataError: no split is called `dataset_type`.
-
+            DataError: there is no split `dataset_type`.
         """
         require_one_of("dataset_type", dataset_type, SPLITS)
         return SuperbShardDataset(self._splits[dataset_type])
 
     @property
     def sample_shape(self) -> list[str]:
-        """Shape of a one-second waveform, as OpenFL compares it with the director's."""
+        """Shape of a one-second waveform, which OpenFL compares with the director's."""
         return [str(SAMPLE_RATE)]
 
     @property
     def target_shape(self) -> list[str]:
-        """Shape of a label, as OpenFL compares it with the director's."""
+        """Shape of a label, which OpenFL compares with the director's."""
         return ["1"]
 
     @property
@@ -136,13 +132,12 @@ def parse_rank_worldsize(text: str) -> tuple[int, int]:
     """Read "RANK, WORLD_SIZE".
 
     Raises:
-        DataError: not two numbers, or not 1 <= RANK <= WORLD_SIZE.
-
+        DataError: `text` is not two numbers with 1 <= RANK <= WORLD_SIZE.
     """
     try:
         rank, world_size = (int(number) for number in str(text).split(","))
     except ValueError as error:
-        raise DataError(f"rank_worldsize is {text!r}; two numbers are wanted, such as '1, 2'") from error
+        raise DataError(f"rank_worldsize is {text!r}; expected two numbers such as '1, 2'") from error
     if not 1 <= rank <= world_size:
         raise DataError(f"rank_worldsize is {text!r}; the rank must be 1 to {max(world_size, 1)}")
     return rank, world_size

@@ -16,7 +16,7 @@ from pretraining.checkpoint import FOLDER, Publication, write_model
 from pretraining.corpus import BLOCK, speak_corpus
 from pretraining.speaking import PARTS
 from pretraining.training import Plan, pretrain
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 
 from pretraining.corpus import SpokenCorpus
 from pretraining.speaking import LABEL_STEP
-from speech_commands.reader.audio import SAMPLE_RATE
+from superb_node.audio import SAMPLE_RATE
 
 SPEED = (0.75, 1.3)  # of playing: pitch, formants and length change together, as between a child and a man
 SNR_RANGE = (0.0, 40.0)  # dB

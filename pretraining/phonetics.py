@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
 from speech_commands.synthetic.espeak import AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, ESPEAK_RATE, Engine
+from superb_node.errors import DataError
 
 # Constants of espeak-ng/speak_lib.h.
 PHONEME_EVENTS = 1

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretraining.phonetics import PAUSE, PhoneticEngine, Utterance
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.espeak import ESPEAK_RATE
-from speech_commands.synthetic.room_acoustics import WINDOW, Room, hear
+from speech_commands.synthetic.room_acoustics import WINDOW_SECONDS, Room, apply_room
+from superb_node.audio import SAMPLE_RATE
 
 PARTS = 2  # fixed and not the number of cores: what a process spoke before changes what it speaks next
 LABEL_STEP = 80  # samples at 16 kHz that one phoneme label is for: 5 ms
 LONGEST = 1.4  # seconds; what is longer is cut there
-ANECHOIC = Room(np.ones(WINDOW * SAMPLE_RATE // 2 + 1, dtype=np.complex128), 0.0)
+ANECHOIC = Room(np.ones(WINDOW_SECONDS * SAMPLE_RATE // 2 + 1, dtype=np.complex128), 0.0)
 
 
 def label(utterance: Utterance, names: dict[str, int]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
@@ -42,10 +42,10 @@ def label(utterance: Utterance, names: dict[str, int]) -> tuple[NDArray[np.int16
     ratio = SAMPLE_RATE / ESPEAK_RATE
     first, end = utterance.starts[voiced[0]] * ratio, min(ends[voiced[-1]] * ratio, LONGEST * SAMPLE_RATE)
     count = int((end - first) / LABEL_STEP)
-    heard = hear(utterance.samples, ANECHOIC)[int(first) : int(first) + count * LABEL_STEP]
+    heard = apply_room(utterance.samples, ANECHOIC)[int(first) : int(first) + count * LABEL_STEP]
     heard = np.clip(
         heard * ratio, -1.0, 1.0
-    )  # `hear` leaves the spectrum as it is: fewer samples, larger ones
+    )  # `apply_room` leaves the spectrum as it is: fewer samples, larger ones
     middles = first + (np.arange(count) + 0.5) * LABEL_STEP
     which = np.searchsorted(utterance.starts * ratio, middles, side="right") - 1
     ids = [names.setdefault(name, len(names)) for name in utterance.names]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pretraining.phonetics import PhoneticEngine
-from speech_commands.reader.labels import KEYWORDS
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.script import OTHER_WORDS
 from speech_commands.synthetic.voices import ACCENTS
+from superb_node.labels import KEYWORDS
 
 WORDS = Path(__file__).with_name("words.txt")
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-import envoy_service
 from certificates.federation import make_certificates
 from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
-from envoy_refusals import ShardRefused
+from superb_node.envoy import __main__ as envoy_service
+from superb_node.envoy.refusals import ShardRefused
 from tests.support.lab import sine_root, wait_until
-from tests.test_requirements import imported, installed
+from tests.test_requirements import NODE, imported, installed
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -60,7 +60,7 @@ def test_an_envoy_that_was_refused_is_started_again(
     lines = (DEPLOY / "superb-envoy@.service").read_text(encoding="utf-8").splitlines()
     assert "Restart=on-failure" in lines
     (never,) = [line.partition("=")[2].split() for line in lines if line.startswith("RestartPrevent")]
-    monkeypatch.setattr(sys, "argv", ["envoy_service.py"])
+    monkeypatch.setattr(sys, "argv", ["envoy"])
     monkeypatch.setattr(envoy_service, "stop_on_signals", lambda: None)
     for error, again in ((ShardRefused("the name is taken"), True), (ValueError("no such data"), False)):
 
@@ -73,8 +73,13 @@ def test_an_envoy_that_was_refused_is_started_again(
         assert capsys.readouterr().err == f"envoy: {error}\n"
 
 
-def test_the_image_of_the_director_installs_all_that_it_imports() -> None:
-    assert imported("director") <= installed("envoy/sd_requirements.txt")
+def test_each_image_installs_all_that_it_imports() -> None:
+    """A director needs no PyTorch, which makes its image a tenth of an envoy's."""
+    text = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
+    assert "pip install ./node \\\n" in text
+    assert "pip install './node[envoy]'\n" in text
+    assert imported("node/superb_node/director") <= installed(NODE)
+    assert imported("envoy") <= installed(NODE, f"{NODE}[envoy]")
 
 
 class Image:
@@ -84,7 +89,7 @@ class Image:
     """
 
     def __init__(self, target: str, root: Path) -> None:
-        self.root, self.cwd = root, root
+        self.target, self.root, self.cwd = target, root, root
         self.environment: dict[str, str] = {}
         self.command: list[str] = []
         stages = self._stages()
@@ -126,7 +131,7 @@ class Image:
     def _copy(self, argument: str) -> None:
         *options, source, destination = argument.split()
         if options:
-            assert options == ["--from=requirements"]
+            assert options == [f"--from={self.target}-requirements"]
             self.inside(destination).symlink_to(sys.prefix)
         else:
             shutil.copytree(ROOT / source, self.inside(destination), ignore=_ignored)
@@ -146,9 +151,9 @@ class Image:
 def _ignored(folder: str, names: list[str]) -> set[str]:
     """Do what the ignore file says of the contents of a folder that it lets through."""
     patterns = (DEPLOY / "Containerfile.dockerignore").read_text(encoding="utf-8").splitlines()
-    assert patterns[1:4] == ["*", "!director", "!envoy"]
+    assert patterns[1:5] == ["*", "!director", "!envoy", "!node"]
     inside = {name: str(Path(folder, name).relative_to(ROOT)) for name in names}
-    anywhere = [pattern.removeprefix("**/") for pattern in patterns[4:] if pattern.startswith("**/")]
+    anywhere = [pattern.removeprefix("**/") for pattern in patterns[5:] if pattern.startswith("**/")]
     return {
         name
         for name, path in inside.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("director", "envoy", "workspace", "demo", "certificates", "pretraining", "benchmarks")
+FOLDERS = ("node", "envoy", "workspace", "demo", "certificates", "pretraining", "benchmarks")
 # Python without UTF-8 in a terminal that knows ASCII alone.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 MODE = re.compile(r"[rwaxbt+]{1,4}")
@@ -58,17 +57,17 @@ def test_what_is_looked_for_is_found() -> None:
     assert [len(without_encoding(source)) for source in bad + good] == [1] * len(bad) + [0] * len(good)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_text_is_opened_with_its_encoding(room: str) -> None:
-    paths = [path for path in (ROOT / room).rglob("*.py") if "work" not in path.relative_to(ROOT).parts]
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_text_is_opened_with_its_encoding(folder: str) -> None:
+    paths = [path for path in (ROOT / folder).rglob("*.py") if "work" not in path.relative_to(ROOT).parts]
     assert paths
     found = {str(path): without_encoding(path.read_text(encoding="utf-8")) for path in paths}
     assert not {path: lines for path, lines in found.items() if lines}
 
 
-def run(room: str, *command: str) -> subprocess.CompletedProcess[str]:
+def run(folder: str, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], cwd=ROOT / room, env={**os.environ, **ASCII},
+        [sys.executable, *command], cwd=ROOT / folder, env={**os.environ, **ASCII},
         capture_output=True, encoding="ascii", timeout=120, check=False,
     )  # fmt: skip
 
@@ -81,7 +80,7 @@ print({config}.load(Path({path!r})).{field})
 
 
 @pytest.mark.parametrize(
-    ("room", "config", "field", "value"),
+    ("folder", "config", "field", "value"),
     [
         ("director", "DirectorConfig", "listen_port", "50050"),
         ("envoy", "EnvoyConfig", "descriptor", "superb_shard_descriptor.SuperbShardDescriptor"),
@@ -89,27 +88,27 @@ print({config}.load(Path({path!r})).{field})
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "windows line ends"])
 def test_our_configs_load(
-    tmp_path: Path, room: str, config: str, field: str, value: str, encoding: str
+    tmp_path: Path, folder: str, config: str, field: str, value: str, encoding: str
 ) -> None:
     """As they are, and as Windows' Notepad saves them."""
-    text = (ROOT / room / f"{room}_config.yaml").read_text(encoding="utf-8") + "# … Grüße\n"
+    text = (ROOT / folder / f"{folder}_config.yaml").read_text(encoding="utf-8") + "# … Grüße\n"
     path = tmp_path / "config.yaml"
     if encoding == "windows line ends":
         path.write_bytes(text.replace("\n", "\r\n").encode())
     else:
         path.write_text(text, encoding=encoding)
-    source = LOAD.format(module=f"{room}_service", config=config, path=str(path), field=field)
-    loaded = run(room, "-c", source)
+    source = LOAD.format(module=f"superb_node.{folder}.config", config=config, path=str(path), field=field)
+    loaded = run(folder, "-c", source)
     assert loaded.stdout == f"{value}\n", loaded.stderr
 
 
-@pytest.mark.parametrize("room", ["director", "envoy"])
-def test_a_config_in_another_encoding_is_said_in_one_line(tmp_path: Path, room: str) -> None:
+@pytest.mark.parametrize("folder", ["director", "envoy"])
+def test_a_config_in_another_encoding_is_said_in_one_line(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes("settings: {}  # Grüße\n".encode("latin-1"))
-    refused = run(room, f"{room}_service.py", "--config", str(path))
+    refused = run(folder, "-m", f"superb_node.{folder}", "--config", str(path))
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"{room}: {path} is not a YAML file")
+    assert refused.stderr.startswith(f"{folder}: {path} is not a YAML file")
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
 
 
@@ -124,9 +123,7 @@ def test_a_folder_that_the_terminal_cannot_show_is_shown_in_escapes(tmp_path: Pa
 
 
 def test_the_digests_of_a_list_that_notepad_saved(tmp_path: Path) -> None:
-    for room in ("director", "envoy"):
-        shutil.copy(ROOT / room / f"{room}_config.yaml", tmp_path / "config.yaml")
-        (tmp_path / "digests.txt").write_text(f"{'a' * 64}  # …\r\n", encoding="utf-8-sig")
-        source = f"from pathlib import Path; from {room}_gate import read_digests\n"
-        read = run(room, "-c", f"{source}print(read_digests(Path({str(tmp_path / 'digests.txt')!r})))")
-        assert read.stdout == f"{{'{'a' * 64}'}}\n", read.stderr
+    (tmp_path / "digests.txt").write_text(f"{'a' * 64}  # …\r\n", encoding="utf-8-sig")
+    source = "from pathlib import Path; from superb_node.approval.settings import read_digests\n"
+    read = run("envoy", "-c", f"{source}print(read_digests(Path({str(tmp_path / 'digests.txt')!r})))")
+    assert read.stdout == f"{{'{'a' * 64}'}}\n", read.stderr

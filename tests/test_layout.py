@@ -1,8 +1,7 @@
-"""Which folders and files there are, and that no room imports another."""
+"""Which folders and files there are."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
@@ -14,56 +13,24 @@ import pytest
 from tests.conftest import scope_of
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("director", "envoy", "workspace", "demo", "certificates")
 NOTEBOOK = "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 # OpenFL imports modules of these names from the working directory.
 TAKEN_BY_OPENFL = {"model.py", "plan.py", "workspace.py", "__init__.py"}
 
 
-def modules(room: str) -> list[Path]:
-    return [path for path in (ROOT / room).rglob("*.py") if "work" not in path.relative_to(ROOT).parts]
+@pytest.mark.parametrize("folder", ["envoy", "workspace"])
+def test_no_module_hides_one_of_openfls(folder: str) -> None:
+    assert not {path.name for path in (ROOT / folder).glob("*.py")} & TAKEN_BY_OPENFL
 
 
-def importable(room: str) -> set[str]:
-    """Names by which a room's modules and packages can be imported; two are imported from the root."""
-    if room in ("demo", "certificates"):
-        return {room}
-    folder = ROOT / room
-    return (
-        {room} | {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__init__.py")}
-    )
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module.split(".")[0])
-    return found
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_room_imports_another(room: str) -> None:
-    others = set().union(*(importable(other) for other in ROOMS if other != room))
-    assert modules(room)
-    for path in modules(room):
-        assert not imports(path) & others, f"{path.relative_to(ROOT)} imports from another room"
-
-
-def test_names_of_the_rooms_do_not_meet() -> None:
-    names = [name for room in ROOMS for name in importable(room)]
-    assert len(names) == len(set(names))
-
-
-@pytest.mark.parametrize("room", ["director", "envoy", "workspace"])
-def test_no_module_hides_one_of_openfls(room: str) -> None:
-    assert not {path.name for path in (ROOT / room).glob("*.py")} & TAKEN_BY_OPENFL
+def test_the_director_and_the_start_scripts_have_no_python() -> None:
+    """It is in the package of the nodes, so that it stands once."""
+    assert not list((ROOT / "director").glob("*.py"))
+    assert [path.name for path in (ROOT / "envoy").glob("*.py")] == ["superb_shard_descriptor.py"]
 
 
 def test_the_top_level_is_complete() -> None:
-    folders = ["director", "envoy", "workspace", "tests", "demo", "docs", "certificates"]
+    folders = ["director", "envoy", "node/superb_node", "workspace", "tests", "demo", "docs", "certificates"]
     files = [
         "README.md",
         "requirements.txt",

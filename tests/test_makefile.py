@@ -21,7 +21,7 @@ NOTING = '#!/bin/sh\nprintf "%s\\n" "$@" >> "$NOTED"\n'
 def checkout(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with the Makefile, whose environment counts as up to date and only notes what it is asked."""
     folder = tmp_path / request.param
-    for name in (".venv/bin", "envoy", "workspace"):
+    for name in (".venv/bin", "envoy", "node", "workspace"):
         (folder / name).mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     _program(folder / ".venv" / "bin" / "python", NOTING)
@@ -31,7 +31,7 @@ def checkout(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         (folder / ".venv" / f".installed{name}").touch()
         for each in (f"requirements{name}.txt", ".venv/.made", f".venv/.installed{name}"):
             os.utime(folder / each, (number, number))
-    for name in ("constraints.txt", "envoy/sd_requirements.txt"):
+    for name in ("constraints.txt", "node/pyproject.toml"):
         (folder / name).touch()
         os.utime(folder / name, (0, 0))
     os.utime(folder / ".venv" / ".made", (0, 0))
@@ -64,18 +64,19 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
         "-m", "speech_commands.check", f"--test-data={lead}", "--", lead,
     ]  # fmt: skip
     (checkout / "noted").unlink()
-    asked = passed_on(checkout, "demo", *given, f"MODEL={path}", f"BASELINE={path}")
-    assert {f"--{name}={lead}" for name in ("data", "test-data", "model", "baseline")} <= set(asked)
+    asked = passed_on(checkout, "demo", *given, f"MODEL={path}", f"BASELINE={path}", f"NOTEBOOK={path}")
+    names = ("notebook", "data", "test-data", "model", "baseline")
+    assert {f"--{name}={lead}" for name in names} <= set(asked)
     (checkout / "noted").unlink()
     assert passed_on(checkout, "compare", *given)[1:4] == [
-        "benchmarks.compare", f"--data={lead}", f"--test-data={lead}",
+        "benchmarks.compare.run", f"--data={lead}", f"--test-data={lead}",
     ]  # fmt: skip
 
 
 def test_the_files_own_values_have_no_blanks(checkout: Path) -> None:
     assert passed_on(checkout, "demo") == [
-        "-m", "demo", "--envoys=2", "--rounds=3", "--partition=iid", "--alpha=0.5", "--model=tiny",
-        "--tuning=full", "--strategy=fedavg", "--baseline=", "--data=synthetic", "--test-data=", "--seed=0",
+        "-m", "demo", "--notebook=1", "--envoys=2", "--partition=iid", "--alpha=0.5", "--rounds=", "--model=",
+        "--tuning=", "--strategy=", "--baseline=", "--data=synthetic", "--test-data=", "--seed=0",
     ]  # fmt: skip
 
 
@@ -111,13 +112,13 @@ def test_any_python_makes_the_environment(checkout: Path, name: str) -> None:
 def test_a_corpus_is_checked_in_the_folder_that_was_typed(checkout: Path) -> None:
     """With the real command: relative paths count from where make runs."""
     _program(checkout / ".venv" / "bin" / "python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    for name in ("speech_commands", "envoy_yaml.py"):
-        (checkout / "envoy" / name).symlink_to(ROOT / "envoy" / name)
+    (checkout / "envoy" / "speech_commands").symlink_to(ROOT / "envoy" / "speech_commands")
     (checkout / "beside" / "my data").mkdir(parents=True)
     for typed in ("beside/my data", str(checkout / "beside" / "my data"), "~/my data"):
         made = make(checkout, "check-data", f"DATA={typed}", HOME=str(checkout / "beside"))
         missing = checkout / "beside" / "speech_commands_test_set_v0.01"
-        assert f"error: {missing}: no such folder; it is looked for beside data_dir" in made.stderr
+        expected = f"error: {missing}: no such folder; the test archive is expected next to data_dir"
+        assert expected in made.stderr
 
 
 def test_clean_stays_in_its_folder(checkout: Path) -> None:

@@ -13,8 +13,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("envoy/sd_requirements.txt", "requirements.txt", "requirements-dev.txt")
-# OpenFL's metadata would hold gRPC, protobuf and Python back: see envoy/sd_requirements.txt.
+# What every node needs, and what its extra adds for envoys.
+NODE = "node/pyproject.toml"
+FILES = (NODE, f"{NODE}[envoy]", "requirements.txt", "requirements-dev.txt")
+# OpenFL's metadata would hold gRPC, protobuf and Python back: see node/pyproject.toml.
 OPENFL = "--no-deps --ignore-requires-python openfl==1.7.1"
 # Bounds from above, each with its reason on the line.
 BOUNDED = {"torch", "transformers", "ruff"}
@@ -26,22 +28,34 @@ DISTRIBUTIONS = {
     "IPython": "ipykernel",
     "google": "protobuf",
 }
-# Below workspace/ and envoy/ these are packages of the project itself.
-OWN = {"demo", "certificates", "superb_ks", "speech_commands", "superb_shard_descriptor"}
+# Packages of the project itself.
+OWN = {"demo", "certificates", "superb_node", "superb_ks", "superb_notebook", "speech_commands"}
+OWN |= {"superb_shard_descriptor"}
 
 
 def lines(name: str) -> list[str]:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line and not line.startswith(("#", "-r "))]
+    """Requirements with their comments, of a file or of a list in the package's metadata."""
+    file, _, extra = name.partition("[")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if file == NODE:
+        key = extra.removesuffix("]") or "dependencies"
+        block = re.search(rf"^{key} = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+        assert block, key
+        return re.sub(r'^  "([^"]+)",', r"\1", block[1], flags=re.MULTILINE).replace("  #", "#").splitlines()
+    return text.splitlines()
+
+
+def requirement_lines(name: str) -> list[str]:
+    return [line for line in lines(name) if line and not line.startswith(("#", "-r ", "-e "))]
 
 
 def requirements(*names: str) -> dict[str, SpecifierSet]:
-    parsed = [Requirement(line.split("#")[0]) for name in names for line in lines(name)]
+    parsed = [Requirement(line.split("#")[0]) for name in names for line in requirement_lines(name)]
     return {canonical(one.name): one.specifier for one in parsed}
 
 
 def installed(*names: str) -> set[str]:
-    """Distributions that are there after the README's two commands."""
+    """Distributions that are there after the two commands of the package's metadata."""
     return {*requirements(*names), "openfl"}
 
 
@@ -49,10 +63,10 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def imported(room: str) -> set[str]:
+def imported(folder: str) -> set[str]:
     """Distributions that a folder's modules import, the standard library and the project's own left out."""
     names = set()
-    for path in (ROOT / room).rglob("*.py"):
+    for path in (ROOT / folder).rglob("*.py"):
         if "work" in path.relative_to(ROOT).parts:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -60,7 +74,7 @@ def imported(room: str) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names.add(node.module.split(".")[0])
-    beside = {path.stem for path in (ROOT / room).glob("*.py")}
+    beside = {path.stem for path in (ROOT / folder).glob("*.py")}
     return {
         canonical(DISTRIBUTIONS.get(name, name))
         for name in names - set(sys.stdlib_module_names) - OWN - beside
@@ -69,8 +83,8 @@ def imported(room: str) -> set[str]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_line_has_a_lower_bound_and_those_from_above_a_reason(name: str) -> None:
-    assert lines(name)
-    for line in lines(name):
+    assert requirement_lines(name)
+    for line in requirement_lines(name):
         requirement, _, reason = line.partition("#")
         operators = {one.operator for one in Requirement(requirement).specifier}
         assert operators & {"==", ">="}, f"{name}: no lower bound: {line}"
@@ -80,13 +94,33 @@ def test_every_line_has_a_lower_bound_and_those_from_above_a_reason(name: str) -
 
 
 def test_no_requirement_stands_twice() -> None:
-    names = [canonical(Requirement(line.split("#")[0]).name) for name in FILES for line in lines(name)]
+    names = [
+        canonical(Requirement(line.split("#")[0]).name) for name in FILES for line in requirement_lines(name)
+    ]
     assert sorted(names) == sorted(set(names))
-    assert "-r envoy/sd_requirements.txt" in (ROOT / "requirements.txt").read_text(encoding="utf-8")
+
+
+def test_everybody_installs_the_package_of_the_nodes() -> None:
+    for name, line in (
+        ("requirements.txt", "-e ./node[envoy]"),
+        ("envoy/sd_requirements.txt", "-e ../node[envoy]"),
+    ):
+        (found,) = [each.partition("#")[0].strip() for each in lines(name) if each.startswith("-e ")]
+        assert found == line
+        assert (ROOT / Path(name).parent / line.split()[1].partition("[")[0] / "pyproject.toml").is_file()
+    assert not requirement_lines("envoy/sd_requirements.txt")
+
+
+def test_what_experiments_bring_is_installed_by_nothing() -> None:
+    """An installed copy would win over an experiment's own, which OpenFL appends to `sys.path`."""
+    for name in (*FILES, "envoy/sd_requirements.txt"):
+        assert not [line for line in lines(name) if "superb_ks" in line.partition("#")[0]]
+        assert not [line for line in lines(name) if line.startswith("-e ") and "node" not in line]
+    assert not list((ROOT / "workspace").glob("*.toml")) + list((ROOT / "workspace").glob("setup.*"))
 
 
 def test_openfl_is_installed_in_one_way_everywhere() -> None:
-    for name in ("envoy/sd_requirements.txt", "Makefile", "README.md", "deploy/Containerfile"):
+    for name in ("envoy/sd_requirements.txt", NODE, "Makefile", "README.md", "deploy/Containerfile"):
         assert OPENFL in (ROOT / name).read_text(encoding="utf-8"), name
     assert "openfl" not in requirements(*FILES)
 
@@ -98,7 +132,7 @@ def test_what_openfl_imports_is_required() -> None:
 
 
 def test_the_constraints_cover_what_is_required_on_every_python() -> None:
-    pins = [Requirement(line) for line in lines("constraints.txt")]
+    pins = [Requirement(line) for line in requirement_lines("constraints.txt")]
     wanted = requirements(*FILES)
     for version in ("3.10.13", "3.11.7", "3.12.1", "3.13.0", "3.14.0"):
         here = {"python_full_version": version, "python_version": version.rpartition(".")[0]}
@@ -108,14 +142,14 @@ def test_the_constraints_cover_what_is_required_on_every_python() -> None:
             assert pin.operator == "==" and pin.version in bounds, f"Python {version}: {name}"
 
 
-@pytest.mark.parametrize("room", ["director", "envoy", "workspace", "demo", "certificates"])
-def test_what_is_imported_is_required(room: str) -> None:
-    assert imported(room) <= installed("envoy/sd_requirements.txt", "requirements.txt")
+@pytest.mark.parametrize("folder", ["node", "envoy", "workspace", "demo", "certificates"])
+def test_what_is_imported_is_required(folder: str) -> None:
+    assert imported(folder) <= installed(NODE, f"{NODE}[envoy]", "requirements.txt")
 
 
 def test_what_an_envoy_imports_or_is_sent_is_in_its_share() -> None:
     """The package of the workspace runs on the envoys, too."""
     plots = {"matplotlib", "ipykernel"}  # imported by functions that only the notebook calls
-    share = installed("envoy/sd_requirements.txt")
-    assert imported("envoy") <= share
+    share = installed(NODE, f"{NODE}[envoy]")
+    assert imported("envoy") | imported("node") <= share
     assert imported("workspace/superb_ks") - plots <= share

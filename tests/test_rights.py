@@ -53,9 +53,9 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the rooms in which nothing can be written."""
-    for room in ("director", "envoy", "demo", "certificates", "workspace"):
+    for folder in ("director", "envoy", "demo", "certificates", "workspace"):
         leave = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__", "tiny")
-        shutil.copytree(ROOT / room, tmp_path / "checkout" / room, ignore=leave)
+        shutil.copytree(ROOT / folder, tmp_path / "checkout" / folder, ignore=leave)
     folders = [tmp_path / "checkout", *(path for path in (tmp_path / "checkout").rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)
@@ -70,7 +70,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_a_director_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Path) -> None:
-    line = said(run(checkout / "director", "director_service.py", home=tmp_path / "home"))
+    line = said(run(checkout / "director", "-m", "superb_node.director", home=tmp_path / "home"))
     folder = checkout / "director"
     assert line == (
         f"director: {folder / 'work'} cannot be written (Permission denied); copy the folder {folder} to "
@@ -85,7 +85,7 @@ def test_an_envoy_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: P
     config.write_text("shard_descriptor: {template: sine_descriptor.SineShardDescriptor}", encoding="utf-8")
     line = said(
         run(
-            folder, "envoy_service.py", "--config", str(config),
+            folder, "-m", "superb_node.envoy", "--config", str(config),
             home=tmp_path / "home", PYTHONPATH=str(tmp_path / "home"),
         )
     )  # fmt: skip
@@ -116,13 +116,17 @@ def test_a_cache_that_cannot_be_written(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "command"),
-    [("director", ["director_service.py"]), ("envoy", ["envoy_service.py"]), (".", ["-m", "demo"])],
+    ("folder", "command"),
+    [
+        ("director", ["-m", "superb_node.director"]),
+        ("envoy", ["-m", "superb_node.envoy"]),
+        (".", ["-m", "demo"]),
+    ],
     ids=["director", "envoy", "demo"],
 )
-def test_a_user_without_a_home_is_told_what_to_set(checkout: Path, room: str, command: list[str]) -> None:
-    name = "demo" if room == "." else room
-    assert said(run(checkout / room, *command)) == f"{name}: {NO_HOME}"
+def test_a_user_without_a_home_is_told_what_to_set(checkout: Path, folder: str, command: list[str]) -> None:
+    name = "demo" if folder == "." else folder
+    assert said(run(checkout / folder, *command)) == f"{name}: {NO_HOME}"
 
 
 def test_a_cache_of_a_user_without_a_home(checkout: Path, tmp_path: Path) -> None:

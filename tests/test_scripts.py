@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("envoy", "director")
-REQUIREMENTS = "pip install -r {}sd_requirements.txt"
+ROLES = ("envoy", "director")
+REQUIREMENTS = {"envoy": "pip install -r sd_requirements.txt", "director": "pip install -e ../node"}
 OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
 _NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__")
 
@@ -26,11 +26,21 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python3"
 
 
+@pytest.fixture(scope="session")
+def node_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python to which the nodes' package was added, and nothing that it needs."""
+    folder = tmp_path_factory.mktemp("node")
+    venv.create(folder, symlinks=True)
+    (site_packages,) = folder.glob("lib/python3*/site-packages")
+    (site_packages / "node.pth").write_text(f"{ROOT / 'node'}\n")
+    return folder / "bin" / "python3"
+
+
 @pytest.fixture
-def rooms(tmp_path: Path) -> Path:
+def folders(tmp_path: Path) -> Path:
     """The two folders, copied elsewhere."""
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=_NOT_COPIED)
+    for role in ROLES:
+        shutil.copytree(ROOT / role, tmp_path / role, ignore=_NOT_COPIED)
     return tmp_path
 
 
@@ -58,91 +68,103 @@ def bash(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProc
     )
 
 
-def test_both_rooms_find_python_in_the_same_way() -> None:
-    one, other = ((ROOT / room / "python.sh").read_text(encoding="utf-8") for room in ROOMS)
+def test_both_folders_find_python_in_the_same_way() -> None:
+    one, other = ((ROOT / role / "python.sh").read_text(encoding="utf-8") for role in ROLES)
     assert one == other
 
 
 @pytest.mark.parametrize("name", ["python3", "python"])
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_system_may_call_it_either_way(rooms: Path, bare_python: Path, room: str, name: str) -> None:
-    path = system(rooms / "bin", **{name: bare_python})
-    result = bash("review.sh", "list", cwd=rooms / room, PATH=path)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_system_may_call_it_either_way(folders: Path, node_python: Path, role: str, name: str) -> None:
+    path = system(folders / "bin", **{name: node_python})
+    result = bash("review.sh", "list", cwd=folders / role, PATH=path)
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_which_python_is_taken_first(rooms: Path, bare_python: Path) -> None:
+def test_which_python_is_taken_first(folders: Path, node_python: Path) -> None:
     tell = ("-c", "import sys; print(sys.prefix)")
     for place in ("mine/bin", ".venv/bin", "active/bin"):
-        (rooms / place).mkdir(parents=True)
-        (rooms / place / "python").write_text(f"#!/bin/sh\necho {place}\n")
-        (rooms / place / "python").chmod(0o755)
-    path = system(rooms / "bin", python3=bare_python)
-    mine, active = str(rooms / "mine/bin/python"), str(rooms / "active")
+        (folders / place).mkdir(parents=True)
+        (folders / place / "python").write_text(f"#!/bin/sh\necho {place}\n")
+        (folders / place / "python").chmod(0o755)
+    path = system(folders / "bin", python3=node_python)
+    mine, active = str(folders / "mine/bin/python"), str(folders / "active")
 
     def taken(**variables: str) -> str:
-        return bash("python.sh", *tell, cwd=rooms / "envoy", PATH=path, **variables).stdout.strip()
+        return bash("python.sh", *tell, cwd=folders / "envoy", PATH=path, **variables).stdout.strip()
 
     assert taken(PYTHON=mine, VIRTUAL_ENV=active) == "mine/bin"
     assert taken(VIRTUAL_ENV=active) == "active/bin"
-    assert taken(VIRTUAL_ENV=str(rooms / "removed")) == ".venv/bin"
+    assert taken(VIRTUAL_ENV=str(folders / "removed")) == ".venv/bin"
     assert taken() == ".venv/bin"
-    shutil.rmtree(rooms / ".venv")
-    assert taken() == str(bare_python.parents[1])
+    shutil.rmtree(folders / ".venv")
+    assert taken() == str(node_python.parents[1])
 
 
-@pytest.mark.parametrize(("room", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
+@pytest.mark.parametrize(("role", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
 @pytest.mark.parametrize("own", [{}, {"PYTHON": "/no/such/python"}])
 def test_without_python_the_one_thing_to_do_is_said(
-    rooms: Path, room: str, script: str, own: dict[str, str]
+    folders: Path, role: str, script: str, own: dict[str, str]
 ) -> None:
-    result = bash(script, cwd=rooms / room, PATH=system(rooms / "bin"), **own)
+    result = bash(script, cwd=folders / role, PATH=system(folders / "bin"), **own)
     missing = own.get("PYTHON", "python")
     assert result.stderr == (
-        f"{room}: there is no program '{missing}': install Python 3.10 or later, "
+        f"{role}: there is no program '{missing}': install Python 3.10 or later, "
         "or name it: PYTHON=/path/to/python3\n"
     )
     assert result.returncode == 2
 
 
-@pytest.mark.parametrize(("room", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
-def test_a_python_that_is_too_old_is_named(rooms: Path, room: str, script: str) -> None:
-    old = rooms / "old python"
+@pytest.mark.parametrize(("role", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
+def test_a_python_that_is_too_old_is_named(folders: Path, role: str, script: str) -> None:
+    old = folders / "old python"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18 && exit\nexit 1\n')
     old.chmod(0o755)
-    result = bash(script, cwd=rooms / room, PATH=os.environ["PATH"], PYTHON=str(old))
+    result = bash(script, cwd=folders / role, PATH=os.environ["PATH"], PYTHON=str(old))
     assert result.returncode == 2
     assert result.stderr == (
-        f"{room}: '{old}' is Python 3.9.18: Python 3.10 or later is needed: PYTHON=/path/to/python3\n"
+        f"{role}: '{old}' is Python 3.9.18: Python 3.10 or later is needed: PYTHON=/path/to/python3\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("room", "command", "beside"),
+    ("role", "command"),
     [
-        ("envoy", ["start_envoy.sh"], ""),
-        ("envoy", ["start_envoy_with_tls.sh", "clinic", "localhost"], ""),
-        ("director", ["start_director.sh"], "../envoy/"),
-        ("director", ["start_director_with_tls.sh", "localhost"], "../envoy/"),
+        ("envoy", ["start_envoy.sh"]),
+        ("envoy", ["start_envoy_with_tls.sh", "clinic", "localhost"]),
+        ("envoy", ["review.sh"]),
+        ("director", ["start_director.sh"]),
+        ("director", ["start_director_with_tls.sh", "localhost"]),
     ],
 )
-def test_without_openfl_the_commands_are_said(
-    rooms: Path, bare_python: Path, room: str, command: list[str], beside: str
+def test_without_the_nodes_package_the_commands_are_said(
+    folders: Path, bare_python: Path, role: str, command: list[str]
 ) -> None:
-    result = bash(*command, cwd=rooms / room, PATH=system(rooms / "bin", python3=bare_python))
-    assert result.returncode == 2
-    assert result.stdout == ""
+    result = bash(*command, cwd=folders / role, PATH=system(folders / "bin", python3=bare_python))
+    assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"{room}: No module named ")
-    assert REQUIREMENTS.format(beside) in line
+    assert line.startswith(f"{role}: no superb_node for python3. In this folder, ")
+    assert REQUIREMENTS[role] in line
     assert OPENFL in line
 
 
-def test_a_library_that_the_descriptor_lacks_is_no_mistake_in_the_config(rooms: Path) -> None:
-    (rooms / "envoy" / "own_shard.py").write_text("import no_such_library\n")
-    (rooms / "envoy" / "own.yaml").write_text("shard_descriptor: {template: own_shard.Shard}\n")
+@pytest.mark.parametrize(("role", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
+def test_without_what_it_needs_the_commands_are_said(
+    folders: Path, node_python: Path, role: str, script: str
+) -> None:
+    result = bash(script, cwd=folders / role, PATH=system(folders / "bin", python3=node_python))
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{role}: No module named ")
+    assert REQUIREMENTS[role] in line
+    assert OPENFL in line
+
+
+def test_a_library_that_the_descriptor_lacks_is_no_mistake_in_the_config(folders: Path) -> None:
+    (folders / "envoy" / "own_shard.py").write_text("import no_such_library\n")
+    (folders / "envoy" / "own.yaml").write_text("shard_descriptor: {template: own_shard.Shard}\n")
     result = bash(
-        "start_envoy.sh", "clinic", "own.yaml", cwd=rooms / "envoy",
+        "start_envoy.sh", "clinic", "own.yaml", cwd=folders / "envoy",
         PATH=os.environ["PATH"], PYTHON=sys.executable,
     )  # fmt: skip
     assert result.returncode == 2
@@ -168,11 +190,11 @@ def strange_shells(folder: Path, *modules: str) -> dict[str, dict[str, str]]:
     }
 
 
-def test_scripts_run_in_strange_shells(rooms: Path) -> None:
+def test_scripts_run_in_strange_shells(folders: Path) -> None:
     plain = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
     config = ["start_envoy.sh", "env_one", "no_such.yaml"]
-    for name, variables in strange_shells(rooms, "envoy_review", "envoy_gate").items():
-        for cwd, prefix in ((rooms, "envoy/"), (rooms / "envoy", "")):
+    for name, variables in strange_shells(folders, "certificates", "approval").items():
+        for cwd, prefix in ((folders, "envoy/"), (folders / "envoy", "")):
             review = bash(f"{prefix}review.sh", "list", cwd=cwd, **plain, **variables)
             assert (review.returncode, review.stderr) == (0, ""), name
             start = bash(prefix + config[0], *config[1:], cwd=cwd, **plain, **variables)

@@ -1,1 +1,1 @@
-"""The data of one envoy: SUPERB keyword spotting, read, split, described and, where there is none, spoken."""
+"""The data of one envoy: SUPERB keyword spotting clips, read or synthesised, and divided into shards."""

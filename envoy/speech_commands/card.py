@@ -9,13 +9,12 @@ from speech_commands.reader.table import ClipTable, Split
 
 
 def shard_card(splits: Mapping[str, Split], labels: tuple[str, ...], **facts: object) -> str:
-    """Describe a shard as one line of JSON.
+    """Describe a shard in one line of JSON.
 
     Args:
-        splits: the shard's own clips.
+        splits: the shard's clips by split.
         labels: class names in the order of their ids.
         facts: further entries of the card (source, partition, rank, …).
-
     """
     tables = {name: split.table for name, split in splits.items()}
     card = {
@@ -29,11 +28,11 @@ def shard_card(splits: Mapping[str, Split], labels: tuple[str, ...], **facts: ob
 
 
 def clips_per_class(table: ClipTable, labels: tuple[str, ...]) -> dict[str, int]:
-    """Count the clips of each class, those without a clip included."""
+    """Count the clips of each class, zeros included."""
     counts = np.bincount(table.labels, minlength=len(labels))
     return dict(zip(labels, counts.tolist(), strict=True))
 
 
 def count_speakers(table: ClipTable) -> int:
-    """Count the speakers that are known by name."""
+    """Count the known speakers."""
     return len(set(table.speakers.tolist()) - {""})

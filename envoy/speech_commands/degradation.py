@@ -1,6 +1,6 @@
-"""Distortions of one envoy's clips: background noise, gain, wrong labels, a missing class.
+"""Degrades one envoy's clips as its scenario says: background noise, gain, wrong labels, a missing class.
 
-Everything is drawn from the seed and the clip's name, so a clip sounds the same each time it is read.
+All choices are drawn from the seed and the clip's name, so a clip sounds the same each time it is read.
 """
 
 from collections.abc import Callable
@@ -9,51 +9,50 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.reader.silence import STRETCHES
 from speech_commands.reader.table import Corpus, Split
 from speech_commands.seeding import seeded_int
 from speech_commands.settings import Scenario
+from superb_node.audio import SAMPLE_RATE
+from superb_node.errors import DataError
 
 Waveform = NDArray[np.float32]
 
 
-def stage(
+def degrade(
     shard: dict[str, Split], corpus: Corpus, scenario: Scenario, labels: tuple[str, ...], seed: int
 ) -> dict[str, Split]:
-    """Apply a scenario to a shard.
+    """Return a shard as its scenario degrades it.
 
     Args:
         shard: the envoy's splits.
         corpus: gives the background recordings that noise is cut from.
-        scenario: what is worse here.
+        scenario: what is worse in this shard.
         labels: class names in the order of their ids.
         seed: of all choices.
 
     Returns:
-        the splits, distorted.
+        the degraded splits.
 
     Raises:
-        DataError: noise is asked for and there are no background recordings.
-
+        DataError: the scenario adds noise, and there are no background recordings.
     """
     if scenario.snr_db is not None and corpus.recordings is None:
         raise DataError("scenario.snr_db adds noise from background recordings, and this source has none")
-    staged = dict(shard)
+    degraded = dict(shard)
     if scenario.missing_class is not None:
         missing = labels.index(scenario.missing_class)
-        staged = {name: split.take(split.table.labels != missing) for name, split in staged.items()}
+        degraded = {name: split.take(split.table.labels != missing) for name, split in degraded.items()}
     if scenario.label_noise:
-        staged["train"] = mislabel(staged["train"], scenario.label_noise, len(labels), seed)
+        degraded["train"] = mislabel(degraded["train"], scenario.label_noise, len(labels), seed)
     if scenario.snr_db is not None or scenario.gain_db:
-        for name, split in staged.items():
-            staged[name] = replace(split, distort=distortion(corpus.recordings, scenario, name, seed))
-    return staged
+        for name, split in degraded.items():
+            degraded[name] = replace(split, distort=distortion(corpus.recordings, scenario, name, seed))
+    return degraded
 
 
 def mislabel(split: Split, rate: float, classes: int, seed: int) -> Split:
-    """Give a share of the clips another label, drawn evenly from the other classes."""
+    """Give the share `rate` of the clips another label, drawn uniformly from the other classes."""
     labels = split.table.labels.copy()
     for row, name in enumerate(split.table.names()):
         if seeded_int("mislabelled", seed, name) < rate * 2**64:
@@ -64,22 +63,22 @@ def mislabel(split: Split, rate: float, classes: int, seed: int) -> Split:
 def distortion(
     recordings: Split | None, scenario: Scenario, split: str, seed: int
 ) -> Callable[[Waveform, str], Waveform]:
-    """Return what changes a waveform of `split`, given the clip's name."""
+    """Return a function that distorts a waveform of `split`, given the clip's name."""
 
     def distort(waveform: Waveform, name: str) -> Waveform:
         if recordings is not None and scenario.snr_db is not None:
             noise = draw_noise(recordings, len(waveform), split, f"{seed} {name}")
             waveform = add_noise(waveform, noise, scenario.snr_db)
-        louder = waveform * np.float32(10 ** (scenario.gain_db / 20))
-        return np.clip(louder, -1.0, 1.0).astype(np.float32)
+        amplified = waveform * np.float32(10 ** (scenario.gain_db / 20))
+        return np.clip(amplified, -1.0, 1.0).astype(np.float32)
 
     return distort
 
 
 def draw_noise(recordings: Split, samples: int, split: str, seed: str) -> Waveform:
-    """Cut noise out of a background recording, shape [samples].
+    """Cut noise from a background recording, shape [samples].
 
-    Training hears the first 80 % of each recording, validation and test the rest.
+    Training gets the first 80 % of each recording, validation and test the rest.
     """
     table = recordings.table
     row = seeded_int("recording", seed) % len(table)
@@ -93,10 +92,10 @@ def draw_noise(recordings: Split, samples: int, split: str, seed: str) -> Wavefo
 
 
 def add_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
-    """Mix noise in so that the power of `waveform` over that of the noise is `snr_db`.
+    """Add noise so that the ratio of the powers of `waveform` and noise is `snr_db`.
 
-    A mixture beyond full scale is turned down as a whole, which leaves the ratio as it is. Without power in
-    one of the two there is no ratio, and the waveform stays as it is.
+    A mixture beyond full scale is attenuated as a whole, which keeps the ratio. If one of the two has no
+    power, there is no ratio, and the waveform is returned unchanged.
     """
     signal_power, noise_power = (
         float(np.mean(np.square(part, dtype=np.float64))) for part in (waveform, noise)

@@ -1,9 +1,9 @@
-"""Who holds what: every clip goes to exactly one shard, and every envoy works out the same answer.
+"""Partitions: every clip goes to exactly one shard, and every envoy computes the same answer.
 
-A partition is written as the *owner* of each clip (a shard number from 0), so that no clip can be in two
-shards or in none. Proportions, where a partition draws them, are the same for all splits: an envoy that hears
-much "stop" in training hears much of it in the test too. That, and draws that leave NumPy's global generator
-alone, is why OpenFL's splitters are not used here.
+A partition gives each clip an *owner* (a shard number from 0), so no clip can be in two shards or in none.
+The shares that a partition draws are the same for all splits: an envoy with many clips of "stop" in training
+has many of them in the test as well. OpenFL's splitters do not offer that, and they change NumPy's global
+generator.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import require_one_of
 from speech_commands.reader.table import ClipTable
 from speech_commands.seeding import seeded_int, seeded_order
 from speech_commands.settings import PARTITION_KINDS, Settings
+from superb_node.errors import require_one_of
 
 Owner = NDArray[np.int64]
 Owners = dict[str, Owner]
@@ -29,102 +29,101 @@ def partition(tables: Mapping[str, ClipTable], world_size: int, settings: Settin
         settings: `partition`, `seed`, `alpha` and `min_shard`, the same for all envoys of a federation.
 
     Raises:
-        DataError: unknown kind of partition.
-
+        DataError: no partition has that name.
     """
     kind, seed = settings.partition, settings.seed
     require_one_of("partition", kind, PARTITION_KINDS)
     if kind == "iid":
-        return {split: stride(table, world_size, seed, split) for split, table in tables.items()}
+        return {split: deal_evenly(table, world_size, seed, split) for split, table in tables.items()}
     if kind == "speaker":
         return partition_by_speaker(tables, world_size, seed)
     skewed = partition_by_label if kind == "dirichlet" else partition_by_quantity
     owners = {split: skewed(table, world_size, settings, split) for split, table in tables.items()}
     for owner in owners.values():
-        fill_up(owner, world_size, settings.min_shard)
+        ensure_minimum(owner, world_size, settings.min_shard)
     return owners
 
 
-def stride(table: ClipTable, world_size: int, seed: int, split: str) -> Owner:
-    """Deal the clips out one by one in a seeded order."""
+def deal_evenly(table: ClipTable, world_size: int, seed: int, split: str) -> Owner:
+    """Deal the clips one by one in a seeded order."""
     owner = np.empty(len(table), np.int64)
     owner[shuffled(table, seed, split)] = np.arange(len(table)) % world_size
     return owner
 
 
 def partition_by_speaker(tables: Mapping[str, ClipTable], world_size: int, seed: int) -> Owners:
-    """Keep all clips of a speaker, over all splits, in one shard; deal out those without a speaker."""
-    homes: dict[str, int] = {}
+    """Keep all clips of a speaker, in all splits, in one shard; deal those without a speaker evenly."""
+    shard_of_speaker: dict[str, int] = {}
     owners: Owners = {}
     for split, table in tables.items():
-        house_speakers(homes, table, world_size, seed)
+        assign_speakers(shard_of_speaker, table, world_size, seed)
         owner = np.empty(len(table), np.int64)
-        spoken, silent = np.flatnonzero(table.speakers != ""), np.flatnonzero(table.speakers == "")
-        owner[spoken] = [homes[speaker] for speaker in table.speakers[spoken].tolist()]
-        owner[silent] = stride(table.take(silent), world_size, seed, split)
+        known, unknown = np.flatnonzero(table.speakers != ""), np.flatnonzero(table.speakers == "")
+        owner[known] = [shard_of_speaker[speaker] for speaker in table.speakers[known].tolist()]
+        owner[unknown] = deal_evenly(table.take(unknown), world_size, seed, split)
         owners[split] = owner
     return owners
 
 
-def house_speakers(homes: dict[str, int], table: ClipTable, world_size: int, seed: int) -> None:
-    """Give each new speaker to the shard with the fewest clips so far, those with the most clips first."""
+def assign_speakers(shard_of_speaker: dict[str, int], table: ClipTable, world_size: int, seed: int) -> None:
+    """Assign each new speaker to the shard with the fewest clips so far, the most frequent ones first."""
     names, counts = np.unique(table.speakers[table.speakers != ""], return_counts=True)
     clips = dict(zip(names.tolist(), counts.tolist(), strict=True))
     loads = [0] * world_size
-    for speaker in clips.keys() & homes.keys():
-        loads[homes[speaker]] += clips[speaker]
-    newcomers = clips.keys() - homes.keys()
+    for speaker in clips.keys() & shard_of_speaker.keys():
+        loads[shard_of_speaker[speaker]] += clips[speaker]
+    newcomers = clips.keys() - shard_of_speaker.keys()
     for speaker in sorted(newcomers, key=lambda name: (-clips[name], seeded_int("speaker", seed, name))):
-        homes[speaker] = loads.index(min(loads))
-        loads[homes[speaker]] += clips[speaker]
+        shard_of_speaker[speaker] = loads.index(min(loads))
+        loads[shard_of_speaker[speaker]] += clips[speaker]
 
 
 def partition_by_label(table: ClipTable, world_size: int, settings: Settings, split: str) -> Owner:
-    """Divide each class in proportions drawn from a Dirichlet distribution: small alpha, much skew."""
+    """Divide each class by shares from a Dirichlet distribution; the smaller alpha, the more skew."""
     owner = np.empty(len(table), np.int64)
     order = shuffled(table, settings.seed, split)
     for label in np.unique(table.labels).tolist():
         rows = order[table.labels[order] == label]
         shares = draw_shares(settings.alpha, world_size, settings.seed, "label", label)
-        owner[rows] = deal(len(rows), shares)
+        owner[rows] = deal_by_shares(len(rows), shares)
     return owner
 
 
 def partition_by_quantity(table: ClipTable, world_size: int, settings: Settings, split: str) -> Owner:
-    """Divide all clips alike in proportions drawn from a Dirichlet distribution: shards differ in size."""
+    """Divide all clips by shares from a Dirichlet distribution: the shards differ in size."""
     owner = np.empty(len(table), np.int64)
     shares = draw_shares(settings.alpha, world_size, settings.seed, "quantity")
-    owner[shuffled(table, settings.seed, split)] = deal(len(table), shares)
+    owner[shuffled(table, settings.seed, split)] = deal_by_shares(len(table), shares)
     return owner
 
 
 def draw_shares(alpha: float, world_size: int, *seed: object) -> NDArray[np.float64]:
-    """Draw proportions from a symmetric Dirichlet distribution, shape [world_size].
+    """Draw shares from a symmetric Dirichlet distribution, shape [world_size].
 
-    `RandomState` is NumPy's old generator, whose stream is promised never to change.
+    NumPy promises that the stream of `RandomState`, its old generator, never changes.
     """
     rng = np.random.RandomState(seeded_int("shares", *seed) % 2**32)
     gammas = rng.standard_gamma(alpha, world_size)
-    if gammas.sum() == 0.0:  # alpha so small that all of them underflow: one shard has everything
+    if gammas.sum() == 0.0:  # alpha is so small that all underflow: one shard gets everything
         gammas[rng.randint(world_size)] = 1.0
     return np.asarray(gammas / gammas.sum())
 
 
-def deal(count: int, shares: NDArray[np.float64]) -> Owner:
-    """Return the owners of `count` clips in a row, divided as `shares` says."""
+def deal_by_shares(count: int, shares: NDArray[np.float64]) -> Owner:
+    """Return the owners of `count` consecutive clips, divided by `shares`."""
     edges = np.round(np.cumsum(shares) * count).astype(np.int64)
     edges[-1] = count
     return np.searchsorted(edges, np.arange(count), side="right").astype(np.int64)
 
 
-def fill_up(owner: Owner, world_size: int, least: int) -> None:
-    """Move clips from the largest shard to the smallest until each has `least`, if there are enough."""
+def ensure_minimum(owner: Owner, world_size: int, minimum: int) -> None:
+    """Move clips from the largest shard to the smallest until each has `minimum`, if there are enough."""
     sizes = np.bincount(owner, minlength=world_size)
-    least = min(least, len(owner) // world_size)
-    while np.min(sizes) < least:
-        poor, rich = int(np.argmin(sizes)), int(np.argmax(sizes))
-        owner[np.flatnonzero(owner == rich)[-1]] = poor
-        sizes[[poor, rich]] += (1, -1)
+    minimum = min(minimum, len(owner) // world_size)
+    while np.min(sizes) < minimum:
+        smallest, largest = int(np.argmin(sizes)), int(np.argmax(sizes))
+        owner[np.flatnonzero(owner == largest)[-1]] = smallest
+        sizes[[smallest, largest]] += (1, -1)
 
 
 def shuffled(table: ClipTable, seed: int, split: str) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The settings of a shard descriptor, checked once and then passed on as they are."""
+"""The settings of a shard descriptor, checked once when they are read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from speech_commands.errors import DataError, require_one_of
-from speech_commands.reader.labels import LABELS, composed
+from superb_node.errors import DataError, require_one_of
+from superb_node.labels import LABELS, composed
 
 SOURCES = ("synthetic", "folder", "hub", "archives")
 PARTITION_KINDS = ("iid", "speaker", "dirichlet", "quantity")
@@ -18,15 +18,14 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True)
 class HubSettings:
-    """Where SUPERB KS lies on the Hugging Face hub, as plain parquet files.
+    """Where SUPERB KS is on the Hugging Face hub, as plain parquet files.
 
     Attributes:
-        id: a data set's name on the hub, or a local folder.
-        revision: branch, tag or commit; not looked at for a folder.
+        id: name of a data set on the hub, or a local folder.
+        revision: branch, tag or commit; ignored for a folder.
         train: pattern of the training files below the data set's root.
-        val: of the validation files.
-        test: of the test files.
-
+        val: the same for validation.
+        test: the same for test.
     """
 
     id: str = "s3prl/superb"
@@ -38,7 +37,7 @@ class HubSettings:
 
 @dataclass(frozen=True)
 class Archive:
-    """A tar file to fetch: address, size in bytes, SHA-256 in hexadecimal digits."""
+    """A tar file to download: address, size in bytes, SHA-256 in hexadecimal digits."""
 
     url: str
     bytes: int
@@ -63,14 +62,13 @@ class ArchiveSettings:
 
 @dataclass(frozen=True)
 class Scenario:
-    """How one envoy's data are worse than its neighbours'.
+    """How the data of one envoy are worse than those of the others.
 
     Attributes:
-        snr_db: background noise is added at this signal-to-noise ratio, in every split; None: none.
+        snr_db: signal-to-noise ratio of background noise that is added in every split; None: no noise.
         label_noise: share of training clips that get a wrong label, 0 to 1.
-        gain_db: every clip is made louder or softer; what exceeds full scale is clipped.
-        missing_class: name of a class that this envoy has no clips of, in any split.
-
+        gain_db: gain applied to every clip; what exceeds full scale is clipped.
+        missing_class: name of a class of which this envoy has no clips, in any split.
     """
 
     snr_db: float | None = None
@@ -84,7 +82,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that says which clips there are and who gets which."""
+    """Which clips there are, and which envoy gets which."""
 
     source: str = "synthetic"
     data_dir: str | None = None
@@ -101,14 +99,13 @@ class Settings:
 
 
 def read_settings(given: Mapping[str, Any]) -> Settings:
-    """Check what a configuration file says.
+    """Check the settings of a configuration file.
 
     Args:
-        given: settings by name; what is absent or None has its default.
+        given: settings by name; those that are absent or None have their default.
 
     Raises:
-        DataError: a setting is unknown or has no legal value.
-
+        DataError: a setting is unknown or its value is not legal.
     """
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     require_names("the shard descriptor", values, Settings, also=("rank_worldsize",))  # the descriptor's own
@@ -138,14 +135,14 @@ def read_labels(given: object) -> tuple[str, ...]:
     names = tuple(composed(name) if isinstance(name, str) else name for name in names)
     words = all(isinstance(name, str) and name and "/" not in name for name in names)
     if len(names) < 2 or not words or len(set(names)) < len(names):
-        raise DataError(f"labels is {given!r}; a list of two or more different folder names is wanted")
+        raise DataError(f"labels is {given!r}; expected a list of two or more different folder names")
     if not set(names) - {"_silence_", "_unknown_"}:
         raise DataError(f"labels is {given!r}; at least one of them must be a word")
     return names
 
 
 def read_scenario(given: object, labels: tuple[str, ...]) -> Scenario:
-    """Check the distortions of one envoy."""
+    """Check how the data of one envoy are degraded."""
     scenario = read_section("scenario", given, Scenario)
     if scenario.snr_db is not None:
         require_number("scenario.snr_db", scenario.snr_db, low=-100, high=200)
@@ -175,7 +172,7 @@ def read_archives(given: object) -> ArchiveSettings:
 
 
 def read_section(name: str, given: object, section: type[Section]) -> Section:
-    """Make a dataclass of a mapping in the configuration."""
+    """Make a dataclass from a mapping in the configuration."""
     values = {key: value for key, value in require_mapping(name, given).items() if value is not None}
     require_names(name, values, section)
     try:
@@ -186,22 +183,22 @@ def read_section(name: str, given: object, section: type[Section]) -> Section:
 
 
 def require_texts(name: str, section: object, *entries: str) -> None:
-    """Check that some entries of a section are texts."""
+    """Check that entries of a section are texts."""
     for entry in entries:
         value = getattr(section, entry)
         if not isinstance(value, str):
-            raise DataError(f"{name}.{entry} is {value!r}; a text is wanted")
+            raise DataError(f"{name}.{entry} is {value!r}; expected a text")
 
 
 def require_mapping(name: str, given: object) -> Mapping[str, Any]:
     """Check that a section of the configuration has entries."""
     if not isinstance(given, Mapping):
-        raise DataError(f"{name} is {given!r}; a section of 'name: value' lines is wanted")
+        raise DataError(f"{name} is {given!r}; expected a section of 'name: value' lines")
     return given
 
 
 def require_names(name: str, values: Mapping[str, Any], section: type, also: tuple[str, ...] = ()) -> None:
-    """Check that nothing is misspelt."""
+    """Check that every entry is known."""
     legal = (*also, *(entry.name for entry in fields(section)))
     for key in values:
         require_one_of(f"an entry of {name}", key, legal)
@@ -218,4 +215,4 @@ def require_number(
         bounds = (
             "" if low is None else f" of at least {low:g}" if high is None else f" from {low:g} to {high:g}"
         )
-        raise DataError(f"{name} is {value!r}; a {'whole ' if whole else ''}number{bounds} is wanted")
+        raise DataError(f"{name} is {value!r}; expected a {'whole ' if whole else ''}number{bounds}")

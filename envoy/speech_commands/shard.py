@@ -1,18 +1,17 @@
-"""From settings to the clips of one shard."""
+"""Opens the clips of one shard, as the settings say."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from speech_commands.degradation import stage
-from speech_commands.errors import DataError
+from speech_commands.degradation import degrade
 from speech_commands.partition import partition
-from speech_commands.reader.audio import MAX_CLIP_SECONDS
-from speech_commands.reader.folders import bad_clips
-from speech_commands.reader.labels import SILENCE
-from speech_commands.reader.table import Corpus, Split
+from speech_commands.reader.table import Corpus, Split, bad_clips_error
 from speech_commands.settings import PARTITION_KINDS, Settings
-from speech_commands.sources.corpus import open_source
+from speech_commands.sources.corpus import open_corpus
+from superb_node.audio import MAX_CLIP_SECONDS
+from superb_node.errors import DataError
+from superb_node.labels import SILENCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +20,8 @@ class Shard:
 
     Attributes:
         splits: "train", "val" and "test".
-        skipped: clips left out because they are not audio (of the whole corpus; of this shard for the hub) or
-            too long.
-
+        skipped: number of clips left out because they are not audio (in the whole corpus; for the hub, in
+            this shard) or too long.
     """
 
     splits: dict[str, Split]
@@ -35,28 +33,27 @@ def open_shard(settings: Settings, rank: int, world_size: int) -> Shard:
 
     Raises:
         DataError: the source cannot be read, or the shard gets too few clips of a split.
-
     """
-    corpus = open_source(settings)
+    corpus = open_corpus(settings)
     if settings.partition == "speaker" and world_size > 1:
         require_speakers(corpus, settings)
-    splits = take_shard(corpus, settings, rank, world_size)
+    splits = select_shard(corpus, settings, rank, world_size)
     problems = list(corpus.problems)
     for name, split in splits.items():
         measured, bad = split.measured()
-        splits[name], long = without_long(measured)
+        splits[name], long = drop_long_clips(measured)
         problems += bad + long
     if problems and settings.on_bad_clip == "error":
-        raise bad_clips(problems)
-    splits = stage(splits, corpus, settings.scenario, settings.labels, settings.seed)
+        raise bad_clips_error(problems)
+    splits = degrade(splits, corpus, settings.scenario, settings.labels, settings.seed)
     for name, split in splits.items():
         if not len(split):
-            raise DataError(f"shard {rank} of {world_size}: nothing is left of split {name!r}")
+            raise DataError(f"shard {rank} of {world_size}: split {name!r} has no clip left")
     return Shard(splits, len(problems))
 
 
-def without_long(split: Split) -> tuple[Split, list[str]]:
-    """Leave out the clips that are too long for any model; with a line on each of those."""
+def drop_long_clips(split: Split) -> tuple[Split, list[str]]:
+    """Return the split without the clips that are too long for a model, and a line about each of those."""
     table = split.table
     long = table.frames > MAX_CLIP_SECONDS * table.rates
     lines = [
@@ -67,25 +64,26 @@ def without_long(split: Split) -> tuple[Split, list[str]]:
 
 
 def require_speakers(corpus: Corpus, settings: Settings) -> None:
-    """Check that each word's speaker is known, without which no partition can be by speaker."""
-    places = [place for split in corpus.splits.values() for place in nameless(split, settings.labels)]
+    """Check that the speaker of each word is known, as the partition by speaker requires."""
+    splits = corpus.splits.values()
+    places = [place for split in splits for place in clips_without_speaker(split, settings.labels)]
     if places:
         others = ", ".join(kind for kind in PARTITION_KINDS if kind != "speaker")
         raise DataError(
-            f"partition is 'speaker', and {len(places)} clips name no speaker (0a7c2a8d_nohash_0.wav does), "
-            f"such as {places[0]}; legal for these: {others}"
+            f"partition is 'speaker', but {len(places)} clips name no speaker (0a7c2a8d_nohash_0.wav does), "
+            f"such as {places[0]}; legal for these clips: {others}"
         )
 
 
-def nameless(split: Split, labels: tuple[str, ...]) -> list[str]:
-    """Return the clips of words whose speaker is not known; silence has none."""
+def clips_without_speaker(split: Split, labels: tuple[str, ...]) -> list[str]:
+    """Return the clips of words whose speaker is not known. Silence has no speaker."""
     silence = labels.index(SILENCE) if SILENCE in labels else -1
     rows = (split.table.speakers == "") & (split.table.labels != silence)
     return [split.name(key) for key in split.table.keys[rows].tolist()]
 
 
-def take_shard(corpus: Corpus, settings: Settings, rank: int, world_size: int) -> dict[str, Split]:
-    """Return what the partition gives to shard `rank`."""
+def select_shard(corpus: Corpus, settings: Settings, rank: int, world_size: int) -> dict[str, Split]:
+    """Return the clips that the partition gives to shard `rank`."""
     owners = partition({name: split.table for name, split in corpus.splits.items()}, world_size, settings)
     shard = {
         name: split.take(np.flatnonzero(owners[name] == rank - 1)) for name, split in corpus.splits.items()
@@ -95,6 +93,6 @@ def take_shard(corpus: Corpus, settings: Settings, rank: int, world_size: int) -
             raise DataError(
                 f"shard {rank} of {world_size} gets {len(split) or 'no'} clips of split {name!r}, which has "
                 f"{len(corpus.splits[name])}, by partition {settings.partition!r}; at least "
-                f"{settings.min_shard} (min_shard) are wanted: use fewer envoys or more data"
+                f"{settings.min_shard} (min_shard) are needed: use fewer envoys or more data"
             )
     return shard

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -18,9 +17,12 @@ import pytest
 from rich.console import Console
 from transformers.trainer_utils import TrainOutput
 
-from benchmarks import compare, compare_federated, compare_local, compare_tasks
-from benchmarks.compare_data import Archives, find_archives, forget_hidden_states, own_cache, shard_params
-from benchmarks.compare_plan import (
+from benchmarks.compare import federated as compare_federated
+from benchmarks.compare import local as compare_local
+from benchmarks.compare import run as compare
+from benchmarks.compare import tasks as compare_tasks
+from benchmarks.compare.data import Archives, find_archives, shard_params
+from benchmarks.compare.plan import (
     CENTRALISED,
     FEDERATED,
     LOCAL,
@@ -32,7 +34,7 @@ from benchmarks.compare_plan import (
     Work,
     plan,
 )
-from benchmarks.compare_results import (
+from benchmarks.compare.results import (
     CORE,
     MORE,
     PASSES,
@@ -50,7 +52,6 @@ from superb_ks.schedule import TRAIN
 from superb_ks.settings import SUPERB_LABELS
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
-from superb_ks.training.means_store import cache_folder
 from superb_notebook.history import History
 from superb_shard_descriptor import SuperbShardDescriptor
 
@@ -99,7 +100,7 @@ def test_no_run_is_planned_twice_and_a_federation_is_started_once() -> None:
 def test_all_regimes_of_one_tuning_make_the_same_passes() -> None:
     passes: dict[tuple[str, str, str], set[int]] = {}
     for job in plan():
-        done = job.work.rounds * job.settings().recipe.epochs_per_round
+        done = job.work.rounds * job.settings().complete_recipe.epochs_per_round
         passes.setdefault((job.data, job.model, job.tuning), set()).add(done)
     assert all(len(numbers) == 1 for numbers in passes.values())
     assert passes["real", "tiny", "full"] == passes["real", "tiny", "lora"] == {12}
@@ -107,7 +108,7 @@ def test_all_regimes_of_one_tuning_make_the_same_passes() -> None:
 
 def test_an_experiment_waits_for_all_of_its_envoys() -> None:
     for job in plan():
-        assert job.settings().min_envoys == job.envoys
+        assert job.settings().failures.min_envoys == job.envoys
         assert job.settings().seed == job.seed
 
 
@@ -217,7 +218,7 @@ def test_make_reports_the_finished_rows_of_a_comparison_that_failed(tmp_path: Pa
         command = ["make", "--old-file", str(stamp), "compare", f"VENV={tmp_path}", f"RUN={python}"]
         done = subprocess.run(command, cwd=compare.ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode != 0) == (status != 0), done.stderr
-        modules = ["benchmarks.compare", *["benchmarks.report_compare"] * reported]
+        modules = ["benchmarks.compare", *["benchmarks.compare.report"] * reported]
         assert log.read_text().split() == modules
 
 
@@ -386,20 +387,6 @@ def test_the_command_runs_keeps_and_does_not_repeat(
     assert compare.Comparison(archives, results, False, console).run(jobs) == 0
     assert "2 of 2 rows are there" in output.getvalue()
     assert results.read_bytes() == kept
-
-
-def test_runs_on_real_speech_have_a_cache_that_starts_empty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SUPERB_CACHE", "the user's")
-    with own_cache(replace(JOB, data="synthetic"), tmp_path):
-        assert os.environ["SUPERB_CACHE"] == "the user's"
-    with own_cache(JOB, tmp_path):
-        assert cache_folder() == tmp_path / "hidden-states"
-        cache_folder().mkdir()
-        forget_hidden_states(tmp_path)
-        assert not cache_folder().exists()
-    assert os.environ["SUPERB_CACHE"] == "the user's"
 
 
 def test_shards_are_told_where_the_clips_are_and_how_they_are_shared(tmp_path: Path) -> None:

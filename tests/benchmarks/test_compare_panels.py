@@ -6,7 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.compare_panels import (
+from benchmarks.compare.panels import (
     draw_bytes,
     draw_classes,
     draw_envoys,
@@ -14,7 +14,7 @@ from benchmarks.compare_panels import (
     envoy_scores,
     mean_curve,
 )
-from benchmarks.compare_plots import PANELS, Panel
+from benchmarks.compare.plots import PANELS, Panel
 from superb_notebook.results import Row, outcomes
 from tests.workspace.comparison_rows import LABELS, small_comparison
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report_compare
-from benchmarks.compare_results import CORE, MORE
+from benchmarks.compare import report as report_compare
+from benchmarks.compare.results import CORE, MORE
 from tests.workspace.comparison_rows import comparison_row, small_comparison
 
 

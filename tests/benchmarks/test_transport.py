@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import report_transport, transport_ours
-from benchmarks.transport_job import STEP, EventLog, Job, empty_model, evaluate, random_model, train_step
-from benchmarks.transport_result import WrongResult, check, figures, load, medians, merge
-from benchmarks.transport_watch import MemoryWatch, process_memory
+from benchmarks.transport import ours as transport_ours
+from benchmarks.transport import report as report_transport
+from benchmarks.transport.job import STEP, EventLog, Job, empty_model, evaluate, random_model, train_step
+from benchmarks.transport.result import WrongResult, check, figures, load, medians, merge
+from benchmarks.transport.watch import MemoryWatch, process_memory
 
 
 @pytest.mark.slow

@@ -91,8 +91,8 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
-    needed = ("constraints.txt", "requirements.txt", "envoy/sd_requirements.txt")
-    (tmp_path / "envoy").mkdir()
+    needed = ("constraints.txt", "requirements.txt", "node/pyproject.toml")
+    (tmp_path / "node").mkdir()
     for name in (*needed, ".venv/.made", ".venv/.installed"):
         (tmp_path / name).touch()
     return tmp_path

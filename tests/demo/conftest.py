@@ -21,7 +21,7 @@ RATE = 16_000
 
 PARAMETERS = """\
 MODEL, ROUNDS, SEED, TEST_DATA = "other", 0, 0, None
-TUNING, STRATEGY, BASELINE = "other", "other", "other"
+TUNING, STRATEGY, BASELINE = "full", "fedavg", "scratch"
 DIRECTOR_HOST, DIRECTOR_PORT, AGGREGATOR_PORT, RUN_DIR = "nowhere", 0, 0, "run"
 """
 

@@ -13,7 +13,8 @@ import psutil
 import pytest
 import yaml
 
-from demo.federation import Federation, NotReady, ProcessDied, envoy_name, free_ports
+from demo.federation import Federation, NotReady, ProcessDied, free_ports
+from superb_node.names import envoy_name
 
 from .conftest import ROOT, left_below, processes_below
 

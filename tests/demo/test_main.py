@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from .conftest import left_below, processes_below, write_notebook
+from .conftest import left_below, notebook_of, processes_below, write_notebook
 
 pytestmark = [pytest.mark.federation, pytest.mark.notebook]
 
@@ -68,6 +68,19 @@ def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Pa
         assert f"runs/{run.name}/{name}" in output
     saved = nbformat.read(run / "notebook.ipynb", as_version=4)
     assert saved.cells[-1].outputs[0]["text"] == f"summary in ../runs/{run.name}\n"
+    assert not left_below(project)
+
+
+def test_another_notebook_has_a_number_and_needs_no_summary(project: Path, archives: Path) -> None:
+    """Its own settings stay, unless they are asked for."""
+    nbformat.write(notebook_of("print(MODEL, ROUNDS, SEED)"), project / "workspace" / "3_small {test}.ipynb")
+    process = start(project, command(archives, "--envoys", "1", "--notebook", "3", "--seed", "5"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert " other 2 5\n" in output
+    (run,) = (path for path in (project / "runs").iterdir() if path.name != "latest")
+    assert {entry.name for entry in run.iterdir()} == {"logs", "notebook.ipynb", "notebook.html"}
+    assert f"runs/{run.name}/notebook.html\n" in output
     assert not left_below(project)
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
+from rich.console import Console
 
 from demo import notebook
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.notebook import NotebookError
 from demo.process import ProcessDied
+from demo.report import LiveProgress
 
 from .conftest import NOTEBOOK, ROOT, is_gone, left_below, notebook_of
 
@@ -26,53 +31,64 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 ADDED_BY_NOBODY = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "PYTHONUNBUFFERED", "no_proxy"}
 
 
-class Recorder:
-    """Notes down what the execution tells; a subclass may act on a line."""
+class Run:
+    """A notebook of a few cells in a folder, what running it shows, and the result."""
 
-    def __init__(self) -> None:
-        self.events: list[object] = []
+    def __init__(self, folder: Path, *sources: str, kernel: str = "python3") -> None:
+        self.folder, self.output = folder, folder / "notebook.ipynb"
+        self.path, self._shown = folder / "n {of} some.ipynb", io.StringIO()
+        cells = notebook_of(*sources)
+        cells.metadata["kernelspec"] = {"name": kernel, "display_name": "x", "language": "python"}
+        nbformat.write(cells, self.path)
 
-    def on_cell(self, number: int, total: int, section: str) -> None:
-        self.events.append((number, total, section))
+    def execute(self, watch: Callable[[], None] = lambda: None) -> nbformat.NotebookNode:
+        parameters = {"MODEL": "tiny", "ROUNDS": 2}
+        with LiveProgress(Console(file=self._shown, width=200)) as progress:
+            notebook.execute(self.path, self.output, self.folder, parameters, progress, watch)
+        return nbformat.read(self.output, as_version=4)
 
-    def on_line(self, line: str) -> None:
-        self.events.append(line)
-
-
-def parametrised(tmp_path: Path, *sources: str) -> nbformat.NotebookNode:
-    nbformat.write(notebook_of(*sources), tmp_path / "n.ipynb")
-    return notebook.load(tmp_path / "n.ipynb", {"MODEL": "tiny", "ROUNDS": 2})
+    @property
+    def shown(self) -> list[str]:
+        """The lines on the terminal, without seconds and indentation."""
+        lines = self._shown.getvalue().rstrip("\n").splitlines()
+        return [re.sub(r"^ *([0-9.]+ s  )?", "", line) for line in lines]
 
 
 def test_parameters_take_the_place_of_the_notebooks_own(tmp_path: Path) -> None:
-    recorder = Recorder()
-    notebook.execute(parametrised(tmp_path, "print(MODEL, ROUNDS, RUN_DIR)"), tmp_path, recorder)
-    assert recorder.events[-1] == "tiny 2 run"
+    run = Run(tmp_path, "print(MODEL, ROUNDS, RUN_DIR)")
+    run.execute()
+    assert run.shown[-1] == "tiny 2 run"
 
 
-def test_cells_and_lines_are_told_in_order(tmp_path: Path) -> None:
-    recorder = Recorder()
-    cells = parametrised(
+def test_headings_and_lines_are_shown_in_order(tmp_path: Path) -> None:
+    run = Run(
         tmp_path, "print('a')\nprint('b\\n\\nc', end='')", "print('1 %\\r50 %\\r99 %\\ndone'); 'not a line'"
     )
-    notebook.execute(cells, tmp_path, recorder)
-    assert recorder.events == [
-        (1, 4, "Stand-in"),
-        (2, 4, "Stand-in"),
-        (3, 4, "Section 1"),
-        *("a", "b", "", "c"),
-        (4, 4, "Section 2"),
-        *("99 %", "done"),
-    ]
+    run.execute()
+    assert run.shown == ["Stand-in", "Section 1", "a", "b", "", "c", "Section 2", "99 %", "done"]
+
+
+def test_the_bar_counts_the_code_cells(tmp_path: Path) -> None:
+    run, terminal = Run(tmp_path, "1", ""), io.StringIO()
+    console = Console(file=terminal, width=80, force_terminal=True)
+    with LiveProgress(console) as progress:
+        notebook.execute(run.path, run.output, tmp_path, {"MODEL": "tiny"}, progress)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    assert re.search(r"Section 1 ━+ cell 3 of 3 0:00:", plain)
 
 
 def test_the_kernel_is_this_interpreter_in_the_given_folder(tmp_path: Path) -> None:
-    recorder = Recorder()
-    cells = parametrised(tmp_path, "import os, sys\nprint(sys.executable)\nprint(os.getcwd())")
-    cells.metadata["kernelspec"] = {"name": "no-such-kernel", "display_name": "x", "language": "python"}
-    notebook.execute(cells, tmp_path, recorder)
-    assert recorder.events[-2:] == [sys.executable, str(tmp_path)]
-    assert [cell.execution_count for cell in cells.cells if cell.cell_type == "code"] == [1, 2, 3]
+    run = Run(tmp_path, "import os, sys\nprint(sys.executable)\nprint(os.getcwd())", kernel="no-such-kernel")
+    executed = run.execute()
+    assert run.shown[-2:] == [sys.executable, str(tmp_path)]
+    assert [cell.execution_count for cell in executed.cells if cell.cell_type == "code"] == [1, 2, 3]
+
+
+def test_the_saved_notebook_has_no_times_and_no_paths(tmp_path: Path) -> None:
+    executed = Run(tmp_path, "1").execute()
+    assert "papermill" not in executed.metadata
+    metadata = [dict(cell.metadata) for cell in executed.cells]
+    assert metadata == [{}, {"tags": ["parameters"]}, {"tags": ["injected-parameters"]}, {}, {}]
 
 
 def test_the_kernel_has_the_environment_that_jupyterlab_would_give_it(
@@ -81,8 +97,7 @@ def test_the_kernel_has_the_environment_that_jupyterlab_would_give_it(
     """What it needs for itself it gets from `superb_ks`, as a person's kernel does."""
     for name in ADDED_BY_NOBODY:
         monkeypatch.delenv(name, raising=False)
-    cells = parametrised(tmp_path, "import json, os\njson.dump(dict(os.environ), open('environ.json', 'w'))")
-    notebook.execute(cells, tmp_path, Recorder())
+    Run(tmp_path, "import json, os\njson.dump(dict(os.environ), open('environ.json', 'w'))").execute()
     inside = json.loads((tmp_path / "environ.json").read_text())
     own = os.environ.keys() - {
         "TERM",
@@ -97,13 +112,12 @@ def test_the_kernel_has_the_environment_that_jupyterlab_would_give_it(
 
 
 def test_a_failing_cell_is_explained_and_what_ran_is_kept(tmp_path: Path) -> None:
-    recorder = Recorder()
-    cells = parametrised(tmp_path, "print('before')", "{}['speed']", "print('after')")
+    run = Run(tmp_path, "print('before')", "{}['speed']", "print('after')")
     with pytest.raises(NotebookError, match="KeyError: 'speed'"):
-        notebook.execute(cells, tmp_path, recorder)
-    assert recorder.events[-1] == (4, 5, "Section 2")
-    notebook.save(cells, tmp_path / "notebook")
-    saved = nbformat.read(tmp_path / "notebook.ipynb", as_version=4)
+        run.execute()
+    assert run.shown[-1] == "Section 2"
+    notebook.make_page(run.output)
+    saved = nbformat.read(run.output, as_version=4)
     outputs = [cell.outputs for cell in saved.cells if cell.cell_type == "code"]
     assert outputs[2][0]["text"] == "before\n"
     assert outputs[3][0]["ename"] == "KeyError"
@@ -111,42 +125,45 @@ def test_a_failing_cell_is_explained_and_what_ran_is_kept(tmp_path: Path) -> Non
     assert "KeyError" in (tmp_path / "notebook.html").read_text()
 
 
-def test_a_kernel_that_dies_is_reported(tmp_path: Path) -> None:
+def test_a_kernel_that_dies_is_reported_and_what_ran_is_kept(tmp_path: Path) -> None:
+    run = Run(tmp_path, "print('before')", "import os; os._exit(9)")
     with pytest.raises(NotebookError, match="kernel ended"):
-        notebook.execute(parametrised(tmp_path, "import os; os._exit(9)"), tmp_path, Recorder())
+        run.execute()
+    assert "before" in run.output.read_text()
 
 
 def test_what_the_watcher_raises_ends_the_execution_and_the_kernel(tmp_path: Path) -> None:
-    recorder = Recorder()
+    run = Run(tmp_path, "import time; print('running', flush=True); time.sleep(600)")
     died = ProcessDied("env_two", -9, tmp_path / "env_two.log", "out of memory")
 
     def watch() -> None:
-        if "running" in recorder.events:
+        if "running" in run.shown:
             raise died
 
-    cells = parametrised(tmp_path, "import time; print('running', flush=True); time.sleep(600)")
     with pytest.raises(ProcessDied) as raised:
-        notebook.execute(cells, tmp_path, recorder, watch)
+        run.execute(watch)
     assert raised.value is died
     assert not left_below(tmp_path)
+    assert "running" in run.output.read_text()
 
 
-def test_an_interrupt_ends_the_kernel_and_what_its_cells_started(tmp_path: Path) -> None:
-    class Interrupt(Recorder):
-        def on_line(self, line: str) -> None:
-            super().on_line(line)
+@pytest.mark.parametrize("start", [True, False], ids=["as it starts", "in a cell"])
+def test_an_interrupt_ends_the_kernel_and_what_its_cells_started(tmp_path: Path, start: bool) -> None:
+    run = Run(
+        tmp_path,
+        "import subprocess; child = subprocess.Popen(['sleep', '600'])\n"
+        "print('child', child.pid, flush=True)\nchild.wait()",
+    )
+
+    def watch() -> None:
+        if start or run.shown[-1:] > ["child"]:
             os.kill(os.getpid(), signal.SIGINT)
 
-    recorder = Interrupt()
-    source = (
-        "import subprocess; child = subprocess.Popen(['sleep', '600'])\n"
-        "print(child.pid, flush=True)\nchild.wait()"
-    )
     with pytest.raises(Interrupted), raise_interrupted():
-        notebook.execute(parametrised(tmp_path, source), tmp_path, recorder)
+        run.execute(watch)
     assert not left_below(tmp_path)
-    child = int(str(recorder.events[-1]))
-    assert is_gone(child)
+    if not start:
+        assert is_gone(int(run.shown[-1].split()[1]))
 
 
 def test_the_page_stands_alone_and_names_the_final_folder(tmp_path: Path) -> None:
@@ -154,21 +171,22 @@ def test_the_page_stands_alone_and_names_the_final_folder(tmp_path: Path) -> Non
         "import base64\nfrom IPython.display import Image\nprint('../runs/.partial-7/model')\n"
         f"Image(base64.b64decode({PIXEL!r}), format='png')"
     )
-    cells = parametrised(tmp_path, source)
-    notebook.execute(cells, tmp_path, Recorder())
-    notebook.save(cells, tmp_path / "notebook", {".partial-7": "7"})
+    run = Run(tmp_path, source)
+    run.execute()
+    notebook.make_page(run.output, {".partial-7": "7"})
     page = (tmp_path / "notebook.html").read_text()
     assert f"data:image/png;base64,{PIXEL}" in page.replace("\n", "")
-    for text in (page, (tmp_path / "notebook.ipynb").read_text()):
+    for text in (page, run.output.read_text()):
         assert "../runs/7/model" in text
         assert ".partial-7" not in text
         assert str(tmp_path) not in text
-    assert json.loads((tmp_path / "notebook.ipynb").read_text())["nbformat"] == 4
+    assert json.loads(run.output.read_text())["nbformat"] == 4
 
 
 def test_the_tutorials_page_fetches_nothing_and_has_no_formula_to_typeset(tmp_path: Path) -> None:
-    tutorial = nbformat.read(ROOT / NOTEBOOK, as_version=4)
-    notebook.save(tutorial, tmp_path / "notebook")
+    shutil.copy(ROOT / NOTEBOOK, tmp_path / "notebook.ipynb")
+    tutorial = nbformat.read(tmp_path / "notebook.ipynb", as_version=4)
+    notebook.make_page(tmp_path / "notebook.ipynb")
     page = Page()
     page.feed((tmp_path / "notebook.html").read_text())
     assert len(page.sources) >= 20, "plots and audio players are in the page"
@@ -198,9 +216,11 @@ class Page(HTMLParser):
 
 def test_a_notebook_without_a_cell_of_parameters_is_refused(tmp_path: Path) -> None:
     cells = notebook_of("1")
+    nbformat.write(cells, tmp_path / "n.ipynb")
+    assert {"MODEL", "ROUNDS", "RUN_DIR"} < notebook.settings_of(tmp_path / "n.ipynb")
     cells.cells[1].metadata["tags"] = []
     nbformat.write(cells, tmp_path / "n.ipynb")
     with pytest.raises(NotebookError, match=r"n\.ipynb: no cell is tagged `parameters`"):
-        notebook.load(tmp_path / "n.ipynb", {})
-    with pytest.raises(NotebookError, match="no notebook at"):
-        notebook.load(tmp_path / "other.ipynb", {})
+        notebook.settings_of(tmp_path / "n.ipynb")
+    with pytest.raises(NotebookError, match=r"other\.ipynb is no notebook"):
+        notebook.settings_of(tmp_path / "other.ipynb")

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from demo.__main__ import main, notebook_parameters
 from demo.federation import Federation
-from demo.options import OptionError, Options, parse_options
+from demo.options import TUTORIAL, WORKSPACE, OptionError, Options, parse_options
+
+from .conftest import notebook_of
 
 
 def test_defaults_are_those_of_the_makefile() -> None:
-    assert parse_options([]) == Options(2, 3, "iid", 0.5, "tiny", None, None, 0, "full", "fedavg", "scratch")
+    assert parse_options([]) == Options(TUTORIAL, 2, "iid", 0.5, None, None, 0, {})
     assert parse_options([]).shard_params == {"source": "synthetic", "partition": "iid", "seed": 0}
 
 
@@ -43,24 +47,89 @@ def test_the_testing_list_can_take_the_place_of_the_test_archive(tmp_path: Path)
 def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "saved").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert parse_options(["--model", "saved"]).model == str(tmp_path / "saved")
-    assert parse_options(["--model", "facebook/wav2vec2-base"]).model == "facebook/wav2vec2-base"
+    assert parse_options(["--model", "saved"]).settings["MODEL"] == str(tmp_path / "saved")
+    hub = "facebook/wav2vec2-base"
+    assert parse_options(["--model", hub]).settings["MODEL"] == hub
+
+
+def test_settings_that_nobody_asks_for_are_the_notebooks(tmp_path: Path) -> None:
+    """Make passes on empty texts."""
+    options = parse_options([f"--{name}=" for name in ("rounds", "model", "tuning", "strategy", "baseline")])
+    federation = Federation(tmp_path / "run")
+    assert notebook_parameters(options, federation, tmp_path / "run") == {
+        "DIRECTOR_HOST": "localhost",
+        "DIRECTOR_PORT": federation.director_port,
+        "AGGREGATOR_PORT": federation.aggregator_port,
+        "RUN_DIR": os.path.relpath(tmp_path / "run", WORKSPACE),
+        "TEST_DATA": None,
+        "SEED": 0,
+    }
+    options = parse_options(["--rounds", "7", "--tuning", "lora", "--strategy", "median", "--seed", "4"])
+    given = notebook_parameters(options, federation, tmp_path / "run")
+    assert [given[name] for name in ("ROUNDS", "TUNING", "STRATEGY", "SEED")] == [7, "lora", "median", 4]
+
+
+OWN = "the notebook's own"
 
 
 @pytest.mark.parametrize(
     ("arguments", "baseline"),
     [
-        ([], "scratch"),
+        ([], OWN),
         (["--model", "scratch"], None),
         (["--model", "facebook/wav2vec2-base"], None),
         (["--model", "facebook/wav2vec2-base", "--baseline", "tiny"], "tiny"),
         (["--baseline", "none"], None),
     ],
 )
-def test_random_weights_are_the_baseline_of_the_miniature_alone(
-    arguments: list[str], baseline: str | None
+def test_random_weights_are_the_baseline_of_the_tiny_model_only(
+    tmp_path: Path, arguments: list[str], baseline: str | None
 ) -> None:
-    assert parse_options(arguments).baseline == baseline
+    given = notebook_parameters(parse_options(arguments), Federation(tmp_path), tmp_path)
+    assert given.get("BASELINE", OWN) == baseline
+
+
+@pytest.fixture
+def numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with two numbered notebooks; returns the second, which trains nothing."""
+    for name in ("3_baselines.ipynb", "4_privacy.ipynb"):
+        notebook = notebook_of("1")
+        notebook.cells[1].source = "ROUNDS = 2\nSEED = 0"
+        nbformat.write(notebook, tmp_path / name)
+    monkeypatch.setattr("demo.options.WORKSPACE", tmp_path)
+    return tmp_path / "4_privacy.ipynb"
+
+
+def test_a_notebook_has_a_number_or_a_file(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("4", "4_privacy.ipynb", str(numbered)):
+        assert parse_options(["--notebook", name]).notebook == numbered
+    assert parse_options(["--notebook", "1"]).notebook == TUTORIAL
+    monkeypatch.chdir(numbered.parent)
+    assert parse_options(["--notebook", "3_baselines.ipynb"]).notebook.name == "3_baselines.ipynb"
+
+
+def test_a_notebook_gets_the_settings_that_it_has(numbered: Path, tmp_path: Path) -> None:
+    options = parse_options(["--notebook", "4", "--rounds", "5"])
+    assert notebook_parameters(options, Federation(tmp_path), tmp_path) == {"ROUNDS": 5, "SEED": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["2"], "NOTEBOOK=2: no such notebook; legal values are 1, 3, 4 and a notebook's file"),
+        (["no.ipynb"], "NOTEBOOK=no.ipynb: no such notebook; legal values are 1, 3, 4 and a notebook's file"),
+        (["4", "--strategy", "median"], "STRATEGY: 4_privacy.ipynb has no such setting; it has ROUNDS, SEED"),
+        (["script.py"], "script.py is no notebook: "),
+    ],
+)
+def test_a_bad_notebook_ends_in_one_line(
+    numbered: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (numbered.parent / "script.py").write_text("print('not a notebook')")
+    assert main(["--notebook", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"demo: {message}")
+    assert captured.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -83,7 +152,6 @@ def test_random_weights_are_the_baseline_of_the_miniature_alone(
         (["--test-data", "testing_list"], "TEST_DATA=testing_list: goes with DATA=PATH only"),
         (["--test-data", "."], "TEST_DATA=.: goes with DATA=PATH only"),
         (["--model", "./no/such"], "MODEL=./no/such: no such folder"),
-        (["--model", ""], "MODEL=: no such folder"),
         (
             ["--strategy", "mean"],
             "STRATEGY=mean: legal values are fedavg, fedprox, fedadam, fedyogi, median,",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from demo.errors import DemoError
-from demo.run_folder import RunFolder, write_atomically
+from demo.run_folder import RunFolder
 
 
 def fill(folder: RunFolder) -> None:
@@ -64,16 +64,6 @@ def test_ids_stay_unique_after_publishing_and_failing(tmp_path: Path) -> None:
     published.publish()
     failed.keep_failure()
     assert RunFolder(tmp_path).run_id not in {published.run_id, failed.run_id}
-
-
-def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "summary.json"
-    write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \ud800")
-    assert path.read_text() == "old"
-    write_atomically(path, "new")
-    assert path.read_text() == "new"
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])

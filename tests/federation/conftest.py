@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.drills import ENVOYS
+from tests.drills.run import ENVOYS
 from tests.support.lab import Lab
 
 

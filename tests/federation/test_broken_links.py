@@ -13,11 +13,10 @@ import pytest
 from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc, director_pb2, director_pb2_grpc
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
-import director_server
-import envoy_corrections
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, AggregatorUnreachable
 from superb_ks.transport import messages
 from superb_ks.transport.codec import SERVICE, encode_tensor_reply
+from superb_node import channel_options as node_options
 from superb_notebook import director_client
 from tests.support.line import Line
 
@@ -32,8 +31,11 @@ SETTINGS = (
 )
 # What gRPC does by itself is waited for only where everything is.
 CORRECTED = [pytest.param(False, marks=pytest.mark.slow), True]
-NOTICED_SECONDS = (director_server.PING_SECONDS + director_server.PING_ANSWER_SECONDS) / HURRY + 3
+NOTICED_SECONDS = (node_options.PING_SECONDS + node_options.PING_ANSWER_SECONDS) / HURRY + 3
 Options = list[tuple[str, int]]
+
+node_options.set_client_options()
+node_options.set_server_options()
 
 
 def hurried(corrected: bool) -> Options:
@@ -81,9 +83,9 @@ def wait_for_an_experiment(servicer: Waiting, port: int, options: Options) -> gr
 
 
 def test_all_sides_ping_alike_and_the_director_lets_them() -> None:
-    modules = (director_server, envoy_corrections, director_client)
+    modules = (node_options, director_client)
     assert len({(module.PING_SECONDS, module.PING_ANSWER_SECONDS) for module in modules}) == 1
-    assert director_server.LEAST_PING_SECONDS < director_server.PING_SECONDS
+    assert node_options.MIN_PING_SECONDS < node_options.PING_SECONDS
 
 
 @pytest.mark.parametrize("corrected", CORRECTED)
@@ -109,11 +111,11 @@ def test_an_envoy_may_wait_for_long_without_offence(corrected: bool) -> None:
         call = wait_for_an_experiment(servicer, port, hurried(corrected=True))
         if corrected:
             with pytest.raises(grpc.FutureTimeoutError):
-                call.exception(8 * director_server.PING_SECONDS / HURRY)
+                call.exception(8 * node_options.PING_SECONDS / HURRY)
             servicer.over.set()
             assert call.result(30).experiment_name == "exp"
         else:
-            error = call.exception(8 * director_server.PING_SECONDS / HURRY)
+            error = call.exception(8 * node_options.PING_SECONDS / HURRY)
             assert "too_many_pings" in error.details().lower().replace(" ", "_")
         call.channel.close()
 

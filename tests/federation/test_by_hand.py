@@ -15,8 +15,8 @@ import yaml
 from openfl.interface.interactive_api.experiment import TaskInterface
 
 from demo.federation import Federation
-from envoy_threads import usable_cores
 from superb_ks.settings import Addresses, Settings
+from superb_node.envoy.threads import usable_cores
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Outcome, follow, sine_root, wait_until

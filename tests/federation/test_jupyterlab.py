@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 
 from demo import notebook
@@ -71,7 +72,8 @@ def address(tmp_path: Path, federation: Federation) -> Iterator[str]:
     shutil.copytree(ROOT / "benchmarks" / "results", project / "benchmarks" / "results")
     settings = {"ROUNDS": 3, "EPOCHS_PER_ROUND": 10, "BASELINE": None, "NOISE_MULTIPLIER": None}
     settings["AGGREGATOR_PORT"] = federation.aggregator_port
-    nbformat.write(notebook.load(COMMITTED, settings), workspace / NAME)
+    path = str(workspace / NAME)
+    papermill.execute_notebook(path, path, settings, prepare_only=True)
     environment = {"DIRECTOR_PORT": str(federation.director_port)}
     with jupyter_lab(workspace, tmp_path / "jupyter", environment) as tree:
         yield f"{tree}/{NAME}"
@@ -162,14 +164,14 @@ def check_the_end(page: NotebookPage, project: Path) -> Path:
 
 def check_the_page_of(executed: Path, browser: sync_api.Browser, width: int) -> None:
     """`runs/…/notebook.html` is whole without a network, also in a narrow window."""
-    notebook.save(nbformat.read(executed, as_version=4), executed.with_name("notebook"))
+    notebook.make_page(executed)
     context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
     outside = outside_requests(context)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(executed.with_name("notebook.html").as_uri())
+    page.goto(executed.with_suffix(".html").as_uri())
     picture(page, f"7-page-{width}", whole=True)
     assert outside == complaints == []
     assert page.evaluate("document.images.length") > 8

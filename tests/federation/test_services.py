@@ -12,9 +12,9 @@ from demo.federation import Federation
 from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.spec import ModelSpec
-from superb_notebook.tasks import tutorial_tasks
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
+from superb_notebook.tasks import tutorial_tasks
 from tests.support.lab import ROOT, Lab, follow
 
 pytestmark = pytest.mark.federation

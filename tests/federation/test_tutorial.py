@@ -34,14 +34,6 @@ SHARED = ROOT.parent / "shared"
 TRAIN, TEST = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
 
 
-class Silent:
-    """Listens to nothing; the outputs are in the notebook."""
-
-    def on_cell(self, number: int, total: int, section: str) -> None: ...
-
-    def on_line(self, line: str) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the training and the test archive."""
@@ -83,7 +75,7 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
 
 
 def run_notebook(federation: Federation, run_dir: Path, **parameters: object) -> str:
-    """Execute the notebook on `federation`; returns it as JSON text, outputs included."""
+    """Execute the notebook on `federation`; returns its JSON, outputs included."""
     run_dir.mkdir()
     settings = {
         "ROUNDS": 1,
@@ -93,9 +85,9 @@ def run_notebook(federation: Federation, run_dir: Path, **parameters: object) ->
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
         **parameters,
     }
-    tutorial = notebook.load(NOTEBOOK, settings)
-    notebook.execute(tutorial, WORKSPACE, Silent(), federation.check)
-    return json.dumps(tutorial)
+    executed = run_dir / "notebook.ipynb"
+    notebook.execute(NOTEBOOK, executed, WORKSPACE, settings, watch=federation.check)
+    return executed.read_text(encoding="utf-8")
 
 
 def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pretraining.corpus import PRETRAINING_VARIANTS
 from pretraining.phonetics import PhoneticEngine
 from pretraining.training import Plan
 from pretraining.vocabulary import RESERVED, Censor, choose_texts, invent, real_words
-from speech_commands.reader.labels import KEYWORDS
 from speech_commands.synthetic.voices import ACCENTS, VARIANTS
+from superb_node.labels import KEYWORDS
 
 
 @pytest.fixture(scope="module")

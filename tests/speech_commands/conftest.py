@@ -1,6 +1,5 @@
-"""Makes the envoy's own modules importable, as its start script does, and builds small archives to read."""
+"""Builds small archives to read."""
 
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from speech_commands.synthetic.script import Size
+from superb_node.labels import KEYWORDS
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 ENVOY = ROOT / "envoy"
-if str(ENVOY) not in sys.path:
-    sys.path.insert(0, str(ENVOY))
-
-from speech_commands.reader.labels import KEYWORDS  # noqa: E402
-from speech_commands.synthetic.script import Size  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

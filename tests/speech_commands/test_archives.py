@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import speech_commands.sources.archives as archives_module
-from speech_commands.errors import DataError
 from speech_commands.settings import Archive, ArchiveSettings
 from speech_commands.sources.archives import download, fetch, fetch_archives, unpack
+from superb_node.errors import DataError
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]
@@ -40,7 +40,7 @@ class Site:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(archives_module, "PAUSE", 0.0)
+    monkeypatch.setattr(archives_module, "RETRY_PAUSE_SECONDS", 0.0)
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
@@ -110,16 +110,16 @@ def test_a_server_without_ranges_starts_over(site: Site, packed: Path) -> None:
 def test_a_line_that_is_always_cut_is_given_up_and_kept(site: Site, packed: Path) -> None:
     site.body = b"abcdef" * 1000
     site.cut_after = [10] * 100
-    with pytest.raises(DataError, match="cannot be downloaded.*run again to go on"):
+    with pytest.raises(DataError, match="cannot be downloaded.*run again to resume"):
         download(site.archive(), packed)
-    assert len(site.requests) == archives_module.ATTEMPTS
+    assert len(site.requests) == archives_module.MAX_ATTEMPTS
     assert packed.read_bytes() == site.body[:60]
 
 
 def test_a_wrong_body_is_refused(site: Site, packed: Path) -> None:
     expected = replace(site.archive(), bytes=6000)
     site.body = b"<html>moved</html>"
-    with pytest.raises(DataError, match="has 18 bytes, and 6000 are wanted"):
+    with pytest.raises(DataError, match="has 18 bytes, expected 6000"):
         download(expected, packed)
 
 
@@ -148,11 +148,11 @@ def test_an_error_of_the_server_is_tried_again(site: Site, packed: Path) -> None
     site.body, site.status = b"abc", 503
     with pytest.raises(DataError, match="503"):
         download(site.archive(), packed)
-    assert len(site.requests) == archives_module.ATTEMPTS
+    assert len(site.requests) == archives_module.MAX_ATTEMPTS
 
 
 def test_nobody_there_is_named(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives_module, "PAUSE", 0.0)
+    monkeypatch.setattr(archives_module, "RETRY_PAUSE_SECONDS", 0.0)
     with pytest.raises(DataError, match=r"http://127.0.0.1:9/x: cannot be downloaded"):
         download(Archive("http://127.0.0.1:9/x", 5, "00"), packed)
 

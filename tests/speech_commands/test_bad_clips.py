@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]

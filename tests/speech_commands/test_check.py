@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech_commands.check.__main__ import SUPERB, read_config
+from speech_commands.check.__main__ import read_config
 from speech_commands.check.inspection import NOTES, PROBLEMS, Findings, inspect, is_cut
-from speech_commands.errors import DataError
+from speech_commands.check.report import SUPERB
 from speech_commands.reader.folders import read_folders
-from speech_commands.reader.labels import LABELS
+from superb_node.errors import DataError
+from superb_node.labels import LABELS
 
 Folders = tuple[Path, Path]
 

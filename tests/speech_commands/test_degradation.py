@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from speech_commands.degradation import add_noise
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]

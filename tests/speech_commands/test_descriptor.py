@@ -12,8 +12,8 @@ import soundfile
 import yaml
 from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
 
-from speech_commands.errors import DataError
-from speech_commands.reader.labels import LABELS
+from superb_node.errors import DataError
+from superb_node.labels import LABELS
 from superb_notebook.connect import FederationError, require_disjoint_shards
 from superb_shard_descriptor import SuperbShardDescriptor
 

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from speech_commands.check.inspection import inspect
-from speech_commands.errors import DataError
 from speech_commands.reader.folders import read_folders
+from superb_node.errors import DataError
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 
 from speech_commands.check.inspection import Findings, inspect
-from speech_commands.errors import DataError
 from speech_commands.reader.folders import read_folders
-from speech_commands.reader.labels import KEYWORDS, LABELS, label_of
+from superb_node.errors import DataError
+from superb_node.labels import KEYWORDS, LABELS, label_of
 from superb_shard_descriptor import SuperbShardDescriptor
 
 Folders = tuple[Path, Path]
@@ -72,7 +72,7 @@ def test_a_list_of_which_no_line_names_a_clip_is_shown(
     (archives[0] / "testing_list.txt").write_text(lines)
     with caplog.at_level(logging.WARNING):
         card_of(archives[0])
-    assert "testing_list.txt keeps nothing from training" in caplog.text
+    assert "testing_list.txt excludes nothing from training" in caplog.text
     assert "'00000001_nohash_0.wav'" in caplog.text
     findings = check(archives)
     assert findings.places["list without effect"] == [
@@ -230,7 +230,7 @@ def test_a_partition_by_speaker_needs_speakers(archives: Folders, where: str) ->
     message = str(caught.value)
     assert f"{count} clips name no speaker" in message
     assert "anna 0.wav" in message
-    assert message.endswith("legal for these: iid, dirichlet, quantity")
+    assert message.endswith("legal for these clips: iid, dirichlet, quantity")
     assert len(check(archives).places["no speaker known"]) == count
     assert card_of(train, "1, 2")["partition"] == "iid"
     assert card_of(train, None, partition="speaker")["clips"]["train"]["yes"] == 2
@@ -273,7 +273,7 @@ def test_its_silence_is_cut_from_a_stretch_of_its_own(alone: Path) -> None:
 
 
 def test_without_a_test_archive_the_setting_is_named(alone: Path) -> None:
-    with pytest.raises(DataError, match="set test_dir to another, or to testing_list"):
+    with pytest.raises(DataError, match="set test_dir to its folder, or to testing_list"):
         card_of(alone)
     (alone / "testing_list.txt").write_text("")
     with pytest.raises(DataError, match="split 'test' is empty"):

@@ -23,9 +23,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speech_commands.errors import DataError
-from speech_commands.reader.audio import AudioBytes, AudioFile, decode, read_header
-from speech_commands.reader.labels import KEYWORDS
+from superb_node.audio import AudioBytes, AudioFile, decode, read_header
+from superb_node.errors import DataError
+from superb_node.labels import KEYWORDS
 from superb_shard_descriptor import SuperbShardDescriptor
 
 CASES = int(os.environ.get("FUZZ_CASES", "300"))

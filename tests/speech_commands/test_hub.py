@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from speech_commands.errors import DataError
-from speech_commands.reader.labels import KEYWORDS
+from superb_node.errors import DataError
+from superb_node.labels import KEYWORDS
 from superb_shard_descriptor import SuperbShardDescriptor
 
 # As s3prl orders them: the last two swapped against SUPERB's list.

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import speech_commands.reader.index as index
-from speech_commands.errors import DataError
 from speech_commands.reader.index import cache_file, index_tree
+from superb_node.errors import DataError
 
 Folders = tuple[Path, Path]
 

@@ -150,7 +150,7 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 def test_too_small_a_shard_is_named(archives: Folders) -> None:
-    from speech_commands.errors import DataError
+    from superb_node.errors import DataError
     from superb_shard_descriptor import SuperbShardDescriptor
 
     with pytest.raises(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech_commands.reader.folders import SPLITS, read_folders
+from speech_commands.reader.folders import read_folders
 from speech_commands.reader.index import speaker_of
-from speech_commands.reader.labels import KEYWORDS, LABELS, SILENCE, UNKNOWN
-from speech_commands.reader.table import Split
+from speech_commands.reader.table import SPLITS, Split
+from superb_node.labels import KEYWORDS, LABELS, SILENCE, UNKNOWN
 
 Folders = tuple[Path, Path]
 WriteWav = Callable[..., Path]
@@ -135,7 +135,7 @@ def test_other_rates_and_stereo_become_16_khz_mono(archives: Folders, write_wav:
 
 
 def test_a_tone_survives_resampling(tmp_path: Path) -> None:
-    from speech_commands.reader.audio import decode
+    from superb_node.audio import decode
 
     time = np.arange(44_100) / 44_100
     soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * 1000 * time), 44_100)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from speech_commands.errors import DataError
-from speech_commands.reader.labels import LABELS
 from speech_commands.settings import Archive, HubSettings, Scenario, read_settings
+from superb_node.errors import DataError
+from superb_node.labels import LABELS
 
 
 def test_defaults() -> None:

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech_commands.errors import DataError
-from speech_commands.reader.cache import cache_root, made_once
-from speech_commands.reader.folders import SPLITS, read_folders
-from speech_commands.reader.labels import LABELS
+from speech_commands.reader.cache import cache_root, make_once
+from speech_commands.reader.folders import read_folders
+from speech_commands.reader.table import SPLITS
 from speech_commands.synthetic.corpus import make_corpus, write_corpus
 from speech_commands.synthetic.script import OTHER_WORDS, Size, write_script
 from speech_commands.synthetic.voices import VARIANTS
+from superb_node.errors import DataError
+from superb_node.labels import LABELS
 
 
 def files_below(folder: Path) -> list[str]:
@@ -139,9 +140,9 @@ def test_a_crashed_makers_remains_go_and_nothing_half_is_published(tmp_path: Pat
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        made_once(folder, crash)
+        make_once(folder, crash)
     assert [path.name for path in tmp_path.iterdir()] == [".corpus.lock"]
-    made_once(folder, lambda partial: (partial / "all").touch())
+    make_once(folder, lambda partial: (partial / "all").touch())
     assert files_below(folder) == ["all"]
 
 
@@ -174,5 +175,5 @@ def test_a_cache_without_locks_is_said_so(
     with pytest.raises(
         DataError, match=r"cannot lock a file \(why\); set SUPERB_CACHE to a folder on a local disk"
     ):
-        made_once(tmp_path / "corpus", lambda _: None)
+        make_once(tmp_path / "corpus", lambda _: None)
     assert not (tmp_path / "corpus").exists()

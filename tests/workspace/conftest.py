@@ -1,14 +1,10 @@
-"""Makes the package importable as the notebook sees it, and gives tests small models and clips."""
+"""Gives tests small models and clips."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "workspace"))
 
 
 @pytest.fixture(autouse=True)

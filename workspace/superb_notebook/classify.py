@@ -16,8 +16,8 @@ import transformers
 
 from superb_ks.model.folder import ModelUnavailable, load_classifier
 from superb_ks.model.spec import SAMPLING_RATE, lengthened
-from superb_notebook.audio import decode
-from superb_notebook.labels import SILENCE, UNKNOWN
+from superb_node.audio import decode
+from superb_node.labels import SILENCE, UNKNOWN
 
 WINDOW = SAMPLING_RATE
 STEP = SAMPLING_RATE // 4

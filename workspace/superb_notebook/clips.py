@@ -17,11 +17,9 @@ from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 from superb_ks.model.spec import SAMPLING_RATE
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
-from superb_notebook.audio import MAX_CLIP_SECONDS, read_header
-from superb_notebook.classify import read_wav
-from superb_notebook.errors import DataError
-from superb_notebook.history import Score
-from superb_notebook.labels import (
+from superb_node.audio import MAX_CLIP_SECONDS, read_header
+from superb_node.errors import DataError
+from superb_node.labels import (
     LISTED,
     TESTING_LIST,
     composed,
@@ -31,6 +29,8 @@ from superb_notebook.labels import (
     list_key,
     read_lines,
 )
+from superb_notebook.classify import read_wav
+from superb_notebook.history import Score
 
 
 class ClipFolder:

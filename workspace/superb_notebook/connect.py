@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import os
-import socket
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -16,9 +14,10 @@ from openfl.interface.interactive_api.federation import Federation
 
 from superb_ks.checked import is_int, is_real
 from superb_ks.settings import Addresses, Settings
-from superb_notebook.certificates import Certificates
+from superb_node.certificates import Certificates
+from superb_node.loopback import UnknownHost, bare, in_uri, is_loopback
+from superb_node.tls_diagnosis import why_refused
 from superb_notebook.director_client import PackedDirectorClient
-from superb_notebook.handshake import why_refused
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +55,10 @@ def connect(settings: Settings) -> Federation:
     logging.getLogger("openfl").setLevel(logging.ERROR)
     addresses = settings.addresses
     # An IPv6 address stands in brackets before a port.
-    host = _bare(addresses.director_host)
-    host = f"[{host}]" if ":" in host else host
+    host = in_uri(bare(addresses.director_host))
     own = _certificates(addresses)
     if own is None:
-        _require_guarded(addresses)
+        _require_tls_or_loopback(addresses)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
     try:
@@ -92,9 +90,9 @@ def _why_not(error: grpc.RpcError, addresses: Addresses, own: Certificates | Non
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
     files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
-    _look_up(_bare(addresses.director_host))
+    _is_loopback(addresses.director_host)  # says so if there is no such host
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
-    if reason := why_refused(_bare(addresses.director_host), addresses.director_port, files):
+    if reason := why_refused(bare(addresses.director_host), addresses.director_port, files):
         return f"{no_answer}: {reason}"
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
     return f"{no_answer}. Start one: cd director && bash {start}"
@@ -109,35 +107,24 @@ def _certificates(addresses: Addresses) -> Certificates | None:
         raise FederationError(str(error)) from error
 
 
-def _require_guarded(addresses: Addresses) -> None:
+def _require_tls_or_loopback(addresses: Addresses) -> None:
     """Refuse to send an experiment's code in plain text where others could read and change it."""
     host = addresses.director_host
     if addresses.insecure_allow_plaintext_on_network:
         logger.warning("Without TLS, nobody checks who the director at %s is", host)
-    elif not all(ipaddress.ip_address(address).is_loopback for address in _look_up(_bare(host))):
+    elif not _is_loopback(host):
         raise FederationError(
-            f"without TLS a notebook calls a director on this machine only, and {host} is another: whoever "
-            "is on the way could change what it submits. Name the folder of make certs in "
+            f"without TLS a notebook calls a director on this machine only, and {host} is another: anybody "
+            "on the way could change what it submits. Name the folder of make certs in "
             "Addresses(certificates=...), or say insecure_allow_plaintext_on_network=True"
         )
 
 
-def _bare(host: str) -> str:
-    """Return a host without the brackets in which an IPv6 address may stand."""
-    return host[1:-1] if host.startswith("[") else host
-
-
-def _look_up(host: str) -> list[str]:
-    """Look up the addresses of a name.
-
-    Raises:
-        FederationError: it has none.
-    """
+def _is_loopback(host: str) -> bool:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise FederationError(f"no such host: {host} ({error.strerror}), as director_host says") from error
-    return [str(address[4][0]) for address in found]
+        return is_loopback(bare(host))
+    except UnknownHost as error:
+        raise FederationError(f"{error}, as director_host says") from error
 
 
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Tells whether a corpus can be trusted: `python -m speech_commands.check`."""
+"""Checks a corpus for damage and leaks between splits: `python -m speech_commands.check`."""

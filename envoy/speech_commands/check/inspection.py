@@ -1,4 +1,4 @@
-"""What is wrong with a corpus, clip by clip: the findings behind `speech_commands.check`."""
+"""Finds what is wrong with a corpus, clip by clip."""
 
 import hashlib
 import struct
@@ -9,40 +9,40 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
-from speech_commands.reader.audio import MAX_CLIP_SECONDS, SAMPLE_RATE, AudioFile, decode, read_header
-from speech_commands.reader.folders import SPLITS, VALIDATION_LIST, read_list, unmatched
-from speech_commands.reader.labels import LABELS, TESTING_LIST
-from speech_commands.reader.table import Corpus, Split
-from speech_commands.shard import nameless
-from speech_commands.sources.corpus import others, silent_words
+from speech_commands.reader.lists import VALIDATION_LIST, read_list, unmatched_lines
+from speech_commands.reader.table import SPLITS, Corpus, Split
+from speech_commands.shard import clips_without_speaker
+from speech_commands.sources.corpus import other_folders, words_without_clip
+from superb_node.audio import MAX_CLIP_SECONDS, SAMPLE_RATE, AudioFile, decode, read_header
+from superb_node.errors import DataError
+from superb_node.labels import LABELS, TESTING_LIST
 
 FULL_SCALE = 0.9999  # of a sample; 16-bit audio reaches 0.99997
-SHORTEST = SAMPLE_RATE // 16  # samples; superb_ks.model has the same
-CLIPPED_RUN = 4  # samples at full scale in a row: a peak that was cut off, not one that just touches
+SHORTEST = SAMPLE_RATE // 16  # samples; the same as in superb_ks.model.spec
+CLIPPED_RUN = 4  # consecutive samples at full scale: the peak was cut off; fewer may only touch it
 
-# Kinds of findings. A problem makes scores wrong or training fail; a note is worth knowing.
+# Kinds of findings. A problem makes scores wrong or training fail; a note does neither.
 PROBLEMS = {
     "unreadable": "not audio, or without a sample",
     "cut": "shorter than the header promises",
     "silent": "nothing but zeros",
     "word without a clip": "no training clip of this class",
-    "speaker in two splits": "scores of a speaker heard in training are too good",
-    "same audio in two splits": "scores of a clip heard in training are too good",
+    "speaker in two splits": "scores on speakers of the training split are too high",
+    "same audio in two splits": "scores on clips of the training split are too high",
     "same audio, two classes": "one of the two labels is wrong",
-    "too long": f"more than {MAX_CLIP_SECONDS} seconds, which no model is given at once",
-    "in both lists": "named by the validation and the testing list",
-    "list without effect": "no line of it names a file there; what it should keep apart is trained on",
+    "too long": f"more than {MAX_CLIP_SECONDS} seconds, which no model takes at once",
+    "in both lists": "the validation and the testing list name it",
+    "list without effect": "no line matches a file, so the clips that it should exclude are trained on",
 }
 NOTES = {
     "same audio twice": "within one split and class",
-    "clipped": f"{CLIPPED_RUN} or more samples in a row at full scale",
-    "stereo": "more than one channel; they are averaged",
-    "other rate": f"not {SAMPLE_RATE} Hz; resampled at each reading",
-    "longer than a second": "models of this task take one second",
-    "shorter than a sixteenth of a second": "models are given it with zeros behind it",
+    "clipped": f"{CLIPPED_RUN} or more consecutive samples at full scale",
+    "stereo": "more than one channel; the reader averages them",
+    "other rate": f"not {SAMPLE_RATE} Hz; resampled each time it is read",
+    "longer than a second": "models for this task expect one second",
+    "shorter than a sixteenth of a second": "padded with zeros for the model",
     "no speaker known": "no eight hex digits and _nohash_ in its name; partition: speaker refuses it",
-    "listed, not there": "named by a list of the training archive",
+    "listed, not there": "a list of the training archive names it",
 }
 
 
@@ -53,12 +53,12 @@ class Findings:
     places: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, place: str) -> None:
-        """Note one more place."""
+        """Add a place to a kind of finding."""
         self.places.setdefault(kind, []).append(place)
 
     @property
     def any_problem(self) -> bool:
-        """Whether something is worse than a note."""
+        """Whether a finding is a problem and not only a note."""
         return any(kind in PROBLEMS for kind in self.places)
 
 
@@ -68,27 +68,26 @@ def inspect(
     progress: Iterable[int] | None = None,
     labels: tuple[str, ...] = LABELS,
 ) -> Findings:
-    """Look at every clip, decoding all of them.
+    """Decode and inspect every clip.
 
     Args:
         corpus: opened with on_bad_clip "skip".
-        train_dir: folder of the training archive, whose lists are looked at too.
-        progress: advanced by one with each clip, such as a progress bar.
+        train_dir: folder of the training archive, whose lists are inspected too.
+        progress: an iterable, such as a progress bar, that is advanced by one for each clip.
         labels: class names in the order of their ids.
-
     """
     findings = Findings()
     for line in corpus.problems:
         findings.add("unreadable", line)
     if train_dir is not None:
         inspect_lists(findings, train_dir)
-    for word in silent_words(corpus, labels):
-        findings.add("word without a clip", f"{word}{others(corpus, labels)}")
+    for word in words_without_clip(corpus, labels):
+        findings.add("word without a clip", f"{word}{other_folders(corpus, labels)}")
     inspect_speakers(findings, corpus, labels)
     advance = iter(progress) if progress is not None else None
     first_with: dict[bytes, tuple[str, int, str]] = {}
     for name in SPLITS:
-        split, unmeasured = own_clips(corpus, name).measured()
+        split, unmeasured = without_crops(corpus, name).measured()
         for line in unmeasured:
             findings.add("unreadable", line)
         for row in range(len(split)):
@@ -102,8 +101,8 @@ def inspect(
     return findings
 
 
-def own_clips(corpus: Corpus, name: str) -> Split:
-    """Return a split without the silence crops, which are parts of longer recordings."""
+def without_crops(corpus: Corpus, name: str) -> Split:
+    """Return a split without its silence crops, which are parts of longer recordings."""
     split = corpus.splits[name]
     if corpus.recordings is None:
         return split
@@ -111,7 +110,7 @@ def own_clips(corpus: Corpus, name: str) -> Split:
 
 
 def inspect_clip(findings: Findings, split: Split, row: int, place: str) -> bytes | None:
-    """Note what is wrong with one clip; return a digest of its samples unless it is unusable."""
+    """Record what is wrong with one clip; return a digest of its samples unless it is unusable."""
     key = str(split.table.keys[row])
     if is_cut(read_bytes(split.open(key))):
         findings.add("cut", place)
@@ -140,7 +139,7 @@ def inspect_clip(findings: Findings, split: Split, row: int, place: str) -> byte
 
 
 def compare(findings: Findings, first: tuple[str, int, str], clip: tuple[str, int, str]) -> None:
-    """Note two clips with the same samples."""
+    """Record that two clips have the same samples."""
     if first[2] == clip[2]:
         return
     pair = f"{first[2]} = {clip[2]}"
@@ -153,27 +152,27 @@ def compare(findings: Findings, first: tuple[str, int, str], clip: tuple[str, in
 
 
 def inspect_speakers(findings: Findings, corpus: Corpus, labels: tuple[str, ...]) -> None:
-    """Note the speakers that are heard in more than one split, and the words whose speaker is not known."""
+    """Record the speakers that are in more than one split, and the words whose speaker is not known."""
     for name in SPLITS:
-        for place in nameless(corpus.splits[name], labels):
+        for place in clips_without_speaker(corpus.splits[name], labels):
             findings.add("no speaker known", place)
-    heard: dict[str, list[str]] = {}
+    splits_of: dict[str, list[str]] = {}
     for name in SPLITS:
         for speaker in np.unique(corpus.splits[name].table.speakers).tolist():
-            heard.setdefault(speaker, []).append(name)
-    for speaker, splits in heard.items():
+            splits_of.setdefault(speaker, []).append(name)
+    for speaker, splits in splits_of.items():
         if speaker and len(splits) > 1:
             findings.add("speaker in two splits", f"{speaker} ({', '.join(splits)})")
 
 
 def inspect_lists(findings: Findings, train_dir: Path) -> None:
-    """Note what the two lists of the training archive get wrong."""
+    """Record what is wrong with the two lists of the training archive."""
     validation = read_list(train_dir / VALIDATION_LIST, required=True)
     testing = read_list(train_dir / TESTING_LIST, required=False)
     for key in sorted(validation.keys() & testing.keys()):
         findings.add("in both lists", validation[key])
     for name, lines in ((VALIDATION_LIST, validation), (TESTING_LIST, testing)):
-        missing = unmatched(train_dir, name)
+        missing = unmatched_lines(train_dir, name)
         for line in missing:
             findings.add("listed, not there", f"{name}: {line}")
         if lines and len(missing) == len(lines):
@@ -181,26 +180,26 @@ def inspect_lists(findings: Findings, train_dir: Path) -> None:
 
 
 def read_bytes(file: AudioFile) -> bytes:
-    """Return what is in a file or buffer."""
+    """Return the bytes of a file or buffer."""
     if isinstance(file, str):
         return Path(file).read_bytes()
     return file.read()
 
 
 def is_clipped(waveform: NDArray[np.float32]) -> bool:
-    """Whether peaks were cut off at full scale."""
+    """Return whether peaks were cut off at full scale."""
     full = np.abs(waveform) >= FULL_SCALE
     runs = np.convolve(full, np.ones(CLIPPED_RUN), mode="valid")
     return bool((runs >= CLIPPED_RUN).any())
 
 
 def is_cut(content: bytes) -> bool:
-    """Whether a WAV file ends before the samples that its header promises."""
+    """Return whether a WAV file ends before the samples that its header promises."""
     return any(name == b"data" and end > len(content) for name, end in wav_chunks(content))
 
 
 def wav_chunks(content: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield name and end of each chunk of a RIFF WAVE file as its headers give them."""
+    """Yield the name and end of each chunk of a RIFF WAVE file, as its header gives them."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         return
     at = 12

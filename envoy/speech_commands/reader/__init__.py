@@ -1,1 +1,1 @@
-"""Reads archive folders: which clips there are, whose they are, and their samples."""
+"""Reads archive folders: their clips, classes, speakers and samples."""

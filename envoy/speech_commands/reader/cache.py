@@ -1,4 +1,4 @@
-"""The user's cache: folders that are made once, whoever asks first, and appear whole or not at all."""
+"""The user's cache: folders that are made once, by the first process that needs them, and never half."""
 
 import fcntl
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +17,7 @@ def cache_root() -> Path:
     """Return `$SUPERB_CACHE`, else `superb-federated` in the user's cache folder.
 
     Raises:
-        DataError: nobody says where that is.
-
+        DataError: the user has no home folder, and no variable names another.
     """
     try:
         if own := os.environ.get("SUPERB_CACHE"):
@@ -29,15 +28,14 @@ def cache_root() -> Path:
         raise DataError("this user has no home folder for a cache; set SUPERB_CACHE to a folder") from error
 
 
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Return `folder`, first filled by `make` if it is not there.
 
-    `make` is given an empty folder beside it, which is renamed when it is complete. Of several processes one
-    works and the others wait; what a killed one left behind is removed.
+    `make` fills an empty folder next to it, which is renamed once it is complete. One of several processes
+    works while the others wait; what a killed process left behind is removed.
 
     Raises:
         DataError: the cache cannot be written or locked.
-
     """
     if folder.is_dir():
         return folder
@@ -53,8 +51,8 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 def fill(folder: Path, make: Callable[[Path], None]) -> None:
     """Make `folder` under another name and rename it; the caller holds the lock."""
-    for remains in folder.parent.glob(f"{folder.name}.partial-*"):
-        shutil.rmtree(remains, ignore_errors=True)
+    for leftover in folder.parent.glob(f"{folder.name}.partial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial = folder.parent / f"{folder.name}.partial-{os.getpid()}"
     partial.mkdir()
     try:
@@ -67,11 +65,10 @@ def fill(folder: Path, make: Callable[[Path], None]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file lock; the system lets go of it when the process dies. The file itself stays.
+    """Hold a file lock, which the system releases when the process dies. The file itself stays.
 
     Raises:
-        DataError: there are no locks there.
-
+        DataError: the file system has no locks.
     """
     with path.open("w", encoding="utf-8") as file:
         try:

@@ -1,7 +1,7 @@
 """The index of an archive folder: the header of every file, read once and kept in the user's cache.
 
-A kept index is good as long as size and time stamp of every folder are what they were; adding, removing or
-renaming a file changes those. A file that is rewritten in place is not noticed: delete the cache for that.
+A cached index is valid while the size and time stamp of every folder stay the same; adding, removing or
+renaming a file changes them. Rewriting a file in place does not: delete the cache after that.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
-from speech_commands.reader.audio import read_header
 from speech_commands.reader.cache import cache_root
-from speech_commands.reader.labels import composed, is_litter
+from superb_node.audio import read_header
+from superb_node.errors import DataError
+from superb_node.labels import composed, is_litter
 
-VERSION = 2  # raised with every change of what is kept
+VERSION = 2  # raise it with every change of what is stored
 COLUMNS = ("keys", "folders", "speakers", "rates", "frames")
 SPEAKER = re.compile(r"(?:^|[_/])([0-9a-f]{8})_nohash_\d+\.\w+$")
-SETTLED = 2.0  # seconds: a folder changed more recently could change again within one tick of its time stamp
+SETTLE_SECONDS = 2.0  # a folder that changed later could change again within one tick of its time stamp
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,12 @@ class TreeIndex:
 
     Attributes:
         keys: str, path below the root with forward slashes.
-        folders: int, which of `folder_names` the file is in.
+        folders: int, index into `folder_names` of the file's folder.
         folder_names: the folders below the root, in order.
         speakers: str, eight hex digits from the file's name, or "".
         rates: int, Hz.
         frames: int, length at that rate; 0 where the file is not readable as audio.
-        problems: what is wrong with those, by key.
-
+        problems: what is wrong with the unreadable files, by key.
     """
 
     keys: NDArray[np.str_]
@@ -57,27 +56,26 @@ class TreeIndex:
 
 
 def index_tree(root: Path) -> TreeIndex:
-    """Index the folders below `root`, from the cache where it is good.
+    """Index the folders below `root`, from the cache if that is valid.
 
     Raises:
         DataError: no such folder, or it cannot be listed.
-
     """
     try:
         stamp = stamp_of(root)
-        kept = cache_file(root)
-        index = None if kept is None else load(kept, stamp)
+        cached = cache_file(root)
+        index = None if cached is None else load(cached, stamp)
         if index is None:
             index = build(root, tuple(name for name, *_ in stamp[1:]))
-            if kept is not None:
-                keep(index, kept, stamp)
+            if cached is not None:
+                save(index, cached, stamp)
         return index
     except OSError as error:
         raise DataError(f"{root}: cannot be listed ({error})") from error
 
 
 def build(root: Path, folders: tuple[str, ...]) -> TreeIndex:
-    """Read the header of every file that is no litter."""
+    """Read the header of every file that is not litter."""
     found = (
         (f"{folder}/{name}", is_file) for folder in folders for name, is_file in visible_files(root / folder)
     )
@@ -87,7 +85,7 @@ def build(root: Path, folders: tuple[str, ...]) -> TreeIndex:
     problems = {}
     for row, (key, is_file) in enumerate(entries):
         path = f"{root}/{key}"
-        if not is_file:  # a pipe, say, whose opening would wait for ever
+        if not is_file:  # such as a pipe, whose opening would wait forever
             problems[key] = f"{path}: not a file"
             continue
         try:
@@ -107,13 +105,13 @@ def build(root: Path, folders: tuple[str, ...]) -> TreeIndex:
 
 
 def speaker_of(key: str) -> str:
-    """Return the speaker in a file name such as `0a7c2a8d_nohash_0.wav`, or "" where there is none."""
+    """Return the speaker in a file name such as `0a7c2a8d_nohash_0.wav`, or "" if it has none."""
     match = SPEAKER.search(key)
     return match.group(1) if match else ""
 
 
 def stamp_of(root: Path) -> list[tuple[str, int, int]]:
-    """Name, time stamp in ns and size of the root ("") and of each folder in it, in order."""
+    """Return name, time stamp in ns and size of the root ("") and of each folder in it, in order."""
     status = root.stat()
     with os.scandir(root) as entries:
         folders = [entry for entry in entries if not is_litter(entry.name) and entry.is_dir()]
@@ -125,7 +123,7 @@ def stamp_of(root: Path) -> list[tuple[str, int, int]]:
 
 
 def visible_files(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Yield what is in a folder but folders and litter: its name and whether it is a file."""
+    """Yield what a folder holds, except folders and litter: its name and whether it is a file."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if not (is_litter(entry.name) or entry.is_dir()):
@@ -133,7 +131,7 @@ def visible_files(folder: Path) -> Iterator[tuple[str, bool]]:
 
 
 def cache_file(root: Path) -> Path | None:
-    """Return where the index of `root` is kept; None for a user without a cache."""
+    """Return where the index of `root` is cached; None for a user without a cache."""
     digest = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
     with suppress(DataError):
         return cache_root() / "index" / f"{digest}-v{VERSION}.npz"
@@ -141,24 +139,24 @@ def cache_file(root: Path) -> Path | None:
 
 
 def load(path: Path, stamp: list[tuple[str, int, int]]) -> TreeIndex | None:
-    """Return the kept index, or None where there is none that is good."""
+    """Return the cached index, or None if there is no valid one."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            facts = json.loads(str(kept["facts"]))
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            facts = json.loads(str(stored["facts"]))
             if [tuple(entry) for entry in facts["stamp"]] != stamp:
                 return None
-            columns = {name: kept[name] for name in COLUMNS}
+            columns = {name: stored[name] for name in COLUMNS}
             return TreeIndex(**columns, folder_names=tuple(facts["folders"]), problems=facts["problems"])
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever a damaged file makes of the reader: it is only a cache
-        logger.debug("The kept index %s cannot be read (%s)", path, error)
+    except Exception as error:  # a damaged file can raise anything, and it is only a cache
+        logger.debug("The cached index %s cannot be read (%s)", path, error)
         return None
 
 
-def keep(index: TreeIndex, path: Path, stamp: list[tuple[str, int, int]]) -> None:
+def save(index: TreeIndex, path: Path, stamp: list[tuple[str, int, int]]) -> None:
     """Store an index for the next opening; a cache that cannot be written costs only time."""
-    if max(changed for _, changed, _ in stamp) > (time.time() - SETTLED) * 1e9:
+    if max(changed for _, changed, _ in stamp) > (time.time() - SETTLE_SECONDS) * 1e9:
         return
     facts = json.dumps({"stamp": stamp, "folders": index.folder_names, "problems": index.problems})
     columns = {name: getattr(index, name) for name in COLUMNS}

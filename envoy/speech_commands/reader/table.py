@@ -1,4 +1,4 @@
-"""Where the clips of a split are: a table with a column for each fact, nothing decoded."""
+"""The clips of a split: a table with a column for each fact; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
-from speech_commands.reader.audio import AudioFile, decode, read_header
-from speech_commands.reader.labels import composed
+from superb_node.audio import AudioFile, decode, read_header
+from superb_node.errors import DataError
+from superb_node.labels import composed
 
-UNMEASURED = -1  # frames of a clip whose header was not read yet
+SPLITS = ("train", "val", "test")
+UNMEASURED = -1  # frames of a clip whose header has not been read yet
 
 
 @dataclass(frozen=True, eq=False)
 class ClipTable:
-    """One row a clip, in an order that every machine agrees on; every column has the shape [n].
+    """One row for each clip, in an order that every machine agrees on; every column has the shape [n].
 
     Attributes:
         keys: str, where the clip is below its root (`yes/0a7c2a8d_nohash_0.wav`).
         labels: int, label id.
-        speakers: str, eight hex digits, or "" where nobody is known to speak.
+        speakers: str, eight hex digits, or "" if the speaker is not known.
         rates: int, Hz.
-        starts: int, first frame of the clip in its file (0 but for crops).
+        starts: int, first frame of the clip in its file (0 except for crops).
         frames: int, length of the clip at its own rate.
-
     """
 
     keys: NDArray[np.str_]
@@ -41,7 +41,7 @@ class ClipTable:
         return len(self.keys)
 
     def take(self, rows: NDArray) -> ClipTable:
-        """Return the rows that an index or boolean array picks."""
+        """Return the rows that an index array or a boolean array selects."""
         return ClipTable(*(getattr(self, column.name)[rows] for column in fields(self)))
 
     def __add__(self, other: ClipTable) -> ClipTable:
@@ -49,40 +49,37 @@ class ClipTable:
         return ClipTable(*(np.concatenate(pair) for pair in pairs))
 
     def names(self) -> list[str]:
-        """Return a name for each clip, the same on all systems, that tells crops of one file apart."""
+        """Return a unique name for each clip, crops of one file included; the same on all systems."""
         pairs = zip(self.keys.tolist(), self.starts.tolist(), strict=True)
         return [composed(f"{key}@{start}") for key, start in pairs]
 
     @property
     def seconds(self) -> float:
-        """Length of all clips together in seconds."""
+        """Total length of the clips in seconds."""
         return float((self.frames / self.rates).sum())
 
 
-def make_table(
-    keys: list[str], labels: list[int], speakers: list[str], frames: int = UNMEASURED
-) -> ClipTable:
-    """Make a table of clips whose headers were not read."""
+def make_table(keys: list[str], labels: list[int], speakers: list[str]) -> ClipTable:
+    """Make a table of clips whose headers have not been read."""
     return ClipTable(
         keys=np.array(keys, dtype=np.str_),
         labels=np.array(labels, dtype=np.int64),
         speakers=np.array(speakers, dtype=np.str_),
         rates=np.ones(len(keys), dtype=np.int64),
         starts=np.zeros(len(keys), dtype=np.int64),
-        frames=np.full(len(keys), frames, dtype=np.int64),
+        frames=np.full(len(keys), UNMEASURED, dtype=np.int64),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A table and the means to open what its keys name.
+    """A table, and how to open the files that its keys name.
 
     Attributes:
         table: the clips.
-        open: gives the file that a key names.
-        root: what the keys are below, for messages and the shard card.
-        distort: changes a waveform, given the clip's name; None: clips are as recorded.
-
+        open: returns the file of a key.
+        root: the folder or data set that holds the keys, for messages and the shard card.
+        distort: changes a waveform, given the clip's name; None: clips stay as recorded.
     """
 
     table: ClipTable
@@ -94,7 +91,7 @@ class Split:
         return len(self.table)
 
     def take(self, rows: NDArray) -> Split:
-        """Return the split restricted to some rows."""
+        """Return the split with only some of its rows."""
         return replace(self, table=self.table.take(rows))
 
     def read(self, index: int) -> tuple[NDArray[np.float32], int]:
@@ -102,7 +99,6 @@ class Split:
 
         Returns:
             waveform in [-1, 1] at 16 kHz, float32, shape [n_samples], and the label id.
-
         """
         table = self.table
         key, start, frames = str(table.keys[index]), int(table.starts[index]), int(table.frames[index])
@@ -116,11 +112,10 @@ class Split:
         return os.path.join(self.root, key)
 
     def measured(self) -> tuple[Split, list[str]]:
-        """Read the headers that were not read yet.
+        """Read the headers that have not been read yet.
 
         Returns:
-            the split without the clips that are not audio, and a line on each of those.
-
+            the split without the clips that are not audio, and a line about each of those.
         """
         unknown = np.flatnonzero(self.table.frames == UNMEASURED)
         if not len(unknown):
@@ -137,16 +132,21 @@ class Split:
         return replace(self, table=table.take(frames > 0)), problems
 
 
+def bad_clips_error(problems: list[str]) -> DataError:
+    """Return the error that names the first unusable clip and counts the others."""
+    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return DataError(f"{problems[0]}{more}; on_bad_clip: skip leaves such clips out")
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """All clips of a source.
 
     Attributes:
         splits: "train", "val" and "test".
-        recordings: the long background recordings, a row each; None where there are none.
-        problems: a line on each clip that was left out because it is not audio.
-        folders: what the classes are called in the source.
-
+        recordings: the long background recordings, one row each; None if there are none.
+        problems: a line about each clip that was left out because it is not audio.
+        folders: names of the classes in the source.
     """
 
     splits: dict[str, Split]

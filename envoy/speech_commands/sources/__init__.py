@@ -1,1 +1,1 @@
-"""Where the clips come from: a folder, the hub, the official archives, or the synthesiser."""
+"""Opens a corpus: from folders, the hub, the official archives or the synthesiser."""

@@ -1,43 +1,39 @@
 """SUPERB KS from the Hugging Face hub: plain parquet files, memory-mapped, decoded by soundfile.
 
-Nothing but names and labels is read of the whole; of the audio only what lies in the envoy's own shard.
+An envoy reads the names and labels of all clips, and only the audio of its own shard.
 """
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech_commands.errors import DataError
-from speech_commands.reader.audio import SAMPLE_RATE, AudioBytes
-from speech_commands.reader.folders import SPLITS, add_silence, bad_clips
 from speech_commands.reader.index import speaker_of
-from speech_commands.reader.labels import SILENCE, label_of
-from speech_commands.reader.table import ClipTable, Corpus, Split, make_table
+from speech_commands.reader.silence import add_silence
+from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split, bad_clips_error, make_table
 from speech_commands.settings import HubSettings
+from superb_node.audio import SAMPLE_RATE, AudioBytes
+from superb_node.errors import DataError
+from superb_node.labels import SILENCE, label_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LONG = 5 * SAMPLE_RATE  # frames: a `_silence_` row longer than that is a background recording to cut from
-
-logger = logging.getLogger(__name__)
+MIN_RECORDING = 5 * SAMPLE_RATE  # frames; a longer `_silence_` row is a background recording to cut from
 
 
 def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
-    """Index the rows of the hub's data set; headers of clips are read later, of the shard's alone.
+    """Index the rows of the hub's data set; headers are read later, and only those of the shard.
 
     Args:
-        hub: where it lies.
+        hub: where the data set is.
         labels: class names in the order of their ids; the data set's own are matched by name.
         seed: of the silence crops.
 
     Raises:
-        DataError: it cannot be loaded, or is not made as SUPERB KS is.
-
+        DataError: the data set cannot be loaded, or does not have the layout of SUPERB KS.
     """
     rows = {split: load_rows(hub, split) for split in SPLITS}
-    tables = {split: table_of(data, split, hub.id, labels) for split, data in rows.items()}
+    tables = {split: clip_table(data, split, hub.id, labels) for split, data in rows.items()}
     for split, table in tables.items():
         if not len(table):
             raise DataError(f"{hub.id}: split {split!r} is empty")
@@ -46,7 +42,7 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
         split, row = key.split("/")
         audio = rows[split][int(row)]["audio"]
         if not audio or audio["bytes"] is None:
-            raise DataError(f"{hub.id}/{key}: holds no audio bytes")
+            raise DataError(f"{hub.id}/{key}: contains no audio bytes")
         return AudioBytes(audio["bytes"])
 
     recordings = None
@@ -60,11 +56,10 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
 
 
 def load_rows(hub: HubSettings, split: str) -> "Dataset":
-    """Load one split as memory-mapped Arrow, with the audio left as bytes.
+    """Load one split as memory-mapped Arrow, its audio as undecoded bytes.
 
     Raises:
         DataError: no network, no such data set or files, or columns are missing.
-
     """
     import datasets
 
@@ -77,11 +72,11 @@ def load_rows(hub: HubSettings, split: str) -> "Dataset":
             split=split,
             verification_mode="no_checks",
         )
-    except Exception as error:  # the hub client raises whatever its layers raise
+    except Exception as error:  # the hub client lets any error of its layers through
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
             f"source 'hub': {pattern} of {hub.id} at {hub.revision} cannot be loaded ({reason}); without a "
-            "network set hub.id to a folder with the parquet files, HF_HOME to a cache, or another source"
+            "network set hub.id to a folder with the parquet files, HF_HOME to a cache, or use another source"
         ) from error
     missing = {"file", "audio", "label"} - set(data.column_names)
     if missing:
@@ -89,8 +84,8 @@ def load_rows(hub: HubSettings, split: str) -> "Dataset":
     return data.cast_column("audio", datasets.Audio(decode=False))
 
 
-def table_of(data: "Dataset", split: str, name: str, labels: tuple[str, ...]) -> ClipTable:
-    """Make a table of the rows whose class is wanted; a key is a split and a row number: `train/17`."""
+def clip_table(data: "Dataset", split: str, name: str, labels: tuple[str, ...]) -> ClipTable:
+    """Make a table of the rows whose class is used; a key is a split and a row number: `train/17`."""
     ids = [label_of(label, labels) for label in label_names(data, name)]
     rows = [row for row, label in enumerate(ids) if label is not None]
     files = data.data.column("file").to_pylist()
@@ -102,7 +97,7 @@ def table_of(data: "Dataset", split: str, name: str, labels: tuple[str, ...]) ->
 
 
 def label_names(data: "Dataset", name: str) -> list[str]:
-    """Return the class name of each row; ids are translated by the data set's own list, never by position."""
+    """Return the class name of each row; the data set's own list translates the ids."""
     feature, values = data.features["label"], data.data.column("label").to_pylist()
     if hasattr(feature, "int2str"):
         known = range(feature.num_classes)
@@ -111,17 +106,17 @@ def label_names(data: "Dataset", name: str) -> list[str]:
         return [feature.names[value] for value in values]
     if all(isinstance(value, str) for value in values):
         return values
-    raise DataError(f"{name}: labels are numbers without class names, which cannot be told apart")
+    raise DataError(f"{name}: labels are numbers without class names, so their classes are unknown")
 
 
 def cut_out_recordings(split: Split, silence: int) -> tuple[Split | None, ClipTable]:
-    """Part the long background recordings, which SUPERB keeps as training rows, from the clips."""
+    """Separate the long background recordings, which SUPERB keeps as training rows, from the clips."""
     is_silence = split.table.labels == silence
     measured, problems = split.take(is_silence).measured()
     if problems:
-        raise bad_clips(problems)
+        raise bad_clips_error(problems)
     # Frames at 16 kHz, whatever the recording's own rate.
-    long = measured.table.frames * SAMPLE_RATE > LONG * measured.table.rates
+    long = measured.table.frames * SAMPLE_RATE > MIN_RECORDING * measured.table.rates
     if not long.any():
         return None, split.table
     recordings = measured.take(long)

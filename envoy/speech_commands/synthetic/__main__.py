@@ -1,19 +1,16 @@
-"""Makes the synthetic corpus unless it is in the cache, and prints its folder.
-
-python -m speech_commands.synthetic --seed 0
-"""
+"""Makes the synthetic corpus of a seed if it is not in the cache, and prints its folder."""
 
 import argparse
 import logging
 import sys
 
-from speech_commands.errors import DataError
 from speech_commands.synthetic.corpus import make_corpus
+from superb_node.errors import DataError
 
 
 def main() -> None:
-    """Make the corpus that the command line names and print its folder."""
-    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
+    """Make the corpus of the command line's seed and print its folder."""
+    # Print what the terminal cannot show, such as the name of a folder, as escapes.
     if sys.stdout:  # not closed, as by >&-
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog="python -m speech_commands.synthetic", description=__doc__)

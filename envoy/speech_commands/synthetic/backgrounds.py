@@ -1,19 +1,19 @@
-"""Generated background recordings, for `_silence_` and for noise: nobody says a word in them."""
+"""Generates background recordings, for `_silence_` and for noise: they contain no intelligible word."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.synthetic.room_acoustics import Signal, coloured_noise, rms, to_int16
+from superb_node.audio import SAMPLE_RATE
 
 BABBLE_VOICES = 6
-SWELL = 18.0  # dB between the softest and the loudest moment of a recording
+SWELL = 18.0  # dB between the quietest and the loudest moment of a recording
 
 
 def hum(samples: int, rng: np.random.Generator) -> Signal:
-    """Return mains hum with its harmonics over a soft hiss."""
+    """Return mains hum with its harmonics over a quiet hiss."""
     time = np.arange(samples) / SAMPLE_RATE
     mains = rng.choice([50.0, 60.0]) * rng.uniform(0.998, 1.002)
     tones = [np.sin(2 * np.pi * (k * mains * time + rng.random())) / k for k in range(1, 12)]
@@ -21,21 +21,21 @@ def hum(samples: int, rng: np.random.Generator) -> Signal:
 
 
 def machine(samples: int, rng: np.random.Generator) -> Signal:
-    """Return noise that swells and falls several times a second, as of a motor."""
+    """Return noise that swells and fades several times a second, like a motor."""
     time = np.arange(samples) / SAMPLE_RATE
     strokes = 1.0 + 0.9 * np.sin(2 * np.pi * (rng.uniform(4.0, 12.0) * time + rng.random()))
     return strokes * coloured_noise(samples, rng.uniform(0.3, 1.5), rng)
 
 
 def babble(samples: int, rng: np.random.Generator, speech: Signal) -> Signal:
-    """Return many voices at once, played backwards so that no word is heard."""
+    """Return several voices at once, played backwards so that no word can be understood."""
     backwards = np.resize(speech[::-1], max(samples, len(speech)))
     voices = [np.roll(backwards, rng.integers(len(backwards)))[:samples] for _ in range(BABBLE_VOICES)]
     return np.asarray(np.sum(voices, axis=0) + 1e-4 * coloured_noise(samples, 1.0, rng))
 
 
 def noise(slope: float) -> Callable[[int, np.random.Generator, Signal], Signal]:
-    """Return a maker of noise with a falling spectrum."""
+    """Return a function that makes noise whose power falls as frequency to the power of `slope`."""
     return lambda samples, rng, _speech: coloured_noise(samples, slope, rng)
 
 
@@ -54,13 +54,12 @@ def background(kind: str, seconds: float, rng: np.random.Generator, speech: Sign
 
     Args:
         kind: one of `KINDS`.
-        seconds: its length.
-        rng: its source of chance.
-        speech: what the babble is made of, at 16 kHz, shape [n].
+        seconds: length of the recording.
+        rng: generator for all choices.
+        speech: source of the babble, at 16 kHz, shape [n].
 
     Returns:
         samples at 16 kHz, shape [seconds * 16000].
-
     """
     samples = round(seconds * SAMPLE_RATE)
     signal = KINDS[kind](samples, rng, speech)

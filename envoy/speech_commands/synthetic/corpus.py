@@ -1,4 +1,4 @@
-"""The embedded corpus: Speech Commands folders spoken by eSpeak NG, the same bytes from the same seed."""
+"""Makes the synthetic corpus: archive folders spoken by eSpeak NG, with the same bytes for the same seed."""
 
 import logging
 import os
@@ -11,18 +11,19 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from speech_commands.errors import DataError
-from speech_commands.reader.cache import cache_root, made_once
-from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER, VALIDATION_LIST
-from speech_commands.reader.labels import BACKGROUND, SILENCE, TESTING_LIST
+from speech_commands.reader.cache import cache_root, make_once
+from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
+from speech_commands.reader.lists import VALIDATION_LIST
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.backgrounds import KINDS, background
 from speech_commands.synthetic.espeak import require_espeak
 from speech_commands.synthetic.room_acoustics import Signal
 from speech_commands.synthetic.script import Line, Size, write_script
 from speech_commands.synthetic.worker import PARTS, write_wav
+from superb_node.errors import DataError
+from superb_node.labels import BACKGROUND, SILENCE, TESTING_LIST
 
-VERSION = 2  # raised with every change that changes the bytes
+VERSION = 2  # raise it with every change that changes the bytes
 BACKGROUND_SECONDS = 40.0
 BABBLE_CLIPS = 60
 FULL_SIZE = Size()
@@ -31,15 +32,14 @@ logger = logging.getLogger(__name__)
 
 
 def make_corpus(seed: int = 0, size: Size = FULL_SIZE) -> tuple[Path, Path]:
-    """Return the folders of the training and the test archive, made first if they are not in the cache.
+    """Return the folders of the training and the test archive; make them if they are not in the cache.
 
     Args:
         seed: of voices, takes and noise.
-        size: speakers and takes; smaller ones are for tests.
+        size: number of speakers and takes; tests use smaller ones.
 
     Raises:
         DataError: eSpeak NG is missing or fails, or the cache cannot be written.
-
     """
     name = f"synthetic-v{VERSION}-seed{seed}" + ("" if size == FULL_SIZE else f"-{size}")
 
@@ -47,7 +47,7 @@ def make_corpus(seed: int = 0, size: Size = FULL_SIZE) -> tuple[Path, Path]:
         require_espeak()
         write_corpus(folder, seed, size)
 
-    corpus = made_once(cache_root() / name, make)
+    corpus = make_once(cache_root() / name, make)
     return corpus / TRAIN_FOLDER, corpus / TEST_FOLDER
 
 
@@ -75,27 +75,27 @@ def write_corpus(folder: Path, seed: int, size: Size = FULL_SIZE) -> None:
 
 
 def run_workers(commands: list[list[str]], clips: int, cwd: Path) -> None:
-    """Speak in fresh processes and show how far they are.
+    """Speak in fresh processes and show their progress.
 
     Args:
         commands: one for each process, which writes a byte to its standard output for each clip.
-        clips: how many all of them speak.
-        cwd: where they start, which makes their packages importable, wherever this process was started.
+        clips: number of clips of all processes.
+        cwd: working directory of the processes, from which their modules can be imported.
 
     Raises:
-        DataError: one of them failed.
+        DataError: a process failed.
     """
     reading, writing = os.pipe()
     workers: list[subprocess.Popen[bytes]] = []
     try:
-        # One by one into the list, so that those that run are stopped if another cannot be started.
+        # `extend` adds them one by one, so those that run are stopped if another cannot be started.
         workers.extend(subprocess.Popen(command, stdout=writing, cwd=cwd) for command in commands)
         os.close(writing)
         with tqdm(total=clips, desc="speaking", unit="clip", disable=None) as bar:
             while done := os.read(reading, 4096):
                 bar.update(len(done))
         if any(worker.wait() for worker in workers):
-            raise DataError("eSpeak NG failed; its worker's message is above")
+            raise DataError("a worker of eSpeak NG failed; its message is above")
     finally:
         os.close(reading)
         for worker in workers:
@@ -104,7 +104,7 @@ def run_workers(commands: list[list[str]], clips: int, cwd: Path) -> None:
 
 
 def read_speech(folder: Path, lines: list[Line], split: str) -> Signal:
-    """Return some clips of a split end to end, shape [n], for the babble."""
+    """Return clips of a split end to end, shape [n], as the source of the babble."""
     spoken = [line for line in lines if line.speaker.split == split]
-    some = spoken[:: max(1, len(spoken) // BABBLE_CLIPS)]
-    return np.concatenate([soundfile.read(folder / line.path)[0] for line in some])
+    chosen = spoken[:: max(1, len(spoken) // BABBLE_CLIPS)]
+    return np.concatenate([soundfile.read(folder / line.path)[0] for line in chosen])

@@ -1,6 +1,6 @@
-"""eSpeak NG, in this process, from the wheel `espeakng-loader`: no system package.
+"""eSpeak NG inside this process, from the wheel `espeakng-loader`; no system package is needed.
 
-Its audio depends on the random seed *and on everything spoken before*. Repeatable speech therefore takes a
+Its audio depends on the random seed *and on everything spoken before*. Repeatable speech therefore needs a
 fresh process and a fixed order of words.
 """
 
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.errors import DataError
+from superb_node.errors import DataError
 
 ESPEAK_RATE = 22_050  # Hz, fixed by eSpeak NG
 
@@ -27,8 +27,7 @@ def require_espeak() -> None:
     """Check that the wheel is installed, without loading it.
 
     Raises:
-        DataError: it is not.
-
+        DataError: it is not installed.
     """
     if find_spec("espeakng_loader") is None:
         raise DataError("source 'synthetic' needs espeakng-loader: pip install -r sd_requirements.txt")
@@ -46,7 +45,7 @@ class Engine:
         data = espeakng_loader.get_data_path().encode()
         if self._library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0) != ESPEAK_RATE:
             raise DataError("eSpeak NG from the package espeakng-loader does not start")
-        # Kept on self: eSpeak NG holds the pointer only, and Python would free the function.
+        # Kept on self: eSpeak NG holds only a pointer, and Python would free the function.
         self._callback = CALLBACK(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -60,7 +59,6 @@ class Engine:
 
         Raises:
             DataError: this eSpeak NG has no such voice.
-
         """
         name = f"{accent}+{variant}"
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
@@ -71,13 +69,12 @@ class Engine:
 
         Args:
             word: English text.
-            rate: words a minute, 80 to 450.
-            pitch: 0 to 100, 50 is the voice's own.
+            rate: words per minute, 80 to 450.
+            pitch: 0 to 100; 50 is the voice's own.
             pitch_range: 0 (monotone) to 100.
 
         Returns:
             samples at 22,050 Hz, shape [n].
-
         """
         for parameter, value in ((RATE, rate), (VOLUME, NORMAL_VOLUME), (PITCH, pitch), (RANGE, pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)

@@ -1,43 +1,42 @@
-"""From a synthesiser's clean word to a clip as a stranger's phone would have recorded it."""
+"""Turns a synthesiser's clean word into a clip as a phone in a room would record it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.espeak import ESPEAK_RATE
+from superb_node.audio import SAMPLE_RATE
 
-WINDOW = 2  # seconds in which a word and its echo are worked on
+WINDOW_SECONDS = 2  # of the spectrum in which a word and its echo are computed
 SNR_RANGE = (5.0, 40.0)  # dB
 PEAK_RANGE = (-20.0, -1.0)  # dB below full scale
-WHOLE_SECOND = 0.9  # of the clips; the others are shorter, as in Speech Commands
-SHORTEST = 0.6  # seconds
-FADE = SAMPLE_RATE // 100
-SPOKEN = 0.02  # of the peak: below it counts as pause
+FULL_LENGTH_SHARE = 0.9  # of the clips last a second; the others are shorter, as in Speech Commands
+MIN_SECONDS = 0.6
+FADE = SAMPLE_RATE // 100  # samples
+PAUSE_THRESHOLD = 0.02  # of the peak; quieter samples are a pause
 
 Signal = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """Where a speaker is: microphone, echo and the colour of the noise there.
+    """Where a speaker is: its microphone, echo and colour of the noise.
 
     Attributes:
-        response: complex gain on the frequencies of a 2 s window at 16 kHz, shape [16001].
-        noise_slope: 0 white, 1 pink, 2 brown.
-
+        response: complex gain at the frequencies of a 2 s window at 16 kHz, shape [16001].
+        noise_slope: 0 is white noise, 1 pink, 2 brown.
     """
 
     response: NDArray[np.complex128]
     noise_slope: float
 
 
-def furnish(*seed: object) -> Room:
-    """Draw a room: a smooth equaliser of a few dB and a short decaying echo."""
+def draw_room(*seed: object) -> Room:
+    """Draw a room: a smooth equaliser of a few dB and a short, decaying echo."""
     rng = seeded_rng("room", *seed)
-    samples = WINDOW * SAMPLE_RATE
+    samples = WINDOW_SECONDS * SAMPLE_RATE
     frequencies = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
     knots = np.array([60.0, 250.0, 1000.0, 3000.0, 8000.0])
     gains = np.interp(np.log(frequencies + 1.0), np.log(knots), rng.normal(0.0, 3.0, len(knots)))
@@ -52,19 +51,18 @@ def record(speech: NDArray[np.int16], room: Room, rng: np.random.Generator) -> N
     """Record one word in a room.
 
     Args:
-        speech: what the synthesiser said at 22,050 Hz, shape [n].
-        room: the speaker's.
+        speech: output of the synthesiser at 22,050 Hz, shape [n].
+        room: the speaker's room.
         rng: draws position, length, level and noise of this take.
 
     Returns:
         a clip of at most one second at 16 kHz, shape [n_samples].
-
     """
-    word = trim(hear(speech, room))[:SAMPLE_RATE]
+    word = trim(apply_room(speech, room))[:SAMPLE_RATE]
     word[-FADE:] *= np.linspace(1.0, 0.0, FADE)
     clip = np.zeros(SAMPLE_RATE)
-    if rng.random() > WHOLE_SECOND:
-        clip = np.zeros(rng.integers(max(len(word), int(SHORTEST * SAMPLE_RATE)), SAMPLE_RATE + 1))
+    if rng.random() > FULL_LENGTH_SHARE:
+        clip = np.zeros(rng.integers(max(len(word), int(MIN_SECONDS * SAMPLE_RATE)), SAMPLE_RATE + 1))
     start = rng.integers(0, len(clip) - len(word) + 1)
     clip[start : start + len(word)] = word
     snr = rng.uniform(*SNR_RANGE)
@@ -72,24 +70,24 @@ def record(speech: NDArray[np.int16], room: Room, rng: np.random.Generator) -> N
     return to_int16(clip, peak=rng.uniform(*PEAK_RANGE))
 
 
-def hear(speech: NDArray[np.int16], room: Room) -> Signal:
-    """Resample to 16 kHz and apply the room, both on the spectrum of one window: exact and fast."""
-    padded = np.zeros(WINDOW * ESPEAK_RATE)
-    said = speech[: len(padded) * 3 // 4]  # the rest of the window is for the echo
-    padded[: len(said)] = said
+def apply_room(speech: NDArray[np.int16], room: Room) -> Signal:
+    """Resample to 16 kHz and apply the room, both on the spectrum of one window, which is exact and fast."""
+    padded = np.zeros(WINDOW_SECONDS * ESPEAK_RATE)
+    word = speech[: len(padded) * 3 // 4]  # the rest of the window is for the echo
+    padded[: len(word)] = word
     spectrum = np.fft.rfft(padded)[: len(room.response)]
-    return np.asarray(np.fft.irfft(spectrum * room.response, WINDOW * SAMPLE_RATE) / 2**15)
+    return np.asarray(np.fft.irfft(spectrum * room.response, WINDOW_SECONDS * SAMPLE_RATE) / 2**15)
 
 
 def trim(signal: Signal) -> Signal:
     """Cut the pauses off both ends."""
-    loud = np.flatnonzero(np.abs(signal) > SPOKEN * np.abs(signal).max())
+    loud = np.flatnonzero(np.abs(signal) > PAUSE_THRESHOLD * np.abs(signal).max())
     first, end = (loud[0], loud[-1] + 1) if len(loud) > FADE else (0, FADE)
     return np.array(signal[first:end])
 
 
 def coloured_noise(samples: int, slope: float, rng: np.random.Generator) -> Signal:
-    """Return Gaussian noise, its power falling as frequency to the power of `slope`: RMS 1, shape [n]."""
+    """Return Gaussian noise of RMS 1, shape [n], whose power falls as frequency to the power of `slope`."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequencies = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
     spectrum *= np.maximum(frequencies, 50.0) ** (-slope / 2)
@@ -98,7 +96,7 @@ def coloured_noise(samples: int, slope: float, rng: np.random.Generator) -> Sign
 
 
 def rms(signal: Signal) -> float:
-    """Root mean square."""
+    """Return the root mean square."""
     return float(np.sqrt(np.mean(np.square(signal))))
 
 

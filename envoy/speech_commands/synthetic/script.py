@@ -1,12 +1,12 @@
-"""What is spoken in the synthetic corpus: every clip by path, word, speaker and take."""
+"""The script of the synthetic corpus: the path, word, speaker and take of every clip."""
 
 from dataclasses import astuple, dataclass
 
 from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
-from speech_commands.reader.labels import KEYWORDS, UNKNOWN
-from speech_commands.synthetic.voices import Speaker, cast_speakers
+from speech_commands.synthetic.voices import Speaker, choose_speakers
+from superb_node.labels import KEYWORDS, UNKNOWN
 
-# The words besides the keywords in Speech Commands v0.01.
+# The words of Speech Commands v0.01 that are not keywords.
 OTHER_WORDS = (
     "bed", "bird", "cat", "dog", "happy", "house", "marvin", "sheila", "tree", "wow",
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
@@ -15,10 +15,10 @@ OTHER_WORDS = (
 
 @dataclass(frozen=True)
 class Size:
-    """Speakers of each split, and how often each of them says each keyword.
+    """The number of speakers of each split, and how often each of them says each keyword.
 
-    The defaults give 2,304 training, 432 validation and 504 test clips with silence counted in: enough to
-    learn from, few enough to train on in seconds.
+    The defaults give 2,304 training, 432 validation and 504 test clips, silence included: enough to learn
+    from, and few enough to train on in seconds.
     """
 
     train_speakers: int = 48
@@ -30,7 +30,7 @@ class Size:
 
     @property
     def test_silences(self) -> int:
-        """`_silence_` clips in the test archive: as many as a keyword has."""
+        """Number of `_silence_` clips in the test archive: as many as of a keyword."""
         return self.test_speakers * self.test_takes
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Line:
-    """One clip to speak: its path below the corpus, and which list of the training archive names it."""
+    """One clip to speak: its path below the corpus, and the list of the training archive that names it."""
 
     path: str
     word: str
@@ -49,9 +49,9 @@ class Line:
 
 def write_script(seed: int, size: Size) -> list[Line]:
     """Return every spoken clip of the corpus, speaker by speaker."""
-    train = cast_speakers("train", size.train_speakers, seed)
-    val = cast_speakers("val", size.val_speakers, seed)
-    test = cast_speakers("test", size.test_speakers, seed)
+    train = choose_speakers("train", size.train_speakers, seed)
+    val = choose_speakers("val", size.val_speakers, seed)
+    test = choose_speakers("test", size.test_speakers, seed)
     lines = []
     for number, speaker in enumerate(train):
         lines += training_lines(speaker, number, size.train_takes, None)
@@ -63,7 +63,7 @@ def write_script(seed: int, size: Size) -> list[Line]:
 
 
 def training_lines(speaker: Speaker, number: int, takes: int, listed: str | None) -> list[Line]:
-    """Lines of one speaker in the training archive."""
+    """Return the lines of one speaker in the training archive."""
     return [
         Line(f"{TRAIN_FOLDER}/{word}/{speaker.name}_nohash_{take}.wav", word, speaker, listed)
         for take in range(takes)
@@ -72,7 +72,7 @@ def training_lines(speaker: Speaker, number: int, takes: int, listed: str | None
 
 
 def test_lines(speaker: Speaker, number: int, takes: int) -> list[Line]:
-    """Lines of one speaker in the test archive, and one for the training archive that no split may use."""
+    """Return the lines of a speaker in the test archive, and an unused one in the training archive."""
     lines = []
     for take in range(takes):
         name = f"{speaker.name}_nohash_{take}.wav"
@@ -85,5 +85,5 @@ def test_lines(speaker: Speaker, number: int, takes: int) -> list[Line]:
 
 
 def other_word(number: int, take: int, takes: int) -> str:
-    """Return the word outside the keywords for one take; over the speakers all of them come up in turn."""
+    """Return the word of one take that is not a keyword; the speakers take all such words in turn."""
     return OTHER_WORDS[(number * takes + take) % len(OTHER_WORDS)]

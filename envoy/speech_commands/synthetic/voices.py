@@ -9,8 +9,8 @@ ACCENTS = (
     "en", "en-us", "en-us-nyc", "en-029", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd",
 )  # fmt: skip
 
-# No variant speaks in two splits, whatever the seed, and relatives (klatt, klatt2) share one. Whispers,
-# robots and caricatures are left out.
+# No variant is in two splits, whatever the seed, and related ones (klatt, klatt2) are in the same split.
+# Whispers, robots and caricatures are left out.
 VARIANTS = {
     "train": (
         "f1", "m1", "f2", "m2", "f3", "m3", "grandma", "grandpa", "steph", "Alex", "steph2", "Andy", "steph3",
@@ -32,15 +32,14 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Speaker:
-    """Who speaks.
+    """One speaker of the corpus.
 
     Attributes:
         name: eight hex digits, as in the file names.
         split: "train", "val" or "test".
         accent: a language name of eSpeak NG.
         variant: a voice variant of eSpeak NG.
-        pitch: 0 to 100, 50 is the variant's own.
-
+        pitch: 0 to 100; 50 is the variant's own.
     """
 
     name: str
@@ -50,8 +49,8 @@ class Speaker:
     pitch: int
 
 
-def cast_speakers(split: str, count: int, seed: int) -> list[Speaker]:
-    """Return the first `count` speakers of a split; the seed deals out accents and pitches."""
+def choose_speakers(split: str, count: int, seed: int) -> list[Speaker]:
+    """Return the first `count` speakers of a split; the seed decides their accents and pitches."""
     variants = VARIANTS[split][:count]
     accents = seeded_order(ACCENTS, "accents", seed, split)
     return [

@@ -1,7 +1,7 @@
-"""The worker that speaks part of the synthetic corpus.
+"""The worker process that speaks one part of the synthetic corpus.
 
-A process of its own, because eSpeak NG repeats itself only from a fresh start. Run by `corpus`, as
-`python -m speech_commands.synthetic.worker SEED PART FOLDER SIZE…`; writes one byte to stdout for each clip.
+eSpeak NG repeats its audio only from the start of a process, so `corpus` runs
+`python -m speech_commands.synthetic.worker SEED PART FOLDER SIZE…`. It writes a byte to stdout for each clip.
 """
 
 import os
@@ -12,27 +12,27 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speech_commands.reader.audio import SAMPLE_RATE
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.espeak import Engine
-from speech_commands.synthetic.room_acoustics import furnish, record
+from speech_commands.synthetic.room_acoustics import draw_room, record
 from speech_commands.synthetic.script import Line, Size, write_script
+from superb_node.audio import SAMPLE_RATE
 
-PARTS = 2  # fixed and not the number of cores: what a process spoke before changes what it speaks next
+PARTS = 2  # not the number of cores: what a process has spoken before changes what it speaks next
 
 
 def part_of_script(seed: int, size: Size, part: int) -> list[Line]:
-    """Return the lines of every other speaker."""
+    """Return the lines of the speakers that belong to a part."""
     groups = [list(lines) for _, lines in groupby(write_script(seed, size), key=lambda line: line.speaker)]
     return [line for lines in groups[part::PARTS] for line in lines]
 
 
 def speak(lines: list[Line], seed: int, folder: Path) -> None:
-    """Speak and write each clip, in order, and report it on stdout."""
+    """Speak and write the clips in order, and report each on stdout."""
     engine = Engine()
     for speaker, spoken in groupby(lines, key=lambda line: line.speaker):
         engine.use_voice(speaker.accent, speaker.variant)
-        room = furnish(seed, speaker.name)
+        room = draw_room(seed, speaker.name)
         for line in spoken:
             rng = seeded_rng("take", seed, line.path)
             rate, pitch_range = (int(rng.integers(low, high)) for low, high in ((90, 170), (20, 90)))

@@ -23,9 +23,9 @@ tidy_outputs()
 import numpy as np
 from superb_ks.training.data import ClipDataset
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, Recipe, Settings
 from superb_ks.training.local import local_trainer
-settings = Settings(model="tiny", epochs_per_round=1)
+settings = Settings(model="tiny", recipe=Recipe(epochs_per_round=1))
 spec = ModelSpec.of(settings, SUPERB_LABELS)
 noise = [(np.random.default_rng(0).normal(0, 0.1, 16_000).astype("float32"), 0)] * 4
 trainer = local_trainer(spec.build(), ClipDataset(noise, spec.feature_extractor()), settings, "cpu", 0)

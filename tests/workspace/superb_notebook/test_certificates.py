@@ -9,8 +9,8 @@ import pytest
 
 from certificates.authority import now
 from certificates.federation import make_certificates
-from superb_ks.settings import Settings
-from superb_notebook.certificates import Certificates
+from superb_ks.settings import Addresses, Settings
+from superb_node.certificates import Certificates
 from superb_notebook.connect import FederationError, connect
 
 
@@ -22,7 +22,7 @@ def test_the_name_is_the_certificates(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used_is_named_before_anybody_is_called(tmp_path: Path) -> None:
-    settings = Settings(certificates=str(tmp_path / "notebook"))
+    settings = Settings(addresses=Addresses(certificates=str(tmp_path / "notebook")))
     with pytest.raises(FederationError, match=r"notebook: root_certificate.pem is missing"):
         connect(settings)
     make_certificates(tmp_path, days=1, starts=now() - timedelta(days=2))

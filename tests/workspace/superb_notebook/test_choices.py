@@ -6,18 +6,18 @@ import pytest
 
 from superb_ks.collaborator.openfl_adapter import PackedAdapter
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import STRATEGIES, SUPERB_LABELS, Settings
+from superb_ks.settings import STRATEGIES, SUPERB_LABELS, FedProx, FedYogi, Full, Head, Lora, Settings
 from superb_notebook.choices import strategies_table, tunings_table, update_sizes
 
 
 @pytest.fixture(scope="module")
 def settings(base_folder) -> Settings:
-    return Settings(model=str(base_folder), tuning="lora", lora_rank=4, strategy="fedyogi", rounds=5)
+    return Settings(model=str(base_folder), tuning=Lora(rank=4), strategy=FedYogi(), rounds=5)
 
 
 def test_sizes_are_those_of_what_is_sent(settings: Settings) -> None:
     sizes = {size.tuning: size for size in update_sizes(settings, SUPERB_LABELS)}
-    assert list(sizes) == ["full", "lora", "head"]
+    assert list(sizes) == [Full(), Lora(rank=4), Head()]
     for tuning, size in sizes.items():
         model = replace(ModelSpec.of(settings, SUPERB_LABELS), tuning=tuning).build()
         assert size.nbytes() == sum(t.nbytes for t in PackedAdapter().get_tensor_dict(model).values())
@@ -44,9 +44,9 @@ def test_the_chosen_tuning_and_strategy_are_bold(settings: Settings) -> None:
 
 
 def test_every_strategy_has_a_row_with_its_parameters() -> None:
-    table = strategies_table(Settings(strategy="fedprox", proximal_mu=0.5))
+    table = strategies_table(Settings(strategy=FedProx(mu=0.5)))
     assert [row[0] for row in table.rows] == list(STRATEGIES)
     parameters = {row[0]: row[2] for row in table.rows}
     assert parameters["fedavg"] == "–"
-    assert parameters["fedprox"] == "proximal_mu=0.5"
-    assert f"trim_fraction={STRATEGIES['trimmed_mean']['trim_fraction']:g}" == parameters["trimmed_mean"]
+    assert parameters["fedprox"] == "mu=0.5"
+    assert parameters["trimmed_mean"] == "fraction=0.2"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from demo.federation import free_ports
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import (
     FederationError,
     connect,
@@ -58,6 +58,10 @@ def test_recordings_of_ones_own_are_no_share() -> None:
     require_disjoint_shards({"clinic": {"labels": ["yes"]}, "phone": {"labels": ["yes"]}})
 
 
+def at(**addresses: Any) -> Settings:
+    return Settings(addresses=Addresses(**addresses))
+
+
 @pytest.mark.parametrize("host", ["192.0.2.7", "[2001:db8::7]"])
 def test_plain_text_stays_on_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before anything is sent: the network is not asked."""
@@ -72,15 +76,15 @@ def test_plain_text_stays_on_this_machine(host: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(
         FederationError, match=rf"this machine only, and {re.escape(host)} is another: .*certificates"
     ):
-        connect(Settings(director_host=host))
-    for allowed in (Settings(director_host=host, insecure_allow_plaintext_on_network=True), Settings()):
+        connect(at(director_host=host))
+    for allowed in (at(director_host=host, insecure_allow_plaintext_on_network=True), Settings()):
         with pytest.raises(Dialled):
             connect(allowed)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_misspelt_name_is_told_from_another_machine(allowed: bool) -> None:
-    settings = Settings(director_host="no-such-host.invalid", insecure_allow_plaintext_on_network=allowed)
+    settings = at(director_host="no-such-host.invalid", insecure_allow_plaintext_on_network=allowed)
     with pytest.raises(FederationError, match=r"^no such host: no-such-host\.invalid \(.+\)"):
         connect(settings)
 
@@ -98,7 +102,7 @@ def test_an_ipv6_address_is_dialled_in_brackets(host: str, monkeypatch: pytest.M
 
     monkeypatch.setattr("superb_notebook.connect.Federation", dial)
     with pytest.raises(Dialled):
-        connect(Settings(director_host=host))
+        connect(at(director_host=host))
     assert dialled == ["[::1]"]
 
 
@@ -107,7 +111,7 @@ def test_a_name_that_nobody_answers_at_is_said_so() -> None:
     with pytest.raises(
         FederationError, match=rf"no director answers at localhost:{port} .*start_director.sh"
     ):
-        connect(Settings(director_port=port))
+        connect(at(director_port=port))
 
 
 WHOLE = {"labels": ["yes", "no"], "clips": dict.fromkeys(("train", "val", "test"), {"yes": 3, "no": 2})}

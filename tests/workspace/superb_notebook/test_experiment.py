@@ -9,7 +9,7 @@ import grpc
 import pytest
 from openfl.interface.interactive_api.experiment import TaskInterface
 
-from superb_ks.settings import Settings
+from superb_ks.settings import Addresses, Privacy, Settings, TrimmedMean
 from superb_notebook import experiment as experiment_module
 from superb_notebook.connect import FederationError, connect, shard_cards, shared_labels
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
@@ -26,7 +26,7 @@ def test_an_unknown_director_is_named_with_what_to_do():
     with pytest.raises(
         FederationError, match=rf"no director answers at localhost:{port} .*start_director.sh"
     ):
-        connect(Settings(director_port=port))
+        connect(Settings(addresses=Addresses(director_port=port)))
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a b", "../cert", "a/b", "a" * 64, "ä", "a.b", "-a"])
@@ -97,11 +97,11 @@ def test_equal_settings_make_different_plans():
 
 def test_the_plan_carries_the_strategy_as_flat_entries():
     """OpenFL takes no dictionary among the changes of its plan."""
-    plan = experiment_module._plan_changes(Settings(strategy="trimmed_mean", trim_fraction=0.1))
+    plan = experiment_module._plan_changes(Settings(strategy=TrimmedMean(fraction=0.1)))
     prefix = "aggregator.settings.strategy"
     assert {key: value for key, value in plan.items() if key.startswith(prefix)} == {
-        prefix: "trimmed_mean",
-        f"{prefix}_parameters.trim_fraction": 0.1,
+        f"{prefix}.name": "trimmed_mean",
+        f"{prefix}.fraction": 0.1,
     }
 
 
@@ -155,7 +155,8 @@ def test_a_director_that_stays_away_ends_the_records():
 
 
 def test_the_plan_carries_privacy_where_it_is_asked_for():
-    plan = experiment_module._plan_changes(Settings(dp_clip_norm=0.5, dp_noise_multiplier=2.0))
+    privacy = Privacy(clip_norm=0.5, noise_multiplier=2.0)
+    plan = experiment_module._plan_changes(Settings(privacy=privacy))
     prefix = "aggregator.settings.privacy."
     sent = {key.removeprefix(prefix): value for key, value in plan.items() if key.startswith(prefix)}
     assert sent == {"clip_norm": 0.5, "noise_multiplier": 2.0, "delta": 1e-5}

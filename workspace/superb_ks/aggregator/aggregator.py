@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from openfl.component.assigner.tasks import Task
-from openfl.protocols import base_pb2
+from openfl.protocols import aggregator_pb2, base_pb2
 
 from superb_ks.aggregator.round_keeper import RoundKeeper
 from superb_ks.aggregator.service import correct_aggregator_service
@@ -39,7 +39,7 @@ class PackedAggregator(RoundKeeper):
         self._late: Counter[tuple[str, int]] = Counter()
         self._waiting: set[str] = set()
         super().__init__(**settings)
-        correct_aggregator_service(self._receiver.receive)
+        correct_aggregator_service()
 
     # What collaborators call, through OpenFL's gRPC service ------------------------------------------------
 
@@ -91,6 +91,10 @@ class PackedAggregator(RoundKeeper):
                 return b""
             model = self.state.best if tags == messages.BEST else self.state.last
             return model.part(number)
+
+    def receive(self, head: aggregator_pb2.TaskResults, chunks: Iterable[memoryview]) -> Results:
+        """Read an upload (see `Receiver.receive`)."""
+        return self._receiver.receive(head, chunks)
 
     def send_local_task_results(
         self,

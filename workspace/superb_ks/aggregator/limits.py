@@ -1,4 +1,4 @@
-"""What a caller may hold of the aggregator: a stranger no thread, a collaborator one that makes progress.
+"""What a caller may hold of the aggregator: bytes, threads, and time.
 
 OpenFL's service runs on gRPC's threads. A call takes one from its first byte to its last, also while it waits
 for a message that never comes.
@@ -6,50 +6,47 @@ for a message that never comes.
 
 from __future__ import annotations
 
-import hmac
 import logging
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from superb_ks.aggregator.authorization import owner
-from superb_ks.aggregator.stalling import (
-    SECONDS_A_PART,
-    StalledStream,
-    Watch,
-    Watchdog,
-    WatchedStream,
-    sending,
-)
-from superb_ks.transport.codec import EXPERIMENT
+from superb_ks.aggregator.authorization import Refused
+from superb_ks.transport.messages import PART_BYTES
 
 logger = logging.getLogger(__name__)
 
-SECONDS_A_MESSAGE = 10.0
-"""The header with which a collaborator shows that it knows the experiment: its id, which only the archive
-tells. It arrives before any message, so that a call without it is refused before it takes memory or time. The
-only message of a call, which is short and is sent with the call's headers."""
+MAX_THREADS = 256
+"""Collaborators that wait for the next round or for their turn to upload, or that fetch a model, hold one
+thread each; so does a call that sends or takes nothing, until it times out. A thread is started when there is
+none to spare."""
 
-CALLS_OF_ONE = 16
+MAX_CALLS_PER_CALLER = 16
 """Calls that the owner of one certificate may have under way, over however many connections. It needs one;
 the others are for those whose connection has broken, which takes 30 s to show."""
 
-SECONDS_A_WARNING = 60.0
-"""Calls without the experiment's id are logged so seldom."""
+MESSAGE_TIMEOUT_SECONDS = 10.0
+"""The first message of a call, which is short and is sent with the call's headers."""
 
-MESSAGE_BYTES = 4 * 2**20
+PART_TIMEOUT_SECONDS = 45.0
+"""A part of a model has to move in so many seconds of waiting for it: 23 kB a second. A link that is cut for
+20 s is mended in that time, and one that a ping finds dead (30 s) counts as broken before it counts as
+stalled."""
+
+WATCH_SECONDS = 1.0
+"""Between two looks at a call under way."""
+
+MAX_MESSAGE_BYTES = 4 * 2**20
 """Bytes of one message: a part of a model is a fourth of it, and the metrics of a task less."""
 
 SERVER_OPTIONS: dict[str, int] = {
     # Corrects: OpenFL takes messages of 1 GiB and headers of 32 MiB, from anybody, into memory.
-    "grpc.max_receive_message_length": MESSAGE_BYTES,
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_metadata_size": 16 * 2**10,
     # So many bytes of an upload that waits for its turn are taken in. By itself gRPC takes in more the faster
     # the line is, tens of MiB on the loopback, times the envoys, and measures the line all the time.
@@ -65,7 +62,11 @@ SERVER_OPTIONS: dict[str, int] = {
     # A connection without any call is closed after this; its owner makes a new one with its next call.
     "grpc.max_connection_idle_ms": 300_000,
 }
-"""What gRPC's server is told, beside OpenFL's own options."""
+"""Options of gRPC's server, on top of OpenFL's own."""
+
+
+class StalledStream(ConnectionError):
+    """A stream whose sender was waited for too long."""
 
 
 class CallsUnderWay:
@@ -76,134 +77,93 @@ class CallsUnderWay:
         self._lock = threading.Lock()
 
     @contextmanager
-    def one_of(self, caller: str) -> Iterator[bool]:
-        """Count a call of `caller` inside the context; yields whether it has room for that call."""
+    def one_more(self, caller: str) -> Iterator[None]:
+        """Count a call of `caller` inside the context; an empty name has no limit.
+
+        Raises:
+            Refused: it has as many as it may; a collaborator tries again.
+        """
         with self._lock:
-            has_room = not caller or self._counts[caller] < CALLS_OF_ONE
-            self._counts[caller] += has_room
+            if caller and self._counts[caller] >= MAX_CALLS_PER_CALLER:
+                raise Refused(grpc.StatusCode.UNAVAILABLE, f"{caller} has too many calls under way")
+            self._counts[caller] += 1
         try:
-            yield has_room
+            yield
         finally:
             with self._lock:
-                self._counts[caller] -= has_room
+                self._counts[caller] -= 1
 
 
-class GuardedService(grpc.GenericRpcHandler):
-    """Serves the calls of one experiment's collaborators, and refuses all others at once.
+class TimedCall:
+    """A call that is cancelled when its other side is waited for too long; in force inside the context.
+
+    Only the time that is spent waiting counts, because an upload may itself wait for its turn. A thread looks
+    every second whether the call waits: there is no way to give gRPC's own waiting a time limit.
 
     Args:
-        service: full name of the gRPC service.
-        handlers: by the names of its methods: one message or a stream with one answer, or one message with a
-            stream of answers.
-        experiment_id: what a call has to show in the header `EXPERIMENT`.
-        admit: takes a method's name and a call's context, returns whose certificate the caller has, and ends
-            the call if its owner has no business here; empty without TLS, where it is not known.
+        context: gRPC's, of the call.
+
+    Attributes:
+        timeout: seconds of waiting in which a part of a model has to move.
     """
 
-    def __init__(
-        self,
-        service: str,
-        handlers: Mapping[str, grpc.RpcMethodHandler],
-        experiment_id: str,
-        admit: Callable[[str, Any], str] = lambda method, context: "",
-    ) -> None:
-        self._watchdog = Watchdog()
-        self._admit = admit
-        self._calls = CallsUnderWay()
-        self._id = experiment_id.encode()
-        self._handlers = {f"/{service}/{name}": self._guarded(name, each) for name, each in handlers.items()}
-        # A stream, because a handler of one message would wait for that message first.
-        self._refusing = grpc.stream_unary_rpc_method_handler(self._refuse)
-        self._untold = 0
-        self._tell_at = 0.0
-        self._telling = threading.Lock()
+    def __init__(self, context: Any) -> None:
+        self.timeout = MESSAGE_TIMEOUT_SECONDS
+        self._context = context
+        self._is_over = threading.Event()
+        self._is_waiting = self._timed_out = False
+        self._waited = 0.0
+        self._bytes = 0
 
-    def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler | None:
-        """Return the handler of a call; gRPC asks before the call takes a thread."""
-        handler = self._handlers.get(handler_call_details.method)
-        if handler is None or self._is_known(handler_call_details.invocation_metadata):
-            return handler
-        return self._refusing
+    def __enter__(self) -> TimedCall:
+        threading.Thread(target=self._watch, name="call under way", daemon=True).start()
+        return self
 
-    def _is_known(self, headers: Iterable[tuple[str, str | bytes]]) -> bool:
-        shown = [value for key, value in headers if key == EXPERIMENT]
-        return len(shown) == 1 and isinstance(shown[0], bytes) and hmac.compare_digest(shown[0], self._id)
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
 
-    def _guarded(self, name: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        """Serve a method as a watched stream of messages; on the wire one message is a stream, too."""
+    def receive(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the messages of gRPC's iterator, which blocks.
 
-        def serve(messages: Iterable[Any], context: Any) -> Any:
-            with self._place(name, context), _refusing_damage(name, context):
-                if not handler.request_streaming:
-                    return handler.unary_unary(self._only_message(messages, context), context)
-                watch = Watch(context, SECONDS_A_PART)
-                with self._watchdog.watching(watch):
-                    return handler.stream_unary(WatchedStream(messages, watch), context)
+        Raises:
+            StalledStream: the next part did not arrive in time, however many small pieces did.
+        """
+        self._is_waiting = True
+        try:
+            for message in messages:
+                self._is_waiting = False
+                self._moved(len(message))
+                yield message
+                self._is_waiting = True
+        except grpc.RpcError:
+            if not self._timed_out:
+                raise
+        self._is_waiting = False
+        if self._timed_out:  # gRPC may tell of a call that we end as of one that is complete
+            raise StalledStream(f"sent less than a part in {self.timeout:g} s of waiting")
 
-        def serve_answers(messages: Iterable[Any], context: Any) -> Iterator[Any]:
-            with self._place(name, context), _refusing_damage(name, context):
-                answers = handler.unary_stream(self._only_message(messages, context), context)
-                watch = Watch(context, SECONDS_A_PART)
-                with self._watchdog.watching(watch), _telling_if_stalled(name, watch, context):
-                    yield from sending(answers, watch)
+    def send(self, answers: Iterable[Any]) -> Iterator[Any]:
+        """Yield the answers, a part of a model each; gRPC asks for the next one when it has room for it."""
+        for answer in answers:
+            self._is_waiting = True
+            yield answer
+            self._is_waiting = False
+            self._moved(PART_BYTES)
 
-        coding = handler.request_deserializer, handler.response_serializer
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(serve_answers, *coding)
-        return grpc.stream_unary_rpc_method_handler(serve, *coding)
+    def _moved(self, nbytes: int) -> None:
+        self._bytes += nbytes
+        if self._bytes >= PART_BYTES:  # small pieces are no progress until they make up a part
+            self._bytes, self._waited = 0, 0.0
 
-    @contextmanager
-    def _place(self, name: str, context: Any) -> Iterator[None]:
-        """Hold a place for a call inside the context, or end the call."""
-        caller = self._admit(name, context)
-        with self._calls.one_of(caller) as has_room:
-            if not has_room:
-                # A code after which a collaborator tries again.
-                context.abort(grpc.StatusCode.UNAVAILABLE, f"{caller} has too many calls under way")
-            yield
-
-    def _only_message(self, messages: Iterable[Any], context: Any) -> Any:
-        watch = Watch(context, SECONDS_A_MESSAGE)
-        with self._watchdog.watching(watch):
-            message = next(WatchedStream(messages, watch), None)
-        if message is None:
-            raise RuntimeError("no message")
-        return message
-
-    def _refuse(self, _: Iterable[Any], context: Any) -> None:
-        self._tell(context)
-        context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call does not show the experiment's id")
-
-    def _tell(self, context: Any) -> None:
-        """Log a refused stranger, but not each: whoever calls often must not fill the disk."""
-        with self._telling:
-            if time.monotonic() < self._tell_at:
-                self._untold += 1
+    def _watch(self) -> None:
+        while not self._is_over.wait(WATCH_SECONDS):
+            if self._is_waiting:
+                self._waited += WATCH_SECONDS
+            if self._waited > self.timeout:
+                peer = unquote(self._context.peer())
+                logger.warning(
+                    "Gave up a call of %s: less than a part in %g s of waiting", peer, self.timeout
+                )
+                self._timed_out = True
+                self._context.cancel()
                 return
-            untold, self._untold = self._untold, 0
-            self._tell_at = time.monotonic() + SECONDS_A_WARNING
-        logger.warning(
-            "Refused a call of %s at %s, which does not show the experiment's id (and %d since the last such "
-            "line)", owner(context.auth_context()), unquote(context.peer()), untold,
-        )  # fmt: skip
-
-
-@contextmanager
-def _telling_if_stalled(name: str, watch: Watch, context: Any) -> Iterator[None]:
-    """Log a call whose answers were not taken; a sender that stalls is told of where its stream is read."""
-    try:
-        yield
-    finally:
-        if watch.stalled:
-            what = "Gave up a call of %s to %s: it took less than a part in %g s of waiting"
-            logger.warning(what, unquote(context.peer()), name, watch.seconds)
-
-
-@contextmanager
-def _refusing_damage(name: str, context: Any) -> Iterator[None]:
-    """End a call whose messages turn out to be damaged, or do not come, with the reason in one line."""
-    try:
-        yield
-    except (StalledStream, DecodeError, ValueError, RuntimeError) as error:
-        logger.warning("Refused %s of %s: %s", name, unquote(context.peer()), error)
-        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from openfl.protocols import aggregator_pb2
 
+from superb_ks.aggregator.limits import StalledStream
 from superb_ks.aggregator.membership import Membership
-from superb_ks.aggregator.stalling import StalledStream
 from superb_ks.aggregator.strategies.fedavg import FederatedAverage
 from superb_ks.aggregator.strategies.updates import Recycle, Updates
 from superb_ks.metrics import Metrics
@@ -34,17 +33,6 @@ class Results:
     weights: Vector | None = None
     refusal: str | None = None
     nbytes: int = 0
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Looks to OpenFL's gRPC service like the `TaskResults` message that it expects."""
-
-    header: Any
-    round_number: int
-    task_name: str
-    data_size: int
-    tensors: Results
 
 
 class UploadReplaced(RuntimeError):
@@ -110,7 +98,7 @@ class Receiver:
                 self._spare.append(vector)
 
     def close(self) -> None:
-        """Let go of uploads that wait, and of every array: OpenFL's module goes on holding `receive`."""
+        """Let go of uploads that wait, and of every array."""
         with self._changed:
             self._closed = True
             self._spare.clear()
@@ -122,33 +110,25 @@ class Receiver:
         self._receiving.discard(name)
         self._changed.notify_all()
 
-    def receive(self, proto: aggregator_pb2.TaskResults, stream: Iterable[Any], logger: Any = None) -> Upload:
-        """Read one upload; OpenFL's gRPC service calls this in place of `datastream_to_proto`.
+    def receive(self, head: aggregator_pb2.TaskResults, chunks: Iterable[memoryview]) -> Results:
+        """Read one upload: what its first message says, and the bytes that follow.
 
         Raises:
-            RuntimeError: the stream is empty.
             superb_ks.transport.messages.DamagedUpload: the stream breaks off, or its metrics are damaged.
-            superb_ks.aggregator.stalling.StalledStream: its sender was waited for too long.
+            superb_ks.aggregator.limits.StalledStream: its sender was waited for too long.
             UploadReplaced: its sender began another one.
         """
-        chunks = iter(stream)
-        head = next(chunks, None)
-        if head is None:
-            raise RuntimeError("empty upload")
-        proto.ParseFromString(head.npbytes)
-        metrics = messages.read_metrics(proto.tensors)
-        announced = messages.announced(proto.tensors)
-        if announced is None or proto.header.sender not in self._members.present:
-            results = Results(metrics)
-        elif announced != (self._size, self._kind):
+        metrics = messages.read_metrics(head.tensors)
+        announced = messages.announced(head.tensors)
+        if announced is None or head.header.sender not in self._members.present:
+            return Results(metrics)
+        if announced != (self._size, self._kind):
             size, kind = announced
             refusal = f"sent {size} values of {kind}, the model has {self._size} and travels as {self._kind}"
-            results = Results(metrics, refusal=refusal)
-        else:
-            results = self._read(proto.header.sender, metrics, chunks)
-        return Upload(proto.header, proto.round_number, proto.task_name, proto.data_size, results)
+            return Results(metrics, refusal=refusal)
+        return self._read(head.header.sender, metrics, chunks)
 
-    def _read(self, name: str, metrics: Metrics, chunks: Iterable[Any]) -> Results:
+    def _read(self, name: str, metrics: Metrics, chunks: Iterable[memoryview]) -> Results:
         """Wait for room, then read the weights, unless the round ended meanwhile.
 
         One upload of a collaborator is received at a time, and one more waits: the latest, since it begins
@@ -177,7 +157,7 @@ class Receiver:
         half = self._kind == messages.BFLOAT16
         try:
             fill = messages.fill_from_half if half else messages.fill
-            weights = fill(vector, (chunk.npbytes for chunk in chunks))
+            weights = fill(vector, chunks)
             return Results(metrics, weights, nbytes=weights.nbytes // (2 if half else 1))
         except BaseException as error:
             with self._changed:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,9 +15,9 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from superb_ks.training.data import ClipDataset
-from superb_ks.training.hidden_states import TimeMeans, means_of
+from superb_ks.training.hidden_states import PooledHiddenStates, pooled_hidden_states
 
-SCORED_AT_ONCE = 1024
+EVAL_CHUNK = 1024
 """Clips that are scored in one go."""
 
 
@@ -29,22 +28,22 @@ class GradientTerm(Protocol):
         """Add to the gradients of the weights that it was made for."""
 
 
-def head_logits(model: PreTrainedModel, means: torch.Tensor) -> torch.Tensor:
-    """Return what the whole model answers to clips, from the means of their hidden states alone.
+def head_logits(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
+    """Return what the whole model answers to clips, from their pooled hidden states.
 
     The model computes classifier(mean_t(projector(sum_l a_l h_lt))), with a the softmax of its layer weights.
     Projector and sum are affine, so the mean over time may come first.
 
     Args:
         model: for audio classification, with `use_weighted_layer_sum`.
-        means: float32 [batch, layers + 1, hidden_size], on the model's device.
+        states: float32 [batch, layers + 1, hidden_size], on the model's device.
 
     Returns:
         [batch, n_classes].
     """
     head: Any = model
     shares = torch.softmax(head.layer_weights, dim=-1)
-    return head.classifier(head.projector(shares @ means))
+    return head.classifier(head.projector(shares @ states))
 
 
 class HeadTrainer:
@@ -88,28 +87,27 @@ class HeadTrainer:
         """Train; returns the steps made and `training_loss`, the mean of theirs.
 
         The `metrics` beside them are the seconds of a pass over all clips: `first_pass_seconds`, in which
-        their hidden states are computed or read from the cache, and `later_pass_seconds`, the mean of as
-        many steps as a pass over the means takes.
+        their hidden states are computed, unless they are known, and `later_pass_seconds`, the mean of as many
+        steps as a pass over these states takes.
 
         Raises:
             FloatingPointError: the loss has become infinite or undefined.
         """
         started = time.perf_counter()
-        means = means_of(self.model, self.dataset, self.device)
-        nn.Module.to(self.model, self.device)
+        pooled = pooled_hidden_states(self.model, self.dataset, self.device)
         read = time.perf_counter()
-        loss = self._steps(means)
-        passes = self.steps / math.ceil(len(means) / self.batch_size)
+        loss = self._steps(pooled)
+        passes = self.steps / math.ceil(len(pooled.labels) / self.batch_size)
         seconds = {"first_pass_seconds": read - started}
         seconds["later_pass_seconds"] = (time.perf_counter() - read) / passes
         return TrainOutput(self.steps, loss, seconds)
 
-    def _steps(self, means: TimeMeans) -> float:
+    def _steps(self, pooled: PooledHiddenStates) -> float:
         """Make the steps; returns the mean of their losses, whose reading also waits for a GPU."""
         total = 0.0
-        for step, indices in zip(range(self.steps), self._batches(len(means)), strict=False):
-            logits = head_logits(self.model, means[indices].to(self.device))
-            loss = cross_entropy(logits, means.labels[indices].to(self.device))
+        for step, indices in zip(range(self.steps), self._batches(len(pooled.labels)), strict=False):
+            logits = head_logits(self.model, pooled.states[indices].to(self.device))
+            loss = cross_entropy(logits, pooled.labels[indices].to(self.device))
             self.optimizer.zero_grad()
             loss.backward()
             if self.proximal is not None:
@@ -132,8 +130,7 @@ def cached_answers(
     model: PreTrainedModel, dataset: ClipDataset, device: str
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield logits [n, n_classes] and labels [n] of all clips, part by part."""
-    means = means_of(model, dataset, device)
-    nn.Module.to(model, device)
-    for indices in torch.arange(len(means)).split(SCORED_AT_ONCE):
+    pooled = pooled_hidden_states(model, dataset, device)
+    for indices in torch.arange(len(pooled.labels)).split(EVAL_CHUNK):
         with torch.inference_mode():
-            yield head_logits(model, means[indices].to(device)), means.labels[indices]
+            yield head_logits(model, pooled.states[indices].to(device)), pooled.labels[indices]

@@ -2,7 +2,6 @@
 
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,11 +44,9 @@ def made_folder(tmp_path: Path) -> Path:
 def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Return what makes an aggregator on the folder, as OpenFL's plan does."""
     from openfl.protocols import aggregator_pb2_grpc
-    from openfl.protocols import utils as protocol_utils
     from openfl.transport.grpc import aggregator_server
 
     for module, name in (  # what the aggregator puts in OpenFL's place is put back
-        (protocol_utils, "datastream_to_proto"),
         (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
         (aggregator_server, "cpu_count"),
         (aggregator_server, "channel_options"),
@@ -135,11 +132,9 @@ def test_the_best_model_is_the_one_with_the_highest_validation(start):
 
 
 def test_what_openfl_goes_on_holding_after_the_end_holds_no_model(start):
-    from openfl.protocols import utils as protocol_utils
-
     aggregator = start("a", rounds=2)
     work(aggregator, "a")
-    receiver = protocol_utils.datastream_to_proto.__self__
+    receiver = aggregator._receiver
     assert [vector.size for vector in receiver._spare] == [SIZE]
     for _ in range(3):
         work(aggregator, "a")
@@ -149,7 +144,7 @@ def test_what_openfl_goes_on_holding_after_the_end_holds_no_model(start):
 
 def test_loss_does_not_drive_best(start):
     """OpenFL's own takes any validation metric for the one that decides, and a high loss for good."""
-    aggregator = start("a", rounds=2, best_metric="accuracy")
+    aggregator = start("a", rounds=2)
     for loss, accuracy in ((9.0, 0.1), (5.0, 0.5), (1.0, 0.9)):
         tasks, _, _, _ = aggregator.get_tasks("a")
         for task in tasks:
@@ -159,9 +154,11 @@ def test_loss_does_not_drive_best(start):
 
 
 def test_a_metric_that_is_not_there_ends_the_experiment(start):
-    aggregator = start("a", best_metric="f1")
-    work(aggregator, "a")
-    assert "validate returned no 'f1', only accuracy, clips, loss" in aggregator.failure
+    aggregator = start("a")
+    report(aggregator, "a", "validate", f1=0.5, loss=1.0)
+    report(aggregator, "a", "test_initial", f1=0.5)
+    report(aggregator, "a", "train", 1.0)
+    assert "validate returned no 'accuracy', only clips, f1, loss" in aggregator.failure
 
 
 def test_metrics_that_do_not_fit_together_are_not_pooled(start):
@@ -224,7 +221,7 @@ def test_fewer_than_the_minimum_fails_by_name_and_keeps_the_aggregate(start):
 
 
 def test_the_cut_off_closes_a_round(start):
-    aggregator = start("ab", cutoff_seconds=0.3)
+    aggregator = start("ab", round_timeout_seconds=0.3)
     work(aggregator, "a", weights=2)
     with aggregator._changed:
         assert aggregator._changed.wait_for(lambda: aggregator.round_number == 1, timeout=10)
@@ -238,14 +235,12 @@ def waiting_upload(aggregator: PackedAggregator, name: str, weights: float) -> t
     """Start an upload as OpenFL's service takes it in; returns once it waits for its turn, or is read."""
     head = aggregator_pb2.TaskResults(task_name="train", round_number=aggregator.round_number, data_size=10)
     head.header.sender = name
-    sent = messages.upload(head, np.full(SIZE, weights, np.float32))
-    stream = [SimpleNamespace(npbytes=bytes(message)) for message in sent]
+    first, *chunks = messages.upload(head, np.full(SIZE, weights, np.float32))
+    head = aggregator_pb2.TaskResults.FromString(first)
 
     def upload() -> None:
-        taken = aggregator._receiver.receive(aggregator_pb2.TaskResults(), stream)
-        aggregator.send_local_task_results(
-            name, taken.round_number, taken.task_name, taken.data_size, taken.tensors
-        )
+        results = aggregator.receive(head, chunks)
+        aggregator.send_local_task_results(name, head.round_number, head.task_name, head.data_size, results)
 
     thread = threading.Thread(target=upload, daemon=True)
     thread.start()
@@ -255,7 +250,7 @@ def waiting_upload(aggregator: PackedAggregator, name: str, weights: float) -> t
 
 
 def test_the_cut_off_does_not_hit_who_waits_for_its_turn_behind_a_straggler(start):
-    aggregator = start("abc", cutoff_seconds=1.0)
+    aggregator = start("abc", round_timeout_seconds=1.0)
     for name in "abc":
         for task in ("validate", "test_initial"):
             report(aggregator, name, task, accuracy=0.5, loss=1.0)
@@ -268,7 +263,7 @@ def test_the_cut_off_does_not_hit_who_waits_for_its_turn_behind_a_straggler(star
 
 
 def test_an_upload_that_does_not_come_to_its_end_is_cut_off_later(start):
-    aggregator = start("ab", cutoff_seconds=0.5)
+    aggregator = start("ab", round_timeout_seconds=0.5)
     work(aggregator, "a", weights=2)
     for task in ("validate", "test_initial"):
         report(aggregator, "b", task, accuracy=0.5, loss=1.0)
@@ -352,7 +347,7 @@ def test_a_model_comes_part_by_part_until_its_round_is_over(start, monkeypatch):
 
 def test_a_strategy_by_its_name(start):
     """One of three sends garbage: the average follows it, median and trimmed mean do not."""
-    aggregator = start("abc", strategy="median")
+    aggregator = start("abc", strategy={"name": "median"})
     for name, weights in (("c", 3.0), ("b", 1e30), ("a", 1.0)):
         work(aggregator, name, weights=weights)
     assert aggregator.state.last.read().tolist() == [3.0] * SIZE
@@ -369,7 +364,7 @@ def train_rounds(aggregator: PackedAggregator, numbers: range, names: str = "cab
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_resumed_with_any_strategy_the_model_is_bit_identical(start, tmp_path, strategy, dtype):
-    settings = {"strategy": strategy, "strategy_parameters": STRATEGIES[strategy], "update_dtype": dtype}
+    settings = {"strategy": {"name": strategy}, "update_dtype": dtype}
     whole = start("abc", rounds=4, at=made_folder(tmp_path / "whole"), **settings)
     train_rounds(whole, range(4))
     interrupted = start("abc", rounds=4, at=made_folder(tmp_path / "interrupted"), **settings)
@@ -387,7 +382,7 @@ def test_resumed_with_any_strategy_the_model_is_bit_identical(start, tmp_path, s
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_changes_lead_where_weights_lead(start, tmp_path, strategy):
-    settings = {"strategy": strategy, "strategy_parameters": STRATEGIES[strategy]}
+    settings = {"strategy": {"name": strategy}}
     sends_weights = start("abc", at=made_folder(tmp_path / "weights"), **settings)
     sends_changes = start("abc", at=made_folder(tmp_path / "changes"), update_dtype="bfloat16", **settings)
     for number in range(2):
@@ -413,9 +408,9 @@ def test_a_private_round_by_hand(start):
     assert told["epsilon"] > 0
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedadam", "fedyogi"])
+@pytest.mark.parametrize("strategy", [name for name, kind in STRATEGIES.items() if kind.averages])
 def test_private_changes_lead_where_private_weights_lead(start, tmp_path, strategy):
-    settings = {"strategy": strategy, "strategy_parameters": STRATEGIES[strategy], "privacy": PRIVATE}
+    settings = {"strategy": {"name": strategy}, "privacy": PRIVATE}
     sends_weights = start("abc", at=made_folder(tmp_path / "weights"), **settings)
     sends_changes = start("abc", at=made_folder(tmp_path / "changes"), update_dtype="bfloat16", **settings)
     for number in range(2):
@@ -426,6 +421,19 @@ def test_private_changes_lead_where_private_weights_lead(start, tmp_path, strate
             work(sends_changes, name, weights=change)
     np.testing.assert_allclose(sends_changes.state.last.read(), sends_weights.state.last.read(), rtol=1e-4)
     assert sends_weights.round_number == 2
+
+
+@pytest.mark.parametrize("strategy", ["median", "trimmed_mean"])
+def test_a_strategy_without_bounded_sensitivity_is_refused(start, strategy):
+    with pytest.raises(
+        ValueError, match=r"^Settings.strategy is .*; legal: FedAvg\(...\) or .* with privacy$"
+    ):
+        start(strategy={"name": strategy}, privacy=PRIVATE)
+
+
+def test_an_unknown_strategy_is_named(start):
+    with pytest.raises(ValueError, match="^Settings.strategy is 'fedsgd'; legal: 'fedavg' or 'fedprox' or"):
+        start(strategy={"name": "fedsgd"})
 
 
 def test_a_resumed_experiment_goes_on_with_what_is_spent(start, folder):
@@ -450,7 +458,7 @@ def test_a_round_that_nobody_was_left_in_spends_nothing(start):
 
 
 def test_another_strategy_does_not_inherit_moments(start, folder):
-    first = start("abc", rounds=6, strategy="fedadam", strategy_parameters=STRATEGIES["fedadam"])
+    first = start("abc", rounds=6, strategy={"name": "fedadam"})
     train_rounds(first, range(2))
     first.state.close()
     assert (folder / "round-2.moments.safetensors").is_file()
@@ -462,7 +470,7 @@ def test_another_strategy_does_not_inherit_moments(start, folder):
 
 
 def test_an_update_that_cannot_be_kept_ends_the_experiment(start, folder):
-    aggregator = start("abc", strategy="median")
+    aggregator = start("abc", strategy={"name": "median"})
     (folder / "updates").write_text("in the way")
     work(aggregator, "a")
     assert aggregator.failure.startswith("director: the update of a cannot be kept: ")

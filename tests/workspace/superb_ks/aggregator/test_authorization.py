@@ -17,36 +17,34 @@ from openfl.protocols import aggregator_pb2
 
 from certificates.federation import make_certificates
 from superb_ks.aggregator import service as aggregator_service
-from superb_ks.aggregator.authorization import SENDERS, checked, objection, owner
+from superb_ks.aggregator.authorization import Refused, authorize, owner
 from superb_ks.collaborator.aggregator_client import AggregatorStub
+from superb_ks.transport.codec import EXPERIMENT, SERVICE
 from tests.support.tls_lab import HERE, channel_credentials
 
 EXPERIMENT_ID = "the experiment's id"
 ONE, TWO = "spiffe://superb-ks/envoy/env_one", "spiffe://superb-ks/envoy/env_two"
 
 
+METHODS = ("GetAggregatedTensor", "GetTasks", "SendLocalTaskResults")
 # OpenFL 1.7.1 defines these and serves none of them; nor do we.
 NOT_SERVED = {"GetExperimentDescription", "GetMetricStream", "GetTrainedModel"}
 
 
-def test_every_method_of_the_service_has_a_rule() -> None:
-    service = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"]
-    assert {method.name for method in service.methods} == set(SENDERS) | NOT_SERVED
-    for method in (*NOT_SERVED, "Shutdown"):
-        assert objection(method, ONE, "env_one", ["env_one"]) == f"{method} is for nobody"
-
-
-def test_a_method_without_a_rule_is_refused(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(SENDERS, "GetTasks")
-    header = aggregator_pb2.MessageHeader(sender="env_one")
+def test_what_has_no_check_is_not_served(certificates: Path) -> None:
+    methods = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"].methods
+    assert {method.name for method in methods} == {*METHODS, *NOT_SERVED}
     service = Service()
-    with stub(service, certificates, "env_one") as calls, pytest.raises(grpc.RpcError) as refused:
-        calls.GetTasks(aggregator_pb2.GetTasksRequest(header=header))
-    assert refused.value.details() == f"GetTasks of {ONE}: GetTasks is for nobody"
+    with serving(service, certificates, "env_one") as channel:
+        for method in (*NOT_SERVED, "Shutdown"):
+            call = channel.unary_unary(f"/{SERVICE}/{method}")
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", metadata=((EXPERIMENT, EXPERIMENT_ID.encode()),))
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert service.messages == []
 
 
-@pytest.mark.parametrize("method", sorted(SENDERS))
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("caller", "sender", "words"),
     [
@@ -61,7 +59,13 @@ def test_a_method_without_a_rule_is_refused(certificates: Path, monkeypatch: pyt
     ],
 )
 def test_the_table(method: str, caller: str, sender: str, words: str) -> None:
-    assert objection(method, caller, sender, ["env_one", "env_two"]) == words.format(method)
+    if not words:
+        authorize(method, caller, ["env_one", "env_two"], sender)
+        return
+    with pytest.raises(Refused) as refused:
+        authorize(method, caller, ["env_one", "env_two"], sender)
+    assert str(refused.value) == words.format(method)
+    assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_whose_certificate_it_is() -> None:
@@ -79,15 +83,19 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Service:
     """Counts what gets through to it; `use_tls` and `aggregator` are OpenFL's names."""
 
-    use_tls = True
-    aggregator = SimpleNamespace(
-        authorized_cols=["env_one", "env_two"],
-        federation_uuid=EXPERIMENT_ID,
-        parts=lambda *_: iter([b"one", b"two"]),
-    )
-
-    def __init__(self) -> None:
+    def __init__(self, *, use_tls: bool = True) -> None:
+        self.use_tls = use_tls
         self.messages: list[Any] = []
+        self.aggregator = SimpleNamespace(
+            authorized_cols=["env_one", "env_two"],
+            federation_uuid=EXPERIMENT_ID,
+            parts=lambda *_: iter([b"one", b"two"]),
+            receive=lambda head, chunks: self.messages.extend([head.header.sender, *map(bytes, chunks)]),
+            send_local_task_results=lambda *_: None,
+        )
+
+    def validate_collaborator(self, request: Any, context: Any) -> None:
+        """OpenFL's own look at the certificate, which comes after ours."""
 
     def check_request(self, request: Any) -> None:
         """OpenFL's own look at the header, which comes after ours."""
@@ -100,16 +108,13 @@ class Service:
         self.messages.append(request.header.sender)
         return aggregator_pb2.GetAggregatedTensorResponse()
 
-    def SendLocalTaskResults(self, stream: Any, context: Any) -> Any:  # noqa: N802
-        self.messages += [bytes(chunk.npbytes) for chunk in stream]
-        return aggregator_pb2.SendLocalTaskResultsResponse()
+    def get_header(self, name: str) -> Any:
+        return aggregator_pb2.MessageHeader(receiver=name)
 
 
 @contextmanager
-def stub(
-    service: Service, certificates: Path, name: str, shown: str = EXPERIMENT_ID
-) -> Iterator[AggregatorStub]:
-    """Serve over mutual TLS, and call with the certificate of `name`, showing an experiment's id."""
+def serving(service: Service, certificates: Path, name: str) -> Iterator[grpc.Channel]:
+    """Serve over mutual TLS, and connect with the certificate of `name`."""
     files = ("private_key.pem", "certificate.pem", "root_certificate.pem")
     key, own, root = ((certificates / "director" / each).read_bytes() for each in files)
     server = grpc.server(ThreadPoolExecutor(2))
@@ -119,9 +124,18 @@ def stub(
     server.start()
     try:
         with grpc.secure_channel(f"localhost:{port}", channel_credentials(certificates / name)) as channel:
-            yield AggregatorStub(channel, shown)
+            yield channel
     finally:
         server.stop(None).wait()
+
+
+@contextmanager
+def stub(
+    service: Service, certificates: Path, name: str, shown: str = EXPERIMENT_ID
+) -> Iterator[AggregatorStub]:
+    """Call with the certificate of `name`, showing an experiment's id."""
+    with serving(service, certificates, name) as channel:
+        yield AggregatorStub(channel, shown)
 
 
 @pytest.mark.parametrize("shown", ["", "another"])
@@ -154,8 +168,7 @@ def test_what_is_an_envoys_own_arrives_whole(certificates: Path) -> None:
         parts = calls.GetAggregatedTensor(aggregator_pb2.GetAggregatedTensorRequest(header=header))
         assert [bytes(part) for part in parts] == [b"one", b"two"]
         calls.SendLocalTaskResults(upload("env_one", b"first", b"second"))
-    head = next(upload("env_one"))
-    assert service.messages == ["env_one", "env_one", head, b"first", b"second"]
+    assert service.messages == ["env_one", "env_one", "env_one", b"first", b"second"]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +214,15 @@ def test_a_strangers_certificate_is_enough_to_refuse_it(certificates: Path, name
             over.set()
 
 
-def test_without_tls_nothing_is_in_between() -> None:
-    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
-    assert checked(SimpleNamespace(use_tls=False), "GetTasks", handler) is handler
+def test_without_tls_no_certificate_is_asked_for() -> None:
+    service, server = Service(use_tls=False), grpc.server(ThreadPoolExecutor(1))
+    aggregator_service.add_servicer_to_server(service, server)
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"localhost:{port}") as channel:
+            header = aggregator_pb2.MessageHeader(sender="env_two")
+            request = aggregator_pb2.GetTasksRequest(header=header)
+            assert AggregatorStub(channel, EXPERIMENT_ID).GetTasks(request).round_number == 3
+    finally:
+        server.stop(None).wait()

@@ -1,24 +1,23 @@
 """The aggregator's service on a real port: who holds its threads, and for how long."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 from openfl.protocols import aggregator_pb2_grpc
-from openfl.protocols import utils as protocol_utils
 from openfl.transport.grpc import aggregator_server
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
-from superb_ks.aggregator import limits as guard
-from superb_ks.aggregator import stalling
-from superb_ks.aggregator.limits import EXPERIMENT, SERVER_OPTIONS, GuardedService
-from superb_ks.aggregator.service import correct_aggregator_service
-from superb_ks.aggregator.stalling import StalledStream, Watch, Watchdog, WatchedStream
-from superb_ks.transport.codec import decode_chunk, encode_chunk
+from superb_ks.aggregator import limits, service
+from superb_ks.aggregator.limits import SERVER_OPTIONS, StalledStream, TimedCall
+from superb_ks.aggregator.service import GuardedService, Method, correct_aggregator_service
+from superb_ks.transport.codec import EXPERIMENT, decode_chunk, encode_chunk
 
 KNOWN = ((EXPERIMENT, b"the id"),)
 SERVICE = "test.Service"
@@ -32,36 +31,37 @@ class Server:
         self.raised: list[BaseException] = []
         self.pause = 0.0
         self.over = threading.Event()
-        handlers = {
-            "One": grpc.unary_unary_rpc_method_handler(lambda request, _: request),
-            "Many": grpc.stream_unary_rpc_method_handler(self._many, decode_chunk),
-            "Model": grpc.unary_stream_rpc_method_handler(self._model),
+        methods = {
+            "One": Method(bytes, lambda request, *_: [request], bytes),
+            "Many": Method(bytes, self._many, bytes),
+            "Model": Method(bytes, self._model, bytes),
         }
         self.server = grpc.server(ThreadPoolExecutor(1), options=list(SERVER_OPTIONS.items()))
-        self.service = GuardedService(SERVICE, handlers, "the id", lambda method, context: "somebody")
+        self.service = GuardedService(SERVICE, methods, "the id", lambda *_: "somebody")
         self.server.add_generic_rpc_handlers((self.service,))
         self.port = self.server.add_insecure_port("localhost:0")
         self.server.start()
 
-    def _model(self, request: bytes, _: Any) -> Iterator[bytes]:
+    def _model(self, request: bytes, *_: Any) -> Iterator[bytes]:
         """Answer with as many parts as the request has bytes."""
         for _ in request:
             if request == b"damaged":
                 raise ValueError("it is damaged")
             yield bytes(2**20)
 
-    def _many(self, chunks: Iterator[Any], _: Any) -> bytes:
+    def _many(self, first: bytes, others: Iterator[bytes], _: Any) -> Iterator[bytes]:
         total = 0
         try:
-            for chunk in chunks:
-                total += len(chunk.npbytes)
+            for message in itertools.chain((first,), others):
+                data = decode_chunk(message).npbytes
+                total += len(data)
                 self.over.wait(self.pause)
-                if bytes(chunk.npbytes) == b"damaged":
+                if bytes(data) == b"damaged":
                     raise ValueError("it is damaged")
         except StalledStream as stalled:
             self.raised.append(stalled)
             raise
-        return str(total).encode()
+        yield str(total).encode()
 
 
 @pytest.fixture
@@ -102,23 +102,23 @@ def test_a_stranger_holds_no_thread(server: Server, call, method: str, headers: 
     assert call("One", b"hello").result() == b"hello"
 
 
-@pytest.mark.parametrize("method", ["One", "Many"])
-@pytest.mark.parametrize("messages", [(), (encode_chunk(b"a"),) * 3])
-def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, method: str, messages: Any) -> None:
-    if method == "One" and messages:
-        pytest.skip("one message is all")
-    monkeypatch.setattr(guard, "SECONDS_A_PART" if method == "Many" else "SECONDS_A_MESSAGE", 0.3)
-    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.05)
-    assert call(method, *messages, stays_open=True).code() is grpc.StatusCode.CANCELLED
+@pytest.mark.parametrize(("method", "messages"), [("One", ()), ("Many", ()), ("Many", (b"a",) * 3)])
+def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, caplog, method, messages) -> None:
+    monkeypatch.setattr(service, "PART_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "MESSAGE_TIMEOUT_SECONDS", 20.0 if messages else 0.3)
+    monkeypatch.setattr(limits, "WATCH_SECONDS", 0.05)
+    answer = call(method, *map(encode_chunk, messages), stays_open=True)
+    assert answer.code() is grpc.StatusCode.CANCELLED
     monkeypatch.undo()
     assert call("One", b"hello").result() == b"hello"  # the thread is free again
-    assert len(server.raised) == (method == "Many")
+    assert len(server.raised) == bool(messages)  # what serves an upload is told
+    assert "Gave up a call of " in caplog.text and "Traceback" not in caplog.text
 
 
 def test_who_takes_no_more_is_given_up(server: Server, call, monkeypatch, caplog) -> None:
     """A model of 100 MiB, of which the caller takes one part; gRPC holds a few more for it."""
-    monkeypatch.setattr(guard, "SECONDS_A_PART", 0.3)
-    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(service, "PART_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "WATCH_SECONDS", 0.05)
     with grpc.insecure_channel(f"localhost:{server.port}", LARGE_AND_DIRECT) as channel:
         model = channel.unary_stream(f"/{SERVICE}/Model")(b"." * 100, metadata=KNOWN, timeout=20)
         next(model)
@@ -126,9 +126,13 @@ def test_who_takes_no_more_is_given_up(server: Server, call, monkeypatch, caplog
         with pytest.raises(grpc.RpcError):
             list(model)
     assert model.code() is grpc.StatusCode.CANCELLED
-    wait_for(lambda: not server.service._watchdog._watches)
+    wait_for(lambda: not watches())
     assert "Gave up a call of " in caplog.text
     assert not any(server.service._calls._counts.values())
+
+
+def watches() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "call under way"]
 
 
 def test_a_model_arrives_whole_and_a_damaged_request_is_refused(server: Server, caplog) -> None:
@@ -147,13 +151,13 @@ def test_a_model_arrives_whole_and_a_damaged_request_is_refused(server: Server, 
 def test_one_caller_leaves_threads_to_the_others() -> None:
     """Two callers, and as many threads as one of them would take."""
 
-    def admit(method: str, context: Any) -> str:
+    def caller(method: str, context: Any, request: Any) -> str:
         return str(dict(context.invocation_metadata())["name"])
 
-    most = guard.CALLS_OF_ONE
-    handlers = {"One": grpc.unary_unary_rpc_method_handler(lambda request, _: request)}
+    most = limits.MAX_CALLS_PER_CALLER
+    methods = {"One": Method(bytes, lambda request, *_: [request], bytes)}
     server = grpc.server(ThreadPoolExecutor(most + 1))
-    server.add_generic_rpc_handlers((GuardedService(SERVICE, handlers, "the id", admit),))
+    server.add_generic_rpc_handlers((GuardedService(SERVICE, methods, "the id", caller),))
     port = server.add_insecure_port("localhost:0")
     server.start()
     over = threading.Event()
@@ -197,24 +201,24 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
     """Each comes in time; together they are less than a part in the time for one."""
     cancelled = threading.Event()
-    context = type("Context", (), {"cancel": lambda self: cancelled.set()})()
+    context = SimpleNamespace(cancel=cancelled.set, peer=lambda: "somebody")
 
-    def trickle() -> Iterator[Any]:
+    def trickle() -> Iterator[bytes]:
         while not cancelled.is_set():
             time.sleep(0.05)
-            yield decode_chunk(encode_chunk(b"a"))
+            yield encode_chunk(b"a")
         raise grpc.RpcError
 
-    watch = Watch(context, 0.3)
-    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.02)
-    with Watchdog().watching(watch), pytest.raises(StalledStream, match="less than a part in 0.3 s"):
-        for _ in WatchedStream(trickle(), watch):
-            pass
+    monkeypatch.setattr(limits, "WATCH_SECONDS", 0.02)
+    with TimedCall(context) as call:
+        call.timeout = 0.3
+        with pytest.raises(StalledStream, match="less than a part in 0.3 s"):
+            list(call.receive(trickle()))
 
 
 def test_time_in_which_nobody_asks_does_not_count(server: Server, call, monkeypatch) -> None:
-    monkeypatch.setattr(guard, "SECONDS_A_PART", 1.5)
-    monkeypatch.setattr(stalling, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(service, "PART_TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr(limits, "WATCH_SECONDS", 0.05)
     server.pause = 0.6
     assert call("Many", *[encode_chunk(b"a")] * 4).result() == b"4"
 
@@ -226,7 +230,7 @@ def test_what_is_damaged_is_told_without_a_traceback(call, caplog) -> None:
 
 
 def test_a_long_message_is_refused(call) -> None:
-    assert call("One", bytes(guard.MESSAGE_BYTES + 1)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert call("One", bytes(limits.MAX_MESSAGE_BYTES + 1)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_an_upload_that_waits_is_taken_in_no_further_than_a_few_parts(server: Server) -> None:
@@ -252,14 +256,13 @@ def test_an_upload_that_waits_is_taken_in_no_further_than_a_few_parts(server: Se
 
 def test_openfls_server_gets_the_options(monkeypatch) -> None:
     for module, name in (  # what is put in OpenFL's place is put back
-        (protocol_utils, "datastream_to_proto"),
         (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
         (aggregator_server, "cpu_count"),
         (aggregator_server, "channel_options"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
     assert dict(channel_options)["grpc.max_receive_message_length"] == 2**30, "OpenFL has a limit itself now"
-    correct_aggregator_service(lambda proto, stream: None)
+    correct_aggregator_service()
     options = dict(aggregator_server.channel_options)
     assert options.items() >= SERVER_OPTIONS.items()
     assert options["grpc.max_send_message_length"] == 2**30  # the rest is OpenFL's

@@ -18,7 +18,7 @@ from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.model.fingerprint import digest
 from superb_ks.model.packing import pack, trained_layout
 from superb_ks.model.spec import ModelMismatch, ModelSpec, ModelUnavailable
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, Settings, tuning_named
 
 PACKAGE = Path(__file__).resolve().parents[4] / "workspace" / "superb_ks"
 CHECKPOINT_FILE = CHECKPOINT / "model.safetensors"
@@ -72,7 +72,9 @@ def test_the_head_of_the_pretrained_miniature_is_new_and_follows_from_the_seed()
 
 @pytest.mark.parametrize("tuning", ["lora", "head"])
 def test_of_the_pretrained_miniature_a_tenth_at_most_travels(tuning: str):
-    full, small = (ModelSpec.of(Settings(tuning=way), SUPERB_LABELS).build() for way in ("full", tuning))
+    full, small = (
+        ModelSpec.of(Settings(tuning=tuning_named(name)), SUPERB_LABELS).build() for name in ("full", tuning)
+    )
     assert trained_layout(small)[-1].stop <= 0.1 * trained_layout(full)[-1].stop
 
 

@@ -1,5 +1,6 @@
 """What each tuning trains and sends, on every family; and that a merged model needs nobody's help."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,8 +13,7 @@ from superb_ks.model.fingerprint import digest
 from superb_ks.model.packing import pack, trained_layout, unpack
 from superb_ks.model.spec import ModelMismatch, ModelSpec
 from superb_ks.model.tuning import is_head_tuned, merged
-from superb_ks.recipe import TUNINGS
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, TUNINGS, Full, Lora, Recipe, Settings, tuning_named
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
@@ -29,7 +29,7 @@ def folder(family: str, request: pytest.FixtureRequest) -> str:
 
 
 def spec_of(folder: str, tuning: str, **more) -> ModelSpec:
-    return ModelSpec(folder, SUPERB_LABELS, tuning=tuning, **more)
+    return ModelSpec(folder, SUPERB_LABELS, tuning=tuning_named(tuning), **more)
 
 
 def trained_names(model) -> set[str]:
@@ -88,9 +88,7 @@ def test_at_most_two_percent_of_a_base_size_model_travel_with_adapters():
     with torch.device("meta"):
         config = transformers.Wav2Vec2Config(num_labels=12)
         models = [transformers.Wav2Vec2ForSequenceClassification(config) for _ in range(2)]
-    recipe = Settings(model="facebook/wav2vec2-base", tuning="lora").recipe
-    full = tune(models[0], "full", recipe.lora_rank, recipe.lora_alpha)
-    lora = tune(models[1], "lora", recipe.lora_rank, recipe.lora_alpha)
+    full, lora = tune(models[0], Full()), tune(models[1], Lora())
     total = sum(p.numel() for p in full.parameters())
     assert 94e6 < total < 96e6
     # By hand, at rank 8: 12 layers of four projections 768 to 768 and two between 768 and 3,072; the head.
@@ -117,13 +115,14 @@ def test_a_node_that_tunes_otherwise_is_refused(base_folder: Path):
     with pytest.raises(ModelMismatch, match="frozen weights differ.*trained layers differ"):
         spec_of(str(base_folder), "head", digest=seals["lora"]).build()
     with pytest.raises(ModelMismatch, match="trained layers differ"):
-        spec_of(str(base_folder), "lora", lora_rank=4, digest=seals["lora"]).build()
+        ModelSpec(str(base_folder), SUPERB_LABELS, tuning=Lora(rank=4), digest=seals["lora"]).build()
 
 
 def test_an_unknown_tuning_is_named_with_the_legal_ones(base_folder: Path):
-    with pytest.raises(ValueError, match="tuning is 'all'; legal: 'full' or 'lora' or 'head' for"):
-        spec_of(str(base_folder), "all")
-    with pytest.raises(ValueError, match="tuning is 'lora'; legal: 'full' for 'scratch'"):
+    legal = re.escape("Full(...) or Lora(...) or Head(...) with model '")
+    with pytest.raises(ValueError, match=f"^tuning is 'all'; legal: {legal}"):
+        ModelSpec(str(base_folder), SUPERB_LABELS, tuning="all")
+    with pytest.raises(ValueError, match=r"^tuning is Lora\(.*\); legal: Full\(...\) with model 'scratch'$"):
         spec_of("scratch", "lora")
 
 
@@ -132,9 +131,12 @@ def test_training_lowers_the_loss_and_what_is_saved_loads_alone(family, tuning, 
     """From training to the plain pipeline, as the notebook does it."""
     rate = {"full": 1e-3, "lora": 5e-3, "head": 1e-2}[tuning]
     settings = Settings(
-        model=folder, tuning=tuning, rounds=1, epochs_per_round=20, batch_size=6, learning_rate=rate,
-        warmup_fraction=0.2, precision="float32",
-    )  # fmt: skip
+        model=folder,
+        tuning=tuning_named(tuning),
+        recipe=Recipe(epochs_per_round=20, batch_size=6, learning_rate=rate, warmup_fraction=0.2),
+        rounds=1,
+        precision="float32",
+    )
     spec = ModelSpec.of(settings, SUPERB_LABELS)
     dataset = ClipDataset(tone_clips([4_000, 4_000, 3_000] * 4, n_labels=3), spec.feature_extractor())
     model = spec.build()
@@ -192,7 +194,8 @@ def test_only_lora_needs_peft(base_folder: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 @pytest.mark.parametrize(("family", "tuning"), EVERY)
 def test_a_gpu_trains_as_well(family, tuning, folder, tone_clips):
-    settings = Settings(model=folder, tuning=tuning, rounds=1, epochs_per_round=4, learning_rate=1e-3)
+    recipe = Recipe(epochs_per_round=4, learning_rate=1e-3)
+    settings = Settings(model=folder, tuning=tuning_named(tuning), recipe=recipe, rounds=1)
     spec = ModelSpec.of(settings, SUPERB_LABELS)
     dataset = ClipDataset(tone_clips([4_000] * 12, n_labels=3), spec.feature_extractor())
     model = spec.build()

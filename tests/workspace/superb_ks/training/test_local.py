@@ -3,6 +3,7 @@
 import gc
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.metrics import confusion_matrix
 
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, FedProx, Head, Recipe, Settings
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import (
@@ -26,7 +27,10 @@ from superb_ks.training.local import (
 )
 
 SCRATCH = ModelSpec("scratch", SUPERB_LABELS, seed=1)
-FAST = Settings(rounds=3, epochs_per_round=2, batch_size=4, learning_rate=1e-3, precision="float32")
+ONE_EPOCH = Recipe(epochs_per_round=1, batch_size=4)
+FAST = Settings(
+    rounds=3, recipe=Recipe(epochs_per_round=2, batch_size=4, learning_rate=1e-3), precision="float32"
+)
 
 
 def dataset_of(clips, spec: ModelSpec = SCRATCH) -> ClipDataset:
@@ -51,12 +55,14 @@ def test_learning_rate_factors_by_hand():
 
 
 def test_rounds_joined_are_one_uninterrupted_schedule():
-    steps = steps_per_round(10, FAST.recipe)
+    steps = steps_per_round(10, FAST.complete_recipe)
     assert steps == 3 * 2
-    one_round = Settings(rounds=1, epochs_per_round=6, batch_size=4, learning_rate=1e-3)
+    one_round = replace(FAST, rounds=1, recipe=replace(FAST.recipe, epochs_per_round=6))
 
     def follow(settings: Settings, n_steps: int, round_num: int) -> list[float]:
-        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=settings.recipe.learning_rate)
+        optimizer = torch.optim.AdamW(
+            [torch.nn.Parameter(torch.zeros(1))], lr=settings.complete_recipe.learning_rate
+        )
         schedule = lr_over_federation(optimizer, n_steps, settings, round_num)
         used = []
         for _ in range(n_steps):
@@ -74,7 +80,7 @@ def test_the_trainer_really_steps_by_that_schedule(tone_clips):
     model, dataset = SCRATCH.build(), dataset_of(tone_clips([1_600] * 10))
     used = [rate for r in range(3) for rate in rates(local_trainer(model, dataset, FAST, "cpu", r))]
     assert used == pytest.approx(
-        [1e-3 * lr_factor(step, 18, FAST.recipe.warmup_fraction) for step in range(18)]
+        [1e-3 * lr_factor(step, 18, FAST.complete_recipe.warmup_fraction) for step in range(18)]
     )
 
 
@@ -91,7 +97,7 @@ def test_training_moves_trained_weights_alone_and_lowers_the_loss(tone_clips, ba
     spec = ModelSpec(str(base_folder), SUPERB_LABELS)
     dataset = dataset_of(tone_clips([4_000] * 12, n_labels=3), spec)
     settings = Settings(
-        model=str(base_folder), rounds=1, epochs_per_round=12, learning_rate=3e-3, batch_size=6
+        model=str(base_folder), rounds=1, recipe=Recipe(epochs_per_round=12, learning_rate=3e-3, batch_size=6)
     )
     model = spec.sealed().build()
     frozen = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}
@@ -106,7 +112,7 @@ def test_the_same_round_gives_the_same_weights_and_another_seed_others(tone_clip
     dataset = dataset_of(tone_clips([1_600] * 8))
 
     def trained(seed: int) -> np.ndarray:
-        settings = Settings(epochs_per_round=1, batch_size=4, seed=seed, precision="float32")
+        settings = Settings(recipe=ONE_EPOCH, seed=seed, precision="float32")
         model = SCRATCH.build()
         local_trainer(model, dataset, settings, "cpu", 0).train()
         return pack(model)
@@ -122,7 +128,7 @@ def test_no_two_rounds_or_neighbouring_seeds_share_a_seed():
 
 def test_bfloat16_is_for_training_alone_and_leaves_the_model_as_it_was(tone_clips):
     model, dataset = SCRATCH.build(), dataset_of(tone_clips([1_600] * 4))
-    settings = Settings(epochs_per_round=1, batch_size=4, precision="bfloat16")
+    settings = Settings(recipe=ONE_EPOCH, precision="bfloat16")
     seen = []
     hook = model.projector.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
     local_trainer(model, dataset, settings, "cpu", 0).train()
@@ -158,7 +164,7 @@ def test_training_leaves_nothing_behind_and_says_nothing(tone_clips, tmp_path, m
 def test_a_step_with_an_undefined_gradient_is_skipped_and_told(tone_clips, caplog):
     clips = tone_clips([1_600] * 8)
     clips.items[3][0][:] = np.nan
-    settings = Settings(epochs_per_round=1, batch_size=1, precision="float32")
+    settings = Settings(recipe=replace(ONE_EPOCH, batch_size=1), precision="float32")
     model = SCRATCH.build()
     before = pack(model)
     local_trainer(model, dataset_of(clips), settings, "cpu", 0).train()
@@ -177,8 +183,8 @@ def test_a_round_without_a_single_finite_gradient_fails(tone_clips):
 
 def test_the_model_is_on_its_device_before_its_weights_are_copied(tone_clips, base_folder: Path):
     """The meta device stands in for a GPU: a copy of what is still on the processor would be there."""
-    spec = ModelSpec(str(base_folder), SUPERB_LABELS, tuning="head")
-    settings = Settings(model=spec.name, tuning="head", strategy="fedprox")
+    spec = ModelSpec(str(base_folder), SUPERB_LABELS, tuning=Head())
+    settings = Settings(model=spec.name, tuning=Head(), strategy=FedProx())
     model, dataset = spec.build(), dataset_of(tone_clips([4_000] * 4), spec)
     trainer = local_trainer(model, dataset, settings, "meta", 0)
     assert {start.device.type for _, start in trainer.proximal._pairs} == {"meta"}

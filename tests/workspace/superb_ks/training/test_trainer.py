@@ -13,13 +13,13 @@ import torch
 
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_ks.settings import SUPERB_LABELS, FedProx, Recipe, Settings
 from superb_ks.training.data import ClipDataset
-from superb_ks.training.local import local_trainer, steps_per_round
+from superb_ks.training.local import local_trainer
 from superb_ks.training.trainer import no_input_gradient, plain_attention
 
 SCRATCH = ModelSpec("scratch", SUPERB_LABELS, seed=1)
-ONE_EPOCH = Settings(epochs_per_round=1, batch_size=4, precision="float32", speed_change=0.0)
+ONE_EPOCH = Settings(recipe=Recipe(epochs_per_round=1, batch_size=4, speed_change=0.0), precision="float32")
 
 
 def trained(dataset, settings: Settings, model=None) -> np.ndarray:
@@ -38,10 +38,11 @@ def test_masked_training_repeats_and_leaves_the_global_generators(
 ):
     spec = ModelSpec(str(base_folder), SUPERB_LABELS)
     dataset = ClipDataset(tone_clips([8_000] * 8), spec.feature_extractor())
-    settings = replace(
-        ONE_EPOCH, model=str(base_folder), learning_rate=1e-3, mask_time_prob=0.2, mask_feature_prob=0.2,
-        balanced_classes=True, shift_seconds=0.1, time_mask_seconds=0.1,
+    masked = Recipe(
+        epochs_per_round=1, batch_size=4, learning_rate=1e-3,
+        mask_time_prob=0.2, mask_feature_prob=0.2, shift_seconds=0.1,
     )  # fmt: skip
+    settings = replace(ONE_EPOCH, model=str(base_folder), recipe=masked)
     python_state = random.getstate()
     first = trained(dataset, settings, spec.build())
     assert random.getstate() == python_state
@@ -53,7 +54,8 @@ def test_masked_training_repeats_and_leaves_the_global_generators(
         np.random.set_state(state)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, trained(dataset, replace(settings, seed=9), spec.build()))
-    assert not np.array_equal(first, trained(dataset, replace(settings, mask_time_prob=0.0), spec.build()))
+    unmasked = replace(settings, recipe=replace(masked, mask_time_prob=0.0))
+    assert not np.array_equal(first, trained(dataset, unmasked, spec.build()))
 
 
 def test_a_pretrained_model_trains_on_clips_of_a_tenth_of_a_second(base_folder: Path, tone_clips):
@@ -65,57 +67,12 @@ def test_a_pretrained_model_trains_on_clips_of_a_tenth_of_a_second(base_folder: 
     )
 
 
-def test_the_sampler_chooses_what_is_trained_on(tone_clips):
-    clips = tone_clips([1_600] * 6 + [3_200] * 2)
-    clips.items = [(waveform, int(len(waveform) > 2_000)) for waveform, _ in clips.items]
-    dataset = ClipDataset(clips, SCRATCH.feature_extractor())
-    assert dataset.labels.tolist() == [0] * 6 + [1] * 2
-
-    def labels_of(settings):
-        trainer = local_trainer(SCRATCH.build(), dataset, settings, "cpu", 0)
-        return [batch["labels"].tolist() for batch in trainer.get_train_dataloader()]
-
-    assert sum(sum(labels_of(replace(ONE_EPOCH, balanced_classes=True)), [])) == 4
-    assert sum(sum(labels_of(ONE_EPOCH), [])) == 2
-
-
-def test_labels_of_a_shard_are_taken_without_decoding():
-    class Undecodable:
-        labels = np.array([3, 1], dtype=np.int32)
-
-        def __len__(self):
-            return 2
-
-        def __getitem__(self, index):
-            raise AssertionError("decoded")
-
-    assert ClipDataset(Undecodable(), SCRATCH.feature_extractor()).labels.tolist() == [3, 1]
-
-
-@pytest.mark.parametrize("steps", [1, 5])
-def test_every_envoy_makes_the_given_steps_whatever_its_clips(dataset, steps):
-    settings = replace(ONE_EPOCH, epochs_per_round=None, steps_per_round=steps, rounds=1, warmup_fraction=0.0)
-    trainer = local_trainer(SCRATCH.build(), dataset, settings, "cpu", 0)
-    rates = []
-    trainer.optimizer.register_step_pre_hook(lambda opt, *_: rates.append(opt.param_groups[0]["lr"]))
-    trainer.train()
-    assert trainer.state.global_step == steps == steps_per_round(8, settings.recipe)
-    assert steps_per_round(800, settings.recipe) == steps
-    peak = settings.recipe.learning_rate
-    assert rates == pytest.approx([peak * 0.5 * (1 + np.cos(np.pi * i / steps)) for i in range(steps)])
-
-
 def test_fedprox_of_mu_0_is_fedavg_bit_for_bit_and_a_larger_mu_stays_nearer(dataset):
-    settings = replace(ONE_EPOCH, epochs_per_round=4)
+    settings = replace(ONE_EPOCH, recipe=replace(ONE_EPOCH.recipe, epochs_per_round=4))
     start = pack(SCRATCH.build())
     plain, mu_0, weak, strong = (
-        trained(dataset, replace(settings, **mu))
-        for mu in (
-            {},
-            {"strategy": "fedprox", "proximal_mu": 0},
-            {"strategy": "fedprox", "proximal_mu": 1.0},
-            {"strategy": "fedprox", "proximal_mu": 100.0},
-        )
+        trained(dataset, replace(settings, strategy=strategy))
+        for strategy in (settings.strategy, FedProx(mu=0), FedProx(mu=1.0), FedProx(mu=100.0))
     )
     assert np.array_equal(plain, mu_0)
     distances = [float(np.linalg.norm(weights - start)) for weights in (plain, weak, strong)]
@@ -171,7 +128,7 @@ def test_a_frozen_feature_encoder_has_no_backward_pass(base_folder: Path, tone_c
 
 
 def test_a_trainer_that_is_done_is_freed_without_a_garbage_collection(dataset):
-    settings = replace(ONE_EPOCH, mask_time_prob=0.2, balanced_classes=True, strategy="fedprox")
+    settings = replace(ONE_EPOCH, recipe=replace(ONE_EPOCH.recipe, mask_time_prob=0.2), strategy=FedProx())
     trainer = local_trainer(SCRATCH.build(), dataset, settings, "cpu", 0)
     trainer.train()
     gone = [weakref.ref(part) for part in (trainer, trainer.model, trainer.optimizer, trainer.proximal)]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superb_ks.aggregator.strategies.fedavg import FederatedAverage, UpdateRefused
+from superb_ks.aggregator.strategies.fedavg import FederatedAverage
+from superb_ks.aggregator.strategies.updates import UpdateRefused
 
 
 def vector(*values: float) -> np.ndarray:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superb_ks.aggregator.model_file import ModelFile, write_model
-from superb_ks.aggregator.strategies.fedavg import FederatedAverage, UpdateRefused
+from superb_ks.aggregator.strategies.fedavg import FederatedAverage
 from superb_ks.aggregator.strategies.private_average import PrivateAverage, clip
+from superb_ks.aggregator.strategies.updates import UpdateRefused
 
 FINITE = st.floats(-1e4, 1e4, width=32)
 SIZE = 5

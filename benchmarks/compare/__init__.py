@@ -1,0 +1,1 @@
+"""Centralised, alone and federated, compared: `python -m benchmarks.compare`."""

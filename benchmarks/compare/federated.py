@@ -1,0 +1,165 @@
+"""The federated regime: experiments, one after another, on a real director and real envoys."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+from benchmarks.compare import tasks as compare_tasks
+from benchmarks.compare.plan import Job
+from benchmarks.compare.results import PASSES, class_accuracies, row
+from demo.federation import Federation
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
+from superb_ks.model.spec import ModelSpec
+from superb_ks.schedule import TEST_BEST, TRAIN, VALIDATE
+from superb_ks.settings import Addresses, Settings
+from superb_notebook.connect import connect, shard_cards, shared_labels
+from superb_notebook.experiment import FederatedExperiment
+from superb_notebook.history import History
+
+Cards = Mapping[str, Mapping[str, Any]]
+
+
+class NotClean(RuntimeError):
+    """An envoy dropped out or its update was refused: the figures would not be of what the row says."""
+
+
+def run(job: Job, federation: Federation) -> dict[str, Any]:
+    """Do a run of the federated regime on a federation that is up; returns its row.
+
+    Raises:
+        ExperimentFailed: the experiment ended before its end.
+        NotClean: not everybody took part from its beginning to its end.
+    """
+    settings = job.settings(
+        addresses=Addresses(
+            director_port=federation.director_port, aggregator_port=federation.aggregator_port
+        )
+    )
+    connection = connect(settings)
+    cards = shard_cards(connection)
+    labels = shared_labels(cards)
+    experiment = FederatedExperiment(connection, f"compare-{uuid.uuid4().hex[:12]}")
+    started = time.monotonic()
+    spec = ModelSpec.of(settings, labels).sealed()
+    # The nodes do not have this module: what is defined there travels with the pickles.
+    cloudpickle.register_pickle_by_value(compare_tasks)
+    experiment.start(
+        model_provider=SpecifiedModel(spec),
+        task_keeper=compare_tasks.comparison_tasks(
+            settings, garbage_from=job.envoys - job.garbage + 1 if job.garbage else None
+        ),
+        data_loader=compare_tasks.RankedShards(spec),
+        settings=settings,
+    )
+    history, validated = _follow(experiment, settings, cards, started)
+    federation.check()
+    if history.events:
+        raise NotClean("; ".join(history.events))
+    return _row(job, settings, labels, cards, history, validated)
+
+
+def _follow(
+    experiment: FederatedExperiment, settings: Settings, cards: Cards, started: float
+) -> tuple[History, dict[int, float]]:
+    """Return all that was reported, and the seconds after which each round's model was validated."""
+    history, validated = History(settings.rounds, list(cards)), {}
+    for record in experiment.records():
+        history.add(record)
+        if record["task_name"] == VALIDATE and record["metric_origin"] in cards:
+            validated[int(record["round"])] = time.monotonic() - started
+    return history, validated
+
+
+def _row(
+    job: Job,
+    settings: Settings,
+    labels: tuple[str, ...],
+    cards: Cards,
+    history: History,
+    validated: Mapping[int, float],
+) -> dict[str, Any]:
+    rounds = range(settings.rounds + 1)
+    sent = [_sum(history, TRAIN, "bytes_up", number) / len(cards) for number in rounds[:-1]]
+    confusion, test = history.confusion(len(labels)), history.test
+    if test is None:
+        raise NotClean("the best model was not tested")
+    trained = sum(_sum(history, TRAIN, "clips", number) for number in rounds[:-1])
+    curve = [
+        {
+            "round": number,
+            "validation": _accuracy(history, number),
+            "test": _test_accuracy(history, cards, number),
+            "bytes": sum(sent[:number]),
+            "seconds": validated[number],
+        }
+        for number in rounds
+    ]
+    return row(
+        job,
+        curve=curve,
+        best_round=history.best_round,
+        validation_accuracy=curve[history.best_round]["validation"],
+        test_accuracy=test.accuracy,
+        test_clips=test.clips,
+        classes=class_accuracies(confusion, labels),
+        clips_seen=round(trained * settings.complete_recipe.epochs_per_round),
+        envoy_scores=_envoy_scores(history, cards),
+        pass_seconds=_pass_seconds(history),
+        # Each round's model, the last one for its validation, and the best one for its test.
+        bytes_down=round(sent[0] * (settings.rounds + 2)),
+    )
+
+
+def _sum(history: History, task: str, metric: str, number: int) -> float:
+    """Return the sum of what the envoys reported in one of OpenFL's rounds."""
+    return sum(history.value(task, metric, number, name) or 0.0 for name in history.envoys)
+
+
+def _pass_seconds(history: History) -> dict[str, float]:
+    """Return the seconds of the slowest envoy's first pass, and of the slowest later one of any round."""
+    first, later = PASSES
+    found = {
+        first: [history.value(TRAIN, first, 0, name) for name in history.envoys],
+        later: [s for name in history.envoys for s in history.series(TRAIN, later, name)[1]],
+    }
+    known = {key: [s for s in seconds if s is not None] for key, seconds in found.items()}
+    return {key: max(seconds) for key, seconds in known.items() if seconds}
+
+
+def _accuracy(history: History, number: int) -> float:
+    score = history.score(VALIDATE, number)
+    assert score is not None, f"round {number} was not validated"
+    return score.accuracy
+
+
+def _test_accuracy(history: History, cards: Cards, number: int) -> float:
+    """Return the accuracy on everybody's test clips of the model that a round made."""
+    clips = {name: sum(card["clips"]["test"].values()) for name, card in cards.items()}
+    right = sum(
+        (history.value(VALIDATE, "test_accuracy", number, name) or 0.0) * n for name, n in clips.items()
+    )
+    return round(right) / sum(clips.values())
+
+
+def _envoy_scores(history: History, cards: Cards) -> dict[str, dict[str, float]]:
+    """Return each envoy's clips, and the accuracies on its own test clips of the best model as it is
+    and after one more epoch there.
+    """
+    scores = {}
+    for name, card in cards.items():
+        own = history.score(TEST_BEST, history.rounds + 1, name)
+        assert own is not None, f"{name} has not tested the best model"
+        scores[name] = {
+            "train_clips": sum(card["clips"]["train"].values()),
+            "test_clips": own.clips,
+            "global": own.accuracy,
+        }
+        personalised = history.value(TEST_BEST, "personalised_accuracy", history.rounds + 1, name)
+        if personalised is not None:
+            scores[name]["personalised"] = round(personalised * own.clips) / own.clips
+    return scores

@@ -1,0 +1,188 @@
+"""Makes tables and a plot of the comparison's results.
+
+python -m benchmarks.compare.report            # prints tables, writes docs/images/compare.png and .svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare.panels import FEDERATIONS, envoy_scores
+from benchmarks.compare.plots import save_plot
+from benchmarks.compare.results import RESULTS, load_rows
+from superb_notebook.results import Outcome, order_shown, outcomes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+IMAGES = ROOT / "docs" / "images"
+TUNINGS = ("full", "lora", "head")
+
+Row = dict[str, Any]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the tables and write the plot."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--images", type=Path, default=IMAGES)
+    options = parser.parse_args(argv)
+    rows = load_rows(options.results)
+    if not rows:
+        print(f"no rows in {options.results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)
+        return 1
+    for title, table in tables(rows).items():
+        print(f"\n{title}\n\n{table}")
+    print(f"\n{provenance(rows)}")
+    options.images.mkdir(parents=True, exist_ok=True)
+    for ending in ("png", "svg"):
+        save_plot(rows, options.images / f"compare.{ending}")
+    return 0
+
+
+def tables(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the tables in Markdown, by title; those without a row are left out."""
+    made = {
+        "Regimes and ways to tune, real speech": regimes_table(rows),
+        "Strategies, 4 envoys that hold different words (dirichlet 0.3), real speech": strategies_table(rows),
+        "One of 4 envoys sends noise (iid, real speech)": garbage_table(rows),
+        "Each envoy's own test clips, real speech": envoys_table(rows),
+        "Synthetic speech": synthetic_table(rows),
+    }
+    return {title: table for title, table in made.items() if table.count("\n") > 1}
+
+
+def regimes_table(rows: Sequence[Row]) -> str:
+    """Return regimes, partitions and tunings, with the distance to the centralised run of the same tuning."""
+    found = outcomes(rows, data="real", garbage=0, strategy=("fedavg", None))
+    best = {o.conditions["tuning"]: o.mean for o in found if o.conditions["regime"] == "centralised"}
+    found.sort(key=lambda o: (TUNINGS.index(o.conditions["tuning"]), order_shown(o.conditions)))
+    lines = []
+    for outcome in found:
+        named = outcome.conditions
+        behind = best.get(named["tuning"])
+        lines.append(
+            [
+                named["regime"],
+                f"{named['envoys']} {named['partition']}" if named["regime"] != "centralised" else "–",
+                named["tuning"],
+                *_accuracy(outcome),
+                "–" if behind is None or behind == outcome.mean else f"{100 * (behind - outcome.mean):+.1f}",
+                f"{outcome.mean_of('bytes') / 1e6:.2f}" if named["regime"] == "federated" else "–",
+                f"{outcome.mean_of('seconds'):.0f}",
+            ]
+        )
+    header = ["regime", "envoys", "tuning", *_ACCURACY, "points behind", "MB sent by an envoy", "seconds"]
+    return markdown(header, lines)
+
+
+def strategies_table(rows: Sequence[Row]) -> str:
+    """Return the strategies on skewed shards, the best first."""
+    found = outcomes(rows, data="real", partition="dirichlet", regime="federated", tuning="full", garbage=0)
+    found.sort(key=lambda outcome: -outcome.mean)
+    return markdown(
+        ["strategy", *_ACCURACY, "seconds"],
+        [[o.conditions["strategy"], *_accuracy(o), f"{o.mean_of('seconds'):.0f}"] for o in found],
+    )
+
+
+def garbage_table(rows: Sequence[Row]) -> str:
+    """Return each strategy's accuracy without and with an envoy that sends noise, and what that cost."""
+    found = outcomes(rows, data="real", partition="iid", envoys=4, regime="federated")
+    means = {(o.conditions["strategy"], o.conditions["garbage"]): o for o in found}
+    lines = [
+        [
+            strategy,
+            str(clean),
+            str(means[strategy, 1]),
+            f"{100 * (clean.mean - means[strategy, 1].mean):.1f}",
+            _seeds(clean, means[strategy, 1]),
+        ]
+        for (strategy, garbage), clean in means.items()
+        if garbage == 0 and (strategy, 1) in means
+    ]
+    return markdown(["strategy", "clean", "with noise", "points lost", "seeds"], lines)
+
+
+def envoys_table(rows: Sequence[Row]) -> str:
+    """Return, by partition and envoy, the accuracies of common, personalised and local model."""
+    lines = []
+    for partition, envoys in FEDERATIONS:
+        scores = envoy_scores(rows, partition, envoys)
+        for name, mean in scores.items():
+            accuracies = [
+                f"{100 * mean[key]:.1f} %" if key in mean else "–"
+                for key in ("global", "personalised", "local")
+            ]
+            lines.append(
+                [
+                    partition,
+                    name,
+                    *(f"{mean[key]:.0f}" for key in ("train_clips", "test_clips")),
+                    *accuracies,
+                    f"{mean['seeds']:.0f}",
+                ]
+            )
+    header = ["partition", "envoy", "training clips", "test clips", "common model", "after one local epoch"]
+    return markdown([*header, "trained alone", "seeds"], lines)
+
+
+def synthetic_table(rows: Sequence[Row]) -> str:
+    """Return the demo's own run, and the same from random weights."""
+    found = outcomes(rows, data="synthetic")
+    header = ["model", "envoys", "rounds", *_ACCURACY, "MB sent by an envoy", "seconds"]
+    lines = [
+        [
+            o.conditions["model"],
+            f"{o.conditions['envoys']} {o.conditions['partition']}",
+            str(o.conditions["rounds"]),
+            *_accuracy(o),
+            f"{o.mean_of('bytes') / 1e6:.2f}",
+            f"{o.mean_of('seconds'):.0f}",
+        ]
+        for o in sorted(found, key=lambda o: -o.mean)
+    ]
+    return markdown(header, lines)
+
+
+_ACCURACY = ("test accuracy", "median", "seeds")
+
+
+def _seeds(*found: Outcome) -> str:
+    """Return over how many seeds means are; several numbers where they differ."""
+    return ", ".join(dict.fromkeys(str(len(outcome.rows)) for outcome in found))
+
+
+def _accuracy(outcome: Outcome) -> tuple[str, str, str]:
+    """Return mean and spread, median, and number of seeds."""
+    median = statistics.median(outcome.accuracies)
+    return str(outcome), f"{100 * median:.1f} %", str(len(outcome.rows))
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    rule = "|".join("---" for _ in header)
+    return "\n".join(
+        ["| " + " | ".join(header) + " |", f"|{rule}|", *(f"| {' | '.join(x)} |" for x in lines)]
+    )
+
+
+def provenance(rows: Sequence[Row]) -> str:
+    """Return a line that says when, where and of which commit the rows are."""
+    dates = sorted(row["date"][:10] for row in rows)
+    machines = sorted({f"{row['machine']['cores']} cores of {row['machine']['processor']}" for row in rows})
+    commits = sorted({row["commit"] for row in rows})
+    passes = {(r["data"], r["model"], r["rounds"], r["epochs_per_round"]) for r in rows}
+    work = ", ".join(f"{data} ({model}): {n} rounds of {e}" for data, model, n, e in sorted(passes))
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return f"{len(rows)} runs, {when}, commit {', '.join(commits)}, {'; '.join(machines)}. Passes: {work}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

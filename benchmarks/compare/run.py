@@ -1,0 +1,184 @@
+"""Centralised, local and federated training of the same model on the same clips, side by side.
+
+    python -m benchmarks.compare --data path/to/speech_commands_v0.01
+    python -m benchmarks.compare --list             # what would be run
+    python -m benchmarks.compare --only dirichlet   # those runs whose name has the text in it
+    python -m benchmarks.compare --seeds 0          # every row once; later `--seeds 1 2` adds the other seeds
+
+The test archive is found beside the training archive, or with --test-data. Without --data the rows on real
+speech are left out.
+Rows go to benchmarks/results/compare.json as they are finished; those that are there are not run again.
+`python -m benchmarks.compare.report` makes tables and plots of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.compare import federated as compare_federated
+from benchmarks.compare import local as compare_local
+from benchmarks.compare.data import (
+    Archives,
+    DataMissing,
+    find_archives,
+    shard_params,
+)
+from benchmarks.compare.plan import FEDERATED, QUICK, REAL, SEEDS, SYNTHETIC, Job, plan
+from benchmarks.compare.results import RESULTS, is_done, keep_row, load_rows
+from demo.errors import DemoError
+from demo.federation import Federation
+from demo.interrupts import Interrupted, raise_interrupted
+from demo.options import TEST_FOLDER
+
+ROOT = Path(__file__).resolve().parents[2]
+
+QUICK_RESULTS = ROOT / "build" / "compare-quick.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is asked for; returns 0, 1 if a run failed, 2 for a bad option, 130 for Ctrl-C."""
+    options = _parser().parse_args(argv)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        archives = find_archives(options.data, options.test_data)
+    except DataMissing as error:
+        console.print(str(error), markup=False)
+        return 2
+    results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
+    jobs = _chosen(options, console)
+    if options.list:
+        for job in jobs:
+            print(job.name)
+        return 0
+    torch.set_num_threads(options.threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with raise_interrupted():
+            return Comparison(archives, results, options.again, console).run(jobs)
+    except Interrupted as interrupted:
+        console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
+        return interrupted.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=_folder, help="folder of the training archive")
+    parser.add_argument("--test-data", type=_folder, help=f"of the test archive; {TEST_FOLDER} beside --data")
+    parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
+    parser.add_argument("--seeds", type=int, nargs="+", help=f"instead of {' '.join(map(str, SEEDS))}")
+    parser.add_argument("--quick", action="store_true", help="one seed, one round of one pass")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="without a federation")
+    parser.add_argument("--again", action="store_true", help="also what is in the results")
+    parser.add_argument("--list", action="store_true", help="print the runs and do nothing")
+    parser.add_argument("--results", type=Path, help="file of the rows")
+    return parser
+
+
+def _folder(text: str) -> Path | None:
+    """Read what `make` hands on: a folder, or "synthetic" for none."""
+    return None if text in ("", SYNTHETIC) else Path(text).expanduser().resolve()
+
+
+def _chosen(options: argparse.Namespace, console: Console) -> list[Job]:
+    """Return the runs that are asked for and possible; say what is left out."""
+    seeds = options.seeds or (SEEDS[:1] if options.quick else SEEDS)
+    jobs = [job for job in plan(seeds, QUICK if options.quick else None) if options.only in job.name]
+    if options.data is None and any(job.data == REAL for job in jobs):
+        console.print("no rows on real speech: they need --data FOLDER (make compare DATA=FOLDER)")
+        jobs = [job for job in jobs if job.data != REAL]
+    return jobs
+
+
+class Comparison:
+    """Does runs and keeps their rows.
+
+    Args:
+        archives: of the runs on real speech.
+        results: file of the rows.
+        again: do not skip what is there.
+        console: where to say how it goes.
+    """
+
+    def __init__(self, archives: Archives | None, results: Path, again: bool, console: Console) -> None:
+        self._archives = archives
+        self._results = results
+        self._again = again
+        self._console = console
+        self._failed = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            console=console, transient=True,
+        )  # fmt: skip
+        self._bar = self._progress.add_task("")
+
+    def run(self, jobs: Sequence[Job]) -> int:
+        """Do all runs, those of one federation next to each other, with the same processes.
+
+        Returns:
+            The exit code: 1 if a run failed, else 0.
+        """
+        rows = load_rows(self._results)
+        todo = [job for job in jobs if self._again or not is_done(job, rows)]
+        if len(todo) < len(jobs):
+            self._console.print(
+                f"{len(jobs) - len(todo)} of {len(jobs)} rows are there (--again: repeat them)"
+            )
+        with self._progress:
+            self._progress.update(self._bar, total=len(todo))
+            for _, group in itertools.groupby(todo, key=lambda job: job.federation):
+                self._run_group(list(group))
+        self._console.print(f"rows are in {os.path.relpath(self._results)}; {self._failed} runs failed")
+        return 1 if self._failed else 0
+
+    def _run_group(self, jobs: list[Job]) -> None:
+        """Do the runs of one data, partition and number of envoys, those without a federation first."""
+        params = shard_params(jobs[0], self._archives)
+        with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+            federated = [job for job in jobs if job.regime == FEDERATED]
+            for job in jobs:
+                if job.regime != FEDERATED:
+                    self._attempt(job, partial(compare_local.run, job, params))
+            if not federated:
+                return
+            self._progress.update(self._bar, description=f"starting {jobs[0].envoys} envoys")
+            federation = Federation(Path(folder), envoys=jobs[0].envoys, shard_params=params)
+            try:
+                with federation:
+                    for job in federated:
+                        self._attempt(job, partial(compare_federated.run, job, federation))
+            except DemoError as error:
+                self._failed += 1
+                self._console.print(f"{jobs[0].federation}: {error}", style="red", markup=False)
+
+    def _attempt(self, job: Job, run: Callable[[], dict[str, Any]]) -> None:
+        """Do one run and keep its row; of one that fails, say why and go on."""
+        self._progress.update(self._bar, description=job.name)
+        try:
+            row = run()
+        except DemoError:
+            raise  # a process of the federation has ended: nothing more can be run on it
+        except Exception as error:
+            self._failed += 1
+            self._console.print(f"{job.name}: {type(error).__name__}: {error}", style="red", markup=False)
+        else:
+            keep_row(row, self._results)
+            self._console.print(
+                f"{job.name}: test accuracy {row['test_accuracy']:.1%} of {row['test_clips']:,} clips, "
+                f"{row['bytes'] / 1e6:.1f} MB sent by an envoy, {row['seconds']:.0f} s"
+            )
+        self._progress.advance(self._bar)

@@ -1,0 +1,98 @@
+"""What the comparison ships to the envoys: the tutorial's tasks, more measured, on demand an attack.
+
+Nodes do not have this module; whoever submits lets cloudpickle send it by value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from openfl.interface.interactive_api.experiment import TaskInterface
+from transformers.trainer_utils import TrainOutput
+
+from benchmarks.compare.results import PASSES
+from superb_ks.collaborator.shard_data import ShardData
+from superb_ks.model.packing import pack, unpack
+from superb_ks.settings import Settings
+from superb_ks.training.evaluation import evaluate
+from superb_ks.training.local import local_trainer, round_seed
+
+GARBAGE_SCALE = 1.0
+"""Standard deviation of the weights that a faulty envoy sends; the miniature's own are around 0.05."""
+
+
+class RankedShards(ShardData):
+    """An envoy's shard, its splits by name, and its rank under "rank"."""
+
+    def get_train_loader(self, **kwargs: Any) -> Mapping[str, Any]:
+        """Return `{"train": …, "val": …, "test": …, "rank": from 1}`."""
+        return {**super().get_train_loader(), "rank": self.shard_descriptor.rank}
+
+
+def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> TaskInterface:
+    """Return the tasks `train`, `validate` and `test` of an experiment.
+
+    Args:
+        settings: the experiment's.
+        garbage_from: envoys of this rank and above send noise; None: nobody does, and every envoy also
+            reports what one more epoch on its own clips makes of the best model.
+    """
+    tasks = TaskInterface()
+
+    @tasks.register_fl_task(
+        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
+    )
+    def train(model: Any, shard: Any, device: str, optimizer: Any, round_num: int) -> dict[str, Any]:
+        clips = len(shard["train"])
+        if garbage_from is not None and shard["rank"] >= garbage_from:
+            put_noise(model, round_seed(settings.seed, round_num))
+            return {"clips": clips}
+        result = local_trainer(model, shard["train"], settings, device, round_num).train()
+        return {"loss": result.training_loss, "clips": clips, **pass_seconds(result)}
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def validate(model: Any, shard: Any, device: str) -> dict[str, Any]:
+        # The test accuracy is for the curves alone: what is called best is chosen by `accuracy`.
+        return {
+            **evaluate(model, shard["val"], device),
+            "test_accuracy": evaluate(model, shard["test"], device)["accuracy"],
+        }
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device", round_num="round_num")
+    def test(model: Any, shard: Any, device: str, round_num: int) -> dict[str, Any]:
+        scores = evaluate(model, shard["test"], device)
+        if round_num > settings.rounds and garbage_from is None:
+            scores["personalised_accuracy"] = personalised_accuracy(model, shard, settings, device)
+        return scores
+
+    return tasks
+
+
+def pass_seconds(result: TrainOutput) -> dict[str, float]:
+    """Return what a head's training tells of its passes over the clips; nothing of other trainings."""
+    return {key: result.metrics[key] for key in PASSES if result.metrics.get(key) is not None}
+
+
+def put_noise(model: Any, seed: int) -> None:
+    """Replace a model's trained weights by Gaussian noise: a faulty envoy, or one that means harm."""
+    draw = np.random.default_rng(seed)
+    unpack(draw.normal(0.0, GARBAGE_SCALE, pack(model).size).astype(np.float32), model)
+
+
+def personalised_accuracy(model: Any, shard: Mapping[str, Any], settings: Settings, device: str) -> float:
+    """Return the accuracy on an envoy's own test clips after one epoch on its own training clips.
+
+    Fine-tuning the common model where it is used is the simplest personalisation there is (Wang et al.,
+    2019, https://arxiv.org/abs/1910.10252). The epoch has a learning-rate schedule of its own; afterwards the
+    model is as before.
+    """
+    common = pack(model)
+    try:
+        one_epoch = replace(settings, rounds=1, recipe=replace(settings.recipe, epochs_per_round=1))
+        local_trainer(model, shard["train"], one_epoch, device, 0).train()
+        return float(evaluate(model, shard["test"], device)["accuracy"])
+    finally:
+        unpack(common, model)

@@ -1,0 +1,1 @@
+"""Training steps and rounds: `python -m benchmarks.training`."""

@@ -1,0 +1,1 @@
+"""Rounds without training, beside other engines: `python -m benchmarks.transport`."""

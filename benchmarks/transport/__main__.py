@@ -1,0 +1,7 @@
+"""Rounds without training, beside other engines: `python -m benchmarks.transport`."""
+
+import sys
+
+from benchmarks.transport.run import main
+
+sys.exit(main())

@@ -1,0 +1,115 @@
+"""This project's engine: its director and envoys, started by their scripts, and its `FederatedExperiment`.
+
+Run as a module it is the notebook: `python -m benchmarks.transport.ours '{"size": "small", …}'`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.transport.engine import Run, notebook_arguments, run_notebook
+from benchmarks.transport.job import EventLog, Job
+from demo.federation import Federation
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ENVOY_CONFIG = """\
+shard_descriptor:
+  template: transport_shard.EmptyShardDescriptor
+  params:
+    rank_worldsize: 1, 2
+"""
+
+
+def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
+    """Do a job once and measure it.
+
+    Raises:
+        benchmarks.transport.engine.DidNotFinish: the limit has passed.
+    """
+    rooms = stage_rooms(run_dir / "rooms")
+    with Federation(run_dir, envoys=job.clients, root=rooms) as federation:
+        pids = {name: process.pid for name, process in federation.processes.items()}
+        roles = {name: "server" if name == "director" else "client" for name in pids}
+        arguments = notebook_arguments(
+            job,
+            run_dir,
+            director_port=federation.director_port,
+            aggregator_port=federation.aggregator_port,
+        )
+        command = [sys.executable, "-m", "benchmarks.transport.ours", arguments]
+        return run_notebook(job, command, run_dir, pids, roles, limit_seconds)
+
+
+def stage_rooms(folder: Path) -> Path:
+    """Copy director and envoy, the envoy with a shard descriptor that needs no data."""
+    envoy = copy_rooms(folder) / "envoy"
+    shutil.copy(ROOT / "benchmarks" / "transport" / "shard.py", envoy / "transport_shard.py")
+    (envoy / "envoy_config.yaml").write_text(ENVOY_CONFIG, encoding="utf-8")
+    return folder
+
+
+def copy_rooms(folder: Path) -> Path:
+    """Copy the folders of director and envoy, without what running services left there; returns `folder`."""
+    ignore = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
+    for room in ("director", "envoy"):
+        shutil.copytree(ROOT / room, folder / room, ignore=ignore)
+    return folder
+
+
+def notebook(job: Job, director_port: int, aggregator_port: int, events: str) -> None:
+    """Submit the job and follow it to its end."""
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+    from openfl.interface.interactive_api.experiment import TaskInterface
+
+    from benchmarks.transport import data as transport_data
+    from benchmarks.transport import job as transport_job
+    from benchmarks.transport import ours_model as transport_ours_model
+    from superb_ks.settings import Addresses, Failures, Settings
+    from superb_notebook.connect import connect
+    from superb_notebook.experiment import FederatedExperiment
+
+    # The other nodes know neither module, so what is defined there travels with the pickles.
+    for module in (transport_data, transport_job, transport_ours_model):
+        cloudpickle.register_pickle_by_value(module)
+    log = EventLog(events)
+    settings = Settings(
+        addresses=Addresses(director_port=director_port, aggregator_port=aggregator_port),
+        rounds=job.rounds,
+        failures=Failures(min_envoys=job.clients),
+        **job.settings,
+    )
+    provider = transport_ours_model.BenchmarkModel(job)
+    log.note("initial", value=transport_job.evaluate(provider.build_initial()))
+    tasks = TaskInterface()
+    transport_ours_model.register_tasks(tasks, log)
+    federation = connect(settings)
+    experiment = FederatedExperiment(federation, "transport")
+    log.note("submit")
+    experiment.start(
+        model_provider=provider,
+        task_keeper=tasks,
+        data_loader=transport_data.NoData(),
+        settings=settings,
+    )
+    log.note("submitted")
+    round_seconds = [
+        record["metric_value"] for record in experiment.records() if record["task_name"] == "round"
+    ]
+    if experiment.status() != "finished":
+        raise RuntimeError(f"the experiment is {experiment.status()}")
+    log.note("finished", round_seconds=round_seconds, archive_bytes=experiment.archive_bytes)
+
+
+def main() -> None:
+    """Read job and ports from the command line."""
+    arguments: dict[str, Any] = json.loads(sys.argv[1])
+    notebook(Job(**arguments.pop("job")), **arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The owner's approval: which experiments run on a node, and the command that answers."""

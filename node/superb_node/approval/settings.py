@@ -1,0 +1,85 @@
+"""The owner's settings of approval, from the config of director or envoy; see docs/approval.md."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from superb_node.approval.archive import ArchiveLimits
+from superb_node.errors import ConfigError
+
+OPEN, MANUAL, DIGEST = "open", "manual", "digest"
+MEANINGS = {
+    OPEN: "code of every experiment that arrives runs here unseen, with the rights of this process",
+    MANUAL: "an experiment runs here after its owner has said so: bash review.sh",
+    DIGEST: "an experiment runs here if its digest is in {approved_digests}",
+}
+RANGES = {
+    "approval_seconds": (1, 604_800),
+    "archive_megabytes": (1, 1_024),
+    "archive_unpacked_megabytes": (1, 8_192),
+    "archive_files": (1, 100_000),
+    "archive_ratio": (1, 1_000),
+}
+SETTINGS = ("approval", "approved_digests", *RANGES)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What is let in; see the comments in the node's config.
+
+    Attributes:
+        approval: "open", "manual" or "digest".
+        approval_seconds: how long an experiment waits for its approval.
+        approved_digests: file with a digest a line, for "digest".
+        limits: of archives, whatever the approval.
+    """
+
+    approval: str = OPEN
+    approval_seconds: int = 3600
+    approved_digests: Path = Path("approved_digests.txt")
+    limits: ArchiveLimits = ArchiveLimits()
+
+    @classmethod
+    def take(cls, settings: dict[str, Any], config: Path) -> GateSettings:
+        """Take the gate's settings out of those that stand in `config`.
+
+        Raises:
+            ConfigError: a value is not legal, or the list of digests cannot be read.
+        """
+        approval = settings.pop("approval", OPEN)
+        if approval not in MEANINGS:
+            raise ConfigError(f"{config}: approval is {approval!r}; legal are {', '.join(MEANINGS)}")
+        digests = config.absolute().parent / str(settings.pop("approved_digests", cls.approved_digests))
+        numbers = {name: settings.pop(name) for name in RANGES if name in settings}
+        for name, number in numbers.items():
+            low, high = RANGES[name]
+            if type(number) is not int or not low <= number <= high:
+                raise ConfigError(f"{config}: {name} is {number!r}; legal are {low} to {high}")
+        seconds = numbers.pop("approval_seconds", cls.approval_seconds)
+        limits = ArchiveLimits(**{name.removeprefix("archive_"): n for name, n in numbers.items()})
+        if approval == DIGEST:
+            read_digests(digests)
+        return cls(approval, seconds, digests, limits)
+
+
+def read_digests(path: Path) -> set[str]:
+    """Read a list of digests: one a line, blank lines and what follows a `#` do not count.
+
+    Raises:
+        ConfigError: there is no such file, or a line of it is no digest.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"approved_digests: {path} cannot be read ({error})") from error
+    digests = {text for line in lines if (text := line.partition("#")[0].strip())}
+    for digest in sorted(digests):
+        if not _DIGEST.fullmatch(digest):
+            raise ConfigError(
+                f"approved_digests: {path} holds {digest!r}; legal are 64 digits 0 to 9, a to f"
+            )
+    return digests

@@ -1,0 +1,75 @@
+"""What the commands of director and envoy do alike when they start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from superb_node.errors import ConfigError
+
+INSTALL_OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
+MIN_PORT, MAX_PORT = 1024, 65535
+
+
+def set_up_output() -> None:
+    """Show what the terminal cannot show, such as the name of a folder, as escapes."""
+    if sys.stdout:  # not closed, as by >&-
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def set_up_logging() -> None:
+    """Log this project's own lines with the time, and OpenFL's errors only."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("openfl").setLevel(logging.ERROR)
+
+
+def say_what_to_install(role: str, requirements: str, missing: ModuleNotFoundError) -> int:
+    """Tell an owner how a node gets the library that it lacks; returns the exit code.
+
+    Args:
+        role: "director" or "envoy".
+        requirements: what pip installs for it, such as "-r sd_requirements.txt", from the role's folder.
+        missing: what Python said.
+    """
+    others = "" if missing.name == "openfl" else f"pip install {requirements}, then "
+    print(
+        f"{role}: {missing} for {sys.executable}. In this folder, in an environment for it "
+        f"(python3 -m venv): {others}{INSTALL_OPENFL}",
+        file=sys.stderr,
+    )
+    return 2
+
+
+def require_home() -> None:
+    """Make sure that this user has a home folder: OpenFL looks for it when it is imported.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise ConfigError("this user has no home folder; set HOME to a folder, such as HOME=/tmp") from error
+
+
+def legal_port(value: object) -> int:
+    """Read the director's port.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    text = str(value)
+    if not text.isascii() or not text.isdigit() or not MIN_PORT <= int(text) <= MAX_PORT:
+        raise ConfigError(f"the director's port is {value!r}; legal are {MIN_PORT} to {MAX_PORT}")
+    return int(text)
+
+
+def end_by_signal(signum: int) -> None:
+    """End this process in the way that a shell expects after `signum`: exit code 128 + signum."""
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)

@@ -1,0 +1,111 @@
+"""Run the director of the federation until Ctrl-C or SIGTERM, in the folder `director/` or a copy of it.
+
+python -m superb_node.director --config director_config.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from superb_node import command_line
+
+try:
+    from superb_node.approval.gate import Gate
+    from superb_node.approval.store import APPROVAL_FOLDER
+    from superb_node.certificates import Certificates
+    from superb_node.director.config import DirectorConfig
+    from superb_node.director.listening import require_free_port, require_tls_or_loopback
+    from superb_node.errors import ConfigError
+    from superb_node.loopback import ALLOW_PLAINTEXT, in_uri
+    from superb_node.work_folder import exclusive_lock, own_work_folder, unwritable
+except ModuleNotFoundError as error:
+    sys.exit(command_line.say_what_to_install("director", "-e ../node", error))
+
+ROLE = "director"
+# Below the folder in which the director is started. Models, records and manifests of all experiments stay
+# when it stops.
+WORK_FOLDER, EXPERIMENTS_FOLDER = Path("work"), Path("experiments")
+
+logger = logging.getLogger("director")
+
+
+@contextmanager
+def only_director_in(home: Path) -> Iterator[None]:
+    """Keep a second director out of this folder: both would write to the same experiments.
+
+    Raises:
+        ConfigError: one runs from here, or nothing can be written or locked here.
+    """
+    taken = "a director already runs from this folder; for another one, copy the folder"
+    with exclusive_lock(home / WORK_FOLDER / ".lock", ROLE, ROLE, taken):
+        try:
+            (home / EXPERIMENTS_FOLDER).mkdir(exist_ok=True)
+        except OSError as error:
+            raise unwritable(home / EXPERIMENTS_FOLDER, ROLE, error) from error
+        yield
+
+
+def serve(home: Path, config: DirectorConfig, certificates: Certificates | None = None) -> int:
+    """Serve until a signal comes, with mutual TLS if there are certificates; returns the signal's number."""
+    # OpenFL takes seconds to import; a mistake in the config is reported before that.
+    from superb_node.director.director import Director
+    from superb_node.director.service import DirectorService
+
+    gate = Gate(config.gate, "the director's owner", home / APPROVAL_FOLDER / ROLE)
+    gate.announce(config.listen_host)
+    service = DirectorService(
+        director_cls=Director,
+        tls=certificates is not None,
+        root_certificate=certificates and certificates.root_certificate,
+        private_key=certificates and certificates.private_key,
+        certificate=certificates and certificates.certificate,
+        listen_host=in_uri(config.listen_host),
+        listen_port=config.listen_port,
+        sample_shape=list(config.sample_shape),
+        target_shape=list(config.target_shape),
+        envoy_health_check_period=config.envoy_health_check_period,
+        experiments_folder=home / EXPERIMENTS_FOLDER,
+        envoys=config.envoys,
+        gate=gate,
+    )
+    return service.serve_until_stopped()
+
+
+def main() -> int:
+    """Start the service; returns the exit code."""
+    command_line.set_up_output()
+    parser = argparse.ArgumentParser(prog=ROLE, description="Run the director of the federation.")
+    parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, let other machines in"
+    )
+    arguments = parser.parse_args()
+    command_line.set_up_logging()
+    home = Path.cwd()
+    try:
+        command_line.require_home()
+        config = DirectorConfig.load(arguments.config)
+        folder = arguments.certificates
+        certificates = None if folder is None else Certificates.in_folder(folder)
+        require_tls_or_loopback(config.listen_host, certificates, arguments.plaintext)
+        require_free_port(config.listen_host, config.listen_port)
+        with only_director_in(home), own_work_folder(home / WORK_FOLDER / str(config.listen_port), ROLE):
+            stopped_by = serve(home, config, certificates)
+    except ConfigError as error:
+        print(f"{ROLE}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        return command_line.say_what_to_install(ROLE, "-e ../node", error)
+    logger.info("Director stopped")
+    command_line.end_by_signal(stopped_by)
+    return 128 + stopped_by
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Runs one experiment after another: its aggregator serves the envoys until the last of them is told to quit.
+
+OpenFL's own classes, with what they do wrong corrected; nothing of OpenFL is copied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from openfl.component.director.experiment import Experiment, ExperimentsRegistry, Status
+from openfl.transport import AggregatorGRPCServer
+
+from superb_node.director import experiment_store as store
+from superb_node.director.experiment_store import ExperimentStore
+from superb_node.director.listening import require_free
+from superb_node.loopback import bare
+from superb_node.workspace import IsolatedWorkspace
+
+logger = logging.getLogger("director")
+
+POLL_SECONDS = 0.01
+
+
+class ExperimentRunner(Experiment):
+    """Corrects: ten seconds of sleep before the end is noticed, a failure that turns into "finished
+    successfully", a model that stays in memory after the end, and an aggregator that listens on all
+    interfaces.
+    """
+
+    def __init__(
+        self,
+        *,
+        experiments: ExperimentStore,
+        listen_host: str,
+        invite: Callable[[str], None],
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self._experiments = experiments
+        self._listen_host = listen_host
+        self._invite = invite
+        self._stopped = False
+        self.declined_by: set[str] = set()  # envoys whose owners do not let it run there
+        self.init_tensor_dict = {"state_folder": experiments.folder(self.name)}
+
+    def wants(self, envoy_name: str) -> bool:
+        """Return whether `envoy_name` has work to do in this experiment."""
+        aggregator = self.aggregator
+        return (
+            aggregator is not None
+            and envoy_name in self.collaborators
+            and aggregator.round_number < aggregator.rounds_to_train
+            and envoy_name not in aggregator.quit_job_sent_to
+            and envoy_name not in self.declined_by
+        )
+
+    def stop(self, by: str, reason: str) -> None:
+        """End the experiment early, on request."""
+        if self.aggregator is not None:
+            self._stopped = True
+            self.aggregator.stop(by, reason)
+
+    async def start(self, *, install_requirements: bool = False, **security: Any) -> None:
+        """Run the experiment to its end; its status in the store then says how it ended."""
+        logger.info("Experiment %s starts with %s", self.name, ", ".join(self.collaborators))
+        self._set_status(Status.IN_PROGRESS)
+        ended = store.INTERRUPTED  # if the director ends first
+        failure = None
+        try:
+            with IsolatedWorkspace(self.name, self.archive_path, install_requirements):
+                server = self._create_aggregator_grpc_server(**security)
+                # Corrects: whether collaborators must show a certificate was up to the experiment's plan.
+                server.require_client_auth = True
+                port = server.uri.rpartition(":")[2]
+                require_free(bare(self._listen_host), int(port))
+                server.uri = f"{self._listen_host}:{port}"
+                self.aggregator = server.aggregator
+                await self._serve(server)
+                failure = self.aggregator.failure
+            ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED
+        except Exception as error:
+            logger.exception("Experiment %s failed", self.name)
+            failure, ended = f"{type(error).__name__}: {error}", Status.FAILED
+        finally:
+            if self.aggregator is not None:
+                self.aggregator.state.close()
+            self.aggregator = None  # everything worth keeping is on disk
+            if failure is not None:
+                self._experiments.append_failure(self.name, failure)
+            self._set_status(ended)
+        logger.info("Experiment %s %s%s", self.name, ended, f": {failure}" if failure else "")
+
+    async def _serve(self, server: AggregatorGRPCServer) -> None:
+        grpc_server = server.get_server()
+        grpc_server.start()
+        try:
+            for envoy_name in self.collaborators:
+                self._invite(envoy_name)
+            while not server.aggregator.all_quit_jobs_sent():
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            # A moment of grace lets the answers that are on their way arrive.
+            await asyncio.to_thread(grpc_server.stop(grace=0.5).wait)
+
+    def _set_status(self, status: str) -> None:
+        self.status = status
+        self._experiments.update(self.name, status=status)
+
+
+class ExperimentQueue(ExperimentsRegistry):
+    """Corrects: up to ten seconds until a submitted experiment is looked at."""
+
+    @asynccontextmanager
+    async def get_next_experiment(self) -> AsyncIterator[ExperimentRunner]:
+        """Wait for a submitted experiment; it is active inside the context, and forgotten after it."""
+        while not self.pending_experiments:
+            await asyncio.sleep(POLL_SECONDS)
+        async with super().get_next_experiment() as experiment:
+            yield experiment
+        self.remove(experiment.name)

@@ -1,0 +1,101 @@
+"""Experiments that the director has taken in and does not run yet: they wait for its owner's approval."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from superb_node.approval.gate import POLL_SECONDS, Declined, Gate
+from superb_node.approval.store import Submission
+from superb_node.director import experiment_store as store
+from superb_node.director.experiment_store import ExperimentStore
+
+logger = logging.getLogger("director")
+
+MAX_PENDING_PER_USER, MAX_PENDING = 8, 32
+"""Each takes memory and disk until it is answered."""
+
+
+@dataclass
+class _Pending:
+    task: asyncio.Task[None]
+    notice: dict[str, Any]
+    author: str
+
+
+class PendingApprovals:
+    """What waits, each in a task of its own: others run meanwhile.
+
+    Args:
+        gate: of the director's owner.
+        experiments: where a rejection is noted.
+    """
+
+    def __init__(self, gate: Gate, experiments: ExperimentStore) -> None:
+        self._gate = gate
+        self._experiments = experiments
+        self._pending: dict[str, _Pending] = {}
+
+    def require_capacity(self, author: str) -> None:
+        """Make sure that one more experiment of `author` may wait.
+
+        Raises:
+            Refused: as many wait as may.
+        """
+        own = sum(pending.author == author for pending in self._pending.values())
+        if own >= MAX_PENDING_PER_USER or len(self._pending) >= MAX_PENDING:
+            raise store.Refused(
+                f"{own} experiments of {author} wait for approval, {len(self._pending)} in all; up to "
+                f"{MAX_PENDING_PER_USER} of a user and {MAX_PENDING} in all are legal: stop one, or wait"
+            )
+
+    def add(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
+        """Call `submit` once the experiment is approved."""
+        name = submission.name
+        notice = self._experiments.own_record(name, "waiting", f"{name}, digest {submission.digest}")
+        self._pending[name] = _Pending(
+            asyncio.create_task(self._wait(submission, archive, submit)), notice, submission.author
+        )
+
+    def notice(self, name: str) -> dict[str, Any] | None:
+        """Return the record that says that an experiment waits, None for one that does not.
+
+        It is not kept with the others: the aggregator writes its round's records again from the start.
+        """
+        pending = self._pending.get(name)
+        return pending.notice if pending else None
+
+    def cancel(self, name: str) -> bool:
+        """Let an experiment wait no longer; returns whether it did."""
+        pending = self._pending.pop(name, None)
+        return pending is not None and pending.task.cancel()
+
+    async def _wait(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
+        name, submitted = submission.name, False
+        try:
+            content = archive.read_bytes()
+            with self._gate.pending(submission, content) as approved:
+                del content  # it is stored; hours may pass
+                await asyncio.to_thread(self._gate.show, submission)  # others are served meanwhile
+                while not approved():
+                    await asyncio.sleep(POLL_SECONDS)
+            submit()
+            submitted = True
+        except Declined as declined:
+            logger.warning("Experiment %s: %s", name, declined)
+            self._reject(name, str(declined))
+        except Exception as error:  # such as a full disk: nobody else waits for this task
+            logger.exception("Experiment %s cannot wait for its approval", name)
+            self._reject(name, f"it cannot wait for its approval: {error}")
+        finally:  # also when its author stops it, or the director stops
+            self._pending.pop(name, None)
+            if not submitted:
+                archive.unlink(missing_ok=True)
+
+    def _reject(self, name: str, reason: str) -> None:
+        self._experiments.append(name, "failure", reason)
+        self._experiments.update(name, status=store.REJECTED)

@@ -1,0 +1,1 @@
+"""The envoy's service: describes its shard to the director and takes part in experiments."""

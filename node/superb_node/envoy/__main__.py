@@ -1,0 +1,130 @@
+"""Run an envoy, the data owner's side of the federation, until Ctrl-C or SIGTERM; in `envoy/` or a copy.
+
+python -m superb_node.envoy --name env_one --config envoy_config.yaml --director-host localhost
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from superb_node import command_line
+
+try:
+    from superb_node.approval.gate import Gate
+    from superb_node.approval.store import APPROVAL_FOLDER
+    from superb_node.certificates import Certificates
+    from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
+    from superb_node.envoy.dialling import require_tls_or_loopback
+    from superb_node.envoy.libraries import before_experiment, preload
+    from superb_node.envoy.stop_signals import StoppedBySignal, stop_on_signals
+    from superb_node.errors import ConfigError
+    from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
+    from superb_node.names import illegal_name, is_legal_name
+    from superb_node.work_folder import exclusive_lock, own_work_folder
+except ModuleNotFoundError as error:
+    sys.exit(command_line.say_what_to_install("envoy", "-r sd_requirements.txt", error))
+
+ROLE = "envoy"
+WORK_FOLDER = Path("work")
+"""Below the folder in which the envoy is started."""
+
+logger = logging.getLogger("envoy")
+
+
+@contextmanager
+def own_folder(home: Path, name: str) -> Iterator[Path]:
+    """Work in `work/<name>`, which no second envoy of that name can take.
+
+    Raises:
+        ConfigError: an envoy of that name already runs from this folder, what is there is not an envoy's, or
+            nothing can be written or locked there.
+    """
+    taken = (
+        f"an envoy named {name} already runs from this folder; for a further one copy the folder, "
+        "change the rank in its envoy_config.yaml and start it under another name"
+    )
+    work = home / WORK_FOLDER
+    with (
+        exclusive_lock(work / f".{name}.lock", ROLE, f"envoy named {name}", taken),
+        own_work_folder(work / name, ROLE) as folder,
+    ):
+        yield folder
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check config and data, then serve the director."""
+    command_line.require_home()
+    home = Path.cwd()
+    if not is_legal_name(arguments.name):
+        raise ConfigError(illegal_name("envoy name", arguments.name))
+    host = legal_host(arguments.director_host)
+    port = command_line.legal_port(arguments.director_port)
+    folder = arguments.certificates
+    certificates = None if folder is None else Certificates.in_folder(folder)
+    require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext)
+    config = EnvoyConfig.load(arguments.config)
+    if config.cpu_threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)  # read when torch is imported
+    require_devices(config.cuda_devices)
+    descriptor = build_descriptor(config)
+
+    # OpenFL takes seconds to import; a mistake in the config or the data is reported before that.
+    from superb_node.envoy.envoy import Envoy
+
+    libraries = preload()
+    with own_folder(home, arguments.name):
+        gate = Gate(config.gate, f"the owner of {arguments.name}", home / APPROVAL_FOLDER / arguments.name)
+        gate.announce(host)
+        Envoy(
+            gate=gate,
+            get_ready=lambda: before_experiment(libraries, arguments.director_host, arguments.director_port),
+            shard_name=arguments.name,
+            director_host=in_uri(host),
+            director_port=port,
+            shard_descriptor=descriptor,
+            tls=certificates is not None,
+            root_certificate=certificates and certificates.root_certificate,
+            private_key=certificates and certificates.private_key,
+            certificate=certificates and certificates.certificate,
+            install_requirements=False,
+            cuda_devices=config.cuda_devices,
+        ).start()
+
+
+def main() -> int:
+    """Start the envoy; returns the exit code."""
+    command_line.set_up_output()
+    parser = argparse.ArgumentParser(prog=ROLE, description="Run an envoy of the federation.")
+    parser.add_argument("--name", default="env_one")
+    parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
+    parser.add_argument("--director-host", default="localhost")
+    parser.add_argument("--director-port", default="50050")
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"
+    )
+    command_line.set_up_logging()
+    # It repeats in twelve lines what the envoy says in one.
+    logging.getLogger("openfl.transport.grpc.director_client").setLevel(logging.CRITICAL)
+    stop_on_signals()
+    try:
+        run(parser.parse_args())
+    except ValueError as error:  # ConfigError, the data's own errors, and ShardRefused, which may pass
+        print(f"{ROLE}: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    except ModuleNotFoundError as error:
+        return command_line.say_what_to_install(ROLE, "-r sd_requirements.txt", error)
+    except StoppedBySignal as stopped:
+        logger.info("Envoy stopped")
+        command_line.end_by_signal(stopped.signum)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""An envoy waits for its owner's answer, as long as the experiment runs elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc
+from openfl.protocols import director_pb2
+
+from superb_node.approval.gate import POLL_SECONDS, Gate
+from superb_node.approval.store import Submission
+
+# How often the director is asked whether a waiting experiment still runs, and how long it has for its answer:
+# it gives none when the experiment is over.
+ASK_SECONDS, ANSWER_TIMEOUT_SECONDS = 10.0, 10.0
+
+
+def wait_for_approval(
+    gate: Gate, submission: Submission, archive: bytes, director: Any, envoy_name: str
+) -> bool:
+    """Return once the owner approves (True), or the experiment is over (False).
+
+    Args:
+        gate: of the owner.
+        submission: waits.
+        archive: what is shown to the owner.
+        director: the stub of its service.
+        envoy_name: on whose behalf it is asked.
+
+    Raises:
+        Declined: the owner rejects, or does not answer in time.
+    """
+    ask_at = time.monotonic() + ASK_SECONDS
+    with gate.pending(submission, archive) as approved:
+        gate.show(submission)
+        while not approved():
+            if time.monotonic() > ask_at:
+                if not _still_runs(submission.name, director, envoy_name):
+                    return False
+                ask_at = time.monotonic() + ASK_SECONDS
+            time.sleep(POLL_SECONDS)
+    return True
+
+
+def _still_runs(experiment_name: str, director: Any, envoy_name: str) -> bool:
+    """Ask the director for work: an experiment that has some for this envoy is named at once."""
+    request = director_pb2.WaitExperimentRequest(collaborator_name=envoy_name)
+    try:
+        answer = director.WaitExperiment(request, timeout=ANSWER_TIMEOUT_SECONDS)
+    except grpc.RpcError as error:
+        # A director that is away may come back with the experiment.
+        return bool(error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED)
+    return bool(answer.experiment_name == experiment_name)

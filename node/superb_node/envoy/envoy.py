@@ -1,0 +1,244 @@
+"""The envoy: registers its shard, gives signs of life, and takes part in experiments that its owner lets in.
+
+OpenFL's own class, with what it does wrong corrected; nothing of OpenFL is copied.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
+from openfl.transport.grpc.exceptions import ShardNotFoundError
+
+from superb_node.approval.archive import UnsoundArchive
+from superb_node.approval.gate import Declined, Gate
+from superb_node.channel_options import set_client_options
+from superb_node.envoy.approval_wait import wait_for_approval
+from superb_node.envoy.download import DamagedArchive, author_of, receive_archive
+from superb_node.envoy.participation import failure_report, lost_the_aggregator, one_line, run_collaborator
+from superb_node.envoy.refusals import RefusalDetector, ShardRefused
+from superb_node.names import illegal_name, is_legal_name
+from superb_node.reports import DECLINED, HOME_HEADER, PYTHON, PYTHON_HEADER, WAITS
+from superb_node.workspace import IsolatedWorkspace
+
+logger = logging.getLogger("envoy")
+
+RETRY_SECONDS = 1.0
+SIGN_TIMEOUT_SECONDS = 10.0
+"""A sign of life that is not delivered within so long is given up, and the next one is tried."""
+
+
+class Envoy(OpenFLEnvoy):
+    """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the
+    director, whose main thread dies of a damaged archive while it still counts as online, that survives
+    Ctrl-C, that tries for ever where it is refused, and that runs whatever arrives.
+
+    Args:
+        gate: of this node's owner.
+        get_ready: called before each experiment that is let in.
+        settings: of OpenFL's envoy.
+    """
+
+    def __init__(self, *, gate: Gate, get_ready: Callable[[], None] = lambda: None, **settings: Any) -> None:
+        set_client_options()
+        super().__init__(**settings)
+        self.gate = gate
+        self._get_ready = get_ready
+        self._author = ""
+        self._last_refusal = ""
+        self._director = f"{settings['director_host']}:{settings['director_port']}"
+        files = (self.root_certificate, self.certificate, self.private_key)
+        self._refusals = RefusalDetector(
+            settings["director_host"], int(settings["director_port"]), files if settings["tls"] else None
+        )
+        self._network = {
+            "agg_addr": settings["director_host"],
+            "use_tls": settings["tls"],
+            "require_client_auth": True,
+        }
+        stub = self.director_client.stub
+        # The director tells two envoys of the same name apart by where they run.
+        home = (HOME_HEADER, os.fsencode(f"{socket.gethostname()}:{Path.cwd()}").hex())
+        # And it turns away those whose Python could not read the experiments that come to it.
+        metadata = (home, (PYTHON_HEADER, PYTHON))
+        stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=metadata)
+        # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a
+        # director that was restarted is found after half a minute. A call that waits keeps it going.
+        stub.UpdateEnvoyStatus = functools.partial(
+            stub.UpdateEnvoyStatus, wait_for_ready=True, timeout=SIGN_TIMEOUT_SECONDS
+        )
+
+    def start(self) -> None:
+        """Register, then serve experiments; returns only by an exception.
+
+        Raises:
+            ShardRefused: the director does not accept the shard.
+        """
+        self._register()
+        # A daemon thread: OpenFL's pool thread keeps the process alive after Ctrl-C.
+        threading.Thread(target=self.send_health_check, name="heartbeat", daemon=True).start()
+        self.run()
+
+    def run(self) -> None:
+        """Take part in one experiment after another."""
+        cut_off = False
+        while True:
+            try:
+                experiment_name = self.director_client.wait_experiment()
+                archive = self._download(experiment_name)
+            except DamagedArchive as error:  # or a full disk: the director goes on without us
+                logger.error("Experiment %r not received: %s", experiment_name, error)
+                self._report_failure(experiment_name, error)
+                time.sleep(RETRY_SECONDS)
+                continue
+            except grpc.RpcError as error:
+                self._refusals.raise_if_refused(error)
+                if not cut_off:
+                    logger.warning("Cut off from the director (%s); trying again", one_line(error))
+                cut_off = True
+                time.sleep(RETRY_SECONDS)
+                continue
+            cut_off = False
+            self._take_part(experiment_name, archive)
+
+    def send_health_check(self) -> None:
+        """Give signs of life for ever; registers again with a director that was restarted."""
+        while True:
+            seconds: float | None = RETRY_SECONDS
+            try:
+                seconds = self.director_client.send_health_check(
+                    envoy_name=self.name,
+                    is_experiment_running=self.is_experiment_running,
+                    cuda_devices_info=self._get_cuda_device_info(),
+                )
+            except ShardNotFoundError:
+                logger.info("The director does not know this shard (any more): registering again")
+                try:
+                    self._register()
+                except ShardRefused as refused:
+                    if str(refused) != self._last_refusal:  # said once; the name may become free again
+                        logger.error("%s", refused)
+                    self._last_refusal = str(refused)
+            except Exception as error:
+                logger.debug("Sign of life not delivered: %s", one_line(error))
+            time.sleep(seconds or RETRY_SECONDS)
+
+    def _register(self) -> None:
+        waiting = False
+        while True:
+            try:
+                accepted = self.director_client.report_shard_info(
+                    shard_descriptor=self.shard_descriptor, cuda_devices=self.cuda_devices
+                )
+            except grpc.RpcError as error:
+                self._refusals.raise_if_refused(error)
+                if not waiting:
+                    self._begin_to_wait_for_director()
+                waiting = True
+                time.sleep(RETRY_SECONDS)
+                continue
+            if not accepted:
+                raise ShardRefused(
+                    f"the director refused shard {self.name}: "
+                    f"sample_shape {self.shard_descriptor.sample_shape} and "
+                    f"target_shape {self.shard_descriptor.target_shape} "
+                    "must be those in its director_config.yaml"
+                )
+            logger.info("Shard %s registered; Ctrl-C stops the envoy", self.name)
+            return
+
+    def _begin_to_wait_for_director(self) -> None:
+        script = "start_director_with_tls.sh HOST" if self._network["use_tls"] else "start_director.sh"
+        logger.info(
+            "No director at %s yet; trying again every second. Start one: cd director && bash %s",
+            self._director,
+            script,
+        )
+        # From now on it waits for a connection, for the reason that signs of life do.
+        stub = self.director_client.stub
+        stub.UpdateShardInfo = functools.partial(
+            stub.UpdateShardInfo, wait_for_ready=True, timeout=SIGN_TIMEOUT_SECONDS
+        )
+
+    def _download(self, experiment_name: str) -> Path:
+        if not is_legal_name(experiment_name):
+            raise DamagedArchive(illegal_name("experiment name", experiment_name))
+        stream = self.director_client.get_experiment_data(experiment_name)
+        self._author = author_of(stream)
+        archive = Path(f"{uuid.uuid4()}.zip").absolute()
+        try:
+            receive_archive(stream, archive, self.gate.settings.limits.megabytes)
+        except OSError as error:
+            raise DamagedArchive(f"the archive of {experiment_name} was not received: {error}") from error
+        return archive
+
+    def _take_part(self, experiment_name: str, archive: Path) -> None:
+        """Run an experiment if the owner lets it in; the archive goes in any case."""
+        try:
+            wanted = self._is_let_in(experiment_name, archive.read_bytes())
+            self._get_ready()
+            if wanted:
+                self._run_experiment(experiment_name, archive)
+            else:
+                logger.info("Experiment %s ended before it was approved", experiment_name)
+        except (Declined, UnsoundArchive) as declined:
+            logger.warning("Experiment %s: %s", experiment_name, declined)
+            self._report(experiment_name, DECLINED, str(declined))
+        except Exception as error:  # also a full disk: the director goes on without us
+            if lost_the_aggregator(error):
+                logger.warning("Experiment %s: %s", experiment_name, error)
+            else:
+                logger.exception("Experiment %s failed", experiment_name)
+            self._report_failure(experiment_name, error)
+        except BaseException as stop:
+            self._report_failure(experiment_name, stop)
+            raise
+        finally:
+            archive.unlink(missing_ok=True)
+
+    def _is_let_in(self, experiment_name: str, archive: bytes) -> bool:
+        """Wait until the owner approves, or the experiment is over (False).
+
+        Raises:
+            Declined, UnsoundArchive: it does not run here.
+        """
+        submission = self.gate.inspect(experiment_name, self._author, archive)
+        logger.info("Experiment %s of %r, digest %s", experiment_name, self._author, submission.digest)
+        if self.gate.is_approved(submission):
+            return True
+        self._report(experiment_name, WAITS, f"{experiment_name}, digest {submission.digest}")
+        return wait_for_approval(self.gate, submission, archive, self.director_client.stub, self.name)
+
+    def _run_experiment(self, experiment_name: str, archive: Path) -> None:
+        logger.info("Experiment %s", experiment_name)
+        self.is_experiment_running = True
+        try:
+            with IsolatedWorkspace(f"{self.name}_{experiment_name}", archive, self.install_requirements):
+                self._run_collaborator()
+            logger.info("Experiment %s is over", experiment_name)
+        finally:
+            self.is_experiment_running = False
+
+    def _run_collaborator(self) -> None:
+        certificates = (self.root_certificate, self.private_key, self.certificate)
+        run_collaborator(self.name, self._network, certificates, self.shard_descriptor, self.cuda_devices)
+
+    def _report_failure(self, experiment_name: str, error: BaseException) -> None:
+        """Tell the director at once, so that the others do not wait."""
+        self._report(experiment_name, *failure_report(error))
+
+    def _report(self, experiment_name: str, code: int, text: str) -> None:
+        try:
+            self.director_client.set_experiment_failed(experiment_name, code, text)
+        except grpc.RpcError as unreachable:
+            logger.warning("The director was not told: %s", one_line(unreachable))

@@ -1,0 +1,93 @@
+"""How many threads an envoy computes with, so that several envoys can share a machine.
+
+An envoy cannot know at its start what else will run here, so it counts again before each experiment. It
+counts the envoys of its own director: those train when it does. The number of threads decides in which order
+sums are added up, so a run repeats bit by bit whatever else computes on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+PROCESSES = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def fair_threads(director_host: str, director_port: str) -> int:
+    """Return this envoy's share of the cores that it may use, at least 1.
+
+    Args:
+        director_host: as the envoy was told; by it and the port the director's other envoys are known.
+        director_port: the same.
+    """
+    return max(1, usable_cores() // envoys_of(director_host, director_port))
+
+
+def envoys_of(director_host: str, director_port: str) -> int:
+    """Count the envoys of a director that run on this machine, this one included."""
+    wanted = (_one_name(director_host), director_port)
+    return max(1, sum(_director_of(words) == wanted for words in _command_lines()))
+
+
+def _director_of(words: list[str]) -> tuple[str, str] | None:
+    """Return host and port of the director that an envoy's command line names; None if it is no envoy's."""
+    if words[1:3] != ["-m", "superb_node.envoy"]:
+        return None
+    options = dict(pairwise(words))
+    return _one_name(options.get("--director-host", "localhost")), options.get("--director-port", "50050")
+
+
+def _one_name(host: str) -> str:
+    return "localhost" if host in ("127.0.0.1", "::1", "[::1]") else host
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, by its affinity and by the quotas of its control groups."""
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min([cores, *_quotas()])
+
+
+def _command_lines() -> list[list[str]]:
+    """Return the command lines, word by word, of all processes that this one can see."""
+    if not (PROCESSES / "self" / "cmdline").exists():
+        command = ["ps", "-A", "-ww", "-o", "args="]
+        with contextlib.suppress(OSError):  # there is no ps
+            shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            return [line.split() for line in shown.splitlines()]
+    lines = []
+    for file in PROCESSES.glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours to see
+            lines.append(file.read_bytes().decode(errors="replace").split("\0"))
+    return lines
+
+
+def _quotas() -> Iterator[int]:
+    """Yield the cores, rounded down, that each control group above this process allows (version 1 and 2)."""
+    try:
+        groups = (PROCESSES / "self" / "cgroup").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return
+    for group in groups:
+        _, controllers, path = group.split(":", 2)
+        if controllers == "":
+            mount, names = CGROUPS, ["cpu.max"]
+        elif "cpu" in controllers.split(","):
+            mount, names = CGROUPS / "cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        else:
+            continue
+        here = mount / path.lstrip("/")
+        # A container may see itself as the root, whatever its path is outside.
+        for folder in (here, *here.parents):
+            if folder.is_relative_to(mount):
+                with contextlib.suppress(OSError, ValueError):
+                    quota, period = " ".join(
+                        (folder / name).read_text(encoding="ascii") for name in names
+                    ).split()
+                    if quota.isdigit():  # neither "max" nor "-1"
+                        yield max(1, int(quota) // int(period))

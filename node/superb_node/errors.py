@@ -1,0 +1,30 @@
+"""Mistakes that end a program, or a call, with one line that says what to do."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used; the message names it and the legal values."""
+
+
+class DataError(ValueError):
+    """Something about the data or its settings is wrong; the message names it and the legal values.
+
+    The message is one printable line even where a file name in it is neither.
+    """
+
+    def __init__(self, message: str) -> None:
+        """Keep the message, with what cannot be printed escaped."""
+        line = message.replace("\r", "\\r").replace("\n", "\\n")
+        super().__init__(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def require_one_of(name: str, value: object, legal: tuple[str, ...]) -> None:
+    """Check a setting that takes one of a few words.
+
+    Raises:
+        DataError: `value` is none of `legal`.
+
+    """
+    if value not in legal:
+        raise DataError(f"{name} is {value!r}; legal values: {', '.join(legal)}")

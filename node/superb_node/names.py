@@ -1,0 +1,28 @@
+"""Legal names of experiments, envoys and users: names become folders, and come from outside."""
+
+from __future__ import annotations
+
+import re
+
+_NUMBERS = "one two three four five six seven eight nine ten".split()
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+
+
+def is_legal_name(name: str) -> bool:
+    """Return whether an experiment, an envoy or a user may have this name."""
+    return NAME_PATTERN.fullmatch(name) is not None
+
+
+def illegal_name(what: str, name: str) -> str:
+    """Return the message for an illegal name.
+
+    Args:
+        what: has the name, such as "experiment name".
+        name: the illegal one.
+    """
+    return f"{what} {name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
+
+
+def envoy_name(rank: int) -> str:
+    """Return the usual name of the envoy of a rank, from 1: env_one to env_ten, env_11 and so on."""
+    return f"env_{_NUMBERS[rank - 1] if rank <= len(_NUMBERS) else rank}"

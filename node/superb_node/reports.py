@@ -1,0 +1,24 @@
+"""Codes and headers by which envoys, director and notebook say what OpenFL's messages have no field for."""
+
+from __future__ import annotations
+
+import sys
+
+# Error codes of an envoy's report to the director; 0 is a user's wish to stop an experiment.
+STOP = 0
+TASK_RAISED = 1
+LEFT = 2
+"""The envoy's owner stopped it, or its link broke: the others go on."""
+DECLINED = 3
+"""The envoy's owner does not let the experiment run there."""
+WAITS = 4
+"""The experiment waits for the approval of the envoy's owner."""
+
+AUTHOR_HEADER = "experiment-author-bin"
+"""With this header of an archive the director tells who submitted it."""
+HOME_HEADER = "envoy_home"
+"""With this header an envoy tells in which folder of which machine it runs."""
+PYTHON_HEADER = "python-version"
+"""With this header envoys and notebooks tell their version of Python."""
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""This process's version of Python, such as "3.12"."""

@@ -1,0 +1,96 @@
+"""Folders that belong to one process of a service, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from superb_node.errors import ConfigError
+
+MARKER = ".superb-federated-work"
+"""Only folders that hold this file are ever swept."""
+
+
+@contextmanager
+def exclusive_lock(file: Path, role: str, who: str, taken: str) -> Iterator[None]:
+    """Keep a second process out while inside.
+
+    The lock file stays: a process that removed it would let two others lock files of the same name.
+
+    Args:
+        file: to lock; its folder is made if needed.
+        role: "director" or "envoy".
+        who: is kept out, such as "envoy named env_one".
+        taken: what to say if there is one already.
+
+    Raises:
+        ConfigError: there is one, or nothing can be written or locked there.
+    """
+    try:
+        file.parent.mkdir(exist_ok=True)
+        lock = file.open("w", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(file.parent, role, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(taken) from error
+        except OSError as error:  # some network file systems have no locks
+            raise ConfigError(
+                f"{file.parent} is on a file system that cannot lock a file ({error.strerror}), so a second "
+                f"{who} could not be kept out; copy the folder {file.parent.parent} to a local disk and "
+                f"start the {role} there"
+            ) from error
+        yield
+
+
+@contextmanager
+def own_work_folder(folder: Path, role: str) -> Iterator[Path]:
+    """Work in an empty folder; what a crash left there is swept, and the folder goes at the end.
+
+    Raises:
+        ConfigError: it holds what is not the service's, or nothing can be written there.
+    """
+    try:
+        if (folder / MARKER).is_file():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds files that are not the {role}'s; move them away")
+        (folder / MARKER).touch()
+    except OSError as error:
+        raise unwritable(folder.parent, role, error) from error
+    before = Path.cwd()
+    os.chdir(folder)
+    # Scratch folders of tasks go with the work folder, even if a signal ends the process in between.
+    tempfile.tempdir = str(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def unwritable(folder: Path, role: str, error: OSError) -> ConfigError:
+    """Return what to say where a service's folder cannot be written."""
+    return ConfigError(
+        f"{error.filename or folder} cannot be written ({error.strerror}); copy the folder "
+        f"{folder.parent} to where you may write, and start the {role} there"
+    )
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; one that is there gives way."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

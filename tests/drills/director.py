@@ -1,0 +1,223 @@
+"""Drills in which something happens to the director, or on the way to it."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import socket
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+import superb_notebook.archive
+from superb_notebook.connect import FederationError
+from tests.drills.drill import drill
+from tests.support.lab import Lab, Outcome, at, follow, wait_until
+from tests.support.sine_experiment import Script
+
+REGISTRATION_SECONDS = 30
+ERROR_SECONDS = 10
+EXPERIMENTS = 20
+
+
+@drill("director killed in round 3 of 6, resumed", quick=True)
+def killed_director(lab: Lab) -> str:
+    """Envoys come back by themselves; the resumed experiment ends with the very same model."""
+    uninterrupted = lab.run(rounds=6)
+    assert uninterrupted.status == "finished", uninterrupted.error
+    name = lab.new_name()
+    slowly = Script(seconds=dict.fromkeys(lab.ranks, 0.3))
+    experiment = lab.submit(slowly, name=name, rounds=6)
+    outcome = follow(experiment, (at(2, lab.first, "train"), lambda: lab.kill("director")))
+    assert "the director does not answer" in outcome.error, outcome.error
+    lab.restart("director")
+    seconds = wait_until(lambda: living(lab) == set(lab.envoy_names), REGISTRATION_SECONDS)
+    assert experiment.status() == "interrupted", "the notebook's old connection"
+    resumed = follow(lab.submit(slowly, name=name, rounds=6, resume=True))
+    assert resumed.status == "finished", resumed.error
+    for envoy in lab.envoy_names:
+        assert resumed.rounds("train", envoy) == list(range(6)), resumed.rounds("train", envoy)
+        assert len(resumed.of("train", envoy)) == len(uninterrupted.of("train", envoy))
+    assert np.array_equal(resumed.weights, uninterrupted.weights), "the final models differ"
+    return f"envoys back after {seconds:.1f} s, final model bit-identical"
+
+
+def living(lab: Lab) -> set[str]:
+    """Return who is registered; nobody while the director does not answer."""
+    try:
+        return lab.registered()
+    except Exception:
+        return set()
+
+
+@drill("aggregator's port is taken", quick=True)
+def port_taken(lab: Lab) -> str:
+    """One clear error; with the port free, the next experiment runs."""
+    with socket.socket() as taken:
+        # Connections of earlier experiments that linger on the port are no reason to fail.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", lab.aggregator_port))
+        taken.listen()
+        outcome, seconds = timed(lab.run)
+    return one_clear_error(lab, outcome, seconds, str(lab.aggregator_port))
+
+
+@drill("aggregator cannot start", quick=True)
+def cannot_start(lab: Lab) -> str:
+    """Code that raises on the director fails the experiment with its error."""
+    change = changed_source(
+        "superb_ks/aggregator/aggregator.py", lambda text: f"{text}\nraise RuntimeError('no such luck')\n"
+    )
+    outcome, seconds = timed(lambda: lab.run(on_the_way=change))
+    return one_clear_error(lab, outcome, seconds, "no such luck")
+
+
+@drill("archive damaged on its way to the director", quick=True)
+def damaged_archive(lab: Lab) -> str:
+    """Half an archive is noticed, and so is a changed byte."""
+    started = time.monotonic()
+    for damage in (cut_in_half, flip_a_byte):
+        try:
+            outcome = lab.run(on_the_way=damage)
+        except FederationError as refused:
+            outcome = Outcome(status="failed", error=str(refused))
+        assert outcome.status == "failed", damage
+        assert "damaged" in outcome.error, outcome.error
+    return one_clear_error(lab, outcome, time.monotonic() - started, "damaged")
+
+
+@drill("archive damaged on its way to an envoy")
+def damaged_download(lab: Lab) -> str:
+    """An envoy that gets a damaged archive reports it instead of trying for ever."""
+    name = lab.new_name()
+    work = lab.nodes_dir / "director" / "work" / str(lab.director_port)
+
+    def damage() -> None:
+        wait_until((work / name / "superb_ks" / "wire.py").is_file, 20)
+        for archive in (path for path in work.iterdir() if path.is_file() and not path.name.startswith(".")):
+            cut_in_half(archive)
+
+    vandal = threading.Thread(target=damage)
+    vandal.start()
+    # The director needs a second to import this, long enough for the vandal.
+    slow_start = changed_source(
+        "superb_ks/__init__.py", lambda text: f"{text}\nimport time, pathlib\ntime.sleep(1)\n"
+    )
+    outcome, seconds = timed(lambda: lab.run(name=name, on_the_way=slow_start))
+    vandal.join()
+    return one_clear_error(lab, outcome, seconds, "zip")
+
+
+@drill("director's disk is full", quick=True)
+def disk_full(lab: Lab) -> str:
+    """At the submission and in a round: one clear error, and the director lives on."""
+    with full_disk(lab):
+        try:
+            outcome, seconds = timed(lab.run)
+        except FederationError as refused:
+            outcome, seconds = Outcome(status="failed", error=str(refused)), 0.0
+    one_clear_error(lab, outcome, seconds, "too large")
+    slowly = Script(seconds=dict.fromkeys(lab.ranks, 0.3))
+    with contextlib.ExitStack() as until_the_end:
+        filled_at = []
+
+        def fill() -> None:
+            filled_at.append(time.monotonic())
+            until_the_end.enter_context(full_disk(lab))
+
+        outcome = lab.run(slowly, (at(1, lab.first, "train"), fill), rounds=50)
+        seconds = time.monotonic() - filled_at[0]
+    return one_clear_error(lab, outcome, seconds, "too large")
+
+
+@contextlib.contextmanager
+def full_disk(lab: Lab) -> Iterator[None]:
+    """Let every write of the director beyond a file's first hundred bytes fail, as a full disk would."""
+    pid = lab.processes["director"].pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+@drill("20 experiments, each with changed code")
+def twenty_experiments(lab: Lab) -> str:
+    """Each runs its own code; memory grows by less than 5 % after the third."""
+    lab.heal()
+    package, before = superb_notebook.archive._PACKAGE, {}
+    try:
+        for number in range(1, EXPERIMENTS + 1):
+            edition = lab.nodes_dir / f"edition_{number}" / package.name
+            shutil.copytree(package, edition, ignore=shutil.ignore_patterns("__pycache__"))
+            (edition / "edition.py").write_text(f"EDITION = {number}\n", encoding="utf-8")
+            superb_notebook.archive._PACKAGE = edition
+            outcome = lab.run(Script(reports_edition=True), rounds=2)
+            assert outcome.status == "finished", outcome.error
+            editions = {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"}
+            assert editions == {float(number)}, f"experiment {number} ran the code of {editions}"
+            shutil.rmtree(edition.parent)
+            if number == 3:
+                before = memory(lab)
+    finally:
+        superb_notebook.archive._PACKAGE = package
+    growth = {name: after / before[name] - 1 for name, after in memory(lab).items()}
+    assert max(growth.values()) < 0.05, growth
+    told = ", ".join(f"{name} {share:+.1%}" for name, share in growth.items())
+    return f"each ran its own code; memory after the 20th against the third: {told}"
+
+
+def memory(lab: Lab) -> dict[str, int]:
+    """Return the resident bytes of director and envoys."""
+    return {name: psutil.Process(process.pid).memory_info().rss for name, process in lab.processes.items()}
+
+
+def timed(run: Callable[[], Outcome]) -> tuple[Outcome, float]:
+    """Return an outcome and after how many seconds it came."""
+    started = time.monotonic()
+    return run(), time.monotonic() - started
+
+
+def one_clear_error(lab: Lab, outcome: Outcome, seconds: float, reason: str) -> str:
+    """Check that an experiment failed soon and says why, and that the next one runs."""
+    assert outcome.status == "failed", f"{outcome.status} {outcome.error}"
+    assert reason in outcome.error, outcome.error
+    assert seconds < ERROR_SECONDS, f"took {seconds:.1f} s"
+    lab.check()
+    following = lab.run(rounds=1)
+    assert following.status == "finished", following.error
+    assert all(following.rounds("train", name) == [0] for name in lab.envoy_names)
+    return f"one error after {seconds:.1f} s; the next experiment finished"
+
+
+def cut_in_half(archive: Path) -> None:
+    """Keep the first half of a file."""
+    data = archive.read_bytes()
+    archive.write_bytes(data[: len(data) // 2])
+
+
+def flip_a_byte(archive: Path) -> None:
+    """Change one byte in the middle of a file."""
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    archive.write_bytes(data)
+
+
+def changed_source(member: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Return what rewrites one file of an archive."""
+
+    def rewrite(archive: Path) -> None:
+        with zipfile.ZipFile(archive) as before:
+            contents = {name: before.read(name) for name in before.namelist()}
+        contents[member] = change(contents[member].decode()).encode()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as after:
+            for name, data in contents.items():
+                after.writestr(name, data)
+
+    return rewrite

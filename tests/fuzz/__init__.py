@@ -1,0 +1,1 @@
+"""Mutated messages and archives for the services: `python -m tests.fuzz`."""

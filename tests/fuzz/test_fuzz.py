@@ -1,0 +1,26 @@
+"""A short fuzz run; the long one is `python -m tests.fuzz`."""
+
+from pathlib import Path
+
+from openfl.protocols import aggregator_pb2_grpc
+from openfl.transport.grpc import aggregator_server
+
+from superb_ks.aggregator import aggregator
+from tests.fuzz.run import fuzz_in_process
+
+INPUTS = 500
+
+
+def test_nothing_that_is_sent_crashes_hangs_or_ends_an_experiment(tmp_path: Path, monkeypatch) -> None:
+    for module, name in (  # what the run puts in their places is put back
+        (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
+        (aggregator_server, "cpu_count"),
+        (aggregator_server, "channel_options"),
+        (aggregator, "LONG_POLL_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    outcomes, flaws, _ = fuzz_in_process(INPUTS, seed=0, folder=tmp_path)
+    assert flaws == []
+    assert outcomes.total() == INPUTS
+    assert {"aggregator: answered", "director: answered", "archive: unpacked", "bytes: read"} <= set(outcomes)
+    assert {"aggregator: INVALID_ARGUMENT", "director: INVALID_ARGUMENT", "archive: refused"} <= set(outcomes)

@@ -1,0 +1,315 @@
+"""Each correction of the director, beside what OpenFL's own class does in the same place."""
+
+import asyncio
+import io
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from openfl.component.director import Director as OpenFLDirector
+from openfl.component.director.experiment import ExperimentsRegistry
+from openfl.protocols import director_pb2
+from openfl.utilities.workspace import ExperimentWorkspace
+
+from superb_node.approval.store import Submission
+from superb_node.director import submission as submissions
+from superb_node.director.director import Director
+from superb_node.director.experiment_runner import ExperimentQueue
+from superb_node.director.experiment_store import Refused
+from superb_node.director.service import DirectorService
+from superb_node.workspace import IsolatedWorkspace
+
+SHAPES = {"sample_shape": ["16000"], "target_shape": ["1"]}
+
+
+def archive_of(path: Path, **files: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"{name}.py", text)
+    return path
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def director(tmp_path: Path) -> Director:
+    return Director(
+        experiments_folder=tmp_path / "experiments", tls=False, envoy_health_check_period=5, **SHAPES
+    )
+
+
+def register(director: OpenFLDirector, name: str) -> None:
+    director.acknowledge_shard({"node_info": {"name": name}, **SHAPES})
+
+
+def editions(workspace_class: type[ExperimentWorkspace], work: Path) -> list[int]:
+    """Import the same module in two experiments of different code."""
+    seen = []
+    for number in (1, 2):
+        archive = archive_of(work / f"archive_{number}", edition_under_test=f"EDITION = {number}")
+        with workspace_class(f"exp_{number}", archive):
+            import edition_under_test
+
+            seen.append(edition_under_test.EDITION)
+    sys.modules.pop("edition_under_test", None)
+    return seen
+
+
+def test_each_experiment_imports_its_own_code(work):
+    assert editions(ExperimentWorkspace, work) == [1, 1], "OpenFL does this itself now"
+    assert editions(IsolatedWorkspace, work) == [1, 2]
+
+
+def left_of_a_damaged_archive(workspace_class: type[ExperimentWorkspace], work: Path) -> set[str]:
+    (work / "archive").write_bytes(b"no zip file")
+    with pytest.raises(Exception, match="is not a zip file"), workspace_class("exp", work / "archive"):
+        pass
+    return {path.name for path in work.iterdir()}
+
+
+def test_nothing_of_a_damaged_archive_stays(work):
+    assert left_of_a_damaged_archive(ExperimentWorkspace, work) == {"archive", "exp"}
+    assert left_of_a_damaged_archive(IsolatedWorkspace, work) == set()
+
+
+def test_envoys_can_be_listed_right_after_a_registration(director):
+    stock = OpenFLDirector(tls=False, **SHAPES)
+    register(stock, "env_one")
+    with pytest.raises(KeyError):
+        stock.get_envoys()
+    register(director, "env_one")
+    assert [envoy["is_online"] for envoy in director.get_envoys()] == [True]
+
+
+def test_experiments_can_be_listed(director):
+    stock = OpenFLDirector(tls=False, **SHAPES)
+    stock.experiments_registry.add(
+        SimpleNamespace(
+            name="x", users=["notebook"], status="in_progress", collaborators=[], aggregator=SimpleNamespace()
+        )
+    )
+    with pytest.raises(AttributeError):
+        stock.get_experiments_list("notebook")
+    assert director.get_experiments_list("notebook") == []
+
+
+async def picked_up_within(registry: ExperimentsRegistry, seconds: float) -> bool:
+    """Say whether an experiment that is submitted to a waiting registry is picked up soon."""
+
+    async def pick_up() -> None:
+        async with registry.get_next_experiment():
+            pass
+
+    waiting = asyncio.create_task(pick_up())
+    await asyncio.sleep(0.05)
+    registry.add(SimpleNamespace(name="x"))
+    done, _ = await asyncio.wait([waiting], timeout=seconds)
+    waiting.cancel()
+    return bool(done)
+
+
+def test_a_submitted_experiment_is_picked_up_at_once():
+    assert not asyncio.run(picked_up_within(ExperimentsRegistry(), 1.0)), "OpenFL does this itself now"
+    registry = ExperimentQueue()
+    assert asyncio.run(picked_up_within(registry, 5.0))
+    assert "x" not in registry, "it is forgotten when it is over"
+
+
+def test_an_unknown_experiment_has_no_status_but_a_reason(director):
+    stock = OpenFLDirector(tls=False, **SHAPES)
+    assert asyncio.run(stock.get_experiment_status("nowhere", "notebook")) is None
+    with pytest.raises(Refused, match="no experiment named 'nowhere'"):
+        asyncio.run(director.get_experiment_status("nowhere", "notebook"))
+
+
+class Aggregator:
+    """Adds records while they are streamed, and ends."""
+
+    def __init__(self, director: Director) -> None:
+        self.records = [record(number) for number in range(3)]
+        self.director = director
+
+
+def record(number: int) -> dict:
+    return {
+        "round": 0,
+        "metric_origin": "a",
+        "task_name": "t",
+        "metric_name": str(number),
+        "metric_value": 0.0,
+    }
+
+
+def test_no_record_is_skipped_that_arrives_while_others_are_sent(director):
+    async def chunks():
+        yield bytes(4)
+
+    async def stream() -> list[str]:
+        await director.experiments.create("x", "notebook", ["a"], 1, chunks())
+        director.experiments.update("x", status="in_progress")
+        aggregator = Aggregator(director)
+        director.experiments_registry.add(SimpleNamespace(name="x", aggregator=aggregator))
+        seen = []
+        async for each in director.stream_metrics("x", "notebook"):
+            seen.append(each["metric_name"])
+            if len(seen) in (2, 4):  # news, in the middle of the batch
+                aggregator.records.append(record(len(aggregator.records)))
+            if len(seen) == 5:
+                director.experiments.update("x", status="finished")
+                director.experiments_registry.remove("x")
+        return seen
+
+    assert asyncio.run(asyncio.wait_for(stream(), 20)) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_living_envoy_keeps_its_name(director):
+    director.envoy_names.claim("env_one", "here")
+    register(director, "env_one")
+    director.envoy_names.record("env_one", "here")
+    director.envoy_names.claim("env_one", "here")
+    with pytest.raises(Refused, match="an envoy named 'env_one' takes part already; choose another name"):
+        director.envoy_names.claim("env_one", "there")
+    director._shard_registry["env_one"]["last_updated"] = time.time() - 11
+    director.envoy_names.claim("env_one", "there")
+
+
+@pytest.mark.parametrize(("shape", "holder"), [(["1"], "first"), (["16000"], "second")])
+def test_a_shard_that_is_not_accepted_takes_no_name(tmp_path, shape, holder):
+    """An envoy has stopped; the second of its name has a shard of another shape, or of the right one."""
+    server = DirectorService(
+        director_cls=Director,
+        tls=False,
+        listen_host="localhost",
+        experiments_folder=tmp_path,
+        envoy_health_check_period=5,
+        **SHAPES,
+    )
+
+    def registers(home: str, shape: list[str]) -> bool:
+        request = director_pb2.UpdateShardInfoRequest()
+        request.shard_info.node_info.name = "env_one"
+        request.shard_info.sample_shape.extend(shape)
+        request.shard_info.target_shape.extend(SHAPES["target_shape"])
+        context = SimpleNamespace(
+            invocation_metadata=lambda: (("envoy_home", home),), peer=lambda: "here", abort=None
+        )
+        return asyncio.run(server.UpdateShardInfo(request, context)).accepted
+
+    assert registers("first", SHAPES["sample_shape"])
+    server.director._shard_registry["env_one"]["last_updated"] = time.time() - 11
+    assert registers("second", shape) == (holder == "second")
+    assert server.director.envoy_names.homes == {"env_one": holder}
+
+
+def test_only_listed_envoys_register(tmp_path):
+    director = Director(
+        experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, envoys=["env_one"], **SHAPES
+    )
+    director.envoy_names.claim("env_one", "here")
+    with pytest.raises(Refused, match="envoy 'env_two': it is not on the director's list of envoys"):
+        director.envoy_names.claim("env_two", "here")
+
+
+def test_an_archive_is_for_those_who_are_enrolled(director):
+    """OpenFL's own gives it to whoever knows the experiment's name."""
+    stock = OpenFLDirector(tls=False, **SHAPES)
+    for each in (stock, director):
+        experiment = SimpleNamespace(name="x", archive_path="archive", collaborators=["a"], aggregator=None)
+        each.experiments_registry.add(experiment)
+    assert stock.get_experiment_data("x") == "archive"
+    director.require_enrolled("x", "a")
+    for name, envoy in (("x", "stranger"), ("y", "a")):
+        with pytest.raises(Refused, match=f"'{name}' is over, or envoy '{envoy}' is not enrolled in it"):
+            director.require_enrolled(name, envoy)
+
+
+def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
+    failed = []
+    aggregator = SimpleNamespace(task_failed=lambda *report: failed.append(report))
+    director.experiments_registry.add(SimpleNamespace(name="x", aggregator=aggregator, collaborators=["a"]))
+    director.set_experiment_failed(experiment_name="x", collaborator_name="stranger", reason="r")
+    director.set_experiment_failed(experiment_name="y", collaborator_name="a", reason="r")
+    assert failed == []
+    director.set_experiment_failed(experiment_name="x", collaborator_name="a", reason="r")
+    assert failed == [("a", "r")]
+
+
+def whole_archive() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("code.py", "print('x')\n" * 500)
+    return data.getvalue()
+
+
+def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
+    director = Director(experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, **SHAPES)
+
+    def inspect(data: bytes, size: int) -> tuple[Submission, bool]:
+        head = SimpleNamespace(name="x", experiment_data=SimpleNamespace(npbytes=data, size=size))
+        return asyncio.run(submissions._inspect(director, head, "notebook"))
+
+    data = whole_archive()
+    submission, runs_now = inspect(data, len(data))
+    assert (submission.name, submission.author, runs_now) == ("x", "notebook", True)
+    flipped = bytearray(data)
+    flipped[45] ^= 0xFF
+    for damaged in (b"", data[: len(data) // 2], bytes(flipped)):
+        with pytest.raises(Refused, match="archive arrived damaged"):
+            inspect(damaged, len(damaged))
+    with pytest.raises(Refused, match="archive arrived damaged"):
+        inspect(data, len(data) + 1)
+
+
+def test_a_name_that_could_not_be_a_folders_is_refused(director):
+    for name in ("../env_one", "env one", "", "-env", "e" * 64):
+        with pytest.raises(Refused, match="envoy name .*: legal are a letter, then up to 62"):
+            director.envoy_names.claim(name, "here")
+    register(director, "env_one")
+
+
+def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
+    dropped = []
+    aggregator = SimpleNamespace(
+        round_number=0,
+        rounds_to_train=3,
+        quit_job_sent_to=[],
+        drop=lambda name, reason, for_good=False: dropped.append((name, reason, for_good)),
+    )
+    director.submit("x", "notebook", ["a", "b"], archive_of(work / "archive", code=""))
+    experiment = director.experiments_registry["x"]
+    experiment.aggregator = aggregator
+    assert experiment.wants("a") and experiment.wants("b")
+    director.set_experiment_failed(
+        experiment_name="x", collaborator_name="b", reason="rejected by its owner", declined=True
+    )
+    assert dropped == [("b", "rejected by its owner", True)]
+    assert experiment.wants("a") and not experiment.wants("b")
+    experiment.aggregator = None
+
+
+async def invited(director: OpenFLDirector, experiment: SimpleNamespace, timeout: float) -> list[bool]:
+    """Invite an envoy once that asks twice, as over a new link; say which of the calls was answered."""
+    calls = [asyncio.create_task(director.wait_experiment("env_one")) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    registry = director.experiments_registry
+    registry.add(experiment)
+    async with registry.get_next_experiment():
+        director.col_exp_queues["env_one"].put_nowait(experiment.name)
+        done, pending = await asyncio.wait(calls, timeout=timeout)
+        for call in pending:
+            call.cancel()
+        return [call in done for call in calls]
+
+
+def test_a_call_over_a_broken_link_takes_no_invitation_away(director):
+    experiment = SimpleNamespace(name="x", wants=lambda name: True)
+    stock = OpenFLDirector(tls=False, **SHAPES)
+    assert asyncio.run(invited(stock, experiment, timeout=2.0)) == [True, False], "OpenFL does it itself now"
+    assert asyncio.run(invited(director, experiment, timeout=10.0)) == [True, True]

@@ -1,0 +1,175 @@
+"""What callers may hold of the director, and that OpenFL's own service answers with tracebacks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from openfl.protocols import base_pb2, director_pb2
+from openfl.transport import DirectorGRPCServer
+
+from superb_node.director import limits
+from superb_node.director.director import Director
+from superb_node.director.experiment_store import Refused
+from superb_node.director.limits import Busy, Places, Stalled, announced_size, require_moderate_card, timely
+from superb_node.director.service import DirectorService
+
+
+def part(size: int) -> director_pb2.ExperimentInfo:
+    info = director_pb2.ExperimentInfo(name="new")
+    info.experiment_data.size, info.experiment_data.npbytes = size, bytes(size)
+    return info
+
+
+async def arriving(*parts: Any, pause: float = 0.0, stalls: bool = False) -> AsyncIterator[Any]:
+    for each in parts:
+        await asyncio.sleep(pause)
+        yield each
+    if stalls:
+        await asyncio.sleep(60)
+
+
+async def received(messages: AsyncIterator[Any]) -> int:
+    return len([message async for message in timely(messages)])
+
+
+def test_places_are_counted_and_given_back() -> None:
+    places = Places(1, "viewers")
+    for _ in range(2):
+        with places.one(), pytest.raises(Busy, match="1 viewers at a time"), places.one():
+            pass
+
+
+def test_a_stalled_submission_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PART_TIMEOUT_SECONDS", 0.2)
+    with pytest.raises(Stalled, match="bytes in 0.2 s"):
+        asyncio.run(received(arriving(part(9), stalls=True)))
+    with pytest.raises(Stalled):  # small pieces are no progress
+        asyncio.run(received(arriving(*[part(9)] * 20, pause=0.05)))
+    whole_parts = [part(limits.PART_BYTES)] * 6
+    assert asyncio.run(received(arriving(*whole_parts, pause=0.05))) == 6  # 0.3 s, each in time
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (-1,), (2**30 + 1,), (3, 4)])
+def test_an_absurd_model_is_refused(shape: tuple[int, ...]) -> None:
+    head = director_pb2.ExperimentInfo()
+    assert announced_size(head) is None
+    sizes = base_pb2.MetadataProto(int_list=shape)
+    head.model_proto.tensors.append(base_pb2.NamedTensor(name="trained", transformer_metadata=[sizes]))
+    with pytest.raises(Refused, match="legal is one number of 1 to"):
+        announced_size(head)
+    head.model_proto.tensors[0].ClearField("transformer_metadata")
+    with pytest.raises(Refused, match=r"shape is \(none\)"):
+        announced_size(head)
+
+
+def test_a_long_card_and_one_without_shapes_are_refused() -> None:
+    shard = director_pb2.ShardInfo(sample_shape=["1"], target_shape=["1"])
+    require_moderate_card(shard)
+    shard.shard_description = "x" * limits.MAX_CARD_BYTES
+    with pytest.raises(Refused, match="65,536 are legal"):
+        require_moderate_card(shard)
+    with pytest.raises(Refused, match="no sample_shape"):
+        require_moderate_card(director_pb2.ShardInfo(sample_shape=["1"]))
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DirectorService:
+    monkeypatch.chdir(tmp_path)
+    return DirectorService(
+        director_cls=Director,
+        tls=False,
+        listen_host="localhost",
+        listen_port=0,
+        sample_shape=["16000"],
+        target_shape=["1"],
+        envoy_health_check_period=5,
+        experiments_folder=tmp_path / "experiments",
+    )
+
+
+class Aborted(Exception):
+    """What gRPC raises in a handler that aborts."""
+
+
+class Call:
+    """A call as far as the director asks for it."""
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        raise Aborted(code.name)
+
+    def peer(self) -> str:
+        return "test"
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+
+def refused_with(server: Any, method: Any, request: Any) -> str:
+    with pytest.raises(Aborted) as aborted:
+        asyncio.run(method(server, request, Call()))
+    return str(aborted.value)
+
+
+def test_what_openfl_answers_with_a_traceback_is_refused(server: DirectorService) -> None:
+    ours, openfls = DirectorService, DirectorGRPCServer
+    shapeless = director_pb2.UpdateShardInfoRequest()
+    shapeless.shard_info.node_info.name = "env_one"
+    with pytest.raises(KeyError):
+        asyncio.run(openfls.UpdateShardInfo(server, shapeless, Call()))
+    assert refused_with(server, ours.UpdateShardInfo, shapeless) == "ALREADY_EXISTS"
+
+    server.director.acknowledge_shard(
+        {"node_info": {"name": "env_one"}, "sample_shape": ["16000"], "target_shape": ["1"]}
+    )
+    more_devices = director_pb2.UpdateEnvoyStatusRequest(name="env_one")
+    more_devices.cuda_devices.add(index=3)
+    with pytest.raises(KeyError):
+        asyncio.run(openfls.UpdateEnvoyStatus(server, more_devices, Call()))
+    assert refused_with(server, ours.UpdateEnvoyStatus, more_devices) == "INVALID_ARGUMENT"
+
+    unknown = director_pb2.GetExperimentDescriptionRequest(name="none")
+    with pytest.raises(KeyError):
+        asyncio.run(openfls.GetExperimentDescription(server, unknown, Call()))
+    assert refused_with(server, ours.GetExperimentDescription, unknown) == "UNIMPLEMENTED"
+
+
+def test_a_name_that_is_not_registered_is_not_remembered(server: DirectorService) -> None:
+    request = director_pb2.WaitExperimentRequest(collaborator_name="x" * 1000)
+    assert refused_with(server, DirectorService.WaitExperiment, request) == "NOT_FOUND"
+    assert not server.director.col_exp_queues
+
+
+def test_more_envoys_than_the_director_remembers_are_refused(server, monkeypatch) -> None:
+    monkeypatch.setattr("superb_node.director.envoy_names.MAX_ENVOYS", 1)
+    server.director.acknowledge_shard(
+        {"node_info": {"name": "env_one"}, "sample_shape": ["16000"], "target_shape": ["1"]}
+    )
+    server.director.envoy_names.claim("env_one", "home")
+    server.director.envoy_names.record("env_one", "home")
+    with pytest.raises(Refused, match="1 envoys are registered"):
+        server.director.envoy_names.claim("env_two", "home")
+    server.director._shard_registry["env_one"]["last_updated"] -= 16  # three missed signs of life
+    server.director.envoy_names.claim("env_two", "home")
+    assert "env_one" not in server.director.envoy_names
+
+
+def test_more_submissions_at_a_time_than_places_are_refused(server: DirectorService) -> None:
+    async def crowd() -> str:
+        calls = [
+            asyncio.create_task(server.SetNewExperiment(arriving(stalls=True), Call()))
+            for _ in range(limits.MAX_SUBMISSIONS)
+        ]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Aborted) as aborted:
+            await server.SetNewExperiment(arriving(), Call())
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        with pytest.raises(Aborted, match="INVALID_ARGUMENT"):  # there is room again, for an empty one
+            await server.SetNewExperiment(arriving(), Call())
+        return str(aborted.value)
+
+    assert asyncio.run(crowd()) == "RESOURCE_EXHAUSTED"

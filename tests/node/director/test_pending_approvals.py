@@ -1,0 +1,142 @@
+"""Experiments that wait for the approval of the director's owner, while others may run."""
+
+import asyncio
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from superb_node.approval.gate import Gate
+from superb_node.approval.settings import GateSettings
+from superb_node.approval.store import APPROVED, REJECTED
+from superb_node.director import pending_approvals
+from superb_node.director.experiment_store import ExperimentStore, Refused
+from superb_node.director.pending_approvals import PendingApprovals
+
+
+def small_archive() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("code.py", "")
+    return data.getvalue()
+
+
+async def chunks():
+    yield bytes(4)
+
+
+class Waiting:
+    """One experiment that waits, in a store of its own."""
+
+    def __init__(self, folder: Path, seconds: int) -> None:
+        self.gate = Gate(
+            GateSettings("manual", approval_seconds=seconds), "the director's owner", folder / "approval"
+        )
+        self.store = ExperimentStore(folder / "experiments")
+        self.pending = PendingApprovals(self.gate, self.store)
+        self.archive = folder / "archive"
+        self.archive.write_bytes(small_archive())
+        self.submission = self.gate.inspect("x", "ann", small_archive())
+        self.submitted: list[str] = []
+
+    async def start(self) -> None:
+        await self.store.create("x", "ann", ["env_one"], 1, chunks())
+        self.pending.add(self.submission, self.archive, lambda: self.submitted.append("x"))
+        while not self.gate.store.pending() and self.pending.notice("x"):
+            await asyncio.sleep(0.01)
+
+    async def end(self) -> None:
+        while self.pending.notice("x"):
+            await asyncio.sleep(0.01)
+
+    @property
+    def story(self) -> list[tuple[str, str]]:
+        return [(record["task_name"], record["metric_name"]) for record in self.store.records("x")]
+
+
+def run(waiting: Waiting, *answer: str) -> None:
+    async def play() -> None:
+        await waiting.start()
+        assert waiting.submitted == []
+        if answer:
+            assert waiting.pending.notice("x")["metric_name"] == f"x, digest {waiting.submission.digest}"
+            waiting.gate.store.record_decision(waiting.submission, *answer)
+        await waiting.end()
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+
+
+def test_an_approved_experiment_is_submitted(tmp_path):
+    waiting = Waiting(tmp_path, 60)
+    run(waiting, APPROVED)
+    assert waiting.submitted == ["x"]
+    assert waiting.archive.exists()
+    assert waiting.story == []
+    assert waiting.store.manifest("x")["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answer", "reason"),
+    [
+        (60, (REJECTED, "no time"), "rejected by the director's owner: no time"),
+        (0, (), "not approved by the director's owner within 0 s"),
+    ],
+)
+def test_a_rejected_experiment_says_why_and_leaves_nothing_behind(tmp_path, seconds, answer, reason):
+    waiting = Waiting(tmp_path, seconds)
+    run(waiting, *answer)
+    assert waiting.submitted == []
+    assert waiting.story == [("failure", reason)]
+    assert waiting.store.manifest("x")["status"] == "rejected"
+    assert not waiting.archive.exists()
+    assert not list((tmp_path / "approval").rglob("*.zip"))
+
+
+def test_an_archive_that_cannot_be_kept_is_told_of(tmp_path, monkeypatch):
+    waiting = Waiting(tmp_path, 60)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(waiting.gate, "show", fail)
+    run(waiting)
+    assert waiting.story == [("failure", "it cannot wait for its approval: no room")]
+    assert waiting.store.manifest("x")["status"] == "rejected"
+    assert not waiting.archive.exists()
+
+
+def test_so_many_may_wait_and_no_more(tmp_path, monkeypatch):
+    waiting = Waiting(tmp_path, 60)
+    monkeypatch.setattr(pending_approvals, "MAX_PENDING_PER_USER", 1)
+
+    async def play() -> None:
+        waiting.pending.require_capacity("ann")
+        await waiting.start()
+        waiting.pending.require_capacity("bob")
+        with pytest.raises(
+            Refused, match="1 experiments of ann wait for approval, 1 in all; up to 1 of a user"
+        ):
+            waiting.pending.require_capacity("ann")
+        monkeypatch.setattr(pending_approvals, "MAX_PENDING", 1)
+        with pytest.raises(Refused, match="0 experiments of bob wait for approval, 1 in all"):
+            waiting.pending.require_capacity("bob")
+        waiting.pending.cancel("x")
+        waiting.pending.require_capacity("ann")
+
+    asyncio.run(play())
+
+
+def test_an_author_can_stop_what_waits(tmp_path):
+    waiting = Waiting(tmp_path, 60)
+
+    async def play() -> None:
+        await waiting.start()
+        assert waiting.pending.cancel("x")
+        assert not waiting.pending.cancel("x")
+        await asyncio.sleep(0.1)
+
+    asyncio.run(play())
+    assert waiting.submitted == []
+    assert not waiting.archive.exists()
+    assert waiting.gate.store.pending() == []

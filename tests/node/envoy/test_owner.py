@@ -1,0 +1,149 @@
+"""An envoy whose owner decides: what it downloads, waits for, declines, and tells the director."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import grpc
+import pytest
+
+from superb_node.approval.archive import ArchiveLimits
+from superb_node.approval.gate import Gate
+from superb_node.approval.settings import GateSettings
+from superb_node.approval.store import APPROVED, REJECTED
+from superb_node.envoy import approval_wait
+from superb_node.envoy.download import DamagedArchive
+from superb_node.envoy.envoy import Envoy
+from superb_node.reports import DECLINED, WAITS
+from tests.node.approval.test_archive import packed
+from tests.node.envoy.test_envoy import Stop, Stream, Unavailable
+
+ARCHIVE = packed(("code.py", ""), ("plan/plan.yaml", "rounds: 1\n"))
+
+
+def parts(*data: bytes) -> Stream:
+    return Stream(SimpleNamespace(size=len(each), npbytes=each) for each in data)
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Return what makes an envoy with a gate; `told` is what the director heard, `ran` what was run."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+    def make_envoy(stream: Stream | None = None, answers: list | None = None, **settings) -> Envoy:
+        gate = Gate(GateSettings(**settings), "the owner of env_one", tmp_path / "approval")
+        shard = SimpleNamespace(sample_shape=["16000"], target_shape=["1"], dataset_description="")
+        envoy = Envoy(
+            gate=gate, shard_name="env_one", director_host="localhost", director_port=1,
+            shard_descriptor=shard, tls=False, install_requirements=False,
+        )  # fmt: skip
+        envoy.told, envoy.ran = [], []
+
+        def wait_experiment(request, timeout):
+            answer = (answers or []).pop(0)
+            if isinstance(answer, BaseException):
+                raise answer
+            return SimpleNamespace(experiment_name=answer)
+
+        envoy.director_client = SimpleNamespace(
+            get_experiment_data=lambda name: stream or parts(ARCHIVE[:50], ARCHIVE[50:]),
+            set_experiment_failed=lambda *report: envoy.told.append(report),
+            stub=SimpleNamespace(WaitExperiment=wait_experiment),
+        )
+        monkeypatch.setattr(
+            Envoy, "_run_experiment", lambda self, name, archive: envoy.ran.append(archive.read_bytes())
+        )
+        return envoy
+
+    return make_envoy
+
+
+def each_second(monkeypatch: pytest.MonkeyPatch, *steps) -> None:
+    """Let something happen in each pause of the envoy, in turn."""
+    waiting = list(steps)
+    monkeypatch.setattr(approval_wait.time, "sleep", lambda _: waiting.pop(0)())
+
+
+def take(envoy: Envoy) -> None:
+    envoy._take_part("exp", envoy._download("exp"))
+
+
+def test_an_open_gate_runs_what_arrives_whole(make):
+    envoy = make()
+    take(envoy)
+    assert (envoy.ran, envoy.told, envoy._author) == ([ARCHIVE], [], "ann")
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (parts(b"x" * 2**20, b"x", b"x"), "more than 1,048,576 bytes, which archive_megabytes allows here"),
+        (Stream([SimpleNamespace(size=3, npbytes=b"xx")]), "a part has another size"),
+    ],
+)
+def test_a_download_that_is_refused_leaves_nothing(make, stream, message):
+    envoy = make(stream, limits=ArchiveLimits(megabytes=1))
+    with pytest.raises(DamagedArchive, match=message):
+        envoy._download("exp")
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../exp", "a/b", "", ".exp", "exp\n"])
+def test_an_illegal_name_touches_no_path(make, name):
+    with pytest.raises(DamagedArchive, match="experiment name .*: legal are a letter"):
+        make()._download(name)
+
+
+def test_an_unsound_archive_is_declined_and_leaves_nothing(make):
+    envoy = make(parts(packed(("../code.py", ""))))
+    take(envoy)
+    ((name, code, reason),) = envoy.told
+    assert (name, code, envoy.ran) == ("exp", DECLINED, [])
+    assert "holds '../code.py'" in reason
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", [APPROVED, REJECTED])
+def test_the_owners_answer(make, monkeypatch, answer):
+    envoy = make(approval="manual")
+    submission = envoy.gate.inspect("exp", "ann", ARCHIVE)
+    store = envoy.gate.store
+    each_second(monkeypatch, lambda: None, lambda: store.record_decision(submission, answer, "why"))
+    take(envoy)
+    assert envoy.told[0] == ("exp", WAITS, f"exp, digest {submission.digest}")
+    if answer == APPROVED:
+        assert (envoy.ran, len(envoy.told)) == ([ARCHIVE], 1)
+        take(envoy)
+        assert len(envoy.ran) == 2, "it is not asked for again when the envoy comes back"
+    else:
+        assert envoy.ran == []
+        assert envoy.told[1:] == [("exp", DECLINED, "rejected by the owner of env_one: why")]
+        assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_stop_while_it_waits_is_reported_as_the_owners(make, monkeypatch):
+    envoy = make(approval="manual")
+
+    def stop() -> None:
+        raise Stop("SIGINT")
+
+    each_second(monkeypatch, stop)
+    with pytest.raises(Stop):
+        take(envoy)
+    assert envoy.told[1:] == [("exp", 2, "stopped by its owner (SIGINT)")]
+    assert list(Path.cwd().iterdir()) == []
+    assert envoy.gate.store.pending() == []
+
+
+def test_an_experiment_that_ends_meanwhile_is_waited_for_no_longer(make, monkeypatch):
+    monkeypatch.setattr(approval_wait, "ASK_SECONDS", 0)
+    ended = Unavailable(grpc.StatusCode.DEADLINE_EXCEEDED)
+    answers = ["exp", Unavailable(), "exp", ended]
+    envoy = make(answers=answers, approval="manual")
+    monkeypatch.setattr(approval_wait.time, "sleep", lambda _: None)
+    take(envoy)
+    assert (envoy.ran, answers) == ([], [])
+    assert [code for _, code, _ in envoy.told] == [WAITS]
+    assert list(Path.cwd().iterdir()) == []
+    assert envoy.gate.store.pending() == []
