@@ -84,12 +84,13 @@ def test_make_alone_lists_every_target_and_variable() -> None:
     ):
         assert re.search(rf"^  {target} +\S", text, re.MULTILINE), target
     for default in (
+        "NOTEBOOK=1",
         "ENVOYS=2",
-        "ROUNDS=3",
         "PARTITION=iid",
-        "MODEL=tiny",
-        "TUNING=full",
-        "STRATEGY=fedavg",
+        "ROUNDS=",
+        "MODEL=",
+        "TUNING=",
+        "STRATEGY=",
         "BASELINE=",
         "DATA=synthetic",
         "TEST_DATA=",
