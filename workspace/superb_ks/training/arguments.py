@@ -25,7 +25,7 @@ class RoundArguments(TrainingArguments):
     """
 
     own_device: str = "cpu"
-    remove_unused_columns: bool | None = False
+    remove_unused_columns: bool = False
     save_strategy: Any = "no"
     logging_strategy: Any = "no"
     report_to: Any = "none"

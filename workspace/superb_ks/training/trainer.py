@@ -111,7 +111,7 @@ class RoundTrainer(Trainer):
         if len(train_dataset) == 0:
             raise ValueError("nothing to train on: the dataset has no clips")
         nn.Module.to(model, args.device)  # before anything keeps a copy of its weights
-        recipe, self._clips = settings.complete_recipe, train_dataset
+        recipe = settings.complete_recipe
         takes = train_dataset.for_training(Augmentation.of(recipe, args.seed))
         with seeded(args.seed, str(args.device)):
             super().__init__(
@@ -124,12 +124,14 @@ class RoundTrainer(Trainer):
         self._mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
         mu = settings.strategy.mu if isinstance(settings.strategy, FedProx) else 0.0
         self.proximal: GradientTerm | None = ProximalTerm(model.parameters(), mu) if mu > 0 else None
+        self._head = _head_trainer(model, args, train_dataset, optimizers) if is_head_tuned(model) else None
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train the round; the same seed gives the same weights, whatever was drawn before."""
         assert isinstance(self.model, nn.Module)
-        if is_head_tuned(self.model):
-            return self._train_head()
+        if self._head is not None:
+            self._head.proximal = self.proximal
+            return self._head.train()
         with (
             seeded(self.args.seed, str(self.args.device)),
             masked_features(self.model, *self._mask_probs),
@@ -138,16 +140,6 @@ class RoundTrainer(Trainer):
             _garbage_set_aside(),
         ):
             return super().train(*args, **kwargs)
-
-    def _train_head(self) -> TrainOutput:
-        batch_size, device = self.args.per_device_train_batch_size, str(self.args.device)
-        steps = math.ceil(len(self._clips) / batch_size) * int(self.args.num_train_epochs)
-        trainer = HeadTrainer(
-            self.model, self._clips, self.optimizer, self.lr_scheduler,
-            steps=steps, batch_size=batch_size, seed=self.args.seed, device=device,
-        )  # fmt: skip
-        trainer.proximal = self.proximal
-        return trainer.train()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Compute the loss and the gradients, the proximal term's included; returns the loss without it."""
@@ -170,6 +162,20 @@ class RoundTrainer(Trainer):
         norm = super()._clip_grad_norm(model)
         self.finite_steps.norm = norm
         return norm
+
+
+def _head_trainer(
+    model: PreTrainedModel,
+    args: RoundArguments,
+    clips: ClipDataset,
+    optimizers: tuple[Optimizer, LambdaLR],
+) -> HeadTrainer:
+    """Return what trains a head on cached hidden states by the same arguments."""
+    batch_size = args.per_device_train_batch_size
+    steps = math.ceil(len(clips) / batch_size) * int(args.num_train_epochs)
+    return HeadTrainer(
+        model, clips, *optimizers, steps=steps, batch_size=batch_size, seed=args.seed, device=str(args.device)
+    )
 
 
 def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
