@@ -149,7 +149,7 @@ def regimes_in_words(rows: Iterable[Row]) -> str:
         f"Collecting all recordings gives {best:.1%}.\n"
         f"Federating them gives {federated[near]:.1%} ({near.partition(', ')[2]}) "
         f"to {federated[far]:.1%} ({far.partition(', ')[2]}).\n"
-        f"Who stays alone gets {min(alone.values()):.1%} to {max(alone.values()):.1%}."
+        f"Training alone gives {min(alone.values()):.1%} to {max(alone.values()):.1%}."
     )
 
 

@@ -13,7 +13,7 @@ from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
-from superb_notebook.clips import ClipFolder, players, reachable_clips
+from superb_notebook.clips import ClipFolder, players, reachable_clips, score
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "speech_commands_test_set_v0.01"
 
@@ -104,3 +104,10 @@ def test_real_archive_has_all_its_clips() -> None:
     clips = ClipFolder(REAL, SUPERB_LABELS)
     assert len(clips) == 384
     assert set(clips.labels.tolist()) == set(range(12))
+
+
+def test_clips_that_are_none_say_so_and_are_scored_as_none() -> None:
+    nothing = ClipFolder(None, SUPERB_LABELS)
+    spec = ModelSpec("scratch", SUPERB_LABELS)
+    assert not nothing.available and "No test clips are within reach" in str(nothing)
+    assert str(score(spec.build(), nothing, spec.feature_extractor())) == "no clips to score"

@@ -113,3 +113,9 @@ def test_notebook_keeps_one_bar_one_plot_and_the_lines() -> None:
     assert bar.data["text/plain"].endswith(" · finished")
     assert "image/png" in plot.data
     assert "".join(stream.text for stream in streams).splitlines() == LINES
+
+
+def test_the_plot_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    for plot in (True, False):
+        follow(two_rounds(), 2, ENVOYS, plot=plot)
+        assert ("Image object" in capsys.readouterr().out) == plot

@@ -6,18 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from superb_notebook.history import history_of
 from superb_notebook.results import (
     load_comparison,
     outcomes,
-    plot_beside,
     plot_regimes,
     regimes,
     regimes_in_words,
     regimes_table,
 )
 from tests.workspace.comparison_rows import comparison_row, small_comparison
-from tests.workspace.experiment_records import ENVOYS, two_rounds
 
 
 def test_no_file_is_no_rows(tmp_path: Path) -> None:
@@ -54,16 +51,16 @@ def test_regimes_are_those_of_one_tuning_on_real_speech_in_order() -> None:
 
 def test_table_counts_points_behind_the_centralised_model() -> None:
     rows = {line[0]: line[1:] for line in regimes_table(small_comparison()).rows}
-    assert rows["all recordings in one place"] == ["89.0 ± 1.4 %", "", "–", "22", "2"]
-    assert rows["federated, 2 envoys, iid"] == ["87.0 ± 1.4 %", "2.0", "2.0", "22", "2"]
-    assert rows["each envoy alone, 4 envoys, dirichlet"] == ["50.0 %", "39.0", "–", "22", "1"]
+    assert rows["all recordings in one place"] == ["89.0 ± 1.4 %", "", "–", "2"]
+    assert rows["federated, 2 envoys, iid"] == ["87.0 ± 1.4 %", "2.0", "2.0", "2"]
+    assert rows["each envoy alone, 4 envoys, dirichlet"] == ["50.0 %", "39.0", "–", "1"]
 
 
 def test_sentence_reads_the_comparison_or_names_what_is_missing() -> None:
     assert regimes_in_words(small_comparison()) == (
         "Collecting all recordings gives 89.0%.\n"
         "Federating them gives 87.0% (2 envoys, iid) to 80.0% (4 envoys, dirichlet).\n"
-        "Who stays alone gets 50.0% to 72.0%."
+        "Training alone gives 50.0% to 72.0%."
     )
     for rows in ([], [comparison_row("centralised", 0.9)]):
         assert "lacks rows of one of the three regimes" in regimes_in_words(rows)
@@ -76,12 +73,6 @@ def test_plot_has_a_bar_for_each_regime_and_a_dot_for_each_seed() -> None:
     assert axes.get_yticklabels()[-1].get_text() == "all recordings in one place"
 
 
-def test_experiments_beside_each_other_have_a_curve_and_a_bar_each() -> None:
-    history = history_of(two_rounds(), 2, ENVOYS)
-    curves, bars = plot_beside({"tiny": history, "scratch": history}).axes
-    assert [list(line.get_ydata()) for line in curves.lines] == [[13 / 40, 30 / 40, 28 / 40]] * 2
-    assert [bar.get_height() for bar in bars.patches] == [31 / 40] * 2
-    names = bars.get_xticklabels()
-    assert [label.get_text() for label in names] == ["tiny", "scratch"]
-    # The names below the bars are all the legend that there is.
-    assert [label.get_color() for label in names] == [line.get_color() for line in curves.lines]
+def test_without_a_comparison_the_plot_says_so() -> None:
+    (said,) = plot_regimes([]).texts
+    assert "No comparison is within reach" in said.get_text()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from superb_ks.settings import FedMedian, Lora, Settings
 from superb_notebook.history import history_of
-from superb_notebook.summary import new_run_dir, point_latest_to, summarize, write_summary
+from superb_notebook.summary import point_latest_to, run_folder, summarize, write_summary
 from tests.workspace.experiment_records import (
     ENVOYS,
     card,
@@ -19,16 +20,19 @@ from tests.workspace.experiment_records import (
 
 KEYS = {
     "model", "data", "partition", "envoys", "rounds", "initial_test_accuracy", "test_accuracy", "test_clips",
-    "confusion", "bytes_up_per_envoy_round", "seconds_total", "model_dir", "notebook",
+    "confusion", "bytes_up_per_envoy_round", "seconds_total",
     "tuning", "strategy", "baseline",
 }  # fmt: skip
-PLACES: dict[str, Any] = {"model_dir": "model", "notebook": "notebook.ipynb"}
 NOW = datetime(2030, 1, 2, 3, 4, 5)
 
 
 def summary_of(model: str = "tiny", **changes: str) -> dict[str, Any]:
     cards = {name: card(**changes) for name in ENVOYS}
-    return summarize(history_of(two_rounds(), 2, ENVOYS), cards, model=model, **PLACES)
+    return summarize(Settings(model=model), cards, history_of(two_rounds(), 2, ENVOYS))
+
+
+def new_run(runs: Path) -> Path:
+    return run_folder(None, Settings(runs_dir=str(runs)), NOW)
 
 
 def test_summary_has_the_contracts_entries_and_figures() -> None:
@@ -49,8 +53,8 @@ def test_a_baseline_has_its_own_rounds_and_score() -> None:
     history = history_of(two_rounds(), 2, ENVOYS)
     cards = {name: card() for name in ENVOYS}
     assert summary_of()["baseline"] is None
-    choices: dict[str, Any] = {"tuning": "lora", "strategy": "median", "baseline": ("scratch", history)}
-    told = summarize(history, cards, model="tiny", **choices, **PLACES)
+    settings = Settings(tuning=Lora(), strategy=FedMedian())
+    told = summarize(settings, cards, history, ("scratch", history))
     assert (told["tuning"], told["strategy"]) == ("lora", "median")
     assert told["baseline"] == {
         "model": "scratch",
@@ -59,12 +63,12 @@ def test_a_baseline_has_its_own_rounds_and_score() -> None:
     }
     begun = history_of(list(two_rounds())[:20], 2, ENVOYS)
     with pytest.raises(ValueError, match="baseline's experiment is not finished"):
-        summarize(history, cards, model="tiny", baseline=("scratch", begun), **PLACES)
+        summarize(Settings(), cards, history, ("scratch", begun))
 
 
 def test_a_round_without_an_update_is_summed_up_too() -> None:
     history = history_of(with_a_round_that_nobody_trained(), 2, ENVOYS)
-    told = summarize(history, {name: card() for name in ENVOYS}, model="tiny", **PLACES)
+    told = summarize(Settings(), {name: card() for name in ENVOYS}, history)
     assert [row["train_loss"] for row in told["rounds"]] == [pytest.approx(1.25), None]
 
 
@@ -83,23 +87,31 @@ def test_model_folder_is_told_by_its_name_alone(tmp_path: Path) -> None:
 def test_unfinished_experiment_has_no_summary() -> None:
     history = history_of(list(two_rounds())[:20], 2, ENVOYS)
     with pytest.raises(ValueError, match="not finished"):
-        summarize(history, {"env_one": card()}, model="tiny", **PLACES)
+        summarize(Settings(), {"env_one": card()}, history)
 
 
 def test_written_summary_reads_back_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    summary = summary_of()
-    path = write_summary(tmp_path, summary)
-    assert json.loads(path.read_text()) == summary
-    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+    run = new_run(tmp_path)
+    cards, history = {name: card() for name in ENVOYS}, history_of(two_rounds(), 2, ENVOYS)
+    path = write_summary(run, Settings(), cards, history)
+    assert json.loads(path.read_text()) == summary_of()
+    assert [entry.name for entry in run.iterdir()] == ["summary.json"]
+    assert not (tmp_path / "latest").exists()
+    write_summary(run, Settings(), cards, history, latest=True)
+    assert (tmp_path / "latest").readlink() == Path(run.name)
+
+
+def test_a_folder_that_is_given_is_taken(tmp_path: Path) -> None:
+    assert run_folder(str(tmp_path), Settings()) == tmp_path
 
 
 def test_run_folders_of_the_same_second_are_different(tmp_path: Path) -> None:
-    names = [new_run_dir(tmp_path / "runs", NOW).name for _ in range(3)]
+    names = [new_run(tmp_path / "runs").name for _ in range(3)]
     assert names == ["20300102-030405", "20300102-030405-2", "20300102-030405-3"]
 
 
 def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
-    first, second = new_run_dir(tmp_path, NOW), new_run_dir(tmp_path, NOW)
+    first, second = new_run(tmp_path), new_run(tmp_path)
     for run in (first, second):
         point_latest_to(run)
         assert (tmp_path / "latest").readlink() == Path(run.name)
@@ -108,16 +120,14 @@ def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
 
 def test_the_rounds_of_a_private_experiment_have_an_epsilon() -> None:
     records = [*two_rounds(), record(0, "aggregator", "privacy", "epsilon", 2.5)]
-    told = summarize(
-        history_of(records, 2, ENVOYS), {name: card() for name in ENVOYS}, model="tiny", **PLACES
-    )
+    told = summarize(Settings(), {name: card() for name in ENVOYS}, history_of(records, 2, ENVOYS))
     assert [row["epsilon"] for row in told["rounds"]] == [2.5, 2.5]
 
 
 def test_a_folder_named_latest_is_left_alone_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = new_run_dir(tmp_path, NOW)
+    run = new_run(tmp_path)
     (tmp_path / "latest").mkdir()
     (tmp_path / "latest" / "thesis.txt").write_text("years of work")
     point_latest_to(run)
@@ -135,7 +145,7 @@ def test_what_is_no_folder_takes_no_run(tmp_path: Path, kind: str) -> None:
     else:
         runs.symlink_to("nowhere")
     with pytest.raises(OSError, match=r"no run can be saved in .*runs \(.+\): make it a folder .* RUN_DIR"):
-        new_run_dir(runs, NOW)
+        new_run(runs)
 
 
 def test_the_data_of_a_folder_without_a_name_is_its_source() -> None:
