@@ -17,7 +17,7 @@ from superb_ks.metrics import CLIPS
 from superb_ks.model.packing import empty_vector, lay_into, pack, pack_change, trained_layout
 from superb_ks.schedule import TEST_BEST, TRAIN
 from superb_ks.transport import messages
-from superb_ks.transport.bfloat16 import Half, UpdateEncoder
+from superb_ks.transport.bfloat16 import Bfloat16Vector, UpdateEncoder
 from superb_ks.types import Vector
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class PackedCollaborator(Collaborator):
         weights, metrics = self._run(task, round_number)
         metrics["seconds"] = time.monotonic() - started
         clips = int(metrics.pop(CLIPS, self._default_clips(task)))
-        update: Vector | Half | None = weights
+        update: Vector | Bfloat16Vector | None = weights
         if weights is not None and self._encoder is not None:
             update = self._encoder.encode(weights)
         self._aggregator.deliver(round_number, task.name, clips, metrics, update)
