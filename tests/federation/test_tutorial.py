@@ -21,7 +21,7 @@ from demo import notebook
 from demo.federation import Federation
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
-from superb_ks.model.packing import trained_layout
+from superb_ks.model.packing import trainable_layout
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 
@@ -115,7 +115,7 @@ def check_summary(summary: dict, run_dir: Path) -> None:
     assert 0 < only["val_accuracy"] <= 1
     assert only["train_loss"] > 0
     assert only["seconds"] > 0
-    size = trained_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
+    size = trainable_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
     assert summary["bytes_up_per_envoy_round"] == 4 * size
     assert (summary["tuning"], summary["strategy"]) == ("full", "fedavg")
     assert summary["baseline"]["model"] == "scratch"

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from superb_ks.model.packing import trained_layout
+from superb_ks.model.packing import trainable_layout
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Settings
 
@@ -55,7 +55,7 @@ def test_the_committed_outputs_are_of_the_model_as_it_is() -> None:
     printed = "".join(
         output.text for cell in code for output in cell.outputs if output.output_type == "stream"
     )
-    size = trained_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
+    size = trainable_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
     assert f"trained, and federated: {size:,} " in printed
     for name, value in vars(Settings().complete_recipe).items():
         assert f"{name}: {value}\n" in printed
