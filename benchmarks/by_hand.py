@@ -121,7 +121,7 @@ def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[
 
             def run(federation: Federation = federation, execute: Callable[..., None] = execute) -> float:
                 with tempfile.TemporaryDirectory(dir=folder) as run_dir:
-                    options = Options(envoys=envoys, settings={"ROUNDS": ROUNDS, "BASELINE": None})
+                    options = Options(envoys=envoys, settings={"ROUNDS": ROUNDS})
                     parameters = notebook_parameters(options, federation, Path(run_dir))
                     execute({**parameters, "RUN_DIR": run_dir}, Path(run_dir))
                     federation.check()
@@ -132,8 +132,11 @@ def both_federations(folder: Path, envoys: int) -> Iterator[dict[str, Callable[[
 
 
 def until_learned(folder: Path) -> Path:
-    """Write the notebook up to the cell that watches, and one that notes the seconds; returns the file."""
+    """Write the notebook up to the cell that watches, and cells that take the time; returns the file."""
     tutorial = nbformat.read(TUTORIAL, as_version=4)
+    submits = next(i for i, cell in enumerate(tutorial.cells) if "FederatedExperiment(" in cell.source)
+    timing = nbformat.v4.new_code_cell("import time\nfrom pathlib import Path\nstarted = time.monotonic()")
+    tutorial.cells.insert(submits, timing)
     last = next(i for i, cell in enumerate(tutorial.cells) if cell.source.rstrip().endswith("list(cards))"))
     noting = nbformat.v4.new_code_cell(
         "(Path(RUN_DIR) / 'seconds').write_text(str(time.monotonic() - started))"

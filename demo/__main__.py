@@ -17,7 +17,7 @@ from demo import notebook
 from demo.errors import DemoError
 from demo.federation import Federation
 from demo.interrupts import Interrupted, ignored, raise_interrupted
-from demo.options import TINY, TUTORIAL, WORKSPACE, Options, parse_options
+from demo.options import WORKSPACE, Options, parse_options
 from demo.report import LiveProgress, envoys, print_results
 from demo.run_folder import RunFolder
 
@@ -124,8 +124,6 @@ def notebook_parameters(options: Options, federation: Federation, run_dir: Path)
         "SEED": options.seed,
         **options.settings,
     }
-    if options.notebook == TUTORIAL and options.settings.get("MODEL", TINY) != TINY:
-        parameters.setdefault("BASELINE", None)  # the tutorial's own is of the tiny model
     known = notebook.settings_of(options.notebook)
     return {name: value for name, value in parameters.items() if name in known}
 

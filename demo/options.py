@@ -18,7 +18,6 @@ TUTORIAL = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 SYNTHETIC = "synthetic"
 TINY = "tiny"
 SCRATCH = "scratch"
-NO_BASELINE = "none"
 TUNINGS = ("full", "lora", "head")
 STRATEGIES = ("fedavg", "fedprox", "fedadam", "fedyogi", "median", "trimmed_mean")
 PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
@@ -39,7 +38,7 @@ _OPTIONS = {
     "model": ("", "tiny | scratch | hub id | folder; default: the notebook's"),
     "tuning": ("", f"{' | '.join(TUNINGS)}; default: the notebook's"),
     "strategy": ("", f"{' | '.join(STRATEGIES)}; default: the notebook's"),
-    "baseline": ("", "model trained for comparison, or none; default: the notebook's"),
+    "baseline": ("", "model trained for comparison, in notebook 3; default: scratch"),
     "rounds": ("", "training rounds; default: the notebook's"),
 }
 
@@ -153,8 +152,7 @@ def _settings(named: argparse.Namespace) -> dict[str, Any]:
     if named.strategy:
         settings["STRATEGY"] = _one_of("STRATEGY", named.strategy, STRATEGIES)
     if named.baseline:
-        none = named.baseline == NO_BASELINE
-        settings["BASELINE"] = None if none else _model("BASELINE", named.baseline)
+        settings["BASELINE"] = _model("BASELINE", named.baseline)
     if named.rounds:
         settings["ROUNDS"] = _whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS)
     return settings

@@ -69,24 +69,11 @@ def test_settings_that_nobody_asks_for_are_the_notebooks(tmp_path: Path) -> None
     assert [given[name] for name in ("ROUNDS", "TUNING", "STRATEGY", "SEED")] == [7, "lora", "median", 4]
 
 
-OWN = "the notebook's own"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "baseline"),
-    [
-        ([], OWN),
-        (["--model", "scratch"], None),
-        (["--model", "facebook/wav2vec2-base"], None),
-        (["--model", "facebook/wav2vec2-base", "--baseline", "tiny"], "tiny"),
-        (["--baseline", "none"], None),
-    ],
-)
-def test_random_weights_are_the_baseline_of_the_tiny_model_only(
-    tmp_path: Path, arguments: list[str], baseline: str | None
-) -> None:
-    given = notebook_parameters(parse_options(arguments), Federation(tmp_path), tmp_path)
-    assert given.get("BASELINE", OWN) == baseline
+def test_a_baseline_is_for_the_notebook_that_has_one(tmp_path: Path) -> None:
+    options = parse_options(["--notebook", "3", "--baseline", "tiny"])
+    assert notebook_parameters(options, Federation(tmp_path), tmp_path)["BASELINE"] == "tiny"
+    with pytest.raises(OptionError, match="^BASELINE: PyTorch_.*ipynb has no such setting"):
+        parse_options(["--baseline", "tiny"])
 
 
 @pytest.fixture

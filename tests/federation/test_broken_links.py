@@ -17,7 +17,6 @@ from superb_ks.collaborator.aggregator_client import AggregatorConnection, Aggre
 from superb_ks.transport import messages
 from superb_ks.transport.codec import SERVICE, encode_tensor_reply
 from superb_node import channel_options as node_options
-from superb_notebook import director_client
 from tests.support.line import Line
 
 # The settings under test, with a tenth of their seconds.
@@ -82,9 +81,7 @@ def wait_for_an_experiment(servicer: Waiting, port: int, options: Options) -> gr
     return call
 
 
-def test_all_sides_ping_alike_and_the_director_lets_them() -> None:
-    modules = (node_options, director_client)
-    assert len({(module.PING_SECONDS, module.PING_ANSWER_SECONDS) for module in modules}) == 1
+def test_the_director_lets_clients_ping_as_often_as_they_do() -> None:
     assert node_options.MIN_PING_SECONDS < node_options.PING_SECONDS
 
 

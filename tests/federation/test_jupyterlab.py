@@ -38,7 +38,7 @@ NAME = "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 COMMITTED = ROOT / "workspace" / NAME
 # Texts that tell the cells apart.
 SUBMIT, FOLLOW = "experiment = FederatedExperiment(", "history = follow(experiment.records()"
-LISTEN, MISTAKES, LAST = "examples = clips.one_of_each", "chosen = np.random", "point_latest_to(run_dir)"
+LISTEN, MISTAKES, LAST = "examples = clips.one_of_each", "chosen = np.random", "write_summary(run_dir"
 ATTACHED, BAR = "experiment = attach(", "div[style*='border-radius:5px']"
 
 
@@ -70,7 +70,7 @@ def address(tmp_path: Path, federation: Federation) -> Iterator[str]:
     workspace = project / "workspace"
     shutil.copytree(ROOT / "workspace", workspace, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "benchmarks" / "results", project / "benchmarks" / "results")
-    settings = {"ROUNDS": 3, "EPOCHS_PER_ROUND": 10, "BASELINE": None, "NOISE_MULTIPLIER": None}
+    settings = {"ROUNDS": 3, "EPOCHS_PER_ROUND": 10}
     settings["AGGREGATOR_PORT"] = federation.aggregator_port
     path = str(workspace / NAME)
     papermill.execute_notebook(path, path, settings, prepare_only=True)
@@ -174,7 +174,7 @@ def check_the_page_of(executed: Path, browser: sync_api.Browser, width: int) -> 
     page.goto(executed.with_suffix(".html").as_uri())
     picture(page, f"7-page-{width}", whole=True)
     assert outside == complaints == []
-    assert page.evaluate("document.images.length") > 8
+    assert page.evaluate("document.images.length") >= 4
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("audio").count() >= 4

@@ -12,7 +12,7 @@ from speech_commands.synthetic.script import Size
 from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.architecture import CHECKPOINT
-from superb_ks.model.packing import trained_layout, unpack
+from superb_ks.model.packing import trainable_layout, unpack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.model.tuning import merged
 from superb_ks.settings import Addresses, Recipe, Settings, tuning_named
@@ -67,7 +67,7 @@ def test_what_is_tuned_travels_and_the_merged_model_scores_as_the_federation_say
     )
     history = history_of(experiment.records(), settings.rounds, list(cards))
     assert experiment.archive_bytes > (CHECKPOINT / "model.safetensors").stat().st_size / 2
-    assert history.bytes_up() == 4 * trained_layout(model)[-1].stop
+    assert history.bytes_up() == 4 * trainable_layout(model)[-1].stop
 
     unpack(experiment.best_weights(), model)
     plain, clips = merged(model), reachable_clips(cards, labels)

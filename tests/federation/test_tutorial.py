@@ -1,4 +1,4 @@
-"""The tutorial as a person runs it: two envoys in copied folders, the notebook top to bottom.
+"""The notebooks as a person runs them: two envoys in copied folders, each notebook top to bottom.
 
 The clips are those of ../shared where it is there (real speech), otherwise a small synthetic corpus.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from demo import notebook
 from demo.federation import Federation
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
-from superb_ks.model.packing import trained_layout
+from superb_ks.model.packing import trainable_layout
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 
@@ -66,7 +67,7 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
         "labels": words,
     }
     with Federation(tmp_path / "nodes", envoys=1, shard_params=params) as running:
-        run_notebook(running, tmp_path / "run", BASELINE=None, NOISE_MULTIPLIER=None)
+        run_notebook(running, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert np.asarray(summary["confusion"]).shape == (4, 4)
     assert summary["test_accuracy"] > 0.25
@@ -74,8 +75,8 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
     assert [model.config.id2label[i] for i in range(4)] == words
 
 
-def run_notebook(federation: Federation, run_dir: Path, **parameters: object) -> str:
-    """Execute the notebook on `federation`; returns its JSON, outputs included."""
+def run_notebook(federation: Federation, run_dir: Path, path: Path = NOTEBOOK) -> str:
+    """Execute a notebook on `federation`, with one short round; returns its JSON, outputs included."""
     run_dir.mkdir()
     settings = {
         "ROUNDS": 1,
@@ -83,11 +84,16 @@ def run_notebook(federation: Federation, run_dir: Path, **parameters: object) ->
         "DIRECTOR_PORT": federation.director_port,
         "AGGREGATOR_PORT": federation.aggregator_port,
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
-        **parameters,
     }
+    known = notebook.settings_of(path)
     executed = run_dir / "notebook.ipynb"
-    notebook.execute(NOTEBOOK, executed, WORKSPACE, settings, watch=federation.check)
-    return executed.read_text(encoding="utf-8")
+    given = {name: value for name, value in settings.items() if name in known}
+    notebook.execute(path, executed, WORKSPACE, given, watch=federation.check)
+    outputs = executed.read_text(encoding="utf-8")
+    assert '"output_type": "error"' not in outputs
+    assert '"name": "stderr"' not in outputs
+    assert str(ROOT) not in outputs, "a path of this machine is in the outputs"
+    return outputs
 
 
 def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_path: Path) -> None:
@@ -95,12 +101,44 @@ def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_
     outputs = run_notebook(federation, tmp_path / "run")
     check_summary(json.loads((tmp_path / "run" / "summary.json").read_text()), tmp_path / "run")
     check_model(tmp_path / "run" / "model", next((archives / TEST / "yes").glob("*.wav")))
-    assert '"output_type": "error"' not in outputs
-    assert ", epsilon " in outputs, "the private experiment does not tell what it has spent"
-    assert str(ROOT) not in outputs, "a path of this machine is in the outputs"
+    scores = [re.search(rf"{who}: +(\d.*?)\\n", outputs) for who in ("Pipeline", "Federation")]
+    assert scores[0] and scores[1] and scores[0][1] == scores[1][1]
 
     # OpenFL litters the working directory with plans and pickles; ours go elsewhere.
     assert {path.name for path in WORKSPACE.iterdir()} - before <= {"__pycache__"}
+
+
+def test_tuning_and_strategies(federation: Federation, tmp_path: Path) -> None:
+    outputs = run_notebook(federation, tmp_path / "run", notebook_named("2_"))
+    assert outputs.count("Best model, of round ") == 3
+    assert "The owners' clips are within reach" in outputs
+    # One of five owners sends noise: the text of the table has a row for each strategy.
+    accuracy = {name: re.search(rf"\b{name} +(\S+)% +(\S+)% ", outputs) for name in ("mean", "median")}
+    assert accuracy["mean"] and accuracy["median"]
+    assert float(accuracy["median"][2]) > float(accuracy["mean"][2])
+
+
+def test_baselines(federation: Federation, tmp_path: Path) -> None:
+    outputs = run_notebook(federation, tmp_path / "run", notebook_named("3_"))
+    assert outputs.count("Best model, of round ") == 3
+    assert len(re.findall(r" env_(?:one|two) +\S+% +\S+%", outputs)) == 2
+    assert "Collecting all recordings gives" in outputs
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["baseline"]["model"] == "scratch"
+    assert len(summary["baseline"]["rounds"]) == 1
+    assert 0 < summary["baseline"]["test_accuracy"] <= 1
+
+
+def test_differential_privacy(federation: Federation, tmp_path: Path) -> None:
+    outputs = run_notebook(federation, tmp_path / "run", notebook_named("4_"))
+    assert ", epsilon " in outputs, "the private experiment does not tell what it has spent"
+    (row,) = re.findall(r"\n +0\.5 +(\S+) +(\S+)% +(\S+)% +(\S+)%", outputs.replace("\\n", "\n"))
+    assert float(row[3]) > float(row[1]), "two hundred envoys bear more noise than two"
+
+
+def notebook_named(start: str) -> Path:
+    (path,) = WORKSPACE.glob(f"{start}*.ipynb")
+    return path
 
 
 def check_summary(summary: dict, run_dir: Path) -> None:
@@ -115,13 +153,10 @@ def check_summary(summary: dict, run_dir: Path) -> None:
     assert 0 < only["val_accuracy"] <= 1
     assert only["train_loss"] > 0
     assert only["seconds"] > 0
-    size = trained_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
+    size = trainable_layout(ModelSpec("tiny", SUPERB_LABELS).build())[-1].stop
     assert summary["bytes_up_per_envoy_round"] == 4 * size
     assert (summary["tuning"], summary["strategy"]) == ("full", "fedavg")
-    assert summary["baseline"]["model"] == "scratch"
-    assert len(summary["baseline"]["rounds"]) == 1
-    assert 0 < summary["baseline"]["test_accuracy"] <= 1
-    assert (run_dir / summary["model_dir"] / "model.safetensors").is_file()
+    assert (run_dir / "model" / "model.safetensors").is_file()
 
 
 def check_model(folder: Path, clip: Path) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
-import zipfile
 from pathlib import Path
 
 import superb_ks
 from superb_ks.model.architecture import CHECKPOINT
+from superb_node.approval.archive import NO_LIMITS, read_archive
 from superb_notebook.connect import FederationError
 
 MAX_ARCHIVE_BYTES = 16 * 1024 * 1024
 """The archive is sources, three pickles and at most the pretrained miniature. What is larger than this has
 caught an object of the notebook, and would go to every node."""
 
-# Differs between two submissions of the same files, so it does not count for the digest.
-_SUBMISSION_ID = re.compile(rb"^(submission:\n  settings:\n    id: )'?[0-9a-f]{32}'?$", re.MULTILINE)
 _PACKAGE = Path(superb_ks.__file__).resolve().parent
 _HIDDEN = shutil.ignore_patterns(".*")
 
@@ -52,15 +48,8 @@ def pack_workspace(staging: Path, with_checkpoint: bool = False) -> Path:
 
 
 def digest(archive: Path) -> str:
-    """Return the digest by which the owners of director and envoys know an archive (see docs/approval.md).
-
-    SHA-256 of the lines that `sha256sum` prints of the files, in the order of their names.
-    """
-    with zipfile.ZipFile(archive) as packed:
-        files = {name: packed.read(name) for name in sorted(packed.namelist()) if not name.endswith("/")}
-    files["plan/plan.yaml"] = _SUBMISSION_ID.sub(rb"\g<1>-", files["plan/plan.yaml"], count=1)
-    lines = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """Return the digest by which the owners of director and envoys know an archive (see docs/approval.md)."""
+    return read_archive(archive.read_bytes(), NO_LIMITS).digest
 
 
 def _not_sources(folder: str, names: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from superb_ks.model.packing import trained_layout
+from superb_ks.model.packing import trainable_layout
 from superb_ks.model.spec import ModelSpec
 from superb_ks.recipe import legal_tunings
 from superb_ks.settings import STRATEGIES, Settings, Tuning
@@ -43,7 +43,7 @@ def update_sizes(settings: Settings, labels: Sequence[str]) -> list[UpdateSize]:
         tuning = settings.tuning if isinstance(settings.tuning, kind) else kind()
         model = replace(ModelSpec.of(settings, labels), tuning=tuning).build()
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        sizes.append(UpdateSize(tuning, trained_layout(model)[-1].stop, parameters))
+        sizes.append(UpdateSize(tuning, trainable_layout(model)[-1].stop, parameters))
     return sizes
 
 

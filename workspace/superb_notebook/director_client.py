@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,36 +10,22 @@ from typing import Any
 import numpy as np
 from openfl.protocols import base_pb2, director_pb2
 from openfl.transport.grpc.director_client import DirectorClient
-from openfl.transport.grpc.grpc_channel_options import channel_options
 
 from superb_ks.transport import messages
 from superb_ks.types import Vector
+from superb_node.channel_options import set_client_options
+from superb_node.reports import PYTHON, PYTHON_HEADER
 
 # How long a director that is starting again is waited for.
 ANSWER_SECONDS = 10.0
 
-# Corrects: a new connection to a director shares the state of earlier ones, so that it fails at once, for up
-# to two minutes, after the director was away.
-channel_options.extend([("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 1000)])
-# Corrects: gRPC sends calls of the loopback, which nothing encrypts, to the proxy that `http_proxy` names.
-channel_options.append(("grpc.enable_http_proxy", 0))
-# Corrects: whoever follows an experiment over a link that breaks, or that a firewall forgets, waits for ever.
-# A ping after this much silence shows it; without the last setting gRPC stops pinging after two.
-PING_SECONDS, PING_ANSWER_SECONDS = 10, 20
-channel_options.extend(
-    [
-        ("grpc.keepalive_time_ms", 1000 * PING_SECONDS),
-        ("grpc.keepalive_timeout_ms", 1000 * PING_ANSWER_SECONDS),
-        ("grpc.http2.ping_timeout_ms", 1000 * PING_ANSWER_SECONDS),  # what gRPC 1.65 goes by
-        ("grpc.http2.max_pings_without_data", 0),
-    ]
-)
+set_client_options()
 
 
 class PackedDirectorClient(DirectorClient):
     """Corrects: the whole model is repeated in every 2 MiB of the archive, and is fetched in one message.
 
-    The director's counterpart is in `director/director_server.py`.
+    The director's counterpart is `superb_node.director.service`.
 
     Args:
         client_id: the name under which experiments are submitted.
@@ -53,7 +38,7 @@ class PackedDirectorClient(DirectorClient):
             call = functools.partial(getattr(self.stub, name), wait_for_ready=True, timeout=ANSWER_SECONDS)
             setattr(self.stub, name, call)
         # Experiments are pickled code: the director refuses those of another Python before it loads them.
-        python = ("python-version", f"{sys.version_info.major}.{sys.version_info.minor}")
+        python = (PYTHON_HEADER, PYTHON)
         for name in ("GetEnvoys", "SetNewExperiment"):
             setattr(self.stub, name, functools.partial(getattr(self.stub, name), metadata=(python,)))
         self.resume = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,13 +22,11 @@ from superb_ks.aggregator.assigner import ScheduledAssigner
 from superb_ks.schedule import FUNCTIONS
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
+from superb_node.names import illegal_name, is_legal_name
 from superb_notebook.archive import digest, pack_workspace
 from superb_notebook.connect import FederationError, require_disjoint_shards, shard_cards
 
 logger = logging.getLogger(__name__)
-
-NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-"""Names become folder names on every node, so they are held to letters, digits, `-` and `_`."""
 
 
 class ExperimentFailed(RuntimeError):
@@ -46,11 +43,8 @@ class FederatedExperiment(FLExperiment):
 
     def __init__(self, federation: Federation, experiment_name: str | None = None) -> None:
         experiment_name = experiment_name or f"ks-{datetime.now():%Y%m%d-%H%M%S}"
-        if not NAME_PATTERN.fullmatch(experiment_name):
-            raise ValueError(
-                f"experiment name {experiment_name!r}: legal are a letter, then up to 62 letters, "
-                "digits, '-' or '_'"
-            )
+        if not is_legal_name(experiment_name):
+            raise ValueError(illegal_name("experiment name", experiment_name))
         self.archive_bytes: int | None = None
         self._envoys: list[str] = []
         self.archive_digest: str | None = None

@@ -207,11 +207,11 @@ class Director(OpenFLDirector):
         else:
             experiment.aggregator.task_failed(collaborator_name, reason)
 
-    def note_waiting(self, experiment_name: str, collaborator_name: str, text: str) -> None:
+    def record_waiting(self, experiment_name: str, collaborator_name: str, text: str) -> None:
         """Record that the experiment waits for its approval by the owner of `collaborator_name`."""
         experiment = self.experiments_registry.get(experiment_name)
         if experiment is not None and experiment.wants(collaborator_name):
-            experiment.aggregator.note_waiting(collaborator_name, text)
+            experiment.aggregator.record_waiting(collaborator_name, text)
 
     def get_experiments_list(self, caller: str) -> list[dict[str, Any]]:
         """List the experiments of `caller`. Corrects: OpenFL's own raises AttributeError."""

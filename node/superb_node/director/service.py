@@ -254,7 +254,7 @@ class DirectorService(DirectorGRPCServer):
         elif caller not in (CLIENT_ID_DEFAULT, request.collaborator_name):
             pass
         elif request.error_code == WAITS:
-            self.director.note_waiting(request.experiment_name, request.collaborator_name, reason)
+            self.director.record_waiting(request.experiment_name, request.collaborator_name, reason)
         else:
             self.director.set_experiment_failed(
                 experiment_name=request.experiment_name,

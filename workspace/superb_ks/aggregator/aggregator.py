@@ -23,9 +23,9 @@ LONG_POLL_SECONDS = 1.0
 # After the end, how long collaborators have for collecting their signal to quit.
 QUIT_GRACE_SECONDS = 5.0
 # So many results that nobody wanted are noted of a collaborator in a round. It has three tasks.
-MOST_LATE = 8
+MAX_LATE_RECORDS = 8
 # Letters of a notice that an experiment waits: a name of up to 63, a digest of 64.
-LONGEST_NOTICE = 200
+MAX_NOTICE_LENGTH = 200
 
 
 class PackedAggregator(RoundKeeper):
@@ -93,8 +93,8 @@ class PackedAggregator(RoundKeeper):
             return model.part(number)
 
     def receive(self, head: aggregator_pb2.TaskResults, chunks: Iterable[memoryview]) -> Results:
-        """Read an upload (see `Receiver.receive`)."""
-        return self._receiver.receive(head, chunks)
+        """Read an upload (see `UploadQueue.receive`)."""
+        return self._uploads.receive(head, chunks)
 
     def send_local_task_results(
         self,
@@ -107,14 +107,14 @@ class PackedAggregator(RoundKeeper):
         """Take in what a collaborator's task returned, measured on `data_size` clips."""
         with self._changed:
             if named_tensors.weights is not None:
-                self._receiver.done_with(collaborator_name)
+                self._uploads.done_with(collaborator_name)
             if self._is_unwanted(collaborator_name, round_number, task_name):
                 return
             metrics: Metrics = {**named_tensors.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
             if task_name == TRAIN:
                 metrics["bytes_up"] = np.asarray(float(named_tensors.nbytes))
                 self._take_update(collaborator_name, data_size, named_tensors)
-            self._note(collaborator_name, task_name, metrics)
+            self._record(collaborator_name, task_name, metrics)
             self._round.reports[task_name][collaborator_name] = metrics
             self._close_round_if_complete()
 
@@ -125,10 +125,10 @@ class PackedAggregator(RoundKeeper):
             and collaborator_name in self.members.present
             and self._round.awaits(collaborator_name, task_name)
         )
-        if not wanted and self._late[collaborator_name, self.round_number] < MOST_LATE:
+        if not wanted and self._late[collaborator_name, self.round_number] < MAX_LATE_RECORDS:
             self._late[collaborator_name, self.round_number] += 1
-            what = f"{task_name[: messages.LONGEST_NAME]} of round {round_number}"
-            self._note(collaborator_name, "late", {what: np.asarray(0.0)})
+            what = f"{task_name[: messages.MAX_NAME_LENGTH]} of round {round_number}"
+            self._record(collaborator_name, "late", {what: np.asarray(0.0)})
         return not wanted
 
     # What the director calls -------------------------------------------------------------------------------
@@ -150,9 +150,9 @@ class PackedAggregator(RoundKeeper):
             else:
                 self.drop(collaborator_name, reason, for_good=True)
 
-    def note_waiting(self, collaborator_name: str, text: str) -> None:
+    def record_waiting(self, collaborator_name: str, text: str) -> None:
         """Record, once, that `collaborator_name` waits until its owner approves the experiment."""
         with self._changed:
             if not self._ended and collaborator_name not in self._waiting:
                 self._waiting.add(collaborator_name)
-                self._note(collaborator_name, "waiting", {text[:LONGEST_NOTICE]: np.asarray(0.0)})
+                self._record(collaborator_name, "waiting", {text[:MAX_NOTICE_LENGTH]: np.asarray(0.0)})

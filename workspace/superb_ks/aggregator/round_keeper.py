@@ -18,7 +18,7 @@ from superb_ks.aggregator.privacy import private_rounds
 from superb_ks.aggregator.rounds import Round
 from superb_ks.aggregator.strategies.registry import make_aggregation
 from superb_ks.aggregator.strategies.updates import UpdateRefused
-from superb_ks.aggregator.uploads import Receiver, Results
+from superb_ks.aggregator.uploads import Results, UploadQueue
 from superb_ks.metrics import ACCURACY, Metrics, as_records, pooled
 from superb_ks.schedule import TRAIN, VALIDATE
 from superb_ks.settings import Settings
@@ -72,7 +72,7 @@ class RoundKeeper(Aggregator):
         chosen = Settings.from_dict({"strategy": strategy or {"name": "fedavg"}, "privacy": privacy})
         self._aggregation = make_aggregation(chosen.strategy, self.state)
         self._privacy = private_rounds(self.state, chosen.privacy, update_dtype)
-        self._receiver = Receiver(
+        self._uploads = UploadQueue(
             self._changed,
             self.state.last.size,
             self.members,
@@ -93,16 +93,16 @@ class RoundKeeper(Aggregator):
                 origin = failed_collaborator or "director"
                 self.failure = f"{origin}: {reason}"
                 self._end()
-                self._note(origin, "failure", {reason: np.asarray(0.0)})
+                self._record(origin, "failure", {reason: np.asarray(0.0)})
 
     def drop(self, collaborator_name: str, reason: str, *, for_good: bool = False) -> None:
         """Go on without `collaborator_name`, as long as enough others are left."""
         with self._changed:
             if self._ended or not self.members.leave(collaborator_name, for_good=for_good):
                 return
-            self._note(collaborator_name, "dropped", {reason: np.asarray(0.0)})
+            self._record(collaborator_name, "dropped", {reason: np.asarray(0.0)})
             if self._round.awaits(collaborator_name, TRAIN):
-                self._round.updates.leave_out(collaborator_name)
+                self._round.updates.skip(collaborator_name)
                 self._changed.notify_all()  # the next in turn may upload
             if not self.members.enough:
                 left = ", ".join(sorted(self.members.present)) or "nobody"
@@ -123,11 +123,11 @@ class RoundKeeper(Aggregator):
 
     def _start_round(self) -> None:
         for name in self.members.start_round():
-            self._note(name, "returned", {f"from round {self.round_number} on": np.asarray(0.0)})
+            self._record(name, "returned", {f"from round {self.round_number} on": np.asarray(0.0)})
         # Asked of the assigner's function itself, because OpenFL's table of tasks counts on everybody.
         tasks = self.assigner.assigner_function(sorted(self.members.present), self.round_number)
         self._round = Round(self.round_number, tasks)
-        self._round.updates = self._receiver.start_round(self._round.trainers)
+        self._round.updates = self._uploads.start_round(self._round.trainers)
         if self.round_timeout_seconds is not None:
             self._start_timer(self.round_timeout_seconds, final=False)
         self._changed.notify_all()
@@ -147,8 +147,8 @@ class RoundKeeper(Aggregator):
                 raise UpdateRefused(f"{collaborator_name}: {results.refusal or 'sent no weights'}")
             self._round.updates.add(collaborator_name, clips, results.weights)
         except UpdateRefused as refused:
-            self._round.updates.leave_out(collaborator_name)
-            self._note(collaborator_name, "refused", {str(refused): np.asarray(0.0)})
+            self._round.updates.skip(collaborator_name)
+            self._record(collaborator_name, "refused", {str(refused): np.asarray(0.0)})
         except OSError as error:  # a full disk, where updates are kept in files
             self.stop(reason=f"the update of {collaborator_name} cannot be kept: {error}")
         self._changed.notify_all()  # the next in turn may upload
@@ -162,7 +162,7 @@ class RoundKeeper(Aggregator):
         with self._changed:
             if self._ended or round_number != self.round_number:
                 return
-            in_time = set() if final else self._receiver.under_way & self.members.present
+            in_time = set() if final else self._uploads.under_way & self.members.present
             reason = f"did not {'upload' if final else 'report'} within {seconds:g} s"
             for name in sorted(self.members.present - in_time):
                 if round_number == self.round_number and self._open_tasks(name):
@@ -180,29 +180,29 @@ class RoundKeeper(Aggregator):
 
     def _close_round(self) -> None:
         for task_name, reports in self._round.reports.items():
-            self._note("aggregator", task_name, pooled(reports))
+            self._record("aggregator", task_name, pooled(reports))
         if self._round.reports.get(VALIDATE):
             self._mark_if_best(self._round.reports[VALIDATE])
         model = self._new_model()
-        self._note("aggregator", "round", {"seconds": np.asarray(self._round.seconds)})
+        self._record("aggregator", "round", {"seconds": np.asarray(self._round.seconds)})
         if self._timer:
             self._timer.cancel()
         self.state.publish(self.round_number + 1, model)
         if model is not None:
-            self._receiver.recycle(model)
+            self._uploads.recycle(model)
         self.round_number += 1
         self._start_round_or_end()
 
     def _new_model(self) -> Vector | None:
         """Return what the next round starts from; None if that is what this one started from."""
-        if not self._round.trained:
+        if not self._round.has_updates:
             if self._round.trainers:  # all who were drawn dropped out; others are left
                 drawn = ", ".join(self._round.trainers)
-                self._note("aggregator", "unchanged", {f"no update came from {drawn}": np.asarray(0.0)})
+                self._record("aggregator", "unchanged", {f"no update came from {drawn}": np.asarray(0.0)})
             return None
         combined = self._round.updates.result()
         if self._privacy:
-            self._note("aggregator", "privacy", self._privacy.spend(self._round.trainers))
+            self._record("aggregator", "privacy", self._privacy.spend(self._round.trainers))
         if self._privacy or self.update_dtype == messages.BFLOAT16:
             # The combined change is added to what it is a change of.
             self.state.last.add_to(combined)
@@ -225,9 +225,9 @@ class RoundKeeper(Aggregator):
         again = best_round == self.round_number
         if np.isfinite(score) and (best is None or score > best or again):
             self.state.mark_best(score)
-            self._note("aggregator", "best", {ACCURACY: np.asarray(score)})
+            self._record("aggregator", "best", {ACCURACY: np.asarray(score)})
 
-    def _note(self, origin: str, task_name: str, metrics: Metrics) -> None:
+    def _record(self, origin: str, task_name: str, metrics: Metrics) -> None:
         records = as_records(self.round_number, origin, task_name, metrics)
         self.records.extend(records)
         try:
@@ -237,7 +237,7 @@ class RoundKeeper(Aggregator):
 
     def _end(self) -> None:
         self._ended_at = time.monotonic()
-        self._receiver.close()
+        self._uploads.close()
         if self._timer:
             self._timer.cancel()
         self._changed.notify_all()

@@ -44,7 +44,7 @@ class Round:
         return sorted(name for name, tasks in self._tasks.items() if any(t.name == TRAIN for t in tasks))
 
     @property
-    def trained(self) -> bool:
+    def has_updates(self) -> bool:
         """Say whether anybody reported a training."""
         return bool(self.reports.get(TRAIN))
 

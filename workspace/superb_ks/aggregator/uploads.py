@@ -39,7 +39,7 @@ class UploadReplaced(RuntimeError):
     """The same collaborator began another upload while this one waited for its turn."""
 
 
-class Receiver:
+class UploadQueue:
     """Reads uploads into memory, no more of them at a time than the director's memory is meant for.
 
     An average adds updates in a fixed order (see `FederatedAverage`). A
@@ -143,7 +143,7 @@ class Receiver:
                 lambda: (
                     updates is not self._updates
                     or self._latest.get(name) is not upload
-                    or (name not in self._receiving and self._may_send(name))
+                    or (name not in self._receiving and self.may_send(name))
                 )
             )
             if updates is not self._updates:
@@ -154,11 +154,11 @@ class Receiver:
             self._waiting.discard(name)
             self._receiving.add(name)
             vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
-        half = self._kind == messages.BFLOAT16
+        is_bfloat16 = self._kind == messages.BFLOAT16
         try:
-            fill = messages.fill_from_half if half else messages.fill
+            fill = messages.fill_from_bfloat16 if is_bfloat16 else messages.fill
             weights = fill(vector, chunks)
-            return Results(metrics, weights, nbytes=weights.nbytes // (2 if half else 1))
+            return Results(metrics, weights, nbytes=weights.nbytes // (2 if is_bfloat16 else 1))
         except BaseException as error:
             with self._changed:
                 if updates is self._updates:
@@ -168,17 +168,19 @@ class Receiver:
                 self._changed.notify_all()
             raise
 
-    def _may_send(self, name: str) -> bool:
+    def may_send(self, name: str) -> bool:
         """Say whether an upload fits in.
 
         The one whose turn it is always does. As long as nothing has been summed the one after it may come
         first, since the two together take no more room than the sum and one update do later.
         """
         updates = self._updates
-        if updates.turn is None:
+        if updates.next_sender is None:
             return updates.models_held + len(self._receiving) < MODELS_IN_MEMORY
-        if updates.turn == name:
+        if updates.next_sender == name:
             return True
         return (
-            updates.turn_after == name and not updates.models_held and self._receiving <= {updates.turn, name}
+            updates.sender_after_next == name
+            and not updates.models_held
+            and self._receiving <= {updates.next_sender, name}
         )

@@ -14,10 +14,10 @@ from openfl.component.collaborator.collaborator import DevicePolicy
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, ExperimentOver, RoundOver
 from superb_ks.metrics import CLIPS
-from superb_ks.model.packing import empty_vector, lay_into, pack, pack_change, trained_layout
+from superb_ks.model.packing import empty_vector, lay_into, pack, pack_change, trainable_layout
 from superb_ks.schedule import TEST_BEST, TRAIN
 from superb_ks.transport import messages
-from superb_ks.transport.bfloat16 import Half, UpdateEncoder
+from superb_ks.transport.bfloat16 import Bfloat16Vector, UpdateEncoder
 from superb_ks.types import Vector
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class PackedCollaborator(Collaborator):
         self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
         model = self.task_runner.model
         # Every model is received into this memory, and every update is sent from it.
-        self._vector: Vector = empty_vector(trained_layout(model)[-1].stop)
+        self._vector: Vector = empty_vector(trainable_layout(model)[-1].stop)
         self._holds: tuple[int, tuple[str, ...]] | None = None
         self._encoder = UpdateEncoder(self._vector.size) if update_dtype == messages.BFLOAT16 else None
         adapter = self.task_runner.framework_adapter
@@ -79,7 +79,7 @@ class PackedCollaborator(Collaborator):
         weights, metrics = self._run(task, round_number)
         metrics["seconds"] = time.monotonic() - started
         clips = int(metrics.pop(CLIPS, self._default_clips(task)))
-        update: Vector | Half | None = weights
+        update: Vector | Bfloat16Vector | None = weights
         if weights is not None and self._encoder is not None:
             update = self._encoder.encode(weights)
         self._aggregator.deliver(round_number, task.name, clips, metrics, update)

@@ -20,10 +20,10 @@ TRAINED = "trained"
 
 
 class PackedAdapter(FrameworkAdapterPluginInterface):
-    """Hands OpenFL a model's trained tensors as one float32 vector, and never an optimizer's state.
+    """Hands OpenFL a model's trainable tensors as one float32 vector, and never an optimizer's state.
 
     Attributes:
-        pack: how a model becomes a vector of shape [n_trained]; a collaborator sets it to pack into memory
+        pack: how a model becomes a vector of shape [n_trainable]; a collaborator sets it to pack into memory
             that it has, or to pack what training changed.
     """
 
@@ -32,7 +32,7 @@ class PackedAdapter(FrameworkAdapterPluginInterface):
         self.pack: Callable[[nn.Module], np.ndarray] = pack
 
     def get_tensor_dict(self, model: nn.Module, optimizer: Any = None) -> dict[str, np.ndarray]:
-        """Return `{"trained": vector of shape [n_trained]}`."""
+        """Return `{"trained": vector of shape [n_trainable]}`."""
         return {TRAINED: self.pack(model)}
 
     def set_tensor_dict(

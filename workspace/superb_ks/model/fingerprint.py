@@ -13,12 +13,12 @@ def digest(model: nn.Module) -> str:
     """Return a model's fingerprint: two SHA-256 sums in hexadecimal, joined by a dot.
 
     The first covers name, type, shape and content of every frozen parameter and buffer, the second name and
-    shape of every trained parameter: all that must agree before trained weights can be averaged.
+    shape of every trainable parameter: all that must agree before trained weights can be averaged.
     """
     parameters = list(model.named_parameters())
     frozen = [(name, p) for name, p in parameters if not p.requires_grad] + list(model.named_buffers())
-    trained = [(name, p) for name, p in parameters if p.requires_grad]
-    return f"{_sha256(frozen, content=True)}.{_sha256(trained, content=False)}"
+    trainable = [(name, p) for name, p in parameters if p.requires_grad]
+    return f"{_sha256(frozen, content=True)}.{_sha256(trainable, content=False)}"
 
 
 def _sha256(tensors: Iterable[tuple[str, torch.Tensor]], content: bool) -> str:

@@ -1,4 +1,4 @@
-"""A model's trained tensors, end to end in one vector: what travels in a round.
+"""A model's trainable tensors, end to end in one vector: what travels in a round.
 
 Only parameters with `requires_grad` are packed. Buffers are not: no model of the Wav2Vec2 family has one
 that training changes (they normalise by group or layer, never by batch), and the specification's digest
@@ -17,7 +17,7 @@ _CACHE_LINE = 64  # bytes
 
 
 class Slot(NamedTuple):
-    """Where one trained tensor lies in the packed vector: `vector[start:stop].reshape(shape)`."""
+    """Where one trainable tensor lies in the packed vector: `vector[start:stop].reshape(shape)`."""
 
     name: str
     shape: tuple[int, ...]
@@ -25,14 +25,14 @@ class Slot(NamedTuple):
     stop: int
 
 
-def trained_layout(model: nn.Module) -> list[Slot]:
-    """Return the slots of all trained parameters, in the order of `named_parameters()`.
+def trainable_layout(model: nn.Module) -> list[Slot]:
+    """Return the slots of all trainable parameters, in the order of `named_parameters()`.
 
     Raises:
         ValueError: every parameter is frozen.
     """
     layout, start = [], 0
-    for name, parameter in _trained(model):
+    for name, parameter in _trainable(model):
         stop = start + parameter.numel()
         layout.append(Slot(name, tuple(parameter.shape), start, stop))
         start = stop
@@ -50,7 +50,7 @@ def empty_vector(size: int) -> np.ndarray:
 
 
 def lay_into(vector: np.ndarray, model: nn.Module) -> None:
-    """Let the model's trained parameters lie in `vector`, which then is the packed model at any time.
+    """Let the model's trainable parameters lie in `vector`, which then is the packed model at any time.
 
     What is received into it need not be unpacked, and what training leaves in it need not be packed. Nothing
     is copied: the parameters have the values of `vector` from now on.
@@ -59,10 +59,10 @@ def lay_into(vector: np.ndarray, model: nn.Module) -> None:
     later. For them `pack` and `unpack` go on copying.
 
     Args:
-        vector: float32, shape [n_trained], writable.
+        vector: float32, shape [n_trainable], writable.
         model: has the layout of what `vector` holds.
     """
-    for slot, (_, parameter) in zip(trained_layout(model), _trained(model), strict=True):
+    for slot, (_, parameter) in zip(trainable_layout(model), _trainable(model), strict=True):
         if parameter.dtype == torch.float32 and parameter.device.type == "cpu":
             parameter.data = torch.from_numpy(vector[slot.start : slot.stop]).view(slot.shape)
 
@@ -73,18 +73,18 @@ def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
 
 
 def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
-    """Copy the trained parameters, wherever they are, into a float32 vector of shape [n_trained].
+    """Copy the trainable parameters, wherever they are, into a float32 vector of shape [n_trainable].
 
     Args:
         model: the model.
         out: the vector to copy into, if it has that shape; else a new one is made. Memory that was used
             before takes a fraction of the time of new memory, which must be found page by page.
     """
-    layout = trained_layout(model)
+    layout = trainable_layout(model)
     if out is None or out.shape != (layout[-1].stop,):
         out = empty_vector(layout[-1].stop)
     packed = torch.from_numpy(out)
-    for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
+    for slot, (_, parameter) in zip(layout, _trainable(model), strict=True):
         if not _lies_there(parameter, out[slot.start : slot.stop]):
             packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
     return out
@@ -95,35 +95,35 @@ def pack_change(model: nn.Module, start: np.ndarray) -> np.ndarray:
 
     Args:
         model: the trained model.
-        start: float32, shape [n_trained]; taken over.
+        start: float32, shape [n_trainable]; taken over.
 
     Raises:
-        ValueError: the model has another number of trained weights.
+        ValueError: the model has another number of trainable weights.
     """
-    layout = trained_layout(model)
+    layout = trainable_layout(model)
     if start.shape != (layout[-1].stop,):
         raise ValueError(
-            f"the model has {layout[-1].stop} trained weights, the round began with {start.size}"
+            f"the model has {layout[-1].stop} trainable weights, the round began with {start.size}"
         )
     change = torch.from_numpy(start)
-    for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
+    for slot, (_, parameter) in zip(layout, _trainable(model), strict=True):
         before = change[slot.start : slot.stop].view(slot.shape)
         torch.sub(parameter.detach().to("cpu", torch.float32), before, out=before)
     return start
 
 
 def unpack(vector: np.ndarray, model: nn.Module) -> None:
-    """Copy a packed vector into the model's trained parameters, in place; their type and device stay.
+    """Copy a packed vector into the model's trainable parameters, in place; their type and device stay.
 
     Args:
-        vector: floating point, shape [n_trained]; may be read-only.
+        vector: floating point, shape [n_trainable]; may be read-only.
         model: a model with the layout of the one that was packed.
 
     Raises:
         ValueError: the length is not this model's, or a value is infinite or not a number. The model
             is then unchanged, unless it lies in `vector` itself.
     """
-    layout = trained_layout(model)
+    layout = trainable_layout(model)
     expected = layout[-1].stop
     if vector.shape != (expected,):
         raise ValueError(f"packed weights have shape {vector.shape}, this model needs ({expected},)")
@@ -134,7 +134,7 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
     if bad:
         raise ValueError(f"packed weights hold infinite or undefined values, the first in {bad[0]!r}")
     with torch.no_grad():
-        for slot, (_, parameter) in zip(layout, _trained(model), strict=True):
+        for slot, (_, parameter) in zip(layout, _trainable(model), strict=True):
             values = vector[slot.start : slot.stop]
             if _lies_there(parameter, values):
                 continue
@@ -144,5 +144,5 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
             parameter.copy_(torch.from_numpy(values).view(slot.shape))
 
 
-def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

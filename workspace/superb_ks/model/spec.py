@@ -106,7 +106,7 @@ class ModelSpec:
 
         Returns:
             A model for audio classification, in evaluation mode as `from_pretrained` leaves it, whose
-            trained parameters are those with `requires_grad`.
+            trainable parameters are those with `requires_grad`.
 
         Raises:
             ModelUnavailable: its files are neither here nor within reach.
@@ -155,7 +155,7 @@ class ModelSpec:
     def _check(self, found: str) -> None:
         if found == self.digest:
             return
-        parts = ("frozen weights", "trained layers")
+        parts = ("frozen weights", "trainable layers")
         sums = zip(parts, str(self.digest).split("."), found.split("."), strict=True)
         differing = [
             f"{part} differ (expected {expected[:8]}, found {here[:8]})"

@@ -13,14 +13,14 @@ class ProximalTerm:
 
     Li et al., 2020, "Federated Optimization in Heterogeneous Networks", equation 2. The term is a part of
     what a collaborator minimises, so its gradient mu · (w - w_t) belongs to the loss's before clipping and
-    before the optimizer sees them. It costs one more copy of the trained weights.
+    before the optimizer sees them. It costs one more copy of the trainable weights.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], mu: float) -> None:
         """Keep a copy of the weights as they are now.
 
         Args:
-            parameters: the trained ones; those without `requires_grad` are passed over.
+            parameters: the trainable ones; those without `requires_grad` are passed over.
             mu: the strength, above 0.
         """
         self.mu = mu

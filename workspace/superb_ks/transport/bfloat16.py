@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from superb_ks.types import Vector
 
-Half = NDArray[np.uint16]
+Bfloat16Vector = NDArray[np.uint16]
 
 # Elements that are converted at a time; they stay in the processor's cache between the steps.
 _BLOCK = 2**17
 
 
-def to_bfloat16(values: Vector) -> Half:
+def to_bfloat16(values: Vector) -> Bfloat16Vector:
     """Round float32 values to bfloat16, to nearest, ties to even; NaN stays NaN. Shape is kept."""
     bits = values.view(np.uint32)
     rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
@@ -27,7 +27,7 @@ def to_bfloat16(values: Vector) -> Half:
     return rounded
 
 
-def from_bfloat16(values: Half, out: Vector) -> None:
+def from_bfloat16(values: Bfloat16Vector, out: Vector) -> None:
     """Write bfloat16 values, exactly, to float32 `out` of the same shape."""
     bits = out.view(np.uint32)
     bits[...] = values
@@ -43,9 +43,9 @@ class UpdateEncoder:
 
     def __init__(self, size: int) -> None:
         self._lost: Vector = np.zeros(size, np.float32)
-        self._encoded: Half = np.empty(size, np.uint16)
+        self._encoded: Bfloat16Vector = np.empty(size, np.uint16)
 
-    def encode(self, change: Vector) -> Half:
+    def encode(self, change: Vector) -> Bfloat16Vector:
         """Return the change of a round as bfloat16 `[size]`, valid until the next call.
 
         Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from openfl.protocols import aggregator_pb2, base_pb2
 
 from superb_ks.metrics import Metrics
-from superb_ks.transport.bfloat16 import Half, from_bfloat16
+from superb_ks.transport.bfloat16 import Bfloat16Vector, from_bfloat16
 from superb_ks.types import Vector
 
 TRAINED = "trained"
@@ -32,11 +32,11 @@ PART_BYTES = 2**20
 """Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
 enough."""
 
-MOST_METRICS, LONGEST_NAME, MOST_VALUES = 256, 200, 2**16
+MAX_METRICS, MAX_NAME_LENGTH, MAX_VALUES = 256, 200, 2**16
 """What the metrics of one task may have: names, bytes of a name, and values in all. A confusion matrix of a
 hundred classes has 10,000. Each value becomes a record that is kept and shown."""
 
-MOST_DIMENSIONS = 64
+MAX_DIMENSIONS = 64
 """As many as an array of NumPy may have; a packed model has one."""
 
 
@@ -91,11 +91,12 @@ def read_metrics(tensors: Iterable[base_pb2.NamedTensor]) -> Metrics:
     for tensor in tensors:
         if "metric" not in tensor.tags:
             continue
-        if len(tensor.name) > LONGEST_NAME:
-            raise DamagedUpload(f"a metric's name has {len(tensor.name)} letters, {LONGEST_NAME} are allowed")
+        if len(tensor.name) > MAX_NAME_LENGTH:
+            letters = len(tensor.name)
+            raise DamagedUpload(f"a metric's name has {letters} letters, {MAX_NAME_LENGTH} are allowed")
         values += len(tensor.data_bytes) // 8
-        if len(metrics) == MOST_METRICS or values > MOST_VALUES:
-            raise DamagedUpload(f"more than {MOST_METRICS} metrics, or than {MOST_VALUES} values in them")
+        if len(metrics) == MAX_METRICS or values > MAX_VALUES:
+            raise DamagedUpload(f"more than {MAX_METRICS} metrics, or than {MAX_VALUES} values in them")
         try:
             shape = tuple(tensor.transformer_metadata[0].int_list)
             metrics[tensor.name] = np.frombuffer(tensor.data_bytes, np.float64).reshape(shape)
@@ -108,12 +109,14 @@ def announced(tensors: Iterable[base_pb2.NamedTensor]) -> tuple[int, str] | None
     """Return how many elements follow the metrics, and their type; None if no weights do."""
     for tensor in tensors:
         if tensor.name == TRAINED and len(tensor.transformer_metadata) == 1:
-            size = math.prod(tensor.transformer_metadata[0].int_list[:MOST_DIMENSIONS])
-            return size, "".join(tensor.tags)[:LONGEST_NAME] or FLOAT32
+            size = math.prod(tensor.transformer_metadata[0].int_list[:MAX_DIMENSIONS])
+            return size, "".join(tensor.tags)[:MAX_NAME_LENGTH] or FLOAT32
     return None
 
 
-def upload(results: aggregator_pb2.TaskResults, update: Vector | Half | None) -> Iterator[bytes | memoryview]:
+def upload(
+    results: aggregator_pb2.TaskResults, update: Vector | Bfloat16Vector | None
+) -> Iterator[bytes | memoryview]:
     """Yield the chunks that deliver a task's results and, after training, its update `[size]`.
 
     An update is the new weights as float32, or their change as bfloat16 (see `superb_ks.transport.bfloat16`).
@@ -152,7 +155,7 @@ def fill(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
     return vector
 
 
-def fill_from_half(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
+def fill_from_bfloat16(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
     """Write bfloat16 `chunks` one after another into `vector`, as float32, and return it.
 
     Raises:

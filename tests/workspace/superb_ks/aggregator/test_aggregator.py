@@ -134,12 +134,12 @@ def test_the_best_model_is_the_one_with_the_highest_validation(start):
 def test_what_openfl_goes_on_holding_after_the_end_holds_no_model(start):
     aggregator = start("a", rounds=2)
     work(aggregator, "a")
-    receiver = aggregator._receiver
-    assert [vector.size for vector in receiver._spare] == [SIZE]
+    uploads = aggregator._uploads
+    assert [vector.size for vector in uploads._spare] == [SIZE]
     for _ in range(3):
         work(aggregator, "a")
     assert aggregator.get_tasks("a")[3], "time to quit"
-    assert receiver._spare == []
+    assert uploads._spare == []
 
 
 def test_loss_does_not_drive_best(start):
@@ -193,13 +193,13 @@ def test_a_drop_out_wakes_who_waits_for_room(start):
     for name in "bc":
         work(aggregator, name)
     with aggregator._changed:
-        assert not aggregator._receiver._may_send("d")
+        assert not aggregator._uploads.may_send("d")
     woken = threading.Event()
 
     def wait() -> None:
         with aggregator._changed:
-            aggregator._changed.wait_for(lambda: aggregator._receiver._may_send("d"), timeout=20)
-            woken.set() if aggregator._receiver._may_send("d") else None
+            aggregator._changed.wait_for(lambda: aggregator._uploads.may_send("d"), timeout=20)
+            woken.set() if aggregator._uploads.may_send("d") else None
 
     waiting = threading.Thread(target=wait)
     waiting.start()
@@ -245,7 +245,7 @@ def waiting_upload(aggregator: PackedAggregator, name: str, weights: float) -> t
     thread = threading.Thread(target=upload, daemon=True)
     thread.start()
     with aggregator._changed:
-        assert aggregator._changed.wait_for(lambda: name in aggregator._receiver.under_way, timeout=10)
+        assert aggregator._changed.wait_for(lambda: name in aggregator._uploads.under_way, timeout=10)
     return thread
 
 
@@ -267,7 +267,7 @@ def test_an_upload_that_does_not_come_to_its_end_is_cut_off_later(start):
     work(aggregator, "a", weights=2)
     for task in ("validate", "test_initial"):
         report(aggregator, "b", task, accuracy=0.5, loss=1.0)
-    aggregator._receiver._receiving.add("b")  # its first bytes are here, and no more come
+    aggregator._uploads._receiving.add("b")  # its first bytes are here, and no more come
     with aggregator._changed:
         assert aggregator._changed.wait_for(lambda: aggregator.round_number == 1, timeout=10)
     assert texts(aggregator, "dropped") == ["did not upload within 0.5 s"]
@@ -558,13 +558,13 @@ def test_results_that_nobody_wants_are_noted_a_few_times(start):
 def test_that_one_waits_for_its_approval_is_noted_once(start):
     aggregator = start()
     for number in range(3):
-        aggregator.note_waiting("a", f"{number}" * 1000)
-    aggregator.note_waiting("b", "exp, digest 0")
+        aggregator.record_waiting("a", f"{number}" * 1000)
+    aggregator.record_waiting("b", "exp, digest 0")
     assert texts(aggregator, "waiting") == ["0" * 200, "exp, digest 0"]
 
 
 def test_metrics_alone_do_not_end_an_upload_that_is_under_way(start):
     aggregator = start("a")
-    aggregator._receiver._receiving.add("a")
+    aggregator._uploads._receiving.add("a")
     report(aggregator, "a", "validate", accuracy=0.5, loss=1.0)
-    assert aggregator._receiver.under_way == {"a"}
+    assert aggregator._uploads.under_way == {"a"}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from openfl.protocols import aggregator_pb2
 
-from superb_ks.aggregator import uploads as receiving
+from superb_ks.aggregator import uploads
 from superb_ks.aggregator.limits import StalledStream
 from superb_ks.aggregator.membership import Membership
-from superb_ks.aggregator.uploads import Receiver, Results, UploadReplaced
+from superb_ks.aggregator.uploads import Results, UploadQueue, UploadReplaced
 from superb_ks.transport import messages
 from superb_ks.transport.codec import decode_chunk, encode_chunk
 
@@ -23,8 +23,8 @@ class Side:
     def __init__(self, names: str) -> None:
         self.changed = threading.Condition(threading.RLock())
         self.members = Membership(names)
-        self.receiver = Receiver(self.changed, SIZE, self.members)
-        self.average = self.receiver.start_round(self.members.present)
+        self.queue = UploadQueue(self.changed, SIZE, self.members)
+        self.average = self.queue.start_round(self.members.present)
 
     def upload(self, name: str, values: float = 1.0, size: int = SIZE, cut: int = 0) -> Results:
         """Receive an upload as the gRPC service does; `cut` messages at its end are lost."""
@@ -32,13 +32,13 @@ class Side:
         head.header.sender = name
         first, *sent = messages.upload(head, np.full(size, values, np.float32))
         chunks = [decode_chunk(encode_chunk(message)).npbytes for message in sent[: len(sent) - cut]]
-        return self.receiver.receive(aggregator_pb2.TaskResults.FromString(first), chunks)
+        return self.queue.receive(aggregator_pb2.TaskResults.FromString(first), chunks)
 
     def take(self, name: str) -> None:
         """Receive and add, as the aggregator does."""
         results = self.upload(name)
         with self.changed:
-            self.receiver.done_with(name)
+            self.queue.done_with(name)
             self.average.add(name, 1, results.weights)
             self.changed.notify_all()
 
@@ -78,7 +78,7 @@ def test_the_sum_and_one_update_are_in_memory_however_many_send(order: str):
     made: list[int] = []
     empty = np.empty
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(receiving.np, "empty", lambda *args: made.append(args[0]) or empty(*args))
+        patch.setattr(uploads.np, "empty", lambda *args: made.append(args[0]) or empty(*args))
         threads = [started(side.take, name) for name in order]
         for thread in threads:
             thread.join(10)
@@ -111,7 +111,7 @@ def test_who_waits_for_room_may_send_when_the_one_whose_turn_it_is_has_left():
     waiting.join(0.2)
     assert early.is_alive() and waiting.is_alive(), "more than two models in memory"
     with side.changed:
-        side.average.leave_out("a")
+        side.average.skip("a")
         side.changed.notify_all()
     waiting.join(10)
     assert not waiting.is_alive()
@@ -124,24 +124,24 @@ def test_who_waits_is_let_go_when_the_round_ends():
     results = []
     waiting = started(lambda: results.append(side.upload("d")))
     with side.changed:
-        side.receiver.start_round([])
+        side.queue.start_round([])
         side.changed.notify_all()
     waiting.join(10)
     assert results[0].refusal == "came too late"
 
 
-def test_a_receiver_that_is_closed_keeps_no_array_and_nobody_waiting():
+def test_a_queue_that_is_closed_keeps_no_array_and_nobody_waiting():
     side = Side("abcd")
     side.take("b")
     results = []
     waiting = started(lambda: results.append(side.upload("d")))
     spare, late = np.empty(SIZE, np.float32), np.empty(SIZE, np.float32)
     arrays = [weakref.ref(spare), weakref.ref(late)]
-    side.receiver.recycle(spare)
+    side.queue.recycle(spare)
     del spare
     assert arrays[0]() is not None
-    side.receiver.close()
-    side.receiver.recycle(late)
+    side.queue.close()
+    side.queue.recycle(late)
     del late
     assert [array() for array in arrays] == [None, None]
     waiting.join(10)
@@ -151,16 +151,16 @@ def test_a_receiver_that_is_closed_keeps_no_array_and_nobody_waiting():
 def test_a_stalled_upload_frees_its_room_and_is_told():
     side = Side("ab")
     told = []
-    side.receiver._give_up = lambda name, reason: told.append((name, reason))
+    side.queue._give_up = lambda name, reason: told.append((name, reason))
 
     def stalls():
         yield memoryview(bytes(4))
         raise StalledStream("sent less than a part in 45 s of waiting")
 
     with pytest.raises(StalledStream):
-        side.receiver.receive(head_of("a"), stalls())
+        side.queue.receive(head_of("a"), stalls())
     assert told == [("a", "its upload sent less than a part in 45 s of waiting")]
-    assert side.receiver.under_way == set()
+    assert side.queue.under_way == set()
 
 
 def test_one_upload_of_a_name_is_received_and_the_latest_waits():
@@ -172,7 +172,7 @@ def test_one_upload_of_a_name_is_received_and_the_latest_waits():
         go_on.wait(10)
         yield np.ones(SIZE, np.float32).tobytes()
 
-    first = started(side.receiver.receive, head_of("a"), slowly())
+    first = started(side.queue.receive, head_of("a"), slowly())
     first.join(0.2)
     replaced = []
 
@@ -189,11 +189,11 @@ def test_one_upload_of_a_name_is_received_and_the_latest_waits():
         thread.join(10)
     assert replaced == ["a began another upload"] * 4
     assert first.is_alive() and sum(thread.is_alive() for thread in later) == 1
-    assert side.receiver._receiving == {"a"}
+    assert side.queue._receiving == {"a"}
     go_on.set()
     first.join(10)
     with side.changed:
-        side.receiver.start_round([])
+        side.queue.start_round([])
         side.changed.notify_all()
     for thread in later:
         thread.join(10)

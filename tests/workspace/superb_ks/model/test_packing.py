@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from superb_ks.model.packing import Slot, empty_vector, lay_into, pack, pack_change, trained_layout, unpack
+from superb_ks.model.packing import Slot, empty_vector, lay_into, pack, pack_change, trainable_layout, unpack
 
 
 def small_model() -> nn.Module:
@@ -20,7 +20,7 @@ def small_model() -> nn.Module:
 
 
 def test_layout_is_in_order_without_gaps_and_leaves_frozen_tensors_out():
-    assert trained_layout(small_model()) == [
+    assert trainable_layout(small_model()) == [
         Slot("0.weight", (2, 3), 0, 6),
         Slot("0.bias", (2,), 6, 8),
         Slot("2.weight", (2, 4), 8, 16),
@@ -38,7 +38,7 @@ def test_pack_into_memory_that_is_there():
     assert pack(small_model(), out=memory) is memory
     assert memory.tolist() == list(range(16))
     assert pack(small_model(), out=np.empty(15, np.float32)).tolist() == list(range(16))
-    with pytest.raises(ValueError, match="16 trained weights, the round began with 15"):
+    with pytest.raises(ValueError, match="16 trainable weights, the round began with 15"):
         pack_change(small_model(), np.empty(15, np.float32))
 
 
@@ -155,4 +155,4 @@ def test_the_largest_finite_values_are_accepted():
 
 def test_a_model_without_trained_parameters_is_refused():
     with pytest.raises(ValueError, match="Linear has no parameter"):
-        trained_layout(nn.Linear(2, 2).requires_grad_(False))
+        trainable_layout(nn.Linear(2, 2).requires_grad_(False))

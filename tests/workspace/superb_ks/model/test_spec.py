@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from superb_ks.collaborator.openfl_adapter import PackedAdapter, SpecifiedModel
 from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.model.fingerprint import digest
-from superb_ks.model.packing import pack, trained_layout
+from superb_ks.model.packing import pack, trainable_layout
 from superb_ks.model.spec import ModelMismatch, ModelSpec, ModelUnavailable
 from superb_ks.settings import SUPERB_LABELS, Settings, tuning_named
 
@@ -75,7 +75,7 @@ def test_of_the_pretrained_miniature_a_tenth_at_most_travels(tuning: str):
     full, small = (
         ModelSpec.of(Settings(tuning=tuning_named(name)), SUPERB_LABELS).build() for name in ("full", tuning)
     )
-    assert trained_layout(small)[-1].stop <= 0.1 * trained_layout(full)[-1].stop
+    assert trainable_layout(small)[-1].stop <= 0.1 * trainable_layout(full)[-1].stop
 
 
 def test_a_pretrained_folder_keeps_its_weights_and_its_feature_encoder_frozen(base_folder: Path):
@@ -83,7 +83,7 @@ def test_a_pretrained_folder_keeps_its_weights_and_its_feature_encoder_frozen(ba
     stored = load_file(base_folder / "model.safetensors")
     for name in ("feature_extractor.conv_layers.0.conv.weight", "encoder.layers.1.attention.q_proj.weight"):
         assert torch.equal(model.state_dict()[f"wav2vec2.{name}"], stored[f"wav2vec2.{name}"])
-    trained = {slot.name for slot in trained_layout(model)}
+    trained = {slot.name for slot in trainable_layout(model)}
     assert not any("feature_extractor" in name for name in trained)
     assert {
         "classifier.weight",
@@ -168,7 +168,7 @@ def test_a_node_with_other_frozen_weights_is_refused(base_folder: Path, tmp_path
     with pytest.raises(ModelMismatch, match="frozen weights differ") as error:
         sealed.build()
     assert str(copy) in str(error.value) and sealed.digest[:8] in str(error.value)
-    assert "trained layers" not in str(error.value)
+    assert "trainable layers" not in str(error.value)
 
 
 def test_other_weights_in_a_trained_layer_are_accepted_because_they_are_overwritten(
@@ -185,7 +185,7 @@ def test_other_weights_in_a_trained_layer_are_accepted_because_they_are_overwrit
 def test_a_node_with_other_trained_shapes_is_refused():
     eleven = ModelSpec("scratch", SUPERB_LABELS[:11])
     sealed = replace(eleven, digest=ModelSpec("scratch", SUPERB_LABELS).sealed().digest)
-    with pytest.raises(ModelMismatch, match="trained layers differ"):
+    with pytest.raises(ModelMismatch, match="trainable layers differ"):
         sealed.build()
 
 

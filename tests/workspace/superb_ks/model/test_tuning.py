@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from superb_ks.model.fingerprint import digest
-from superb_ks.model.packing import pack, trained_layout, unpack
+from superb_ks.model.packing import pack, trainable_layout, unpack
 from superb_ks.model.spec import ModelMismatch, ModelSpec
 from superb_ks.model.tuning import is_head_tuned, merged
 from superb_ks.settings import SUPERB_LABELS, TUNINGS, Full, Lora, Recipe, Settings, tuning_named
@@ -33,7 +33,7 @@ def spec_of(folder: str, tuning: str, **more) -> ModelSpec:
 
 
 def trained_names(model) -> set[str]:
-    return {slot.name.removeprefix("base_model.model.") for slot in trained_layout(model)}
+    return {slot.name.removeprefix("base_model.model.") for slot in trainable_layout(model)}
 
 
 @pytest.mark.parametrize(("family", "tuning"), EVERY)
@@ -94,7 +94,7 @@ def test_at_most_two_percent_of_a_base_size_model_travel_with_adapters():
     # By hand, at rank 8: 12 layers of four projections 768 to 768 and two between 768 and 3,072; the head.
     adapters = 12 * 8 * (4 * (768 + 768) + 2 * (768 + 3072))
     head = 256 * (768 + 1) + 12 * (256 + 1)
-    assert trained_layout(lora)[-1].stop == adapters + head
+    assert trainable_layout(lora)[-1].stop == adapters + head
     assert adapters + head <= 0.02 * total
 
 
@@ -112,9 +112,9 @@ def test_all_nodes_arrive_at_the_same_model_without_touching_global_seeds(
 def test_a_node_that_tunes_otherwise_is_refused(base_folder: Path):
     seals = {tuning: spec_of(str(base_folder), tuning).sealed().digest for tuning in TUNINGS}
     assert len(set(seals.values())) == 3
-    with pytest.raises(ModelMismatch, match="frozen weights differ.*trained layers differ"):
+    with pytest.raises(ModelMismatch, match="frozen weights differ.*trainable layers differ"):
         spec_of(str(base_folder), "head", digest=seals["lora"]).build()
-    with pytest.raises(ModelMismatch, match="trained layers differ"):
+    with pytest.raises(ModelMismatch, match="trainable layers differ"):
         ModelSpec(str(base_folder), SUPERB_LABELS, tuning=Lora(rank=4), digest=seals["lora"]).build()
 
 

@@ -60,12 +60,12 @@ class FederatedAverage:
         self._take_turns()
 
     @property
-    def turn(self) -> str | None:
+    def next_sender(self) -> str | None:
         """The collaborator whose update is added next."""
         return self._turns[0] if self._turns else None
 
     @property
-    def turn_after(self) -> str | None:
+    def sender_after_next(self) -> str | None:
         """The collaborator whose update is added after that."""
         return self._turns[1] if len(self._turns) > 1 else None
 
@@ -74,7 +74,7 @@ class FederatedAverage:
         """Vectors of the model's size in memory: the sum, and the updates that arrived before their turn."""
         return len(self._waiting) + (self._total is not None)
 
-    def leave_out(self, name: str) -> None:
+    def skip(self, name: str) -> None:
         """Go on without `name`: it dropped out or its update was refused."""
         if name in self._turns:
             self._turns.remove(name)

@@ -95,12 +95,12 @@ class StoredUpdates:
             self._recycle(update)
 
     @property
-    def turn(self) -> None:
+    def next_sender(self) -> None:
         """Nobody's: files can be written in any order."""
         return None
 
     @property
-    def turn_after(self) -> None:
+    def sender_after_next(self) -> None:
         """Nobody's either."""
         return None
 
@@ -109,7 +109,7 @@ class StoredUpdates:
         """Vectors of the model's size in memory: the result."""
         return int(self._result is not None)
 
-    def leave_out(self, name: str) -> None:
+    def skip(self, name: str) -> None:
         """Go on without `name`: it dropped out or its update was refused."""
         self._awaited.discard(name)
         self._stored.discard(name)

@@ -27,11 +27,11 @@ class Updates(Protocol):
     """One round's updates, taken in while they arrive: what a strategy collects them with."""
 
     @property
-    def turn(self) -> str | None:
+    def next_sender(self) -> str | None:
         """Whose update is always let in, however full the memory is; None if that is nobody's."""
 
     @property
-    def turn_after(self) -> str | None:
+    def sender_after_next(self) -> str | None:
         """Whose update comes next after that."""
 
     @property
@@ -41,7 +41,7 @@ class Updates(Protocol):
     def add(self, name: str, clips: int, update: Vector) -> None:
         """Take in an update, or raise `UpdateRefused`."""
 
-    def leave_out(self, name: str) -> None:
+    def skip(self, name: str) -> None:
         """Go on without `name`."""
 
     def result(self) -> Vector:

@@ -35,14 +35,14 @@ def test_who_is_left_out_weighs_nothing():
     average = FederatedAverage(["a", "b", "c"], 1)
     average.add("a", 1, vector(3))
     average.add("c", 2, vector(9))
-    average.leave_out("b")
+    average.skip("b")
     assert average.result().tolist() == [7]  # (1 · 3 + 2 · 9) / 3
 
 
 def test_left_out_after_arriving_is_forgotten():
     average = FederatedAverage(["a", "b"], 1)
     average.add("b", 5, vector(100))
-    average.leave_out("b")
+    average.skip("b")
     average.add("a", 1, vector(2))
     assert average.result().tolist() == [2]
 
@@ -96,7 +96,7 @@ def test_a_refused_update_leaves_the_sum_untouched(name, clips, update, reason):
     average = FederatedAverage(["a", "b"], 2)
     with pytest.raises(UpdateRefused, match=reason):
         average.add(name, clips, update)
-    average.leave_out("a")
+    average.skip("a")
     average.add("b", 4, vector(1, 2))
     assert average.result().tolist() == [1, 2]
 
@@ -118,8 +118,8 @@ def test_no_result_before_all_turns_and_none_of_nothing():
     average = FederatedAverage(["a", "b"], 1)
     with pytest.raises(UpdateRefused, match="waiting for a, b"):
         average.result()
-    average.leave_out("a")
-    average.leave_out("b")
+    average.skip("a")
+    average.skip("b")
     with pytest.raises(UpdateRefused, match="no collaborator sent an update"):
         average.result()
 
@@ -139,10 +139,10 @@ def test_agrees_with_openfls_own_weighted_average():
 
 def test_counts_the_models_in_memory():
     average = FederatedAverage(["a", "b", "c"], 1)
-    assert (average.turn, average.models_held) == ("a", 0)
+    assert (average.next_sender, average.models_held) == ("a", 0)
     average.add("c", 1, vector(1))
-    assert (average.turn, average.models_held) == ("a", 1)
+    assert (average.next_sender, average.models_held) == ("a", 1)
     average.add("a", 1, vector(1))
-    assert (average.turn, average.models_held) == ("b", 2)  # the sum, and c's update
+    assert (average.next_sender, average.models_held) == ("b", 2)  # the sum, and c's update
     average.add("b", 1, vector(1))
-    assert (average.turn, average.models_held) == (None, 1)
+    assert (average.next_sender, average.models_held) == (None, 1)

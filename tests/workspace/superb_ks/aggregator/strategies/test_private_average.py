@@ -37,7 +37,7 @@ def mean_of(changes: dict[str, tuple], drawn: str = "", **chosen) -> np.ndarray:
         if name in changes:
             private.add(name, 7, vector(*changes[name]))
         else:
-            private.leave_out(name)
+            private.skip(name)
     return private.result()
 
 
@@ -92,7 +92,7 @@ def test_the_sensitivity(others, one, other, clip_norm):
         for name, sent in rest.items():
             private.add(name, 1, vector(*sent))
         if change is None:
-            private.leave_out("a")
+            private.skip("a")
             if not rest:
                 return np.zeros(SIZE)
         else:
@@ -187,7 +187,7 @@ def test_a_refused_update_leaves_the_sum_untouched(tmp_path, update, reason):
     private = average("ab", start=ModelFile(tmp_path / "start.safetensors"))
     with pytest.raises(UpdateRefused, match=reason):
         private.add("a", 1, vector(*update))
-    private.leave_out("a")
+    private.skip("a")
     private.add("b", 1, vector(-3e38, 4))
     assert private.result().tolist() == [0, 2]
     assert private.clipped == 0

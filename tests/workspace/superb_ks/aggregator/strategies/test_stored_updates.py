@@ -113,8 +113,8 @@ def test_any_name_makes_a_file_of_its_own(stored, tmp_path):
 def test_who_is_left_out_does_not_count_even_after_it_arrived(stored):
     updates = stored("abc", 1, median)
     updates.add("b", 1, vector(100))
-    updates.leave_out("b")
-    updates.leave_out("c")
+    updates.skip("b")
+    updates.skip("c")
     updates.add("a", 1, vector(2))
     assert updates.result().tolist() == [2]
 
@@ -132,7 +132,7 @@ def test_a_refused_update_is_not_stored(stored, name, clips, update, reason):
     updates = stored("ab", 2)
     with pytest.raises(UpdateRefused, match=reason):
         updates.add(name, clips, update)
-    updates.leave_out("a")
+    updates.skip("a")
     assert combined(updates, b=(1, 2)) == [1, 2]
 
 
@@ -140,8 +140,8 @@ def test_no_result_before_all_are_there_and_none_of_nothing(stored):
     updates = stored("ab", 1)
     with pytest.raises(UpdateRefused, match="waiting for a, b"):
         updates.result()
-    updates.leave_out("a")
-    updates.leave_out("b")
+    updates.skip("a")
+    updates.skip("b")
     with pytest.raises(UpdateRefused, match="no collaborator sent an update"):
         updates.result()
 
@@ -154,7 +154,7 @@ def test_memory_does_not_grow_with_the_collaborators(stored):
     tracemalloc.start()
     try:
         for number, name in enumerate(names):
-            assert (updates.turn, updates.models_held) == (None, min(number, 1))
+            assert (updates.next_sender, updates.models_held) == (None, min(number, 1))
             update = spare.pop() if spare else np.empty(size, np.float32)
             update.fill(number)
             updates.add(name, 1, update)
