@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from superb_notebook.plots import style
 from superb_notebook.results import Row
@@ -25,8 +26,7 @@ PANELS = ((draw_passes, draw_bytes, draw_seconds), (draw_classes, draw_envoys, d
 def save_plot(rows: Sequence[Row], path: Path) -> None:
     """Draw all panels and publish the image atomically."""
     with style():
-        figure = Figure(figsize=(14.4, 8.6), layout="constrained")
-        figure.get_layout_engine().set(hspace=0.09, wspace=0.05)  # type: ignore[union-attr]
+        figure = Figure(figsize=(14.4, 8.6), layout=ConstrainedLayoutEngine(hspace=0.09, wspace=0.05))
         for row, places in zip(PANELS, figure.subplots(2, 3), strict=True):
             for draw, axes in zip(row, places, strict=True):
                 draw(axes, rows)
