@@ -87,6 +87,8 @@ lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	@rm -rf build/notebooks && $(RUN) -m nbconvert --log-level=WARN --to=python --output-dir=build/notebooks workspace/*.ipynb
+	$(RUN) -m mypy build/notebooks
 
 lab: $(VENV)/.installed  ## open the notebook in JupyterLab
 	cd workspace && ../$(RUN) -m jupyterlab $(TUTORIAL) $(value LAB_OPTIONS)

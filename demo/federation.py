@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import grpc
 from openfl.protocols import director_pb2, director_pb2_grpc
@@ -35,6 +36,7 @@ _NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycac
 # way when a service opens its port a moment later.
 _PORTS = range(20_000, 32_000)
 _held: list[socket.socket] = []
+_Self = TypeVar("_Self", bound="Federation")  # typing has Self from Python 3.11
 
 
 class NotReady(DemoError):
@@ -115,7 +117,7 @@ class Federation:
         self._ready_seconds = ready_seconds
         self._root = root
 
-    def __enter__(self) -> Federation:
+    def __enter__(self: _Self) -> _Self:
         self.start()
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,14 @@ from demo.envoy_config import ShardValue
 from demo.errors import DemoError
 
 WORKSPACE = Path(__file__).resolve().parent.parent / "workspace"
+sys.path.append(str(WORKSPACE))
+
+from superb_ks.recipe import SCRATCH, TINY, legal_tunings  # noqa: E402
+from superb_ks.strategy_settings import STRATEGIES  # noqa: E402
+from superb_ks.tuning_settings import TUNINGS  # noqa: E402
+
 TUTORIAL = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 SYNTHETIC = "synthetic"
-TINY = "tiny"
-SCRATCH = "scratch"
-TUNINGS = ("full", "lora", "head")
-STRATEGIES = ("fedavg", "fedprox", "fedadam", "fedyogi", "median", "trimmed_mean")
 PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
 SKEWED = ("dirichlet", "quantity")
 TEST_FOLDER = "speech_commands_test_set_v0.01"
@@ -147,8 +150,8 @@ def _settings(named: argparse.Namespace) -> dict[str, Any]:
     if named.model:
         settings["MODEL"] = _model("MODEL", named.model)
     if named.tuning:
-        legal, model = TUNINGS[:1] if named.model == SCRATCH else TUNINGS, named.model or TINY
-        settings["TUNING"] = _one_of("TUNING", named.tuning, legal, f" with MODEL={model}")
+        model = named.model or TINY
+        settings["TUNING"] = _one_of("TUNING", named.tuning, legal_tunings(model), f" with MODEL={model}")
     if named.strategy:
         settings["STRATEGY"] = _one_of("STRATEGY", named.strategy, STRATEGIES)
     if named.baseline:
@@ -178,7 +181,7 @@ def _above_zero(name: str, text: str) -> float:
     return number
 
 
-def _one_of(name: str, text: str, legal: Sequence[str], where: str = "") -> str:
+def _one_of(name: str, text: str, legal: Collection[str], where: str = "") -> str:
     if text not in legal:
         raise OptionError(f"{name}={text}: legal values{where} are {', '.join(legal)}")
     return text

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from superb_ks.settings import STRATEGIES, TUNINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 ODD = """my "d"'s #1 $HOME $(x) $(open é (b) \\ `id` ; & *"""
@@ -119,6 +122,13 @@ def test_a_corpus_is_checked_in_the_folder_that_was_typed(checkout: Path) -> Non
         missing = checkout / "beside" / "speech_commands_test_set_v0.01"
         expected = f"error: {missing}: no such folder; the test archive is expected next to data_dir"
         assert expected in made.stderr
+
+
+@pytest.mark.parametrize(("variable", "known"), [("STRATEGY", STRATEGIES), ("TUNING", TUNINGS)])
+def test_the_help_names_every_strategy_and_tuning(variable: str, known: dict[str, object]) -> None:
+    """The demo reads the same two lists; a Makefile cannot."""
+    (line,) = re.findall(rf"^{variable} =.*## demo: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [choice.split()[0] for choice in line.split(" | ")] == list(known)
 
 
 def test_clean_stays_in_its_folder(checkout: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,11 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of the rooms in which nothing can be written."""
-    for folder in ("director", "envoy", "demo", "certificates", "workspace"):
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A copy of the programs' folders in which nothing can be written."""
+    for name in ("director", "envoy", "demo", "certificates", "workspace"):
         leave = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__", "tiny")
-        shutil.copytree(ROOT / folder, tmp_path / "checkout" / folder, ignore=leave)
+        shutil.copytree(ROOT / name, tmp_path / "checkout" / name, ignore=leave)
     folders = [tmp_path / "checkout", *(path for path in (tmp_path / "checkout").rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+import cloudpickle
 
 from benchmarks.compare import tasks as compare_tasks
 from benchmarks.compare.plan import Job
@@ -123,7 +123,7 @@ def _sum(history: History, task: str, metric: str, number: int) -> float:
 def _pass_seconds(history: History) -> dict[str, float]:
     """Return the seconds of the slowest envoy's first pass, and of the slowest later one of any round."""
     first, later = PASSES
-    found = {
+    found: dict[str, list[float | None]] = {
         first: [history.value(TRAIN, first, 0, name) for name in history.envoys],
         later: [s for name in history.envoys for s in history.series(TRAIN, later, name)[1]],
     }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from transformers.trainer_utils import TrainOutput
 
 from benchmarks.compare.plan import CENTRALISED, Job
@@ -79,7 +79,9 @@ def train_alone(
     own = {split: ClipDataset(shard.get_dataset(split), extractor) for split in ("train", "test")}
     common = {split: ClipDataset(everything.get_dataset(split), extractor) for split in ("val", "test")}
     model = spec.build()
-    best, weights, curve, tests = 0, pack(model), [], []
+    best, weights = 0, pack(model)
+    curve: list[dict[str, float]] = []
+    tests: list[Scores] = []
     trainings: list[TrainOutput] = []
     started = time.monotonic()
     for number, result in enumerate(_train_in_rounds(model, own["train"], settings)):
@@ -141,8 +143,8 @@ def _mean_point(points: list[dict[str, float]], clips: NDArray[np.float64]) -> d
     return {"round": points[0]["round"], **mean, "bytes": 0, "seconds": sum(p["seconds"] for p in points)}
 
 
-def _mean(values: ArrayLike, clips: NDArray[np.float64]) -> float:
-    return float(np.average(values, weights=clips))
+def _mean(values: Sequence[float] | NDArray[Any], clips: NDArray[np.float64]) -> float:
+    return float(np.average(np.asarray(values), weights=clips))
 
 
 def _envoy_scores(results: list[Alone]) -> dict[str, dict[str, float]]:

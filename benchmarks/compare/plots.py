@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from benchmarks.compare.panels import draw_bytes, draw_classes, draw_envoys, draw_passes, draw_strategies
 from superb_notebook.plots import style
@@ -21,14 +23,13 @@ PANELS: dict[str, Panel] = {
     "envoys": draw_envoys,
     "strategies": draw_strategies,
 }
-LAYOUT = [["passes"] * 3 + ["bytes"] * 3, ["classes"] * 2 + ["envoys"] * 2 + ["strategies"] * 2]
+LAYOUT: Any = [["passes"] * 3 + ["bytes"] * 3, ["classes"] * 2 + ["envoys"] * 2 + ["strategies"] * 2]
 
 
 def save_plot(rows: Sequence[Row], path: Path) -> None:
     """Draw all panels and publish the image atomically."""
     with style():
-        figure = Figure(figsize=(14.4, 9.0), layout="constrained")
-        figure.get_layout_engine().set(hspace=0.09, wspace=0.05)  # type: ignore[union-attr]
+        figure = Figure(figsize=(14.4, 9.0), layout=ConstrainedLayoutEngine(hspace=0.09, wspace=0.05))
         for name, axes in figure.subplot_mosaic(LAYOUT).items():
             PANELS[name](axes, rows)
             axes.spines["left"].set_visible(False)

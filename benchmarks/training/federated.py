@@ -108,7 +108,7 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     barrier.wait()
 
 
-def miniature_settings(**ports: int) -> Any:
+def miniature_settings(**ports: Any) -> Any:
     """Return the settings of both ways."""
     from superb_ks.settings import Addresses, Failures, Recipe, Settings
 

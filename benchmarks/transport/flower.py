@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped, unused-ignore]
+import psutil
 
 from benchmarks.transport.engine import EngineFailed, Run, fair_environment, run_notebook
 from benchmarks.transport.job import Job

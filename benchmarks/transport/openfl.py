@@ -128,7 +128,7 @@ def wait_until_registered(run_dir: Path, port: int, started: list[ServiceProcess
 
 def notebook(job: Job, director_port: int, aggregator_port: int, events: str) -> None:
     """Submit the job and follow it to its end."""
-    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+    import cloudpickle
     import torch
     from openfl.interface.interactive_api.experiment import FLExperiment, ModelInterface
     from openfl.interface.interactive_api.federation import Federation as OpenFLFederation

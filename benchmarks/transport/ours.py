@@ -63,7 +63,7 @@ def copy_rooms(folder: Path) -> Path:
 
 def notebook(job: Job, director_port: int, aggregator_port: int, events: str) -> None:
     """Submit the job and follow it to its end."""
-    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+    import cloudpickle
     from openfl.interface.interactive_api.experiment import TaskInterface
 
     from benchmarks.transport import data as transport_data

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped, unused-ignore]
+import psutil
 
 INTERVAL_SECONDS = 0.02
 # New children are looked for less often, because that reads all of /proc.

@@ -265,14 +265,14 @@ def test_every_regime_trains_on_each_clip_equally_often(
     ]
     assert set(reads) == {2}
     assert sum(reads) == row["clips_seen"]
-    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))  # type: ignore[arg-type]
+    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
     assert row["clips_seen"] == 2 * len(get_dataset(everything, "train"))
 
 
 def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None:
     job = Job(REAL, LOCAL, "speaker", 2, model="scratch", work=QUICK)
     row = compare_local.run(job, params(small_corpus, "speaker"))
-    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))  # type: ignore[arg-type]
+    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
     assert row["test_clips"] == len(everything.get_dataset("test"))
     scores = row["envoy_scores"].values()
     assert sum(score["test_clips"] for score in scores) == row["test_clips"]
@@ -315,7 +315,7 @@ def test_noise_is_seeded_and_large() -> None:
 def test_personalising_leaves_the_model_as_it_was(small_corpus: Path) -> None:
     settings = Job(REAL, FEDERATED, model="scratch", work=QUICK).settings()
     spec = ModelSpec("scratch", SUPERB_LABELS)
-    shard = SuperbShardDescriptor("1, 4", **params(small_corpus))  # type: ignore[arg-type]
+    shard = SuperbShardDescriptor("1, 4", **params(small_corpus))
     splits = {
         split: ClipDataset(shard.get_dataset(split), spec.feature_extractor()) for split in ("train", "test")
     }
@@ -344,7 +344,7 @@ def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_cor
     assert tuple(row) == (*CORE, *MORE)
     assert json.loads(json.dumps(row)) == row
     assert identity(row) == JOB.identity
-    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))  # type: ignore[arg-type]
+    everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
     assert row["test_clips"] == len(everything.get_dataset("test"))
     assert row["clips_seen"] == len(everything.get_dataset("train"))
     size = 4 * pack(ModelSpec("scratch", SUPERB_LABELS).build()).size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from benchmarks.compare.panels import (
     draw_bytes,
@@ -74,7 +75,8 @@ def test_an_envoys_scores_are_means_that_say_of_how_many_seeds() -> None:
 
 def test_strategies_have_a_bar_each_and_for_each_kind_of_shards() -> None:
     axes = drawn(PANELS["strategies"])
-    assert sorted(round(bar.get_height(), 3) for bar in axes.patches) == [0.1, 0.8, 0.8, 0.84, 0.86, 0.87]
+    heights = [round(bar.get_height(), 3) for bar in axes.patches if isinstance(bar, Rectangle)]
+    assert sorted(heights) == [0.1, 0.8, 0.8, 0.84, 0.86, 0.87]
 
 
 @pytest.mark.parametrize("name", PANELS)

@@ -32,7 +32,7 @@ def stopped_in_a_round(lab: Lab) -> str:
     for signum in SIGNALS:
         # The envoy sleeps in its task when the signal comes.
         script = Script(seconds={lab.ranks[-1]: 30.0})
-        seconds = []
+        seconds: list[float] = []
         stop = (
             at(0, lab.first, "train"),
             lambda n=signum, s=seconds: s.append(stops_cleanly(lab, lab.last, n)),

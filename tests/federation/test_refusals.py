@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,11 @@ class Siege:
             seen = len(self.lab.log("director"))
             with self.channel(port, name) as channel:
                 call = channel.unary_unary("/openfl.director.Director/GetEnvoys")
-                assert refusal(lambda call=call: call(b"", timeout=20)).code() is UNAVAILABLE
-            wait_until(lambda seen=seen: any(word in self.lab.log("director")[seen:] for word in words), 60)
+                assert refusal(partial(call, b"", timeout=20)).code() is UNAVAILABLE
+            wait_until(partial(self._was_logged, words, seen), 60)
+
+    def _was_logged(self, words: tuple[str, ...], seen: int) -> bool:
+        return any(word in self.lab.log("director")[seen:] for word in words)
 
 
 def answer(reply: Any) -> Any:
@@ -151,7 +155,7 @@ def as_sender(name: str) -> Any:
     return aggregator_pb2.GetTasksRequest(header=aggregator_pb2.MessageHeader(sender=name))
 
 
-def upload_of(name: str) -> Iterator[bytes]:
+def upload_of(name: str) -> Iterator[bytes | memoryview]:
     """Yield a faultless upload of another model, in the name of `name`."""
     head = aggregator_pb2.TaskResults(
         header=aggregator_pb2.MessageHeader(sender=name), round_number=1, task_name="train", data_size=1000

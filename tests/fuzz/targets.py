@@ -8,6 +8,7 @@ import random
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -131,7 +132,7 @@ class AggregatorTarget:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         write_model(self._folder / "round-0.safetensors", np.zeros(SIZE, np.float32), {})
-        best = {"best": None, "best_round": None, "best_score": None, "digests": {}}
+        best: dict[str, Any] = {"best": None, "best_round": None, "best_score": None, "digests": {}}
         write_manifest(self._folder, {"round": 0, "last": "round-0.safetensors", **best})
         schedule = ScheduledAssigner(2 * INPUTS_AN_AGGREGATOR, 1.0, 0)
         names = [HONEST, MALLORY]
@@ -210,6 +211,10 @@ class AggregatorTarget:
         return "SendLocalTaskResults", encoded
 
 
+def _of_known_experiment(request: type[Any]) -> list[Any]:
+    return [request(experiment_name="known")]
+
+
 class DirectorTarget:
     """A director that knows one envoy and has one experiment waiting."""
 
@@ -259,7 +264,7 @@ class DirectorTarget:
             ("RemoveExperimentData", director_pb2.RemoveExperimentRequest),
             ("GetTrainedModel", director_pb2.GetTrainedModelRequest),
         ):
-            self._examples[name] = lambda request=request: [request(experiment_name="known")]
+            self._examples[name] = partial(_of_known_experiment, request)
         self._examples["GetExperimentDescription"] = lambda: [
             director_pb2.GetExperimentDescriptionRequest(name="known")
         ]

@@ -39,7 +39,8 @@ def files(folder: Path) -> tuple[Path, Path, Path]:
 @pytest.fixture(scope="module")
 def ports(folder: Path) -> Iterator[dict[str, int]]:
     """A gRPC server for each kind of certificate, and one without TLS; a port on which nobody listens."""
-    servers, ports = [], {}
+    servers: list[grpc.Server] = []
+    ports: dict[str, int] = {}
     for role in ("director", "env_one", "plain"):
         server = grpc.server(ThreadPoolExecutor(1))
         if role == "plain":

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -130,9 +131,12 @@ def test_shards_cover_the_rows_once(hub: Path, partition: str) -> None:
 def test_only_the_shards_own_audio_is_opened(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
     real = datasets.Dataset.__getitem__
-    monkeypatch.setattr(
-        datasets.Dataset, "__getitem__", lambda data, key: opened.append(key) or real(data, key)
-    )
+
+    def opening(data: datasets.Dataset, key: int) -> Any:
+        opened.append(key)
+        return real(data, key)
+
+    monkeypatch.setattr(datasets.Dataset, "__getitem__", opening)
     shard = describe(hub, "1, 2")
     own = [len(shard.get_dataset(split)) for split in ("train", "val", "test")]
     # Two recordings are measured by every envoy; crops of them need no further look.

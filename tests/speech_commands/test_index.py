@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,12 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Record every time that an index is built."""
     built: list[Path] = []
     real = index.build
-    monkeypatch.setattr(index, "build", lambda root, folders: built.append(root) or real(root, folders))
+
+    def building(root: Path, folders: Any) -> Any:
+        built.append(root)
+        return real(root, folders)
+
+    monkeypatch.setattr(index, "build", building)
     return built
 
 

@@ -144,9 +144,9 @@ def test_a_shard_is_skewed_alike_in_all_splits() -> None:
 
 def test_the_global_generator_is_left_alone() -> None:
     np.random.seed(5)
-    before = np.random.get_state()[1].copy()  # type: ignore[index]
+    before = np.random.get_state()[1].copy()
     partition({"train": table_of([("", 0)] * 50)}, 3, Settings(partition="dirichlet"))
-    assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
+    assert np.array_equal(before, np.random.get_state()[1])
 
 
 def test_too_small_a_shard_is_named(archives: Folders) -> None:

@@ -10,13 +10,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+if TYPE_CHECKING:
+    from playwright import sync_api
+else:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "build" / "browser"

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from certificates.federation import make_certificates
+from certificates.federation import renew_certificates
 from demo.process import ServiceProcess
 from superb_ks.settings import Addresses
 from tests.support.lab import ROOT, Event, Outcome
 from tests.support.network import Network
 from tests.support.sine_experiment import Script
-from tests.support.tls_lab import USER, TlsLab
+from tests.support.tls_lab import TlsLab
 
 DIRECTOR, NOTEBOOK = "director", "notebook"
 
@@ -41,8 +41,7 @@ class HostsLab(TlsLab):
         self.director_host = network.address(DIRECTOR)
         # The project's own: every host has all of its ports to itself.
         self.director_port, self.aggregator_port = Addresses.director_port, Addresses.aggregator_port
-        hosts = [self.director_host]
-        make_certificates(self.certificates, hosts=hosts, user=USER, envoys=self.envoy_names, force=True)
+        renew_certificates(self.certificates, [DIRECTOR], hosts=[self.director_host])
 
     def registered(self) -> set[str]:
         """Names of the envoys that were registered; the director cannot be asked from outside."""

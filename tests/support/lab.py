@@ -173,7 +173,9 @@ class Lab(Federation):
         process = self.processes[name]
         process.send_signal(signum)
         seconds = wait_until(lambda: process.exit_code() is not None, 30)
-        return process.exit_code(), seconds
+        code = process.exit_code()
+        assert code is not None
+        return code, seconds
 
     def impostor(self, name: str) -> tuple[int, str]:
         """Start an envoy of a name from another folder; returns its exit code and what it printed."""

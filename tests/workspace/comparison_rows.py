@@ -10,7 +10,7 @@ LABELS = ("yes", "no", "up")
 def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) -> dict[str, Any]:
     """Return a row of two rounds; the federated regime has sent a megabyte in each."""
     federated = regime == "federated"
-    curve = [
+    curve: list[dict[str, float]] = [
         {
             "round": number,
             "validation": accuracy * number / 2,
@@ -20,7 +20,7 @@ def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) 
         }
         for number in range(3)
     ]
-    own = {"train_clips": 30, "test_clips": 10}
+    own: dict[str, float] = {"train_clips": 30, "test_clips": 10}
     own |= {"global": accuracy, "personalised": accuracy + 0.05} if federated else {"local": accuracy}
     row = {
         "data": "real",

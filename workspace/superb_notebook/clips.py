@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,9 @@ class ClipFolder:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         """Return a clip: float32 waveform in [-1, 1] at 16 kHz, shape [n_samples], and its class number."""
         return read_wav(self.paths[index]), int(self.labels[index])
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+        return (self[index] for index in range(len(self)))
 
     def one_of_each(self, words: Iterable[str], seed: int = 0) -> list[int]:
         """Return the index of one clip of each word that there is, drawn from a seed."""

@@ -55,7 +55,7 @@ def editions(workspace_class: type[ExperimentWorkspace], work: Path) -> list[int
     for number in (1, 2):
         archive = archive_of(work / f"archive_{number}", edition_under_test=f"EDITION = {number}")
         with workspace_class(f"exp_{number}", archive):
-            import edition_under_test
+            import edition_under_test  # type: ignore[import-not-found]  # each archive brings its own
 
             seen.append(edition_under_test.EDITION)
     sys.modules.pop("edition_under_test", None)

@@ -4,6 +4,7 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -124,7 +125,8 @@ def chunk(size: int, data: bytes) -> SimpleNamespace:
 
 
 def test_a_damaged_download_is_reported_and_the_envoy_serves_on(make):
-    answers = {"wait_experiment": ["exp"], "get_experiment_data": [Stream([chunk(9, b"1234")])]}
+    damaged = Stream([chunk(9, b"1234")])
+    answers: dict[str, list[Any]] = {"wait_experiment": ["exp"], "get_experiment_data": [damaged]}
     assert str(run(make(OpenFLEnvoy, **{k: list(v) for k, v in answers.items()}))) == "Broken archive"
 
     envoy = make(Envoy, **answers)
@@ -234,7 +236,7 @@ def test_a_lost_link_is_no_task_that_raised(make):
     envoy = make(Envoy)
     for was_reached, code in ((True, 2), (False, 1)):
         error = ConnectionError("the aggregator did not answer for 60 s")
-        error.was_reached = was_reached
+        error.was_reached = was_reached  # type: ignore[attr-defined]  # as the experiment's own class has it
         envoy._report_failure("exp", error)
         name, reported, description = envoy.director_client.failures[-1]
         assert (name, reported) == ("exp", code)

@@ -32,8 +32,9 @@ def four_envoys(tmp_path: Path) -> Iterator[None]:
         for host, port in [("a", "50050"), ("a", "50050"), ("a", "50050"), ("a", "5005")]:
             where = ["--director-host", host, "--director-port", port]
             command = [sys.executable, "-m", "superb_node.envoy", "--name", "env_one", *where]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            started.append(subprocess.Popen(command, cwd=tmp_path, **pipes))
+            started.append(
+                subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
         for process in started:
             assert process.stdout is not None and process.stdout.readline() == b"up\n"
         yield

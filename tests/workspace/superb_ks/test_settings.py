@@ -43,7 +43,7 @@ def test_labels_are_superbs_twelve_in_its_order():
 def test_defaults_are_legal_and_cannot_be_changed_in_place():
     settings = Settings()
     with pytest.raises(FrozenInstanceError):
-        settings.rounds = 5
+        settings.rounds = 5  # type: ignore[misc]  # what must not be possible
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def tone_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned to call a tone "yes" and soft noise silence."""
     draw = np.random.default_rng(0)
     silence = [(0.01 * draw.standard_normal(16_000)).astype(np.float32) for _ in range(6)]
-    clips = [(noise, 1) for noise in silence]
+    clips: list[tuple[np.ndarray, int]] = [(noise, 1) for noise in silence]
     clips += [
         (noise + gain * tone(16_000), 0)
         for noise, gain in zip(silence, (1, 0.8, 0.6, 0.5, 0.4, 0.3), strict=True)

@@ -69,7 +69,7 @@ def test_the_last_value_lies_neither_on_its_line_nor_on_the_axis() -> None:
     begun = [item for item in two_rounds() if (item["round"], item["task_name"]) == (0, "validate")]
     for records, sides in ((begun, ["left", "left"]), (two_rounds(), ["left", "right"])):
         figure = plot_learning(history_of(records, 2, ENVOYS))
-        assert [axes.texts[0].get_ha() for axes in figure.axes] == sides
+        assert [axes.texts[0].get_horizontalalignment() for axes in figure.axes] == sides
 
 
 @pytest.mark.parametrize("envoys", [1, 2, 6, 9])

@@ -58,6 +58,7 @@ class RoundKeeper(Aggregator):
         privacy: Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
+        chosen = Settings.from_dict({"strategy": strategy or {"name": "fedavg"}, "privacy": privacy})
         # The base class wants some model, for structures that are not used here.
         super().__init__(initial_tensor_dict={"unused": np.zeros(1, np.float32)}, **settings)
         self.round_timeout_seconds = round_timeout_seconds
@@ -69,7 +70,6 @@ class RoundKeeper(Aggregator):
         self.records: list[dict[str, Any]] = self.state.records()
         self.round_number = self.state.manifest["round"]
         self._changed = threading.Condition(threading.RLock())
-        chosen = Settings.from_dict({"strategy": strategy or {"name": "fedavg"}, "privacy": privacy})
         self._aggregation = make_aggregation(chosen.strategy, self.state)
         self._privacy = private_rounds(self.state, chosen.privacy, update_dtype)
         self._uploads = UploadQueue(

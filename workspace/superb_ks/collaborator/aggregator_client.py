@@ -74,7 +74,7 @@ class AggregatorStub:
             )
         )
 
-    def _showing_id(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _showing_id(self, call: Callable[..., Any]) -> functools.partial[Any]:
         return functools.partial(call, metadata=self._headers)
 
 

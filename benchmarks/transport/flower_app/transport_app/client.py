@@ -1,6 +1,6 @@
 """What a client does: load the weights, add a constant or return one number."""
 
-import torch  # noqa: F401 (a record turns into tensors only where torch was imported)
+import torch  # also turns records into tensors, which they do only where it was imported
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -9,7 +9,7 @@ from transport_app.transport_job import EventLog, empty_model, evaluate, train_s
 app = ClientApp()
 
 
-def _loaded(message: Message, context: Context):
+def _loaded(message: Message, context: Context) -> tuple[torch.nn.Module, int, EventLog]:
     """Return the model with the weights that came, the round from 0, and the event log."""
     model = empty_model(str(context.run_config["size"]))
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())

@@ -493,7 +493,7 @@ def test_a_fraction_trains_and_the_average_waits_for_no_other(start):
         first, second = ((10 * (1 + ord(name) - ord("a")), ord(name)) for name in drawn)
         mean = (first[0] * first[1] + second[0] * second[1]) / (first[0] + second[0])
         np.testing.assert_allclose(aggregator.state.last.read(), mean, rtol=1e-6)
-    reported = {r["round"]: set() for r in aggregator.records}
+    reported: dict[int, set[str]] = {r["round"]: set() for r in aggregator.records}
     for record in aggregator.records:
         if record["task_name"] == "validate":
             reported[record["round"]].add(record["metric_origin"])

@@ -204,9 +204,8 @@ def test_a_strangers_certificate_is_enough_to_refuse_it(certificates: Path, name
         yield from ()
 
     with stub(Service(), certificates, name) as calls:
-        answer = calls.SendLocalTaskResults.func.future(
-            silent(), timeout=15, **calls.SendLocalTaskResults.keywords
-        )
+        call: Any = calls.SendLocalTaskResults.func
+        answer = call.future(silent(), timeout=15, **calls.SendLocalTaskResults.keywords)
         try:
             assert answer.code() is grpc.StatusCode.PERMISSION_DENIED
             assert words in answer.details()

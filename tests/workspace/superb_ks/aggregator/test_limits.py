@@ -44,7 +44,7 @@ class Server:
 
     def _model(self, request: bytes, *_: Any) -> Iterator[bytes]:
         """Answer with as many parts as the request has bytes."""
-        for _ in request:
+        for _byte in request:
             if request == b"damaged":
                 raise ValueError("it is damaged")
             yield bytes(2**20)

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,8 +78,13 @@ def test_the_sum_and_one_update_are_in_memory_however_many_send(order: str):
     side = Side("abcdef")
     made: list[int] = []
     empty = np.empty
+
+    def making(*args: Any) -> np.ndarray:
+        made.append(args[0])
+        return empty(*args)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uploads.np, "empty", lambda *args: made.append(args[0]) or empty(*args))
+        patch.setattr(uploads.np, "empty", making)
         threads = [started(side.take, name) for name in order]
         for thread in threads:
             thread.join(10)

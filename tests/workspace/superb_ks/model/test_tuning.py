@@ -86,7 +86,8 @@ def test_at_most_two_percent_of_a_base_size_model_travel_with_adapters():
     from superb_ks.model.tuning import tune
 
     with torch.device("meta"):
-        config = transformers.Wav2Vec2Config(num_labels=12)
+        config = transformers.Wav2Vec2Config()
+        config.num_labels = 12
         models = [transformers.Wav2Vec2ForSequenceClassification(config) for _ in range(2)]
     full, lora = tune(models[0], Full()), tune(models[1], Lora())
     total = sum(p.numel() for p in full.parameters())

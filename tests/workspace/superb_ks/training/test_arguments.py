@@ -25,7 +25,7 @@ def test_a_processor_is_a_processor():
 @pytest.mark.parametrize(("given", "taken"), [("cuda:1", "cuda:1"), ("cuda:0", "cuda:0"), ("cuda", "cuda:0")])
 def test_a_certain_gpu_is_where_all_goes(given: str, taken: str, monkeypatch):
     """Without a GPU: what PyTorch is asked for, and where accelerate would put model and batches."""
-    current = []
+    current: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     arguments = RoundArguments(own_device=given)
     assert arguments.device == torch.device(taken)

@@ -187,7 +187,8 @@ def test_the_seconds_of_the_passes_are_told(model_and_dataset, monkeypatch: pyte
     """By a clock of three ticks: 8 s until the means are there, 6 s for 9 steps, of which 3 are a pass."""
     ticks = iter([100.0, 108.0, 114.0])
     monkeypatch.setattr("superb_ks.training.head.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    metrics = local_trainer(*model_and_dataset, HEAD, "cpu", 0).train().metrics
+    model, dataset = model_and_dataset
+    metrics = local_trainer(model, dataset, HEAD, "cpu", 0).train().metrics
     assert metrics == {"first_pass_seconds": 8.0, "later_pass_seconds": 2.0}
 
 

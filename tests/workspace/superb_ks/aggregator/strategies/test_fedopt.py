@@ -17,7 +17,9 @@ PARAMETERS = {"learning_rate": 2.1, "beta1": 0.5, "beta2": 0.75, "tau": 2.0}
 
 def made(kind: type[Adaptive], **parameters: float) -> AdaptiveAggregation:
     """Return the strategy without an experiment: its steps are told where the files are."""
-    return implementation(kind)(kind(**{**PARAMETERS, **parameters}), state=None)
+    aggregation = implementation(kind)(kind(**{**PARAMETERS, **parameters}), None)
+    assert isinstance(aggregation, AdaptiveAggregation)
+    return aggregation
 
 
 def vector(*values: float) -> np.ndarray:

@@ -149,7 +149,7 @@ def test_no_result_before_all_are_there_and_none_of_nothing(stored):
 def test_memory_does_not_grow_with_the_collaborators(stored):
     size = 2**22
     names = [f"env_{number}" for number in range(8)]
-    spare = []
+    spare: list[np.ndarray] = []
     updates = stored(names, size, median, recycle=spare.append)
     tracemalloc.start()
     try:
