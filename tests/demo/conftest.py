@@ -90,8 +90,8 @@ def shard_params(archives: Path) -> dict[str, str | int]:
 def project(tmp_path: Path) -> Path:
     """A copy of the demo, the director and the envoy, with a notebook that only writes its summary."""
     root = tmp_path / "project"
-    for room in ("demo", "director", "envoy"):
-        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("work", "__pycache__"))
+    for name in ("demo", "director", "envoy"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("work", "__pycache__"))
     (root / "workspace").mkdir()
     write_notebook(root, WRITE_SUMMARY)
     return root
