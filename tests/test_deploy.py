@@ -167,9 +167,9 @@ def images(tmp_path: Path) -> list[Image]:
     make_certificates(tmp_path / "certs", envoys=["env_one"])
     for image, name in zip(images, ("director", "env_one"), strict=True):
         shutil.copytree(tmp_path / "certs" / name, image.inside("/run/certificates"))
-    rooms = sine_root(tmp_path / "rooms") / "envoy"
+    envoy = sine_root(tmp_path / "originals") / "envoy"
     for file in ("envoy_config.yaml", "sine_descriptor.py"):  # mounted by the data's owner
-        shutil.copy(rooms / file, images[1].inside("envoy"))
+        shutil.copy(envoy / file, images[1].inside("envoy"))
     return images
 
 

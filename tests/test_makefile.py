@@ -1,4 +1,4 @@
-"""What make passes on arrives as it was typed, whatever stands in it and wherever the checkout is."""
+"""What make lists, which Pythons it takes, and that what it passes on arrives as it was typed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
     assert {f"--{name}={lead}" for name in names} <= set(asked)
     (checkout / "noted").unlink()
     assert passed_on(checkout, "compare", *given)[1:4] == [
-        "benchmarks.compare.run", f"--data={lead}", f"--test-data={lead}",
+        "benchmarks.compare", f"--data={lead}", f"--test-data={lead}",
     ]  # fmt: skip
 
 
@@ -139,3 +139,62 @@ def test_clean_stays_in_its_folder(checkout: Path) -> None:
     assert make(checkout, "clean").returncode == 0
     assert all(folder.is_dir() for folder in kept)
     assert not any(folder.exists() for folder in gone)
+
+
+def test_make_alone_lists_every_target_and_variable() -> None:
+    text = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split()
+    assert {"help", "demo", "test", "lint", "lab"} <= set(targets)
+    unlisted = [target for target in targets if not re.search(rf"^  {target} +\S", text, re.MULTILINE)]
+    assert not unlisted
+    for default in (
+        "NOTEBOOK=1",
+        "ENVOYS=2",
+        "PARTITION=iid",
+        "ROUNDS=",
+        "MODEL=",
+        "TUNING=",
+        "STRATEGY=",
+        "BASELINE=",
+        "DATA=synthetic",
+        "TEST_DATA=",
+        "SEED=0",
+    ):
+        assert re.search(rf"^  {re.escape(default)} +\S", text, re.MULTILINE), default
+
+
+def make_with(python: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run `make .venv/.made` in an empty place with a Python that only knows its version."""
+    minor = int(python.split(".")[1])
+    stub = tmp_path / "python"
+    # The version checks of the Makefile are Python: they are run by a real one that is told the version.
+    stub.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo Python {python} && exit\n'
+        f'[ "$1" = -c ] && exec {sys.executable} -c "import sys; sys.version_info = (3, {minor}); ${{2}}"\n'
+    )
+    stub.chmod(0o755)
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"))
+    return subprocess.run(
+        ["make", "-s", ".venv/.made", f"PYTHON={stub}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_python_that_is_too_old_is_named_in_one_line(tmp_path: Path) -> None:
+    made = make_with("3.9.18", tmp_path)
+    assert made.returncode != 0
+    assert "is Python 3.9.18; Python 3.10 or later is needed" in made.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("python", ["3.10.13", "3.13.0"])
+def test_a_python_that_was_tried_passes_without_a_word(python: str, tmp_path: Path) -> None:
+    assert "Python" not in make_with(python, tmp_path).stderr
+
+
+def test_a_python_that_nobody_tried_passes_with_one_line(tmp_path: Path) -> None:
+    assert "Python 3.14.1: nobody has tried this project with it yet" in make_with("3.14.1", tmp_path).stderr

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.federation import free_ports
+
 ROOT = Path(__file__).resolve().parents[1]
 # A user that no machine has; what it may read, root has to let it, for Python may lie in root's home.
 NOBODY = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
@@ -71,7 +73,9 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_director_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Path) -> None:
-    line = said(run(checkout / "director", "-m", "superb_node.director", home=tmp_path / "home"))
+    (port,) = free_ports(1)
+    home = tmp_path / "home"
+    line = said(run(checkout / "director", "-m", "superb_node.director", home=home, DIRECTOR_PORT=str(port)))
     folder = checkout / "director"
     assert line == (
         f"director: {folder / 'work'} cannot be written (Permission denied); copy the folder {folder} to "

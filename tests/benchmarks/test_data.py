@@ -1,4 +1,4 @@
-"""The benchmark of the data room: its folder is what it says, and its limits are told apart."""
+"""The benchmark of reading a corpus: its folder is what it says, and its limits are told apart."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A miniature of the project: the real director and envoy, a few clips, and a notebook of four cells."""
+"""A small copy of the project: the real director and envoy, a few clips, and a notebook of four cells."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def shard_params(archives: Path) -> dict[str, str | int]:
 def project(tmp_path: Path) -> Path:
     """A copy of the demo, the director and the envoy, with a notebook that only writes its summary."""
     root = tmp_path / "project"
-    for room in ("demo", "director", "envoy"):
-        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("work", "__pycache__"))
-    (root / "workspace").mkdir()
+    for name in ("demo", "director", "envoy", "workspace/superb_ks"):
+        ignored = shutil.ignore_patterns("work", "__pycache__", "tiny")
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
     write_notebook(root, WRITE_SUMMARY)
     return root
 

@@ -98,11 +98,11 @@ def test_a_taken_port_is_the_directors_death(tmp_path: Path) -> None:
 
 
 def test_who_is_missing_is_named(tmp_path: Path) -> None:
-    for room in ("director", "envoy"):
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("work", "__pycache__"))
+    for name in ("director", "envoy"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("work", "__pycache__"))
     script = tmp_path / "envoy" / "start_envoy.sh"
     script.write_text("exec sleep 600\n")
-    federation = Federation(tmp_path / "run", envoys=1, root=tmp_path, ready_seconds=8)
+    federation = Federation(tmp_path / "run", envoys=1, root=tmp_path, ready_seconds=30)
     with pytest.raises(NotReady, match="env_one"):
         federation.start()
     assert not left_below(tmp_path)

@@ -98,12 +98,12 @@ def told(outcome: Outcome, what: str) -> dict[str, set[float]]:
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
     folder = tmp_path_factory.mktemp("by_hand")
-    rooms = sine_root(folder / "rooms")
-    config = rooms / "envoy" / "envoy_config.yaml"
+    root = sine_root(folder / "originals")
+    config = root / "envoy" / "envoy_config.yaml"
     shard = {"shard_descriptor": yaml.safe_load(config.read_text())["shard_descriptor"]}
     config.write_text(yaml.safe_dump(shard))  # nobody says how many threads
     environment = {**TORCHRUN, "OMP_DISPLAY_ENV": "VERBOSE"}
-    with ByHand(folder, envoys=2, root=rooms, environment=environment) as federation:
+    with ByHand(folder, envoys=2, root=root, environment=environment) as federation:
         yield federation
 
 

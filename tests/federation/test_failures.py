@@ -19,7 +19,7 @@ def marked(drill: Drill) -> Any:
 
 
 @pytest.mark.parametrize("drill", [marked(drill) for drill in DRILLS if drill.quick])
-def test_drill(trio: Lab, drill: Drill) -> None:
+def test_a_drill_ends_as_it_says(trio: Lab, drill: Drill) -> None:
     try:
         drill.run(trio)
     finally:

@@ -18,7 +18,7 @@ def test_it_is_named_and_left_out_and_the_others_go_on(
 ) -> None:
     lab = Lab(tmp_path, envoys=2)
     own = lab.nodes_dir / lab.last
-    shutil.copytree(tmp_path / "rooms" / "envoy", own)
+    shutil.copytree(tmp_path / "originals" / "envoy", own)
     descriptor = own / "sine_descriptor.py"
     source = descriptor.read_text(encoding="utf-8").replace("return json.dumps(", "return str(")
     descriptor.write_text(source, encoding="utf-8")

@@ -30,14 +30,14 @@ _NOT_COPIED = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
 
 
 def sine_root(folder: Path, health_seconds: int = 5) -> Path:
-    """Make a copy of the rooms of director and envoy whose envoy reads sine waves; returns `folder`.
+    """Make a copy of the folders of director and envoy whose envoy reads sine waves; returns `folder`.
 
     Args:
         folder: to be made.
         health_seconds: between two signs of life of an envoy; the project's own setting is 5.
     """
-    for room in ("director", "envoy"):
-        shutil.copytree(ROOT / room, folder / room, ignore=_NOT_COPIED)
+    for name in ("director", "envoy"):
+        shutil.copytree(ROOT / name, folder / name, ignore=_NOT_COPIED)
     shutil.copy(SUPPORT / "sine_descriptor.py", folder / "envoy")
     config = {
         "params": {"cuda_devices": [], "cpu_threads": 1},
@@ -96,7 +96,7 @@ class Lab(Federation):
     """
 
     def __init__(self, folder: Path, envoys: int = 2, health_seconds: int = 5) -> None:
-        super().__init__(folder, envoys=envoys, root=sine_root(folder / "rooms", health_seconds))
+        super().__init__(folder, envoys=envoys, root=sine_root(folder / "originals", health_seconds))
         self.health_seconds = health_seconds
         self._numbers = itertools.count(1)
 

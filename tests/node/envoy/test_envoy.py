@@ -90,7 +90,7 @@ class DirectorClient:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Return what makes an envoy of a class with scripted answers of the director."""
     monkeypatch.chdir(tmp_path)
     for module in ("superb_node.envoy.envoy", "openfl.component.envoy.envoy"):
@@ -124,12 +124,12 @@ def chunk(size: int, data: bytes) -> SimpleNamespace:
     return SimpleNamespace(size=size, npbytes=data)
 
 
-def test_a_damaged_download_is_reported_and_the_envoy_serves_on(make):
+def test_a_damaged_download_is_reported_and_the_envoy_serves_on(make_envoy):
     damaged = Stream([chunk(9, b"1234")])
     answers: dict[str, list[Any]] = {"wait_experiment": ["exp"], "get_experiment_data": [damaged]}
-    assert str(run(make(OpenFLEnvoy, **{k: list(v) for k, v in answers.items()}))) == "Broken archive"
+    assert str(run(make_envoy(OpenFLEnvoy, **{k: list(v) for k, v in answers.items()}))) == "Broken archive"
 
-    envoy = make(Envoy, **answers)
+    envoy = make_envoy(Envoy, **answers)
     assert isinstance(run(envoy), Stop)
     ((name, code, description),) = envoy.director_client.failures
     assert (name, code) == ("exp", 1)
@@ -137,8 +137,8 @@ def test_a_damaged_download_is_reported_and_the_envoy_serves_on(make):
     assert envoy.director_client.calls[-1] == "wait_experiment", "it asks for the next one"
 
 
-def test_what_is_not_an_archive_is_declined_with_the_reason_and_nothing_stays(make, tmp_path):
-    envoy = make(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(4, b"1234")])])
+def test_what_is_not_an_archive_is_declined_with_the_reason_and_nothing_stays(make_envoy, tmp_path):
+    envoy = make_envoy(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(4, b"1234")])])
     run(envoy)
     ((name, code, description),) = envoy.director_client.failures
     assert (name, code) == ("exp", DECLINED)
@@ -146,8 +146,8 @@ def test_what_is_not_an_archive_is_declined_with_the_reason_and_nothing_stays(ma
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_task_that_raises_is_reported_with_a_traceback_and_nothing_stays(make, tmp_path, monkeypatch):
-    envoy = make(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(len(CODE), CODE)])])
+def test_a_task_that_raises_is_reported_with_a_traceback_and_nothing_stays(make_envoy, tmp_path, monkeypatch):
+    envoy = make_envoy(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(len(CODE), CODE)])])
 
     def fail() -> None:
         raise ValueError("no such label")
@@ -162,26 +162,26 @@ def test_a_task_that_raises_is_reported_with_a_traceback_and_nothing_stays(make,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_envoy_waits_for_a_director_that_is_not_there_yet(make):
-    stock = make(OpenFLEnvoy, report_shard_info=[Unavailable()])
+def test_an_envoy_waits_for_a_director_that_is_not_there_yet(make_envoy):
+    stock = make_envoy(OpenFLEnvoy, report_shard_info=[Unavailable()])
     with pytest.raises(SystemExit):
         stock.start()
-    envoy = make(Envoy, report_shard_info=[Unavailable(), Unavailable(), True])
+    envoy = make_envoy(Envoy, report_shard_info=[Unavailable(), Unavailable(), True])
     envoy._register()
     assert envoy.director_client.calls == ["report_shard_info"] * 3
 
 
-def test_an_envoy_that_is_cut_off_asks_again(make):
-    envoy = make(Envoy, wait_experiment=[Unavailable(), Unavailable()])
+def test_an_envoy_that_is_cut_off_asks_again(make_envoy):
+    envoy = make_envoy(Envoy, wait_experiment=[Unavailable(), Unavailable()])
     assert isinstance(run(envoy), Stop)
     assert envoy.director_client.calls == ["wait_experiment"] * 3
     assert envoy.director_client.failures == []
 
 
 @pytest.mark.parametrize(("envoy_class", "signs"), [(OpenFLEnvoy, 1), (Envoy, 4)])
-def test_the_heartbeat_outlives_the_director(make, envoy_class, signs):
+def test_the_heartbeat_outlives_the_director(make_envoy, envoy_class, signs):
     """OpenFL's own dies of the first sign that is not delivered, or with the answer's missing period."""
-    envoy = make(
+    envoy = make_envoy(
         envoy_class,
         send_health_check=[Unavailable(), ShardNotFoundError(), 1],
         report_shard_info=[True],
@@ -191,34 +191,34 @@ def test_the_heartbeat_outlives_the_director(make, envoy_class, signs):
     assert envoy.director_client.calls.count("send_health_check") == signs
 
 
-def test_a_refused_shard_is_told_with_the_reason(make):
+def test_a_refused_shard_is_told_with_the_reason(make_envoy):
     with pytest.raises(ShardRefused, match=r"refused shard env_one: sample_shape \['16000'\]"):
-        make(Envoy, report_shard_info=[False])._register()
+        make_envoy(Envoy, report_shard_info=[False])._register()
     taken = Unavailable(grpc.StatusCode.ALREADY_EXISTS, "an envoy named 'env_one' takes part already")
     with pytest.raises(ShardRefused, match="takes part already"):
-        make(Envoy, report_shard_info=[taken])._register()
+        make_envoy(Envoy, report_shard_info=[taken])._register()
 
 
-def test_a_heartbeat_whose_name_was_taken_goes_on(make):
+def test_a_heartbeat_whose_name_was_taken_goes_on(make_envoy):
     taken = Unavailable(grpc.StatusCode.ALREADY_EXISTS, "takes part already")
-    envoy = make(Envoy, send_health_check=[ShardNotFoundError()], report_shard_info=[taken])
+    envoy = make_envoy(Envoy, send_health_check=[ShardNotFoundError()], report_shard_info=[taken])
     with pytest.raises(Stop):
         envoy.send_health_check()
     assert envoy.director_client.calls == ["send_health_check", "report_shard_info", "send_health_check"]
 
 
-def test_the_heartbeat_does_not_keep_the_process_alive(make, monkeypatch):
-    envoy = make(Envoy, report_shard_info=[True])
+def test_the_heartbeat_does_not_keep_the_process_alive(make_envoy, monkeypatch):
+    envoy = make_envoy(Envoy, report_shard_info=[True])
     monkeypatch.setattr(Envoy, "send_health_check", lambda self: threading.Event().wait())
     with pytest.raises(Stop):
         envoy.start()
     assert next(thread for thread in threading.enumerate() if thread.name == "heartbeat").daemon
 
 
-def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make, tmp_path, monkeypatch):
+def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make_envoy, tmp_path, monkeypatch):
     archive = tmp_path / "archive"
     archive.write_bytes(CODE)
-    envoy = make(Envoy)
+    envoy = make_envoy(Envoy)
 
     def stopped() -> None:
         raise Stop("SIGTERM")
@@ -231,9 +231,9 @@ def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lost_link_is_no_task_that_raised(make):
+def test_a_lost_link_is_no_task_that_raised(make_envoy):
     """The director goes on without the envoy, which asks again; see `superb_node.reports.LEFT`."""
-    envoy = make(Envoy)
+    envoy = make_envoy(Envoy)
     for was_reached, code in ((True, 2), (False, 1)):
         error = ConnectionError("the aggregator did not answer for 60 s")
         error.was_reached = was_reached  # type: ignore[attr-defined]  # as the experiment's own class has it

@@ -25,7 +25,7 @@ def parts(*data: bytes) -> Stream:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Return what makes an envoy with a gate; `told` is what the director heard, `ran` what was run."""
     work = tmp_path / "work"
     work.mkdir()
@@ -69,8 +69,8 @@ def take(envoy: Envoy) -> None:
     envoy._take_part("exp", envoy._download("exp"))
 
 
-def test_an_open_gate_runs_what_arrives_whole(make):
-    envoy = make()
+def test_an_open_gate_runs_what_arrives_whole(make_envoy):
+    envoy = make_envoy()
     take(envoy)
     assert (envoy.ran, envoy.told, envoy._author) == ([ARCHIVE], [], "ann")
 
@@ -82,21 +82,21 @@ def test_an_open_gate_runs_what_arrives_whole(make):
         (Stream([SimpleNamespace(size=3, npbytes=b"xx")]), "a part has another size"),
     ],
 )
-def test_a_download_that_is_refused_leaves_nothing(make, stream, message):
-    envoy = make(stream, limits=ArchiveLimits(megabytes=1))
+def test_a_download_that_is_refused_leaves_nothing(make_envoy, stream, message):
+    envoy = make_envoy(stream, limits=ArchiveLimits(megabytes=1))
     with pytest.raises(DamagedArchive, match=message):
         envoy._download("exp")
     assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../exp", "a/b", "", ".exp", "exp\n"])
-def test_an_illegal_name_touches_no_path(make, name):
+def test_an_illegal_name_touches_no_path(make_envoy, name):
     with pytest.raises(DamagedArchive, match="experiment name .*: legal are a letter"):
-        make()._download(name)
+        make_envoy()._download(name)
 
 
-def test_an_unsound_archive_is_declined_and_leaves_nothing(make):
-    envoy = make(parts(packed(("../code.py", ""))))
+def test_an_unsound_archive_is_declined_and_leaves_nothing(make_envoy):
+    envoy = make_envoy(parts(packed(("../code.py", ""))))
     take(envoy)
     ((name, code, reason),) = envoy.told
     assert (name, code, envoy.ran) == ("exp", DECLINED, [])
@@ -105,8 +105,8 @@ def test_an_unsound_archive_is_declined_and_leaves_nothing(make):
 
 
 @pytest.mark.parametrize("answer", [APPROVED, REJECTED])
-def test_the_owners_answer(make, monkeypatch, answer):
-    envoy = make(approval="manual")
+def test_the_owners_answer(make_envoy, monkeypatch, answer):
+    envoy = make_envoy(approval="manual")
     submission = envoy.gate.inspect("exp", "ann", ARCHIVE)
     store = envoy.gate.store
     each_second(monkeypatch, lambda: None, lambda: store.record_decision(submission, answer, "why"))
@@ -122,8 +122,8 @@ def test_the_owners_answer(make, monkeypatch, answer):
         assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_stop_while_it_waits_is_reported_as_the_owners(make, monkeypatch):
-    envoy = make(approval="manual")
+def test_a_stop_while_it_waits_is_reported_as_the_owners(make_envoy, monkeypatch):
+    envoy = make_envoy(approval="manual")
 
     def stop() -> None:
         raise Stop("SIGINT")
@@ -136,11 +136,11 @@ def test_a_stop_while_it_waits_is_reported_as_the_owners(make, monkeypatch):
     assert envoy.gate.store.pending() == []
 
 
-def test_an_experiment_that_ends_meanwhile_is_waited_for_no_longer(make, monkeypatch):
+def test_an_experiment_that_ends_meanwhile_is_waited_for_no_longer(make_envoy, monkeypatch):
     monkeypatch.setattr(approval_wait, "ASK_SECONDS", 0)
     ended = Unavailable(grpc.StatusCode.DEADLINE_EXCEEDED)
     answers = ["exp", Unavailable(), "exp", ended]
-    envoy = make(answers=answers, approval="manual")
+    envoy = make_envoy(answers=answers, approval="manual")
     monkeypatch.setattr(approval_wait.time, "sleep", lambda _: None)
     take(envoy)
     assert (envoy.ran, answers) == ([], [])
