@@ -90,28 +90,6 @@ def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
     return out
 
 
-def pack_change(model: nn.Module, start: np.ndarray) -> np.ndarray:
-    """Turn `start`, the packed weights that training began with, into what training changed; returns it.
-
-    Args:
-        model: the trained model.
-        start: float32, shape [n_trainable]; taken over.
-
-    Raises:
-        ValueError: the model has another number of trainable weights.
-    """
-    layout = trainable_layout(model)
-    if start.shape != (layout[-1].stop,):
-        raise ValueError(
-            f"the model has {layout[-1].stop} trainable weights, the round began with {start.size}"
-        )
-    change = torch.from_numpy(start)
-    for slot, (_, parameter) in zip(layout, _trainable(model), strict=True):
-        before = change[slot.start : slot.stop].view(slot.shape)
-        torch.sub(parameter.detach().to("cpu", torch.float32), before, out=before)
-    return start
-
-
 def unpack(vector: np.ndarray, model: nn.Module) -> None:
     """Copy a packed vector into the model's trainable parameters, in place; their type and device stay.
 

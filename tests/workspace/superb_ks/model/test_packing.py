@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from superb_ks.model.packing import Slot, empty_vector, lay_into, pack, pack_change, trainable_layout, unpack
+from superb_ks.model.packing import Slot, empty_vector, lay_into, pack, trainable_layout, unpack
 
 
 def small_model() -> nn.Module:
@@ -38,17 +38,6 @@ def test_pack_into_memory_that_is_there():
     assert pack(small_model(), out=memory) is memory
     assert memory.tolist() == list(range(16))
     assert pack(small_model(), out=np.empty(15, np.float32)).tolist() == list(range(16))
-    with pytest.raises(ValueError, match="16 trainable weights, the round began with 15"):
-        pack_change(small_model(), np.empty(15, np.float32))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_change_takes_the_place_of_what_it_is_a_change_of(dtype: torch.dtype):
-    model = small_model().to(dtype)
-    start = np.arange(16, dtype=np.float32) - np.arange(16, dtype=np.float32) / 2
-    change = pack_change(model, start)
-    assert change is start
-    assert change.tolist() == [value / 2 for value in range(16)]
 
 
 def test_unpack_is_the_inverse_and_leaves_frozen_tensors_alone():
