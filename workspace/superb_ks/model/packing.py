@@ -49,29 +49,6 @@ def empty_vector(size: int) -> np.ndarray:
     return memory[start : start + 4 * size].view(np.float32)
 
 
-def lay_into(vector: np.ndarray, model: nn.Module) -> None:
-    """Let the model's trainable parameters lie in `vector`, which then is the packed model at any time.
-
-    What is received into it need not be unpacked, and what training leaves in it need not be packed. Nothing
-    is copied: the parameters have the values of `vector` from now on.
-
-    Parameters of another type, or on another device, keep their own memory; so do those that move to one
-    later. For them `pack` and `unpack` go on copying.
-
-    Args:
-        vector: float32, shape [n_trainable], writable.
-        model: has the layout of what `vector` holds.
-    """
-    for slot, (_, parameter) in zip(trainable_layout(model), _trainable(model), strict=True):
-        if parameter.dtype == torch.float32 and parameter.device.type == "cpu":
-            parameter.data = torch.from_numpy(vector[slot.start : slot.stop]).view(slot.shape)
-
-
-def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
-    """Say whether a parameter's memory is that of `values`."""
-    return parameter.data_ptr() == values.ctypes.data and parameter.is_contiguous()
-
-
 def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
     """Copy the trainable parameters, wherever they are, into a float32 vector of shape [n_trainable].
 
@@ -124,3 +101,11 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
 
 def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
+    """Say whether a parameter's memory is that of `values`, so that there is nothing to copy.
+
+    In a collaborator it is (see `superb_ks.collaborator.shared_memory_model`).
+    """
+    return parameter.data_ptr() == values.ctypes.data and parameter.is_contiguous()
