@@ -13,16 +13,6 @@ DOCS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")), *DOCS]
 FOLDERS = "director|envoy|node|workspace|tests|benchmarks|docs|deploy|demo|certificates|pretraining"
 
-# TO REMOVE when the layout that README and docs describe is there: files and targets that are still to come.
-NOT_YET = {
-    "workspace/2_tuning_and_strategies.ipynb",
-    "workspace/3_baselines.ipynb",
-    "workspace/4_differential_privacy.ipynb",
-}
-TARGETS_NOT_YET: set[str] = set()
-# TO REMOVE with them: until then, modules that README and docs name are not looked for.
-PACKAGES_NOT_YET = not (ROOT / "node").is_dir()
-
 
 def ids(path: Path) -> str:
     return str(path.relative_to(ROOT))
@@ -45,13 +35,11 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def missing_links(page: Path, root: Path = ROOT) -> list[str]:
+def missing_links(page: Path) -> list[str]:
     missing = []
     for link in links(page.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        if str(target.relative_to(root)) in NOT_YET:
-            continue
         if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
             missing.append(link)
     return missing
@@ -65,16 +53,12 @@ def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
         "```\n# code\n[code](code.md)\n```\n[code](#code)\n",
         encoding="utf-8",
     )
-    assert missing_links(page, tmp_path) == ["#a-title", "no.md", "no.png", "#code"]
+    assert missing_links(page) == ["#a-title", "no.md", "no.png", "#code"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_every_link_leads_somewhere(page: Path) -> None:
     assert not missing_links(page)
-
-
-def test_what_is_still_to_come_has_not_come() -> None:
-    assert not [name for name in NOT_YET if (ROOT / name).exists()], "remove it from NOT_YET"
 
 
 def test_the_readme_fits_a_few_screens() -> None:
@@ -101,7 +85,7 @@ def test_a_page_says_for_whom_it_is_and_lists_what_is_in_it(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_files_that_are_named_exist(page: Path) -> None:
     named = re.findall(rf"`((?:{FOLDERS})/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8"))
-    assert not [name for name in named if name not in NOT_YET and not (ROOT / name).exists()]
+    assert not [name for name in named if not (ROOT / name).exists()]
 
 
 def exists(module: str) -> bool:
@@ -122,7 +106,6 @@ def test_names_of_modules_are_looked_up() -> None:
     assert not exists("tests.drills.run.perform_not") and not exists("benchmarks.none")
 
 
-@pytest.mark.skipif(PACKAGES_NOT_YET, reason="the packages that README and docs describe are still to come")
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=ids)
 def test_modules_that_are_named_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
@@ -139,4 +122,4 @@ def test_targets_of_make_that_are_named_exist(page: Path) -> None:
     shown = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    assert named - TARGETS_NOT_YET <= set(re.findall(r"^  ([a-z-]+) ", shown, re.MULTILINE))
+    assert named <= set(re.findall(r"^  ([a-z-]+) ", shown, re.MULTILINE))

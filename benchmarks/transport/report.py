@@ -62,9 +62,6 @@ def table(results: dict[str, Any]) -> str:
             entry = results.get("engines", {}).get(f"{engine}/{size}/2")
             if entry:
                 rows.append(_row(NAMES[engine], entry))
-            half = results.get("engines", {}).get(f"{engine}/{size}/2/update_dtype=bfloat16")
-            if half:
-                rows.append(_row(f"{NAMES[engine]}, updates in 16 bits", half))
     return "\n".join(rows)
 
 

@@ -32,7 +32,6 @@ MODULES = {
 }
 WORK = ROOT / "build" / "transport"
 LIMIT_SECONDS = {"ours": 300.0, "flower": 600.0, "flower-simulation": 300.0, "openfl": 300.0}
-HALF = {"update_dtype": "bfloat16"}
 QUICK_LIMIT_SECONDS = 120.0
 
 
@@ -45,8 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     if options.growth:
         plain += [job for job in growth_jobs() if job not in plain]
     jobs = [(*job, options.setting if job[0] == "ours" else {}) for job in plain]
-    if options.engine == "all" and not options.setting:
-        jobs += [("ours", size, options.clients, HALF) for size in options.size]
     for engine, size, clients, settings in jobs:
         failures += not measure(engine, Job(size, clients, options.rounds, settings=settings), options)
     merge("limits", {"machine": transport_limits.measure()})

@@ -38,13 +38,3 @@ def test_unequal_envoys_make_the_steps_of_one_pooled_batch(lab: Lab) -> None:
     assert outcome.weights is not None
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(outcome.weights[: expected.size], expected, rtol=0, atol=1e-6)
-
-
-def test_updates_in_16_bits_come_within_a_thousandth(lab: Lab) -> None:
-    exact = lab.run(Script(steps=1), rounds=ROUNDS).weights
-    half = lab.run(Script(steps=1), rounds=ROUNDS, update_dtype="bfloat16")
-    (sent,) = {record["metric_value"] for record in half.of("train") if record["metric_name"] == "bytes_up"}
-    assert exact is not None
-    assert half.weights is not None
-    assert sent == 2 * exact.size
-    assert 0 < np.linalg.norm(half.weights - exact) / np.linalg.norm(exact) < 1e-3

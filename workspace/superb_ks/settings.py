@@ -134,8 +134,6 @@ class Settings(Checked):
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
-        update_dtype: what envoys send after training: "float32" weights, or their change as "bfloat16",
-            which is half as much.
         experiment_name: letters, digits, "-" and "_", starting with a letter; None makes one up.
         test_data: folder of the test archive, for scoring the final model in the notebook; "testing_list":
             what the list of that name in the envoys' `data_dir` names; None: where the envoys say it is.
@@ -153,7 +151,6 @@ class Settings(Checked):
     addresses: Addresses = nested({"": Addresses}, Addresses())
     seed: int = checked(_SEED, 0)
     precision: str = checked(among("auto", "float32", "bfloat16"), "auto")
-    update_dtype: str = checked(among("float32", "bfloat16"), "float32")
     experiment_name: str | None = checked(or_none(_NAME), None)
     test_data: str | None = checked(or_none(TEXT), None)
     runs_dir: str = checked(TEXT, "../runs")

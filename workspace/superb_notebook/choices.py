@@ -26,9 +26,10 @@ class UpdateSize:
     trained: int
     parameters: int
 
-    def nbytes(self, update_dtype: str = "float32") -> int:
-        """Bytes of one update on the wire."""
-        return self.trained * (2 if update_dtype == "bfloat16" else 4)
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one update on the wire, as float32."""
+        return 4 * self.trained
 
 
 def update_sizes(settings: Settings, labels: Sequence[str]) -> list[UpdateSize]:
@@ -52,7 +53,7 @@ def tunings_table(sizes: Sequence[UpdateSize], settings: Settings) -> Table:
     header = ["tuning", "what is trained", "weights", "of all", "MB an update", "MB an envoy, all rounds"]
     rows = []
     for size in sizes:
-        megabytes = size.nbytes(settings.update_dtype) / 1e6
+        megabytes = size.nbytes / 1e6
         share = f"{size.trained / size.parameters:.1%}"
         what = size.tuning.summary if size.trained < size.parameters else "everything"
         sent = [f"{megabytes:.2f}", f"{megabytes * settings.rounds:.2f}"]

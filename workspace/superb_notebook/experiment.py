@@ -256,12 +256,10 @@ def _plan_changes(settings: Settings) -> dict[str, Any]:
         "aggregator.settings.min_collaborators": failures.min_envoys,
         "aggregator.settings.round_timeout_seconds": failures.round_timeout_seconds,
         "aggregator.settings.on_task_error": failures.on_task_error,
-        "aggregator.settings.update_dtype": settings.update_dtype,
         # One entry for each: OpenFL flattens its plan for changes, and refuses a dictionary.
         **{f"aggregator.settings.strategy.{name}": value for name, value in strategy.items()},
         **{f"aggregator.settings.privacy.{name}": value for name, value in privacy.items()},
         "collaborator.template": "superb_ks.collaborator.collaborator.PackedCollaborator",
-        "collaborator.settings.update_dtype": settings.update_dtype,
         "network.settings.agg_port": settings.addresses.aggregator_port,
         # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left
         # behind (or this one, before it was resumed) would be taken for one of this.

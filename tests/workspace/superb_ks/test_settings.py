@@ -71,7 +71,6 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         (Settings, "seed", -1),
         (Settings, "seed", 2**32),
         (Settings, "precision", "float16"),
-        (Settings, "update_dtype", ["float32"]),
         (Settings, "fraction", 0),
         (Settings, "fraction", 1.01),
         (Settings, "experiment_name", "../cert"),

@@ -112,7 +112,8 @@ class PackedAggregator(RoundKeeper):
                 return
             metrics: Metrics = {**named_tensors.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
             if task_name == TRAIN:
-                metrics["bytes_up"] = np.asarray(float(named_tensors.nbytes))
+                weights = named_tensors.weights
+                metrics["bytes_up"] = np.asarray(0.0 if weights is None else float(weights.nbytes))
                 self._take_update(collaborator_name, data_size, named_tensors)
             self._record(collaborator_name, task_name, metrics)
             self._round.reports[task_name][collaborator_name] = metrics

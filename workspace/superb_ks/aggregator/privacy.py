@@ -19,7 +19,6 @@ from superb_ks.aggregator.strategies.private_average import PrivateAverage
 from superb_ks.aggregator.strategies.updates import Recycle
 from superb_ks.metrics import Metrics
 from superb_ks.settings import Privacy
-from superb_ks.transport import messages
 
 
 class PrivateRounds:
@@ -28,7 +27,6 @@ class PrivateRounds:
     Args:
         state: the experiment's, on disk.
         privacy: the experiment's.
-        update_dtype: what collaborators send, as the aggregator's.
         noise: draws standard normal numbers; another one than the system's is for tests alone.
     """
 
@@ -36,7 +34,6 @@ class PrivateRounds:
         self,
         state: ExperimentState,
         privacy: Privacy,
-        update_dtype: str = messages.FLOAT32,
         noise: Noise = secure_standard_normal,
     ) -> None:
         # Loaded before the first round rather than at its end.
@@ -45,7 +42,6 @@ class PrivateRounds:
         self._epsilon_gaussian = get_epsilon_gaussian
         self._state = state
         self._privacy = privacy
-        self._sends_changes = update_dtype == messages.BFLOAT16
         self._noise = noise
         begun = {**privacy.to_dict(), "drawn": {}}
         self._account: dict[str, Any] = state.manifest.setdefault("privacy", begun)
@@ -57,7 +53,7 @@ class PrivateRounds:
             names,
             size,
             recycle,
-            start=None if self._sends_changes else self._state.last,
+            start=self._state.last,
             clip_norm=self._privacy.clip_norm,
             noise_multiplier=self._privacy.noise_multiplier,
             noise=self._noise,
@@ -88,9 +84,7 @@ class PrivateRounds:
         return float(self._epsilon_gaussian(sigma, self._privacy.delta))
 
 
-def private_rounds(
-    state: ExperimentState, privacy: Privacy | None, update_dtype: str
-) -> PrivateRounds | None:
+def private_rounds(state: ExperimentState, privacy: Privacy | None) -> PrivateRounds | None:
     """Return what makes an experiment's rounds private; None where `privacy` is None.
 
     Raises:
@@ -106,4 +100,4 @@ def private_rounds(
             f"the experiment was begun with differential privacy {begun or 'off'}, and cannot go on with "
             f"{wanted or 'off'}: its epsilon would not be true"
         )
-    return PrivateRounds(state, privacy, update_dtype) if privacy else None
+    return PrivateRounds(state, privacy) if privacy else None

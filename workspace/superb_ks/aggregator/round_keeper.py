@@ -22,7 +22,6 @@ from superb_ks.aggregator.uploads import Results, UploadQueue
 from superb_ks.metrics import ACCURACY, Metrics, as_records, pooled
 from superb_ks.schedule import TRAIN, VALIDATE
 from superb_ks.settings import Settings
-from superb_ks.transport import messages
 from superb_ks.types import Vector
 
 
@@ -40,7 +39,6 @@ class RoundKeeper(Aggregator):
         round_timeout_seconds: a round closes after so long with those who have reported; None waits.
         on_task_error: `"fail"` ends the experiment when a task raises on one collaborator,
             `"continue"` goes on without that collaborator.
-        update_dtype: what collaborators send: `"float32"` weights, or their change as `"bfloat16"`.
         strategy: how updates become the next model, as `Strategy.to_dict` returns it.
         privacy: differential privacy, as `Privacy.to_dict` returns it; None: off.
         settings: what OpenFL's plan gives to its own aggregator.
@@ -53,7 +51,6 @@ class RoundKeeper(Aggregator):
         min_collaborators: int = 1,
         round_timeout_seconds: float | None = None,
         on_task_error: str = "fail",
-        update_dtype: str = messages.FLOAT32,
         strategy: Mapping[str, Any] | None = None,
         privacy: Mapping[str, float] | None = None,
         **settings: Any,
@@ -63,7 +60,6 @@ class RoundKeeper(Aggregator):
         super().__init__(initial_tensor_dict={"unused": np.zeros(1, np.float32)}, **settings)
         self.round_timeout_seconds = round_timeout_seconds
         self.on_task_error = on_task_error
-        self.update_dtype = update_dtype
         self.failure: str | None = None
         self.members = Membership(self.authorized_cols, min_collaborators)
         self.state = ExperimentState(Path(initial_tensor_dict["state_folder"]))
@@ -71,12 +67,11 @@ class RoundKeeper(Aggregator):
         self.round_number = self.state.manifest["round"]
         self._changed = threading.Condition(threading.RLock())
         self._aggregation = make_aggregation(chosen.strategy, self.state)
-        self._privacy = private_rounds(self.state, chosen.privacy, update_dtype)
+        self._privacy = private_rounds(self.state, chosen.privacy)
         self._uploads = UploadQueue(
             self._changed,
             self.state.last.size,
             self.members,
-            update_dtype,
             (self._privacy or self._aggregation).collect,
             give_up=self.drop,
         )
@@ -203,9 +198,7 @@ class RoundKeeper(Aggregator):
         combined = self._round.updates.result()
         if self._privacy:
             self._record("aggregator", "privacy", self._privacy.spend(self._round.trainers))
-        if self._privacy or self.update_dtype == messages.BFLOAT16:
-            # The combined change is added to what it is a change of.
-            self.state.last.add_to(combined)
+            self.state.last.add_to(combined)  # a private average is one of changes since the round's start
         return self._aggregation.next_model(combined, self.round_number + 1)
 
     def _mark_if_best(self, reports: Mapping[str, Metrics]) -> None:

@@ -24,15 +24,11 @@ MODELS_IN_MEMORY = 2
 
 @dataclass(frozen=True)
 class Results:
-    """What one upload held: metrics, and weights or their change, `[size]`, or why there are none.
-
-    `nbytes` is what the weights took on the messages.
-    """
+    """What one upload held: metrics, and weights `[size]`, or why there are none."""
 
     metrics: Metrics
     weights: Vector | None = None
     refusal: str | None = None
-    nbytes: int = 0
 
 
 class UploadReplaced(RuntimeError):
@@ -50,7 +46,6 @@ class UploadQueue:
         changed: the aggregator's condition; notified when an update was added or the round ended.
         size: elements of the model.
         members: who may upload.
-        kind: what updates of this experiment consist of, `float32` or `bfloat16`.
         collect: makes what takes in the updates of one round, from the names of those who train in it, the
             model's size and what gets arrays that are not needed any more.
         give_up: is told the name of a collaborator whose upload stalled, and how.
@@ -61,13 +56,11 @@ class UploadQueue:
         changed: threading.Condition,
         size: int,
         members: Membership,
-        kind: str = messages.FLOAT32,
         collect: Callable[[Iterable[str], int, Recycle], Updates] = FederatedAverage,
         give_up: Callable[[str, str], None] = lambda name, reason: None,
     ) -> None:
         self._changed = changed
         self._size = size
-        self._kind = kind
         self._members = members
         self._receiving: set[str] = set()
         self._waiting: set[str] = set()
@@ -119,13 +112,11 @@ class UploadQueue:
             UploadReplaced: its sender began another one.
         """
         metrics = messages.read_metrics(head.tensors)
-        announced = messages.announced(head.tensors)
-        if announced is None or head.header.sender not in self._members.present:
+        size = messages.announced_size(head.tensors)
+        if size is None or head.header.sender not in self._members.present:
             return Results(metrics)
-        if announced != (self._size, self._kind):
-            size, kind = announced
-            refusal = f"sent {size} values of {kind}, the model has {self._size} and travels as {self._kind}"
-            return Results(metrics, refusal=refusal)
+        if size != self._size:
+            return Results(metrics, refusal=f"sent {size} values, the model has {self._size}")
         return self._read(head.header.sender, metrics, chunks)
 
     def _read(self, name: str, metrics: Metrics, chunks: Iterable[memoryview]) -> Results:
@@ -154,11 +145,8 @@ class UploadQueue:
             self._waiting.discard(name)
             self._receiving.add(name)
             vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
-        is_bfloat16 = self._kind == messages.BFLOAT16
         try:
-            fill = messages.fill_from_bfloat16 if is_bfloat16 else messages.fill
-            weights = fill(vector, chunks)
-            return Results(metrics, weights, nbytes=weights.nbytes // (2 if is_bfloat16 else 1))
+            return Results(metrics, messages.fill(vector, chunks))
         except BaseException as error:
             with self._changed:
                 if updates is self._updates:

@@ -14,7 +14,6 @@ from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc
 from openfl.transport.grpc.aggregator_client import AggregatorGRPCClient
 
 from superb_ks.transport import messages
-from superb_ks.transport.bfloat16 import Bfloat16Vector
 from superb_ks.transport.codec import EXPERIMENT, SERVICE, decode_tensor_reply, encode_chunk
 from superb_ks.types import Vector
 
@@ -118,9 +117,9 @@ class AggregatorConnection:
         task_name: str,
         clips: int,
         metrics: dict[str, Any],
-        update: Vector | Bfloat16Vector | None,
+        update: Vector | None,
     ) -> None:
-        """Deliver what a task returned: metrics, and an update `[size]` if it trained."""
+        """Deliver what a task returned: metrics, and the new weights, float32 `[size]`, if it trained."""
         results = aggregator_pb2.TaskResults(
             header=self._header,
             round_number=round_number,

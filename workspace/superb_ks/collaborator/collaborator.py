@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from openfl.component.collaborator import Collaborator
 from openfl.component.collaborator.collaborator import DevicePolicy
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, ExperimentOver, RoundOver
+from superb_ks.collaborator.shared_memory_model import SharedMemoryModel
 from superb_ks.metrics import CLIPS
-from superb_ks.model.packing import empty_vector, lay_into, pack, pack_change, trainable_layout
 from superb_ks.schedule import TEST_BEST, TRAIN
 from superb_ks.transport import messages
-from superb_ks.transport.bfloat16 import Bfloat16Vector, UpdateEncoder
 from superb_ks.types import Vector
 
 logger = logging.getLogger(__name__)
@@ -29,28 +27,16 @@ class PackedCollaborator(Collaborator):
     It takes the place of OpenFL's own, which fetches and sends every tensor in a call of its own, and sleeps.
 
     Args:
-        update_dtype: what is sent: `"float32"` weights, or their change as `"bfloat16"`.
         patience_seconds: how long an aggregator that does not answer is waited for.
         settings: what OpenFL's plan gives to its own collaborator.
     """
 
-    def __init__(
-        self, *, update_dtype: str = messages.FLOAT32, patience_seconds: float = 60.0, **settings: Any
-    ) -> None:
+    def __init__(self, *, patience_seconds: float = 60.0, **settings: Any) -> None:
         super().__init__(**settings)
         self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
-        model = self.task_runner.model
-        # Every model is received into this memory, and every update is sent from it.
-        self._vector: Vector = empty_vector(trainable_layout(model)[-1].stop)
+        self._model = SharedMemoryModel(self.task_runner.model)
         self._holds: tuple[int, tuple[str, ...]] | None = None
-        self._encoder = UpdateEncoder(self._vector.size) if update_dtype == messages.BFLOAT16 else None
-        adapter = self.task_runner.framework_adapter
-        if self._encoder:
-            # What changed is the difference from the weights that were received, so both are needed.
-            adapter.pack = partial(pack_change, start=self._vector)
-        else:
-            lay_into(self._vector, model)
-            adapter.pack = partial(pack, out=self._vector)
+        self.task_runner.framework_adapter.pack = self._model.pack
 
     def run(self) -> None:
         """Work until the aggregator says that it is time to quit, or another one has taken its place."""
@@ -79,19 +65,13 @@ class PackedCollaborator(Collaborator):
         weights, metrics = self._run(task, round_number)
         metrics["seconds"] = time.monotonic() - started
         clips = int(metrics.pop(CLIPS, self._default_clips(task)))
-        update: Vector | Bfloat16Vector | None = weights
-        if weights is not None and self._encoder is not None:
-            update = self._encoder.encode(weights)
-        self._aggregator.deliver(round_number, task.name, clips, metrics, update)
+        self._aggregator.deliver(round_number, task.name, clips, metrics, weights)
         return metrics
 
     def _run(self, task: Task, round_number: int) -> tuple[Vector | None, dict[str, Any]]:
-        """Call the task through OpenFL's task runner, which loads the weights and binds the arguments.
-
-        After training the vector holds the new weights, or their change where updates travel in 16 bits.
-        """
+        """Call the task through OpenFL's task runner, which loads the weights and binds the arguments."""
         inputs = {messages.TRAINED: self._model_for(task, round_number)}
-        before = self._changes_in_vector()
+        before = self._model.changes()
         settings = {} if task.task_type == "train" else {"apply": "global"}
         try:
             outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
@@ -102,7 +82,7 @@ class PackedCollaborator(Collaborator):
                 **settings,
             )
         finally:
-            if task.name == TRAIN or self._changes_in_vector() != before:
+            if task.name == TRAIN or self._model.changes() != before:
                 self._holds = None  # the next task gets the round's model, whatever this one made of it
         weights = [value for key, value in outputs.items() if "metric" not in key.tags]
         metrics = {key.tensor_name: value for key, value in outputs.items() if "metric" in key.tags}
@@ -113,16 +93,9 @@ class PackedCollaborator(Collaborator):
         wanted = (round_number, messages.BEST if task.name == TEST_BEST else messages.CURRENT)
         if self._holds != wanted:
             self._holds = None  # as long as it is not complete
-            self._aggregator.fetch(self._vector, *wanted)
+            self._aggregator.fetch(self._model.vector, *wanted)
             self._holds = wanted
-        return self._vector
-
-    def _changes_in_vector(self) -> int:
-        """Return a number that grows with each change in place of a weight that lies in the vector."""
-        first = self._vector.ctypes.data
-        inside = range(first, first + self._vector.nbytes)
-        parameters = self.task_runner.model.parameters()
-        return sum(each._version for each in parameters if each.data_ptr() in inside)
+        return self._model.vector
 
     def _device(self) -> str:
         prefers_cuda = self.device_assignment_policy is DevicePolicy.CUDA_PREFERRED

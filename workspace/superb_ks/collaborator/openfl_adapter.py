@@ -24,7 +24,7 @@ class PackedAdapter(FrameworkAdapterPluginInterface):
 
     Attributes:
         pack: how a model becomes a vector of shape [n_trainable]; a collaborator sets it to pack into memory
-            that it has, or to pack what training changed.
+            that it has.
     """
 
     def __init__(self) -> None:

@@ -49,29 +49,6 @@ def empty_vector(size: int) -> np.ndarray:
     return memory[start : start + 4 * size].view(np.float32)
 
 
-def lay_into(vector: np.ndarray, model: nn.Module) -> None:
-    """Let the model's trainable parameters lie in `vector`, which then is the packed model at any time.
-
-    What is received into it need not be unpacked, and what training leaves in it need not be packed. Nothing
-    is copied: the parameters have the values of `vector` from now on.
-
-    Parameters of another type, or on another device, keep their own memory; so do those that move to one
-    later. For them `pack` and `unpack` go on copying.
-
-    Args:
-        vector: float32, shape [n_trainable], writable.
-        model: has the layout of what `vector` holds.
-    """
-    for slot, (_, parameter) in zip(trainable_layout(model), _trainable(model), strict=True):
-        if parameter.dtype == torch.float32 and parameter.device.type == "cpu":
-            parameter.data = torch.from_numpy(vector[slot.start : slot.stop]).view(slot.shape)
-
-
-def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
-    """Say whether a parameter's memory is that of `values`."""
-    return parameter.data_ptr() == values.ctypes.data and parameter.is_contiguous()
-
-
 def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
     """Copy the trainable parameters, wherever they are, into a float32 vector of shape [n_trainable].
 
@@ -88,28 +65,6 @@ def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
         if not _lies_there(parameter, out[slot.start : slot.stop]):
             packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
     return out
-
-
-def pack_change(model: nn.Module, start: np.ndarray) -> np.ndarray:
-    """Turn `start`, the packed weights that training began with, into what training changed; returns it.
-
-    Args:
-        model: the trained model.
-        start: float32, shape [n_trainable]; taken over.
-
-    Raises:
-        ValueError: the model has another number of trainable weights.
-    """
-    layout = trainable_layout(model)
-    if start.shape != (layout[-1].stop,):
-        raise ValueError(
-            f"the model has {layout[-1].stop} trainable weights, the round began with {start.size}"
-        )
-    change = torch.from_numpy(start)
-    for slot, (_, parameter) in zip(layout, _trainable(model), strict=True):
-        before = change[slot.start : slot.stop].view(slot.shape)
-        torch.sub(parameter.detach().to("cpu", torch.float32), before, out=before)
-    return start
 
 
 def unpack(vector: np.ndarray, model: nn.Module) -> None:
@@ -146,3 +101,11 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
 
 def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
+    """Say whether a parameter's memory is that of `values`, so that there is nothing to copy.
+
+    In a collaborator it is (see `superb_ks.collaborator.shared_memory_model`).
+    """
+    return parameter.data_ptr() == values.ctypes.data and parameter.is_contiguous()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 from collections.abc import Iterator
@@ -137,7 +136,6 @@ class RoundTrainer(Trainer):
             masked_features(self.model, *self._mask_probs),
             no_input_gradient(self.model),
             plain_attention(self.model) if self.args.device.type == "cpu" else nullcontext(),
-            _garbage_set_aside(),
         ):
             return super().train(*args, **kwargs)
 
@@ -235,25 +233,3 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         switch.set_attn_implementation("sdpa")
-
-
-# Python 3.12 freezes some hundred objects of its own when it starts; an envoy, half a million.
-_FROZEN_BY_PYTHON = 10_000
-
-
-@contextmanager
-def _garbage_set_aside() -> Iterator[None]:
-    """Hide what exists from the garbage collector for a while.
-
-    accelerate collects before it trains. Where so much is imported that takes a quarter of a second, and
-    finds nothing: a Trainer that is done is freed with the last reference to it. An envoy has its libraries
-    hidden from its start on, and they stay so.
-    """
-    if gc.get_freeze_count() > _FROZEN_BY_PYTHON:
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -1,8 +1,10 @@
 """OpenFL's two messages that carry weights, encoded and decoded without copying what they carry.
 
-The protobuf library copies a message's bytes three times on the way out and twice on the way in; for 94.6
-million weights and two collaborators that is most of a round. The bytes on the wire are ordinary protobuf,
-which any OpenFL 1.7.1 understands: see https://protobuf.dev/programming-guides/encoding for the format.
+The protobuf library copies a message's bytes three times on the way out and twice on the way in. With it, a
+warm round of 94.6 million weights and two collaborators takes 28 % more processor time (3.02 s in place of
+2.36 s, director and collaborators together), and the director 1 GB more memory. The bytes on the wire are
+ordinary protobuf, which any OpenFL 1.7.1 understands: see
+https://protobuf.dev/programming-guides/encoding for the format.
 """
 
 from __future__ import annotations

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from openfl.protocols import aggregator_pb2, base_pb2
 
 from superb_ks.metrics import Metrics
-from superb_ks.transport.bfloat16 import Bfloat16Vector, from_bfloat16
 from superb_ks.types import Vector
 
 TRAINED = "trained"
@@ -24,9 +21,6 @@ TRAINED = "trained"
 
 CURRENT, BEST = ("model",), ("best",)
 """Tags that say which of the aggregator's models a collaborator asks for."""
-
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-"""What an update consists of: new weights, or their change since the round's start."""
 
 PART_BYTES = 2**20
 """Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
@@ -105,32 +99,25 @@ def read_metrics(tensors: Iterable[base_pb2.NamedTensor]) -> Metrics:
     return metrics
 
 
-def announced(tensors: Iterable[base_pb2.NamedTensor]) -> tuple[int, str] | None:
-    """Return how many elements follow the metrics, and their type; None if no weights do."""
+def announced_size(tensors: Iterable[base_pb2.NamedTensor]) -> int | None:
+    """Return how many float32 weights follow the metrics; None if none do."""
     for tensor in tensors:
         if tensor.name == TRAINED and len(tensor.transformer_metadata) == 1:
-            size = math.prod(tensor.transformer_metadata[0].int_list[:MAX_DIMENSIONS])
-            return size, "".join(tensor.tags)[:MAX_NAME_LENGTH] or FLOAT32
+            return math.prod(tensor.transformer_metadata[0].int_list[:MAX_DIMENSIONS])
     return None
 
 
-def upload(
-    results: aggregator_pb2.TaskResults, update: Vector | Bfloat16Vector | None
-) -> Iterator[bytes | memoryview]:
-    """Yield the chunks that deliver a task's results and, after training, its update `[size]`.
-
-    An update is the new weights as float32, or their change as bfloat16 (see `superb_ks.transport.bfloat16`).
-    """
+def upload(results: aggregator_pb2.TaskResults, update: Vector | None) -> Iterator[bytes | memoryview]:
+    """Yield the chunks that deliver a task's results and, after training, the new weights `[size]`."""
     if update is not None:
         shape = base_pb2.MetadataProto(int_list=update.shape)
-        kind = FLOAT32 if update.dtype == np.float32 else BFLOAT16
-        results.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape], tags=[kind]))
+        results.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape]))
     yield results.SerializeToString()
     if update is not None:
         yield from pieces(update)
 
 
-def pieces(vector: NDArray[Any]) -> Iterator[memoryview]:
+def pieces(vector: Vector) -> Iterator[memoryview]:
     """Yield views of the bytes of a contiguous `vector`, part by part."""
     raw = vector.data.cast("B")
     for start in range(0, len(raw), PART_BYTES):
@@ -152,22 +139,4 @@ def fill(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
         filled += len(chunk)
     if filled != len(raw):
         raise DamagedUpload(f"{filled} of the announced {len(raw)} bytes of weights")
-    return vector
-
-
-def fill_from_bfloat16(vector: Vector, chunks: Iterable[bytes | memoryview]) -> Vector:
-    """Write bfloat16 `chunks` one after another into `vector`, as float32, and return it.
-
-    Raises:
-        DamagedUpload: they hold more or fewer values than `vector`, or half a value.
-    """
-    filled = 0
-    for chunk in chunks:
-        if len(chunk) % 2 or filled + len(chunk) // 2 > vector.size:
-            raise DamagedUpload(f"{len(chunk)} bytes that do not fit the announced {vector.size} values")
-        values = np.frombuffer(chunk, np.uint16)
-        from_bfloat16(values, vector[filled : filled + values.size])
-        filled += values.size
-    if filled != vector.size:
-        raise DamagedUpload(f"{filled} of the announced {vector.size} values")
     return vector

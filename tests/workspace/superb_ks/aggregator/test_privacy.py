@@ -84,14 +84,14 @@ def test_nothing_is_spent_before_the_first_round(state):
 
 
 def test_a_crash_does_not_reset_what_is_spent(state):
-    private = private_rounds(state, PRIVACY, "float32")
+    private = private_rounds(state, PRIVACY)
     private.spend("ab")
     private.spend("ab")
     state.publish(1, np.ones(2, np.float32))
     after_two = private.epsilon
     private.spend("ab")  # of a round that is lost: nobody has seen its model
     with contextlib.closing(reopened(state)) as resumed:
-        again = private_rounds(resumed, PRIVACY, "float32")
+        again = private_rounds(resumed, PRIVACY)
         assert again.epsilon == after_two > 0
         again.spend("ab")
         assert again.epsilon == private.epsilon
@@ -102,10 +102,10 @@ def test_a_crash_does_not_reset_what_is_spent(state):
     [(PRIVACY, None), (None, PRIVACY), (PRIVACY, replace(PRIVACY, noise_multiplier=0.1))],
 )
 def test_no_experiment_goes_on_with_other_privacy(state, first, then):
-    private = private_rounds(state, first, "float32")
+    private = private_rounds(state, first)
     if private:
         private.spend("ab")
     state.publish(1, None)
     refused = pytest.raises(ValueError, match="was begun with differential privacy .* cannot go on with")
     with contextlib.closing(reopened(state)) as again, refused:
-        private_rounds(again, then, "float32")
+        private_rounds(again, then)

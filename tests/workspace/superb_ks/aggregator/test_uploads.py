@@ -54,15 +54,12 @@ def test_weights_and_metrics_arrive():
     results = Side("a").upload("a", 3.0)
     assert results.weights.tolist() == [3.0] * SIZE
     assert results.metrics["loss"] == 0.5
-    assert results.nbytes == 4 * SIZE
 
 
 def test_another_size_is_refused_without_reading():
     results = Side("a").upload("a", size=SIZE + 1)
     assert results.weights is None
-    assert results.refusal == (
-        f"sent {SIZE + 1} values of float32, the model has {SIZE} and travels as float32"
-    )
+    assert results.refusal == f"sent {SIZE + 1} values, the model has {SIZE}"
 
 
 def test_a_stream_that_breaks_off_is_damaged_and_frees_its_room():

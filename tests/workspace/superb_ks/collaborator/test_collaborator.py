@@ -5,14 +5,12 @@ from typing import Any
 
 import grpc
 import numpy as np
-import pytest
 import torch
 from openfl.utilities import TensorKey
 from torch import nn
 
 from superb_ks.collaborator.collaborator import PackedCollaborator
 from superb_ks.collaborator.openfl_adapter import PackedAdapter
-from superb_ks.transport import messages
 
 ROUND_MODEL = [1.0, 2.0, 3.0]
 
@@ -53,15 +51,10 @@ class Line:
 
     def deliver(self, round_number: int, name: str, clips: int, metrics: Any, update: Any) -> None:
         if update is not None:
-            weights = np.empty(3, np.float32)
-            if update.dtype == np.uint16:
-                messages.from_bfloat16(update, weights)
-            else:
-                weights[:] = update
-            self.delivered.append(weights.tolist())
+            self.delivered.append(update.tolist())
 
 
-def collaborator_with(update_dtype: str, **tasks: Any) -> tuple[PackedCollaborator, Line]:
+def collaborator_with(**tasks: Any) -> tuple[PackedCollaborator, Line]:
     runner = Runner(tasks)
     client = SimpleNamespace(
         channel=grpc.insecure_channel("localhost:1"),  # of which nothing is asked
@@ -77,7 +70,6 @@ def collaborator_with(update_dtype: str, **tasks: Any) -> tuple[PackedCollaborat
         task_runner=runner,
         task_config={},
         device_assignment_policy="CPU_ONLY",
-        update_dtype=update_dtype,
     )
     line = Line()
     collaborator._aggregator = line  # type: ignore[assignment]  # stands in for the connection
@@ -96,25 +88,22 @@ def add_ten(model: nn.Linear) -> None:
         model.weight += 10
 
 
-@pytest.mark.parametrize("update_dtype", ["float32", "bfloat16"])
-def test_a_task_that_changes_the_model_changes_it_for_itself_alone(update_dtype: str) -> None:
+def test_a_task_that_changes_the_model_changes_it_only_for_itself() -> None:
     seen: list[list[float]] = []
 
     def validate(model: nn.Linear) -> None:
         seen.append(model.weight.flatten().tolist())
         add_ten(model)
 
-    collaborator, line = collaborator_with(update_dtype, validate=validate, test=validate, train=add_ten)
+    collaborator, line = collaborator_with(validate=validate, test=validate, train=add_ten)
     for name in ("validate", "test", "train"):
         collaborator.do_task(task(name), 0)
     assert seen == [ROUND_MODEL, ROUND_MODEL]
-    expected = [11.0, 12.0, 13.0] if update_dtype == "float32" else [10.0, 10.0, 10.0]
-    assert line.delivered == [expected]
+    assert line.delivered == [[11.0, 12.0, 13.0]]
 
 
-@pytest.mark.parametrize("update_dtype", ["float32", "bfloat16"])
-def test_tasks_that_leave_the_model_alone_share_one_fetch(update_dtype: str) -> None:
-    collaborator, line = collaborator_with(update_dtype, validate=lambda model: None, train=add_ten)
+def test_tasks_that_do_not_change_the_model_share_one_fetch() -> None:
+    collaborator, line = collaborator_with(validate=lambda model: None, train=add_ten)
     collaborator.do_task(task("validate"), 0)
     collaborator.do_task(task("train"), 0)
     assert line.fetched == 1

@@ -5,18 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from superb_ks.model.packing import Slot, empty_vector, lay_into, pack, pack_change, trainable_layout, unpack
-
-
-def small_model() -> nn.Module:
-    """A frozen layer between two trained ones: 2·3 + 3 = 9 and 4·2 = 8 trained values."""
-    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4), nn.Linear(4, 2, bias=False))
-    model[1].requires_grad_(False)
-    with torch.no_grad():
-        model[0].weight.copy_(torch.arange(6.0).view(2, 3))
-        model[0].bias.copy_(torch.tensor([6.0, 7.0]))
-        model[2].weight.copy_(torch.arange(8.0, 16.0).view(2, 4))
-    return model
+from superb_ks.model.packing import Slot, pack, trainable_layout, unpack
+from tests.support.small_model import small_model
 
 
 def test_layout_is_in_order_without_gaps_and_leaves_frozen_tensors_out():
@@ -38,17 +28,6 @@ def test_pack_into_memory_that_is_there():
     assert pack(small_model(), out=memory) is memory
     assert memory.tolist() == list(range(16))
     assert pack(small_model(), out=np.empty(15, np.float32)).tolist() == list(range(16))
-    with pytest.raises(ValueError, match="16 trainable weights, the round began with 15"):
-        pack_change(small_model(), np.empty(15, np.float32))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_change_takes_the_place_of_what_it_is_a_change_of(dtype: torch.dtype):
-    model = small_model().to(dtype)
-    start = np.arange(16, dtype=np.float32) - np.arange(16, dtype=np.float32) / 2
-    change = pack_change(model, start)
-    assert change is start
-    assert change.tolist() == [value / 2 for value in range(16)]
 
 
 def test_unpack_is_the_inverse_and_leaves_frozen_tensors_alone():
@@ -66,46 +45,6 @@ def test_packed_memory_is_not_the_models():
     vector = pack(model)
     unpack(np.zeros(16, np.float32), model)
     assert vector.tolist() == list(range(16))
-
-
-def test_a_model_that_lies_in_a_vector_is_packed_at_any_time():
-    model = small_model()
-    vector = empty_vector(16)
-    assert vector.ctypes.data % 64 == 0
-    vector[:] = range(16, 32)
-    frozen = model[1].weight.clone()
-    lay_into(vector, model)
-    assert model[2].weight.tolist() == [[24, 25, 26, 27], [28, 29, 30, 31]]
-    assert torch.equal(model[1].weight, frozen)
-
-    vector[:] = range(100, 116)
-    unpack(vector, model)
-    assert model[0].bias.tolist() == [106, 107]
-    model(torch.ones(5, 3)).sum().backward()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    gradient = model[0].bias.grad.tolist()
-    optimizer.step()
-    assert vector[6:8].tolist() == pytest.approx([106 - gradient[0], 107 - gradient[1]])
-    assert pack(model, out=vector) is vector
-
-    unpack(np.zeros(16, np.float32), model)  # another vector is copied in
-    assert not vector.any()
-
-
-def test_parameters_that_cannot_lie_in_a_vector_are_copied():
-    model = small_model()
-    model[2].bfloat16()
-    vector = np.arange(50, 66, dtype=np.float32)
-    lay_into(vector, model)
-    assert model[2].weight.tolist() == [[8, 9, 10, 11], [12, 13, 14, 15]]
-    unpack(vector, model)
-    assert model[2].weight.dtype == torch.bfloat16
-    assert pack(model, out=vector).tolist() == list(range(50, 66))
-    model[0].double()  # moved after it was laid into the vector
-    vector += 1
-    unpack(vector, model)
-    assert model[0].weight.dtype == torch.float64
-    assert model[0].weight.tolist() == [[51, 52, 53], [54, 55, 56]]
 
 
 def test_bfloat16_parameters_keep_their_type():

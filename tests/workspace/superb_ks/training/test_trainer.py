@@ -138,13 +138,3 @@ def test_a_trainer_that_is_done_is_freed_without_a_garbage_collection(dataset):
         assert [part() for part in gone] == [None] * 4
     finally:
         gc.enable()
-    assert gc.get_freeze_count() == 0
-
-
-def test_what_an_envoy_hid_from_the_garbage_collector_stays_hidden(dataset):
-    gc.freeze()
-    try:
-        local_trainer(SCRATCH.build(), dataset, ONE_EPOCH, "cpu", 0).train()
-        assert gc.get_freeze_count() > 0
-    finally:
-        gc.unfreeze()

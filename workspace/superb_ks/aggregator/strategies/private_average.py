@@ -38,7 +38,7 @@ class PrivateAverage(FederatedAverage):
         names: the collaborators that were drawn for this round; their number is the denominator.
         size: number of float32 elements in every update.
         recycle: gets each array that is not needed any more.
-        start: the model that updates are taken against; None if they are changes already.
+        start: the model that the round started from; None: one whose weights are all 0.
         clip_norm: longest L2 norm that a change may have.
         noise_multiplier: standard deviation of the noise on the sum, in clipping norms.
         noise: draws standard normal numbers; another one than the system's is for tests alone.
