@@ -132,7 +132,7 @@ def test_baselines(federation: Federation, tmp_path: Path) -> None:
 def test_differential_privacy(federation: Federation, tmp_path: Path) -> None:
     outputs = run_notebook(federation, tmp_path / "run", notebook_named("4_"))
     assert ", epsilon " in outputs, "the private experiment does not tell what it has spent"
-    (row,) = re.findall(r"\n +0\.5 +(\S+) +(\S+)% +(\S+)% +(\S+)%", outputs.replace("\\n", "\n"))
+    (row,) = re.findall(r'" +0\.5 +(\S+) +(\S+)% +(\S+)% +(\S+)%', outputs)
     assert float(row[3]) > float(row[1]), "two hundred envoys bear more noise than two"
 
 
