@@ -8,6 +8,7 @@ import pytest
 
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
+from tests.speech_commands.conftest import archives, write_wav  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")

@@ -3,24 +3,23 @@
 python -m tests.fuzz [--inputs 50000] [--seed 0] [--json PATH]
 
 Most inputs go to the services' own methods in this process, as gRPC would call them. A twentieth goes to real
-ports, of a federation whose experiment has to finish as if nothing had been there (`fuzz_live.py`).
+ports, of a federation whose experiment has to finish as if nothing had been there (`live.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
+import gc
 import json
 import logging
 import os
-import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -28,20 +27,23 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from hypothesis import strategies as st
 
 from demo.interrupts import raise_interrupted
+from tests.fuzz.inputs import Strategy, try_examples
 from tests.fuzz.live import attack_ports
-from tests.fuzz.targets import targets
+from tests.fuzz.targets import TARGETS, Target
 from tests.support.lab import Lab
 from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
-
-# Not fuzz.json: that is the data room's, which is written whole by tests/speech_commands/test_fuzz.py.
 RESULTS = ROOT / "benchmarks" / "results" / "fuzz_services.json"
-SECONDS_AN_INPUT = 30.0
-MOST_GROWTH_MIB = 64.0
+INPUT_TIMEOUT_SECONDS = 30.0
+MAX_GROWTH_MIB = 64.0
 LIVE_SHARE = 0.05
+# Hypothesis and the services remember what they were sent: after so many inputs there are new ones.
+BATCH = 2000
+MAX_FLAW_LETTERS = 20_000
 
 
 class Hang(BaseException):
@@ -50,89 +52,82 @@ class Hang(BaseException):
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise `Hang` in the main thread if the context takes longer."""
+    """Raise an error in the main thread if the context takes longer, past all that catch an `Exception`."""
 
     def ring(*_: Any) -> None:
-        raise Hang(f"more than {seconds:g} s")
+        raise Hang
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except Hang as hang:
+        raise TimeoutError(f"more than {seconds:g} s") from hang
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
-def fuzz_in_process(inputs: int, seed: int, folder: Path) -> tuple[Counter[str], list[str], float]:
-    """Call the services' methods; returns outcomes, flaws with their tracebacks, and MiB of growth.
+def fuzz_in_process(inputs: int, seed: int) -> tuple[Counter[str], list[str], float]:
+    """Call the services' methods; returns outcomes, flaws, and MiB of growth after the first quarter.
+
+    Everything is written inside the working folder, which has a folder of its own around it.
 
     Args:
-        inputs: how many.
+        inputs: how many; more if there is a flaw.
         seed: the same gives the same inputs.
-        folder: everything is written inside; the working folder meanwhile.
     """
-    outcomes: Counter[str] = Counter()
-    flaws: list[str] = []
-    before, inside = Path.cwd(), folder / "inside"
-    inside.mkdir()
-    os.chdir(inside)
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")  # names that occur twice in an archive are meant
-    try:
-        chosen = targets(seed, inside)
-        draw = random.Random(seed)
-        weights = [share for _, share in chosen]
-        warm = 0
-        for number in range(inputs):
-            if number == inputs // 4:
-                warm = psutil.Process().memory_info().rss
-            (target, _) = draw.choices(chosen, weights)[0]
+    outcomes, flaws, targets, warm = Counter[str](), list[str](), dict(TARGETS), 0.0
+    for start in range(0, inputs, BATCH):
+        for target, share in list(targets.items()):
+            count = round(share * min(BATCH, inputs - start))
+            flaw = fuzz_target(target, count, f"{seed} {target.__name__} {start}", outcomes)
+            if flaw:
+                flaws.append(flaw)
+                del targets[target]  # the next batches would find it again
+        if start <= inputs / 4:
+            warm = resident_mib()
+    grown = resident_mib() - warm
+    around = (path for path in Path("..").resolve().iterdir() if path != Path.cwd())
+    outside = [path for path in (*around, Path("/outside")) if path.exists()]
+    return outcomes, flaws + [f"a file outside of the folder: {path}" for path in outside], grown
+
+
+def fuzz_target(target: Target, count: int, seed: str, outcomes: Counter[str]) -> str:
+    """Send inputs to a target; returns its flaw, or nothing.
+
+    A flaw is told with the input that led to it first, and if it repeats, with one made as small as may be.
+    """
+    failed: list[list[Any]] = []
+    with tempfile.TemporaryDirectory(dir=".") as name, target(Path(name).resolve()) as send:
+
+        def example(data: Any) -> None:
+            drawn: list[Any] = []
+
+            def draw(strategy: Strategy) -> Any:
+                drawn.append(data.draw(strategy))
+                return drawn[-1]
+
             try:
-                with deadline(SECONDS_AN_INPUT):
-                    outcomes[target.send()] += 1
-            except (Exception, Hang):
-                outcomes["flaw"] += 1
-                flaws.append(f"input {number}, {type(target).__name__}\n{traceback.format_exc()}")
-        grown = (psutil.Process().memory_info().rss - warm) / 2**20
-        for target, _ in chosen:
-            if hasattr(target, "close"):
-                target.close()
-    finally:
-        logging.disable(logging.NOTSET)
-        os.chdir(before)
-    outside = [path for path in (*folder.iterdir(), Path("/outside")) if path != inside and path.exists()]
-    flaws += [f"a file outside of the folder: {path}" for path in outside]
-    return outcomes, flaws, grown
+                with deadline(INPUT_TIMEOUT_SECONDS):
+                    outcomes[send(draw)] += 1
+            except Exception:
+                failed.append(drawn)
+                raise
+
+        try:
+            try_examples(st.data(), example, count, seed)
+        except Exception:
+            return f"{target.__name__}, after {repr(failed[:1])[:5000]}\n{traceback.format_exc()}"
+    return ""
 
 
-def figures(
-    arguments: argparse.Namespace, seconds: float, outcomes: Counter[str], live: dict[str, Any], grown: float
-) -> dict[str, Any]:
-    """Return what is worth keeping."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "inputs": arguments.inputs,
-        "seed": arguments.seed,
-        "seconds": round(seconds, 1),
-        "flaws": outcomes["flaw"],
-        "grown_mib": round(grown, 1),
-        "outcomes": dict(sorted(outcomes.items())),
-        "experiment_meanwhile": live,
-        "date": date.today().isoformat(),
-        "commit": commit,
-        "machine": machine(),
-    }
-
-
-def keep(result: dict[str, Any], path: Path) -> None:
-    """Write the figures, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+def resident_mib() -> float:
+    """Return this process's memory, without what is free."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # on Linux, gives back what long messages leave in the heap
+        ctypes.CDLL(None).malloc_trim(0)
+    return float(psutil.Process().memory_info().rss) / 2**20
 
 
 def main() -> int:
@@ -140,23 +135,41 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fuzz the services and the archive reader.")
     parser.add_argument("--inputs", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--json", type=lambda path: Path(path).resolve(), default=RESULTS)
     arguments = parser.parse_args()
     live_inputs = round(LIVE_SHARE * arguments.inputs)
     started = time.monotonic()
+    logging.disable(logging.CRITICAL)
     with raise_interrupted(), tempfile.TemporaryDirectory(prefix="fuzz-") as name:
-        outcomes, flaws, grown = fuzz_in_process(arguments.inputs - live_inputs, arguments.seed, Path(name))
+        inside = Path(name) / "around" / "inside"
+        inside.mkdir(parents=True)
+        os.chdir(inside)
+        outcomes, flaws, grown = fuzz_in_process(arguments.inputs - live_inputs, arguments.seed)
+        os.chdir(ROOT)
         print(f"{outcomes.total()} inputs in this process, {time.monotonic() - started:.0f} s", flush=True)
         with Lab(Path(name) / "federation", envoys=2) as lab:
             lab.heal()
-            found, live = attack_ports(lab, live_inputs, arguments.seed)
+            live_outcomes, live_flaws, live = attack_ports(lab, live_inputs, arguments.seed)
             lab.heal()  # the services still run an experiment
-        outcomes += found
-    result = figures(arguments, time.monotonic() - started, outcomes, live, grown)
-    print(json.dumps(result, indent=1))
-    for flaw in flaws[:20]:
-        print(flaw, file=sys.stderr)
-    if grown > MOST_GROWTH_MIB:
-        print(f"memory grew by {grown:.0f} MiB", file=sys.stderr)
-    keep(result, arguments.json)
-    return int(bool(outcomes["flaw"] or flaws or grown > MOST_GROWTH_MIB))
+    outcomes += live_outcomes
+    flaws += live_flaws
+    if grown > MAX_GROWTH_MIB:
+        flaws.append(f"memory grew by {grown:.0f} MiB")
+    commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    result = {
+        "inputs": outcomes.total(),
+        "seed": arguments.seed,
+        "seconds": round(time.monotonic() - started, 1),
+        "flaws": len(flaws),
+        "grown_mib": round(grown, 1),
+        "outcomes": dict(sorted(outcomes.items())),
+        "experiment_meanwhile": live,
+        "date": date.today().isoformat(),
+        "commit": subprocess.run(commit, capture_output=True, text=True, check=False).stdout.strip(),
+        "machine": machine(),
+    }
+    text = json.dumps(result, indent=2)
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(text + "\n", encoding="utf-8")
+    print("\n".join((text, *(flaw[:MAX_FLAW_LETTERS] for flaw in flaws[:20]))))
+    return int(bool(flaws))

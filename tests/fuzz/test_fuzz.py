@@ -5,7 +5,6 @@ from pathlib import Path
 from openfl.protocols import aggregator_pb2_grpc
 from openfl.transport.grpc import aggregator_server
 
-from superb_ks.aggregator import aggregator
 from tests.fuzz.run import fuzz_in_process
 
 INPUTS = 500
@@ -16,11 +15,13 @@ def test_nothing_that_is_sent_crashes_hangs_or_ends_an_experiment(tmp_path: Path
         (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
         (aggregator_server, "cpu_count"),
         (aggregator_server, "channel_options"),
-        (aggregator, "LONG_POLL_SECONDS"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
-    outcomes, flaws, _ = fuzz_in_process(INPUTS, seed=0, folder=tmp_path)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    outcomes, flaws, _ = fuzz_in_process(INPUTS, seed=0)
     assert flaws == []
-    assert outcomes.total() == INPUTS
+    assert outcomes.total() >= INPUTS
     assert {"aggregator: answered", "director: answered", "archive: unpacked", "bytes: read"} <= set(outcomes)
     assert {"aggregator: INVALID_ARGUMENT", "director: INVALID_ARGUMENT", "archive: refused"} <= set(outcomes)

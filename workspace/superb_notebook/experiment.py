@@ -42,7 +42,8 @@ class FederatedExperiment(FLExperiment):
     """
 
     def __init__(self, federation: Federation, experiment_name: str | None = None) -> None:
-        experiment_name = experiment_name or f"ks-{datetime.now():%Y%m%d-%H%M%S}"
+        if experiment_name is None:
+            experiment_name = f"ks-{datetime.now():%Y%m%d-%H%M%S}"
         if not is_legal_name(experiment_name):
             raise ValueError(illegal_name("experiment name", experiment_name))
         self.archive_bytes: int | None = None

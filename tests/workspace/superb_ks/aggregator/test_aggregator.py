@@ -5,17 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from openfl.component.assigner.custom_assigner import Assigner
 from openfl.protocols import aggregator_pb2
 
 from superb_ks.aggregator import model_file
 from superb_ks.aggregator.aggregator import PackedAggregator
-from superb_ks.aggregator.assigner import ScheduledAssigner
-from superb_ks.aggregator.checkpoint import write_manifest
-from superb_ks.aggregator.model_file import write_model
 from superb_ks.aggregator.uploads import Results
 from superb_ks.settings import STRATEGIES
 from superb_ks.transport import messages
+from tests.support.aggregator import new_state_folder, packed_aggregator
 
 SIZE = 4
 
@@ -26,18 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def made_folder(tmp_path: Path) -> Path:
-    """Fill a folder as the director does for an experiment of a model of `SIZE` zeros."""
-    tmp_path.mkdir(exist_ok=True)
-    write_model(tmp_path / "round-0.safetensors", np.zeros(SIZE, np.float32), {})
-    manifest = {
-        "round": 0,
-        "last": "round-0.safetensors",
-        "best": None,
-        "best_round": None,
-        "best_score": None,
-    }
-    write_manifest(tmp_path, {**manifest, "digests": {}})
-    return tmp_path
+    return new_state_folder(tmp_path, SIZE)
 
 
 @pytest.fixture
@@ -62,25 +48,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
         seed: int = 0,
         **settings,
     ) -> PackedAggregator:
-        schedule = ScheduledAssigner(rounds, fraction, seed)
-        assigner = Assigner(
-            assigner_function=schedule,
-            aggregation_functions_by_task=None,
-            authorized_cols=list(names),
-            rounds_to_train=schedule.total_rounds,
-        )
-        aggregator = PackedAggregator(
-            aggregator_uuid="aggregator",
-            federation_uuid="federation",
-            authorized_cols=list(names),
-            init_state_path=None,
-            best_state_path=None,
-            last_state_path=None,
-            assigner=assigner,
-            rounds_to_train=schedule.total_rounds,
-            initial_tensor_dict={"state_folder": at},
-            **settings,
-        )
+        aggregator = packed_aggregator(at, list(names), rounds, fraction, seed, **settings)
         made.append(aggregator)
         return aggregator
 
