@@ -18,7 +18,7 @@ import psutil
 import superb_notebook.archive
 from superb_notebook.connect import FederationError
 from tests.drills.drill import drill
-from tests.support.lab import Lab, Outcome, at, follow, wait_until
+from tests.support.lab import ROOT, Lab, Outcome, at, follow, wait_until
 from tests.support.sine_experiment import Script
 
 REGISTRATION_SECONDS = 30
@@ -99,7 +99,9 @@ def damaged_download(lab: Lab) -> str:
     work = lab.nodes_dir / "director" / "work" / str(lab.director_port)
 
     def damage() -> None:
-        wait_until((work / name / "superb_ks" / "wire.py").is_file, 20)
+        package = len(list((ROOT / "workspace" / "superb_ks").rglob("*.py")))
+        unpacked = work / name / "superb_ks"
+        wait_until(lambda: len(list(unpacked.rglob("*.py"))) == package, 20)
         for archive in (path for path in work.iterdir() if path.is_file() and not path.name.startswith(".")):
             cut_in_half(archive)
 

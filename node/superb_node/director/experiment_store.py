@@ -2,7 +2,7 @@
 
 Each experiment has a folder with a manifest, the models that the manifest names, and the log of its
 records. The director makes the folder; while the experiment runs, its aggregator writes to it
-(`superb_ks/state.py`).
+(`superb_ks/aggregator/checkpoint.py`).
 """
 
 from __future__ import annotations
