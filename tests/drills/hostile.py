@@ -16,7 +16,6 @@ from openfl.protocols import aggregator_pb2, base_pb2, director_pb2
 
 from superb_ks.aggregator.limits import MAX_MESSAGE_BYTES
 from superb_ks.transport import messages
-from superb_ks.transport.codec import EXPERIMENT, encode_chunk
 from tests.drills.drill import drill
 from tests.fuzz.live import AGGREGATOR, DIRECTOR, experiment_id
 from tests.support.lab import Lab, Outcome, at, follow
@@ -61,7 +60,7 @@ def seconds_a_round(outcome: Outcome) -> float:
 @contextlib.contextmanager
 def attacked(lab: Lab, name: str) -> Iterator[None]:
     """Hold connections and streams open, half of everything sent, inside the context."""
-    known = ((EXPERIMENT, experiment_id(lab, name).encode()),)
+    known = ((messages.EXPERIMENT, experiment_id(lab, name).encode()),)
     with contextlib.ExitStack() as held:
         for number in range(CONNECTIONS):
             port = (lab.director_port, lab.aggregator_port)[number % 2]
@@ -100,7 +99,7 @@ def half_upload(channel: grpc.Channel, headers: Any, number: int) -> None:
     hold_open(
         channel,
         f"/{AGGREGATOR}/SendLocalTaskResults",
-        [encode_chunk(results.SerializeToString())] if number % 8 else [],
+        [results.SerializeToString()] if number % 8 else [],
         headers,
     )
 

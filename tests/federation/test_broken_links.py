@@ -15,7 +15,6 @@ from openfl.transport.grpc.grpc_channel_options import channel_options
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, AggregatorUnreachable
 from superb_ks.transport import messages
-from superb_ks.transport.codec import SERVICE, encode_tensor_reply
 from superb_node import channel_options as node_options
 from tests.support.line import Line
 
@@ -134,7 +133,7 @@ class BreakingModel:
         self.asked.append(request.tensor_name)
         first = messages.part_number(request.tensor_name)
         for number in range(first, min(first + 2, 5)):
-            yield aggregator_pb2.GetAggregatedTensorResponse(), bytes([number]) * messages.PART_BYTES
+            yield bytes([number]) * messages.PART_BYTES
         if first == 0:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the link is cut")
 
@@ -142,9 +141,9 @@ class BreakingModel:
 def test_a_model_goes_on_from_where_its_stream_broke() -> None:
     model = BreakingModel()
     handler = grpc.unary_stream_rpc_method_handler(
-        model, aggregator_pb2.GetAggregatedTensorRequest.FromString, encode_tensor_reply
+        model, aggregator_pb2.GetAggregatedTensorRequest.FromString
     )
-    service = grpc.method_handlers_generic_handler(SERVICE, {"GetAggregatedTensor": handler})
+    service = grpc.method_handlers_generic_handler(messages.SERVICE, {"GetAggregatedTensor": handler})
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool)
         server.add_generic_rpc_handlers((service,))

@@ -17,7 +17,7 @@ import numpy as np
 from hypothesis import strategies as st
 from openfl.federated import Plan
 
-from superb_ks.transport.codec import EXPERIMENT
+from superb_ks.transport.messages import EXPERIMENT
 from tests.fuzz.inputs import Draw, damaged_message, random_bytes, try_examples
 from tests.fuzz.targets import aggregator_call, director_requests
 from tests.support.lab import Lab, Outcome, at, follow

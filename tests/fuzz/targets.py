@@ -27,7 +27,7 @@ from superb_ks.aggregator import aggregator as aggregator_module
 from superb_ks.aggregator.aggregator import PackedAggregator
 from superb_ks.aggregator.service import add_servicer_to_server
 from superb_ks.aggregator.uploads import Results
-from superb_ks.transport import codec, messages
+from superb_ks.transport import messages
 from superb_node.approval.archive import ArchiveLimits, UnsoundArchive, read_archive
 from superb_node.director.director import Director
 from superb_node.director.service import DirectorService
@@ -89,10 +89,10 @@ def aggregator(folder: Path) -> Iterator[Send]:
         work(running, HONEST)
         assert 1 <= running.round_number < 2**7, "a message's length would depend on its round"
         name, sent = aggregator_call(draw, running.round_number)
-        handler = taken[0].service(SimpleNamespace(method=f"/{codec.SERVICE}/{name}"))
+        handler = taken[0].service(SimpleNamespace(method=f"/{messages.SERVICE}/{name}"))
         outcome = "answered"
         try:
-            for answer in handler.stream_stream(iter(sent), Call((codec.EXPERIMENT, b"federation"))):
+            for answer in handler.stream_stream(iter(sent), Call((messages.EXPERIMENT, b"federation"))):
                 handler.response_serializer(answer)
         except Aborted as refused:
             outcome = str(refused)
@@ -134,14 +134,11 @@ def aggregator_call(draw: Draw, now: int) -> tuple[str, list[bytes]]:
         data_size=20,
         tensors=[messages.metric_message(name, value, now) for name, value in metrics.items()],
     )
-    head, *rest = [bytes(each) for each in messages.upload(results, np.ones(SIZE, np.float32))]
-    chunks = [draw(damaged_message(pb.TaskResults.FromString(head))), *rest]
+    head, *rest = messages.upload(results, np.ones(SIZE, np.float32))
+    sent = [draw(damaged_message(pb.TaskResults.FromString(head))), *rest]
     if one_in(draw, 3):
-        chunks[1] = draw(damaged(chunks[1]))
-    encoded = [codec.encode_chunk(chunk) for chunk in cut_or_repeated(draw, chunks)]
-    if encoded and one_in(draw, 5):
-        encoded[-1] = draw(damaged(encoded[-1]))
-    return name, encoded
+        sent[1] = draw(damaged(sent[1]))
+    return name, cut_or_repeated(draw, sent)
 
 
 def cut_or_repeated(draw: Draw, parts: list[Any]) -> list[Any]:
@@ -279,24 +276,5 @@ def archive(folder: Path) -> Iterator[Send]:
     yield send
 
 
-@contextlib.contextmanager
-def decoders(_: Path) -> Iterator[Send]:
-    """What decodes messages by hand."""
-    tensor = base_pb2.NamedTensor(name="trained/0", data_bytes=bytes(range(256)))
-    reply = pb.GetAggregatedTensorResponse(tensor=tensor).SerializeToString()
-    chunk = codec.encode_chunk(bytes(range(256)))
-
-    def send(draw: Draw) -> str:
-        of_reply = draw(st.booleans())
-        data = draw(damaged(reply if of_reply else chunk))
-        try:
-            (codec.decode_tensor_reply if of_reply else codec.decode_chunk)(data)
-        except ValueError:
-            return "bytes: refused"
-        return "bytes: read"
-
-    yield send
-
-
 # Each with its share of the inputs.
-TARGETS: dict[Target, float] = {aggregator: 0.4, director: 0.3, archive: 0.2, decoders: 0.1}
+TARGETS: dict[Target, float] = {aggregator: 0.5, director: 0.3, archive: 0.2}

@@ -92,9 +92,9 @@ class PackedAggregator(RoundKeeper):
             model = self.state.best if tags == messages.BEST else self.state.last
             return model.part(number)
 
-    def receive(self, head: aggregator_pb2.TaskResults, chunks: Iterable[memoryview]) -> Results:
+    def receive(self, head: aggregator_pb2.TaskResults, parts: Iterable[bytes]) -> Results:
         """Read an upload (see `UploadQueue.receive`)."""
-        return self._uploads.receive(head, chunks)
+        return self._uploads.receive(head, parts)
 
     def send_local_task_results(
         self,

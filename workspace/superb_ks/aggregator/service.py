@@ -24,7 +24,7 @@ from superb_ks.aggregator.limits import (
     StalledStream,
     TimedCall,
 )
-from superb_ks.transport.codec import EXPERIMENT, SERVICE, decode_chunk, encode_tensor_reply
+from superb_ks.transport.messages import EXPERIMENT, SERVICE
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def correct_aggregator_service() -> None:
     """Let OpenFL serve its aggregator as we do; call before the aggregator's gRPC server is built.
 
     Corrects: OpenFL grows a `bytes` object chunk by chunk, which copies everything received so far each time
-    (21 s instead of 0.2 s for wav2vec2-base); every weight is copied several times more (see `codec.py`); the
+    (21 s instead of 0.2 s for wav2vec2-base); every weight is copied several times more (see `superb_ks.transport.messages`); the
     server has one thread for each processor, so that two collaborators that wait keep a third from delivering
     its update; and anybody may hold such a thread, and memory, for as long as he likes (see `limits.py`).
     """
@@ -153,18 +153,18 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
     def get_tasks(request: Any, _: Iterator[bytes], context: Any) -> Iterator[Any]:
         yield servicer.GetTasks(request, context)
 
-    def get_model(request: Any, _: Iterator[bytes], context: Any) -> Iterator[tuple[Any, bytes]]:
+    def get_model(request: Any, _: Iterator[bytes], context: Any) -> Iterator[bytes]:
         # Corrects: an answer is one message, so that a large model needs many calls, each of which costs as
         # much as moving its part does. One answer is a stream of one, and here they are as many as it takes.
-        reply = servicer.GetAggregatedTensor(request, context)  # checks the sender, fills the header
-        for part in aggregator.parts(request.tensor_name, request.round_number, tuple(request.tags)):
-            yield reply, part
+        servicer.validate_collaborator(request, context)
+        servicer.check_request(request)
+        yield from aggregator.parts(request.tensor_name, request.round_number, tuple(request.tags))
 
     def take_results(head: Any, messages: Iterator[bytes], context: Any) -> Iterator[Any]:
         # Corrects: for whom an upload is, and of which experiment, is asked when all of it was received.
         servicer.validate_collaborator(head, context)
         servicer.check_request(head)
-        results = aggregator.receive(head, (decode_chunk(each).npbytes for each in messages))
+        results = aggregator.receive(head, messages)
         name = head.header.sender
         aggregator.send_local_task_results(name, head.round_number, head.task_name, head.data_size, results)
         yield aggregator_pb2.SendLocalTaskResultsResponse(header=servicer.get_header(name))
@@ -176,10 +176,10 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
             aggregator_pb2.GetTasksResponse.SerializeToString,
         ),
         "GetAggregatedTensor": Method(
-            aggregator_pb2.GetAggregatedTensorRequest.FromString, get_model, encode_tensor_reply
+            aggregator_pb2.GetAggregatedTensorRequest.FromString, get_model, bytes
         ),
         "SendLocalTaskResults": Method(
-            lambda raw: aggregator_pb2.TaskResults.FromString(bytes(decode_chunk(raw).npbytes)),
+            aggregator_pb2.TaskResults.FromString,
             take_results,
             aggregator_pb2.SendLocalTaskResultsResponse.SerializeToString,
         ),

@@ -103,7 +103,7 @@ class UploadQueue:
         self._receiving.discard(name)
         self._changed.notify_all()
 
-    def receive(self, head: aggregator_pb2.TaskResults, chunks: Iterable[memoryview]) -> Results:
+    def receive(self, head: aggregator_pb2.TaskResults, parts: Iterable[bytes]) -> Results:
         """Read one upload: what its first message says, and the bytes that follow.
 
         Raises:
@@ -117,9 +117,9 @@ class UploadQueue:
             return Results(metrics)
         if size != self._size:
             return Results(metrics, refusal=f"sent {size} values, the model has {self._size}")
-        return self._read(head.header.sender, metrics, chunks)
+        return self._read(head.header.sender, metrics, parts)
 
-    def _read(self, name: str, metrics: Metrics, chunks: Iterable[memoryview]) -> Results:
+    def _read(self, name: str, metrics: Metrics, parts: Iterable[bytes]) -> Results:
         """Wait for room, then read the weights, unless the round ended meanwhile.
 
         One upload of a collaborator is received at a time, and one more waits: the latest, since it begins
@@ -146,7 +146,7 @@ class UploadQueue:
             self._receiving.add(name)
             vector = self._spare.pop() if self._spare else np.empty(self._size, np.float32)
         try:
-            return Results(metrics, messages.fill(vector, chunks))
+            return Results(metrics, messages.fill(vector, parts))
         except BaseException as error:
             with self._changed:
                 if updates is self._updates:

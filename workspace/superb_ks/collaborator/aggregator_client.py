@@ -14,7 +14,6 @@ from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc
 from openfl.transport.grpc.aggregator_client import AggregatorGRPCClient
 
 from superb_ks.transport import messages
-from superb_ks.transport.codec import EXPERIMENT, SERVICE, decode_tensor_reply, encode_chunk
 from superb_ks.types import Vector
 
 Reply = TypeVar("Reply")
@@ -48,7 +47,7 @@ class AggregatorStub:
     """The client's methods of OpenFL's aggregator service.
 
     `GetTasks` takes and returns OpenFL's messages; `GetAggregatedTensor` yields the bytes of a model part
-    by part; `SendLocalTaskResults` takes the chunks' bytes.
+    by part; `SendLocalTaskResults` takes what `messages.upload` yields.
 
     Args:
         channel: to the aggregator.
@@ -56,19 +55,17 @@ class AggregatorStub:
     """
 
     def __init__(self, channel: grpc.Channel, experiment_id: str) -> None:
-        self._headers = ((EXPERIMENT, experiment_id.encode()),)
+        self._headers = ((messages.EXPERIMENT, experiment_id.encode()),)
         self.GetTasks = self._showing_id(aggregator_pb2_grpc.AggregatorStub(channel).GetTasks)
         self.GetAggregatedTensor = self._showing_id(
             channel.unary_stream(
-                f"/{SERVICE}/GetAggregatedTensor",
+                f"/{messages.SERVICE}/GetAggregatedTensor",
                 request_serializer=aggregator_pb2.GetAggregatedTensorRequest.SerializeToString,
-                response_deserializer=decode_tensor_reply,
             )
         )
         self.SendLocalTaskResults = self._showing_id(
             channel.stream_unary(
-                f"/{SERVICE}/SendLocalTaskResults",
-                request_serializer=encode_chunk,
+                f"/{messages.SERVICE}/SendLocalTaskResults",
                 response_deserializer=aggregator_pb2.SendLocalTaskResultsResponse.FromString,
             )
         )
@@ -135,7 +132,7 @@ class AggregatorConnection:
 
         self._patiently(send)
 
-    def _parts(self, count: int, round_number: int, tags: tuple[str, ...]) -> Iterator[memoryview]:
+    def _parts(self, count: int, round_number: int, tags: tuple[str, ...]) -> Iterator[bytes]:
         """Yield the parts of a model in order; a stream that breaks off goes on from where it broke."""
         stream: Any = None
         number = 0
@@ -155,7 +152,7 @@ class AggregatorConnection:
             if stream is not None:
                 stream.cancel()
 
-    def _stream_from(self, number: int, round_number: int, tags: tuple[str, ...]) -> tuple[memoryview, Any]:
+    def _stream_from(self, number: int, round_number: int, tags: tuple[str, ...]) -> tuple[bytes, Any]:
         """Ask for a model from part `number` on; returns that part, and what yields the next ones."""
         stream = self._stub.GetAggregatedTensor(
             aggregator_pb2.GetAggregatedTensorRequest(
@@ -165,7 +162,7 @@ class AggregatorConnection:
                 tags=tags,
             )
         )
-        return next(stream, memoryview(b"")), stream
+        return next(stream, b""), stream
 
     def _patiently(self, call: Callable[[], Reply]) -> Reply:
         """Repeat `call` while the aggregator cannot be reached, with growing pauses, until patience ends.

@@ -19,7 +19,7 @@ from certificates.federation import make_certificates
 from superb_ks.aggregator import service as aggregator_service
 from superb_ks.aggregator.authorization import Refused, authorize, owner
 from superb_ks.collaborator.aggregator_client import AggregatorStub
-from superb_ks.transport.codec import EXPERIMENT, SERVICE
+from superb_ks.transport.messages import EXPERIMENT, SERVICE
 from tests.support.tls_lab import HERE, channel_credentials
 
 EXPERIMENT_ID = "the experiment's id"

@@ -17,7 +17,7 @@ from openfl.transport.grpc.grpc_channel_options import channel_options
 from superb_ks.aggregator import limits, service
 from superb_ks.aggregator.limits import SERVER_OPTIONS, StalledStream, TimedCall
 from superb_ks.aggregator.service import GuardedService, Method, correct_aggregator_service
-from superb_ks.transport.codec import EXPERIMENT, decode_chunk, encode_chunk
+from superb_ks.transport.messages import EXPERIMENT
 
 KNOWN = ((EXPERIMENT, b"the id"),)
 SERVICE = "test.Service"
@@ -53,10 +53,9 @@ class Server:
         total = 0
         try:
             for message in itertools.chain((first,), others):
-                data = decode_chunk(message).npbytes
-                total += len(data)
+                total += len(message)
                 self.over.wait(self.pause)
-                if bytes(data) == b"damaged":
+                if message == b"damaged":
                     raise ValueError("it is damaged")
         except StalledStream as stalled:
             self.raised.append(stalled)
@@ -107,7 +106,7 @@ def test_who_sends_no_more_is_given_up(server: Server, call, monkeypatch, caplog
     monkeypatch.setattr(service, "PART_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(limits, "MESSAGE_TIMEOUT_SECONDS", 20.0 if messages else 0.3)
     monkeypatch.setattr(limits, "WATCH_SECONDS", 0.05)
-    answer = call(method, *map(encode_chunk, messages), stays_open=True)
+    answer = call(method, *messages, stays_open=True)
     assert answer.code() is grpc.StatusCode.CANCELLED
     monkeypatch.undo()
     assert call("One", b"hello").result() == b"hello"  # the thread is free again
@@ -206,7 +205,7 @@ def test_many_small_pieces_are_no_progress(monkeypatch) -> None:
     def trickle() -> Iterator[bytes]:
         while not cancelled.is_set():
             time.sleep(0.05)
-            yield encode_chunk(b"a")
+            yield b"a"
         raise grpc.RpcError
 
     monkeypatch.setattr(limits, "WATCH_SECONDS", 0.02)
@@ -220,11 +219,11 @@ def test_time_in_which_nobody_asks_does_not_count(server: Server, call, monkeypa
     monkeypatch.setattr(service, "PART_TIMEOUT_SECONDS", 1.5)
     monkeypatch.setattr(limits, "WATCH_SECONDS", 0.05)
     server.pause = 0.6
-    assert call("Many", *[encode_chunk(b"a")] * 4).result() == b"4"
+    assert call("Many", *[b"a"] * 4).result() == b"4"
 
 
 def test_what_is_damaged_is_told_without_a_traceback(call, caplog) -> None:
-    answer = call("Many", encode_chunk(b"damaged"))
+    answer = call("Many", b"damaged")
     assert (answer.code(), answer.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "it is damaged")
     assert "Refused Many of " in caplog.text and "Traceback" not in caplog.text
 
@@ -241,7 +240,7 @@ def test_an_upload_that_waits_is_taken_in_no_further_than_a_few_parts(server: Se
         nonlocal taken
         for _ in range(count):
             taken += 1
-            yield encode_chunk(bytes(2**20))
+            yield bytes(2**20)
 
     with grpc.insecure_channel(f"localhost:{server.port}", LARGE_AND_DIRECT) as channel:
         upload = channel.stream_unary(f"/{SERVICE}/Many")

@@ -13,7 +13,6 @@ from superb_ks.aggregator.limits import StalledStream
 from superb_ks.aggregator.membership import Membership
 from superb_ks.aggregator.uploads import Results, UploadQueue, UploadReplaced
 from superb_ks.transport import messages
-from superb_ks.transport.codec import decode_chunk, encode_chunk
 
 SIZE = 6
 
@@ -32,8 +31,7 @@ class Side:
         head = aggregator_pb2.TaskResults(tensors=[messages.metric_message("loss", 0.5, 0)])
         head.header.sender = name
         first, *sent = messages.upload(head, np.full(size, values, np.float32))
-        chunks = [decode_chunk(encode_chunk(message)).npbytes for message in sent[: len(sent) - cut]]
-        return self.queue.receive(aggregator_pb2.TaskResults.FromString(first), chunks)
+        return self.queue.receive(aggregator_pb2.TaskResults.FromString(first), sent[: len(sent) - cut])
 
     def take(self, name: str) -> None:
         """Receive and add, as the aggregator does."""
