@@ -11,13 +11,13 @@ TUNING =  ## demo: full (all but the feature encoder is trained) | lora (adapter
 STRATEGY =  ## demo: fedavg | fedprox | fedadam | fedyogi | median | trimmed_mean
 BASELINE =  ## demo: model trained for comparison, in notebook 3
 DATA = synthetic  ## demo, compare: synthetic | folder of the Speech Commands training archive
-TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 beside DATA); demo, check-data: or testing_list
+TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 next to DATA); demo, check-data: or testing_list
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 CERTS_USER = notebook  ## certs: the name under which the notebook submits experiments
 ifndef HOST  # some shells export one, which a value here would change for every recipe
 HOST = localhost  ## certs: names and addresses under which the director is dialled
 endif
-CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a key anew
+CERTS_OPTIONS =  ## certs: such as --list, --days 90, '--force NAME' to make a new key
 LAB_OPTIONS =  ## lab: for JupyterLab, such as --no-browser, or --allow-root in a container
 TESTS = tests  ## test, test-all: what pytest runs, such as tests/demo
 
@@ -52,7 +52,7 @@ unexport PYTHONSAFEPATH PYTHONHOME CDPATH
 VENV = .venv
 RUN = $(VENV)/bin/python
 TUTORIAL = PyTorch_Huggingface_transformers_SUPERB.ipynb
-# Installing takes minutes the first time: pip shows its progress to whoever watches. It need not say that OpenFL asks
+# Installing takes minutes the first time: pip shows its progress in a terminal. It need not say that OpenFL asks
 # for other versions.
 PIP_INSTALL = quiet=; test -t 1 || quiet=--quiet; \
   $(RUN) -m pip install $$quiet --disable-pip-version-check --no-warn-conflicts
@@ -113,16 +113,16 @@ compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DA
 	  test $$status -le 1 || exit $$status; \
 	  $(RUN) -m benchmarks.compare.report && exit $$status  # of the finished rows, also when a run has failed
 
-bench-by-hand: $(VENV)/.installed-dev  ## measure envoys started by hand beside `make demo` and one plain process
+bench-by-hand: $(VENV)/.installed-dev  ## measure envoys started by hand with `make demo` and one plain process
 	$(RUN) -m benchmarks.by_hand
 
-bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, beside Flower and OpenFL as shipped
+bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, against Flower and OpenFL as shipped
 	$(RUN) -m benchmarks.transport --engine all --growth
 
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
 	$(RUN) -m benchmarks.data
 
-pretrain: $(VENV)/.installed  ## make the miniature that ships anew, from synthetic speech; 20 minutes
+pretrain: $(VENV)/.installed  ## make the tiny model that ships again, from synthetic speech; 20 minutes
 	$(RUN) -m pretraining
 
 # Everything in one folder, of which pip needs no other: on the new machine, sd_requirements.txt says how to go on.
@@ -145,7 +145,7 @@ clean:  ## remove .venv, caches and unfinished runs; finished runs and the speec
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
 
-constraints: $(VENV)/.installed-dev  ## work out constraints.txt anew: the newest of everything, for all Python versions
+constraints: $(VENV)/.installed-dev  ## work out constraints.txt again: the newest of everything, for all Python versions
 	$(RUN) -m uv pip compile --universal --python-version 3.10 --upgrade --no-annotate --no-header --quiet \
 	  --no-emit-package superb-node requirements-dev.txt --output-file constraints.txt
 

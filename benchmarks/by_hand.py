@@ -1,4 +1,4 @@
-"""Envoys started by hand beside `make demo`, and beside one plain process that does all their steps.
+"""Envoys started by hand, envoys of `make demo`, and one plain process that does all their steps.
 
     python -m benchmarks.by_hand [--envoys 1 2 4] [--repeats 3]
 
@@ -42,7 +42,7 @@ ROUNDS = 1
 # What the start scripts give an envoy, for the plain process.
 WAITS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 # At most so many times the demo's seconds, and so many times the plain process's for two envoys.
-MOST_TO_DEMO, MOST_TO_PLAIN, PLAIN_ENVOYS = 1.1, 1.15, 2
+MAX_TO_DEMO, MAX_TO_PLAIN, PLAIN_ENVOYS = 1.1, 1.15, 2
 PROGRAMS = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 
 
@@ -100,7 +100,7 @@ def measure(envoys: int, repeats: int) -> dict[str, Any]:
             for way in list(ways) if number % 2 == 0 else list(reversed(ways)):
                 seconds[way].append(round(ways[way](), 2))
     medians = {way: statistics.median(each) for way, each in seconds.items()}
-    limits = {"demo": MOST_TO_DEMO, "plain": MOST_TO_PLAIN}
+    limits = {"demo": MAX_TO_DEMO, "plain": MAX_TO_PLAIN}
     ratios = {way: round(medians["by_hand"] / medians[way], 3) for way in limits if way in medians}
     good = all(ratio <= limits[way] for way, ratio in ratios.items())
     return {

@@ -3,7 +3,7 @@
 python -m benchmarks.privacy            # measures, writes benchmarks/results/privacy.json, prints and draws
 python -m benchmarks.privacy --report   # prints the table and draws docs/images/privacy.png of what is there
 
-Rounds as the director keeps them, without its network: the head of the miniature is trained on two shards of
+Rounds as the director keeps them, without its network: the head of the tiny model is trained on two shards of
 the synthetic speech, and `strategies.private_average` averages. More envoys are simulated: n envoys are n / 2
 copies of each shard, so that all that n changes is how far the noise is spread. Real further envoys would
 bring clips of their own, and updates that agree less.

@@ -78,7 +78,7 @@ def make_certificates(
 
     Args:
         folder: holds `authority/`, `director/` and a folder for each user and envoy.
-        hosts: names and addresses under which the director is dialled, beside those of its own machine; by
+        hosts: names and addresses under which the director is dialled, besides those of its own machine; by
             default those of the certificate that it has.
         user: the name under which the notebook submits experiments.
         envoys: their names.

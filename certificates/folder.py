@@ -43,7 +43,7 @@ def pair_in(folder: Path) -> Pair:
     except (ValueError, TypeError) as error:  # TypeError: it is encrypted
         raise CertificateError(f"{path} is not an unencrypted private key in PEM format") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise CertificateError(f"{path} does not belong to the certificate beside it")
+        raise CertificateError(f"{path} does not belong to the certificate next to it")
     return Pair(certificate, key)
 
 

@@ -57,7 +57,7 @@ def _hold(port: int) -> bool:
     except OSError:
         holder.close()
         return False
-    # From now on whoever sets the same option, as every service does, may listen on it.
+    # From now on a process that sets the same option, as every service does, may listen on it.
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     _held.append(holder)
     return True

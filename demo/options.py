@@ -36,7 +36,7 @@ _OPTIONS = {
     "partition": ("iid", " | ".join(PARTITIONS)),
     "alpha": ("0.5", "skew of dirichlet and quantity, above 0"),
     "data": (SYNTHETIC, "synthetic | folder of the training archive"),
-    "test-data": ("", f"folder of the test archive, or {LISTED}; default: {TEST_FOLDER} beside DATA"),
+    "test-data": ("", f"folder of the test archive, or {LISTED}; default: {TEST_FOLDER} next to DATA"),
     "seed": ("0", "of speech, partition, weights and training"),
     "model": ("", "tiny | scratch | hub id | folder; default: the notebook's"),
     "tuning": ("", f"{' | '.join(TUNINGS)}; default: the notebook's"),
@@ -208,7 +208,7 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | str | None]
             f"TEST_DATA={test_data}: no such folder; legal values are the test archive's and {LISTED}"
         )
     raise OptionError(
-        f"DATA={data}: no {TEST_FOLDER} beside it; name the test archive with TEST_DATA=PATH, or have none: "
+        f"DATA={data}: no {TEST_FOLDER} next to it; name the test archive with TEST_DATA=PATH, or have none: "
         f"TEST_DATA={LISTED} tests on what {LISTED}.txt in DATA names"
     )
 

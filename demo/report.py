@@ -130,7 +130,9 @@ def results_table(summary: Mapping[str, Any]) -> Table:
         table.add_column("epsilon", justify="right")
     if baseline is not None:
         table.add_column(escape(f"{baseline['model']}: validation accuracy"), justify="right")
-    beside = {} if baseline is None else {row["round"]: row["val_accuracy"] for row in baseline["rounds"]}
+    baseline_accuracy = (
+        {} if baseline is None else {row["round"]: row["val_accuracy"] for row in baseline["rounds"]}
+    )
     for row in summary["rounds"]:
         table.add_row(
             str(row["round"]),
@@ -138,7 +140,7 @@ def results_table(summary: Mapping[str, Any]) -> Table:
             _number(row["val_accuracy"], 4),
             _number(row["seconds"], 1),
             *([_number(row.get("epsilon"), 2)] if private else []),
-            *([] if baseline is None else [_number(beside.get(row["round"]), 4)]),
+            *([] if baseline is None else [_number(baseline_accuracy.get(row["round"]), 4)]),
         )
     return table
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs Python in this folder, for the other scripts here: bash python.sh ARGUMENT ...
 # PYTHON names the interpreter. Otherwise it is that of the activated environment, that of the one which `make` set
-# up beside this folder, python3 or python, whichever comes first.
+# up next to this folder, python3 or python, whichever comes first.
 set -euo pipefail
 unset CDPATH
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
@@ -29,7 +29,7 @@ elif [ $status != 0 ]; then
 fi
 # glibc gives every thread a heap of its own, and what one frees no other can use.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
-# Threads of OpenMP spin for milliseconds while they wait, on cores that the processes beside this one need. These look
+# Threads of OpenMP spin for milliseconds while they wait, on cores that the other processes need. These look
 # a thousand times, some microseconds, then sleep; docs/performance.md has the figures.
 if [ -z "${OMP_WAIT_POLICY:-}" ]; then
   export OMP_WAIT_POLICY=passive GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}"

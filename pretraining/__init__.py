@@ -1,6 +1,6 @@
-"""Pretrains the miniature that ships with the project: `make pretrain`, or `python -m pretraining`.
+"""Pretrains the tiny model that ships with the project: `make pretrain`, or `python -m pretraining`.
 
-A workshop beside the rooms: it borrows the envoy's synthesiser and the workspace's architecture, and leaves a
+It runs on no node: it borrows the envoy's synthesiser and the workspace's architecture, and leaves a
 folder of weights in workspace/superb_ks. Nothing that runs in a federation imports it.
 """
 

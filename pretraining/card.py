@@ -15,7 +15,7 @@ TEMPLATE = Path(__file__).with_name("card.md")
 def write_card(
     folder: Path, plan: Plan, corpus: SpokenCorpus, curve: list[CurvePoint], digest: str, model: Wav2Vec2Model
 ) -> None:
-    """Fill in the template and write it beside the weights."""
+    """Fill in the template and write it next to the weights."""
     values = {
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "megabytes": f"{(folder / WEIGHTS).stat().st_size / 1e6:.1f}",

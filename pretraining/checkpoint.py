@@ -45,7 +45,7 @@ def sha256(path: Path) -> str:
 class Publication:
     """A folder that appears under its name when the block ends well, and in place of an older one.
 
-    What is written goes to `partial`, beside it. If the block raises, the older folder is what it was.
+    What is written goes to `partial`, next to it. If the block raises, the older folder is what it was.
     """
 
     def __init__(self, folder: Path) -> None:

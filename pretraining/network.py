@@ -1,4 +1,4 @@
-"""The miniature with what it is pretrained for: a phoneme for every frame, and a clip's pairs of them."""
+"""The tiny model with what it is pretrained for: a phoneme for every frame, and a clip's pairs of them."""
 
 from typing import Any
 

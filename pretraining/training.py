@@ -29,7 +29,7 @@ PATIENCE = 600.0  # seconds that one process waits for the other
 
 @dataclass(frozen=True)
 class Plan:
-    """How the miniature is pretrained. The defaults are those of the published one.
+    """How the tiny model is pretrained. The defaults are those of the published one.
 
     Attributes:
         clips: spoken for it.
@@ -40,7 +40,7 @@ class Plan:
         learning_rate: the peak of AdamW's rate.
         warmup: share of the steps in which the rate rises; after it it falls as half a cosine.
         settling: share of the steps after which noise and babble have their full strength.
-        pair_weight: of the pairs' loss beside the phonemes'; it begins with the rate's fall.
+        pair_weight: of the pairs' loss relative to the phonemes'; it begins with the rate's fall.
         weight_decay: AdamW's.
         seed: of texts, voices, augmentation and weights.
 
@@ -74,7 +74,7 @@ RESULT = "result.pt"
 
 
 def pretrain(corpus: SpokenCorpus, plan: Plan) -> tuple[Wav2Vec2Model, list[CurvePoint]]:
-    """Train the miniature.
+    """Train the tiny model.
 
     Args:
         corpus: what was spoken.

@@ -1,7 +1,7 @@
 """What is spoken in pretraining: words, invented words and phrases, none of which is to be spotted later.
 
 The invented words follow English spelling (an onset, a rime, now and then an ending), so that every sound is
-heard beside every other; there is no list to download and no licence to mind.
+heard next to every other; there is no list to download and no licence to mind.
 """
 
 import re

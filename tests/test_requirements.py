@@ -74,10 +74,10 @@ def imported(folder: str) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names.add(node.module.split(".")[0])
-    beside = {path.stem for path in (ROOT / folder).glob("*.py")}
+    siblings = {path.stem for path in (ROOT / folder).glob("*.py")}
     return {
         canonical(DISTRIBUTIONS.get(name, name))
-        for name in names - set(sys.stdlib_module_names) - OWN - beside
+        for name in names - set(sys.stdlib_module_names) - OWN - siblings
     }
 
 

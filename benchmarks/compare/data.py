@@ -29,7 +29,7 @@ def find_archives(train: Path | None, test: Path | None = None) -> Archives | No
 
     Args:
         train: the training archive's folder.
-        test: the test archive's; None: `speech_commands_test_set_v0.01` beside the other.
+        test: the test archive's; None: `speech_commands_test_set_v0.01` next to the other.
 
     Raises:
         DataMissing: one of them is not there, or a test archive is named alone.
@@ -45,7 +45,7 @@ def find_archives(train: Path | None, test: Path | None = None) -> Archives | No
         return Archives(train, folder)
     if test is None:
         raise DataMissing(
-            f"--data {train}: no test archive beside it ({TEST_FOLDER}/WORD/*.wav is looked for); "
+            f"--data {train}: no test archive next to it ({TEST_FOLDER}/WORD/*.wav is looked for); "
             "name it with --test-data (make compare TEST_DATA=FOLDER)"
         )
     raise DataMissing(f"--test-data {test}: no test archive there (WORD/*.wav is looked for)")

@@ -45,7 +45,7 @@ class Work:
 WORK = {REAL: Work(4, 3), SYNTHETIC: Work(3, None)}
 FREQUENT = Work(12, 1)
 """Of the federated regime on real speech: as many passes, with an average after each. Envoys whose shards are
-skewed stay closer to each other. Whoever trains alone has nothing to gain from it: his optimizer would only
+skewed stay closer to each other. A node that trains alone gains nothing from it: its optimizer would only
 start afresh more often.
 """
 HEAD_WORK = Work(4, None)
@@ -93,7 +93,7 @@ class Job:
 
     @property
     def checkpoint(self) -> str | None:
-        """The first 12 digits of the shipped miniature's SHA-256; None for other models."""
+        """The first 12 digits of the shipped tiny model's SHA-256; None for other models."""
         return _digest(CHECKPOINT / "model.safetensors")[:12] if self.model == TINY else None
 
     @property
@@ -105,7 +105,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The run in words, for `--only` and for whoever waits."""
+        """The run in words, for `--only` and for the terminal."""
         parts = [self.data, self.regime]
         if self.regime != CENTRALISED:
             parts.append(f"{self.partition} {self.envoys}")

@@ -5,7 +5,7 @@
     python -m benchmarks.compare --only dirichlet   # those runs whose name has the text in it
     python -m benchmarks.compare --seeds 0          # every row once; later `--seeds 1 2` adds the other seeds
 
-The test archive is found beside the training archive, or with --test-data. Without --data the rows on real
+The test archive is found next to the training archive, or with --test-data. Without --data the rows on real
 speech are left out.
 Rows go to benchmarks/results/compare.json as they are finished; those that are there are not run again.
 `python -m benchmarks.compare.report` makes tables and plots of them.
@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=_folder, help="folder of the training archive")
-    parser.add_argument("--test-data", type=_folder, help=f"of the test archive; {TEST_FOLDER} beside --data")
+    parser.add_argument(
+        "--test-data", type=_folder, help=f"of the test archive; {TEST_FOLDER} next to --data"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
     parser.add_argument("--seeds", type=int, nargs="+", help=f"instead of {' '.join(map(str, SEEDS))}")
     parser.add_argument("--quick", action="store_true", help="one seed, one round of one pass")

@@ -1,6 +1,6 @@
 """What the comparison ships to the envoys: the tutorial's tasks, more measured, on demand an attack.
 
-Nodes do not have this module; whoever submits lets cloudpickle send it by value.
+Nodes do not have this module; the one who submits lets cloudpickle send it by value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer, round_seed
 
 GARBAGE_SCALE = 1.0
-"""Standard deviation of the weights that a faulty envoy sends; the miniature's own are around 0.05."""
+"""Standard deviation of the weights that a faulty envoy sends; the tiny model's own are around 0.05."""
 
 
 class RankedShards(ShardData):

@@ -1,4 +1,4 @@
-"""Federated training of the pretrained miniature beside the same steps in processes that work alone."""
+"""Federated training of the pretrained tiny model, and the same steps in processes that work alone."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     from superb_ks.training.evaluation import evaluate
 
     torch.set_num_threads(1)
-    settings = miniature_settings()
+    settings = tiny_settings()
     spec = ModelSpec.of(settings, SUPERB_LABELS)
     model = spec.build()
     held_out = noise_dataset(spec, max(1, clips // 10), rank)
@@ -108,7 +108,7 @@ def _plain_process(rank: int, clips: int, barrier: Barrier) -> None:
     barrier.wait()
 
 
-def miniature_settings(**ports: Any) -> Any:
+def tiny_settings(**ports: Any) -> Any:
     """Return the settings of both ways."""
     from superb_ks.settings import Addresses, Failures, Recipe, Settings
 
@@ -124,18 +124,18 @@ def miniature_settings(**ports: Any) -> Any:
 
 def federated_seconds(clips: int) -> float:
     """Train in a federation; returns seconds from the submission to the experiment's end."""
-    from benchmarks.transport.ours import copy_rooms
+    from benchmarks.transport.ours import copy_nodes
     from benchmarks.transport.watch import wait_until_settled
     from demo.federation import Federation
 
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder)
-        rooms = copy_rooms(run_dir / "rooms")
-        shutil.copy(ROOT / "benchmarks" / "training" / "shard.py", rooms / "envoy" / "training_shard.py")
+        nodes = copy_nodes(run_dir / "nodes")
+        shutil.copy(ROOT / "benchmarks" / "training" / "shard.py", nodes / "envoy" / "training_shard.py")
         config = CONFIG.format(envoys=ENVOYS, clips=clips)
-        (rooms / "envoy" / "envoy_config.yaml").write_text(config, encoding="utf-8")
+        (nodes / "envoy" / "envoy_config.yaml").write_text(config, encoding="utf-8")
         environment = {"OMP_NUM_THREADS": "1"}
-        with Federation(run_dir, envoys=ENVOYS, root=rooms, environment=environment) as federation:
+        with Federation(run_dir, envoys=ENVOYS, root=nodes, environment=environment) as federation:
             wait_until_settled(process.pid for process in federation.processes.values())
             return _submit(federation.director_port, federation.aggregator_port)
 
@@ -150,7 +150,7 @@ def _submit(director_port: int, aggregator_port: int) -> float:
     from superb_notebook.experiment import FederatedExperiment
     from superb_notebook.tasks import tutorial_tasks
 
-    settings = miniature_settings(director_port=director_port, aggregator_port=aggregator_port)
+    settings = tiny_settings(director_port=director_port, aggregator_port=aggregator_port)
     spec = ModelSpec.of(settings, SUPERB_LABELS).sealed()
     tasks = tutorial_tasks(settings)
     experiment = FederatedExperiment(connect(settings), "training")

@@ -173,7 +173,7 @@ def settings_of(name: str, tuning: str, folder: Path, recipe: Recipe | None = No
 
 
 def hardware(device: str) -> dict[str, str]:
-    """Name what was trained on, beside the machine that every row has."""
+    """Name what was trained on, in addition to the machine that every row has."""
     return {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu"}
 
 

@@ -1,1 +1,1 @@
-"""Rounds without training, beside other engines: `python -m benchmarks.transport`."""
+"""Rounds without training, with this project and with other engines: `python -m benchmarks.transport`."""

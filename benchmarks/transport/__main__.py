@@ -1,4 +1,4 @@
-"""Rounds without training, beside other engines: `python -m benchmarks.transport`."""
+"""Rounds without training, with this project and with other engines: `python -m benchmarks.transport`."""
 
 import sys
 

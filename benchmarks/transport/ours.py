@@ -31,8 +31,8 @@ def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
     Raises:
         benchmarks.transport.engine.DidNotFinish: the limit has passed.
     """
-    rooms = stage_rooms(run_dir / "rooms")
-    with Federation(run_dir, envoys=job.clients, root=rooms) as federation:
+    nodes = prepare_nodes(run_dir / "nodes")
+    with Federation(run_dir, envoys=job.clients, root=nodes) as federation:
         pids = {name: process.pid for name, process in federation.processes.items()}
         roles = {name: "server" if name == "director" else "client" for name in pids}
         arguments = notebook_arguments(
@@ -45,15 +45,15 @@ def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
         return run_notebook(job, command, run_dir, pids, roles, limit_seconds)
 
 
-def stage_rooms(folder: Path) -> Path:
+def prepare_nodes(folder: Path) -> Path:
     """Copy director and envoy, the envoy with a shard descriptor that needs no data."""
-    envoy = copy_rooms(folder) / "envoy"
+    envoy = copy_nodes(folder) / "envoy"
     shutil.copy(ROOT / "benchmarks" / "transport" / "shard.py", envoy / "transport_shard.py")
     (envoy / "envoy_config.yaml").write_text(ENVOY_CONFIG, encoding="utf-8")
     return folder
 
 
-def copy_rooms(folder: Path) -> Path:
+def copy_nodes(folder: Path) -> Path:
     """Copy the folders of director and envoy, without what running services left there; returns `folder`."""
     ignore = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
     for room in ("director", "envoy"):

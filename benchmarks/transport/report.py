@@ -99,7 +99,7 @@ def _above_base(memory: dict[str, float]) -> str:
 
 
 def slopes(results: dict[str, Any]) -> list[str]:
-    """Say how many bytes a second a round moves as it grows, beside what the machine does at best."""
+    """Say how many bytes a second a round moves as it grows, and what the machine does at best."""
     lines = []
     for name, (x, y, bytes_of) in curves(results).items():
         if len(x) > 1:

@@ -13,7 +13,7 @@ from tests.speech_commands.conftest import archives, write_wav  # noqa: F401 (fi
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Training archive of a few synthetic speakers, with the test archive beside it."""
+    """Training archive of a few synthetic speakers, with the test archive next to it."""
     folder = tmp_path_factory.mktemp("speech")
     write_corpus(folder, seed=0, size=Size(6, 4, 4, 1, 1, 1))
     return folder / "speech_commands_v0.01"

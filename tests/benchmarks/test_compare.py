@@ -148,7 +148,9 @@ def test_a_row_takes_the_place_of_an_earlier_one_of_the_same_run(tmp_path: Path)
 
 
 @pytest.mark.parametrize("changed", [{"checkpoint": "0" * 12}, {"recipe": "0" * 12}, {"rounds": 3}], ids=str)
-def test_a_row_of_another_miniature_or_recipe_does_not_count(changed: dict[str, Any], tmp_path: Path) -> None:
+def test_a_row_of_another_tiny_model_or_recipe_does_not_count(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
     path = tmp_path / "compare.json"
     job = Job(REAL, CENTRALISED, work=Work(2, 3))
     row = dict.fromkeys((*CORE, *MORE))
@@ -161,7 +163,7 @@ def test_a_row_of_another_miniature_or_recipe_does_not_count(changed: dict[str, 
     assert [(item["seed"], item["tuning"]) for item in load_rows(path)] == [(1, "full"), (0, "lora")]
 
 
-def test_a_checkpoint_is_the_shipped_miniatures_alone() -> None:
+def test_a_checkpoint_is_the_shipped_tiny_models_alone() -> None:
     job = Job(REAL, CENTRALISED)
     shipped = hashlib.sha256((CHECKPOINT / "model.safetensors").read_bytes()).hexdigest()
     assert job.checkpoint == shipped[:12]
@@ -189,7 +191,7 @@ def test_a_missing_test_archive_is_named_before_anything_runs(
     alone.mkdir()
     (alone / "validation_list.txt").touch()
     for arguments, named in (
-        (["--data", str(alone)], f"--data {alone}: no test archive beside it"),
+        (["--data", str(alone)], f"--data {alone}: no test archive next to it"),
         (["--data", str(alone), "--test-data", str(tmp_path)], f"--test-data {tmp_path}: no test archive"),
         (["--data", "synthetic", "--test-data", str(tmp_path)], "goes with --data only"),
     ):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.training import run as training
-from benchmarks.training.federated import miniature_settings
+from benchmarks.training.federated import tiny_settings
 from benchmarks.training.job import NoiseClips, noise_dataset, plain_training, unfrozen
 from benchmarks.training.shard import LABELS, NoiseShardDescriptor
 from superb_ks.model.spec import ModelSpec
@@ -86,6 +86,6 @@ def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], mon
     assert "argument --device: 'cuda', but PyTorch sees no GPU; legal: 'cpu'" in capsys.readouterr().err
 
 
-def test_both_sides_of_the_federated_ratio_train_the_pretrained_miniature() -> None:
-    settings = miniature_settings(director_port=1, aggregator_port=2)
+def test_both_sides_of_the_federated_ratio_train_the_pretrained_tiny_model() -> None:
+    settings = tiny_settings(director_port=1, aggregator_port=2)
     assert (settings.model, settings.tuning) == ("tiny", Full())

@@ -252,7 +252,7 @@ def test_a_damaged_authority_is_named(folder: Path) -> None:
     make(folder)
     key = folder / "authority" / "private_key.pem"
     key.write_bytes((folder / "env_one" / "private_key.pem").read_bytes())
-    with pytest.raises(CertificateError, match="does not belong to the certificate beside it"):
+    with pytest.raises(CertificateError, match="does not belong to the certificate next to it"):
         make(folder, envoys=["env_three"])
     key.write_text("no key")
     with pytest.raises(CertificateError, match="is not an unencrypted private key in PEM format"):

@@ -81,7 +81,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shard_params(archives: Path) -> dict[str, str | int]:
-    """Shard parameters for the miniature archives."""
+    """Shard parameters for the small archives."""
     test = archives / "speech_commands_test_set_v0.01"
     return {"source": "folder", "data_dir": str(archives / "speech_commands_v0.01"), "test_dir": str(test)}
 
@@ -98,7 +98,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def write_notebook(root: Path, *sources: str) -> None:
-    """Give the miniature project a notebook of these cells."""
+    """Give the small project a notebook of these cells."""
     nbformat.write(notebook_of(*sources), root / NOTEBOOK)
 
 

@@ -1,4 +1,4 @@
-"""The whole command in a miniature of the project, as a user sees it: output, files, exit code."""
+"""The whole command in a small copy of the project, as a user sees it: output, files, exit code."""
 
 from __future__ import annotations
 

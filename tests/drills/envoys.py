@@ -19,7 +19,7 @@ def _close(value: float, expected: float) -> bool:
 
 @drill("envoy killed in a round: cut-off", quick=True)
 def killed_with_cutoff(lab: Lab) -> str:
-    """The round closes with whoever reported, later ones go on, the others' weights are renormalised."""
+    """The round closes with those who reported, later ones go on, the others' weights are renormalised."""
     script = Script(seconds={lab.ranks[-1]: 3})
     kill = (at(1, lab.first, "train"), lambda: lab.kill(lab.last))
     outcome = lab.run(script, kill, rounds=3, failures=Failures(round_timeout_seconds=8))

@@ -119,7 +119,7 @@ def run_all_and_watch(page: NotebookPage, federation: Federation) -> None:
 
 
 def watch_again(page: NotebookPage) -> None:
-    """What the notebook says to whoever has closed the page."""
+    """What the notebook says to a person who has closed the page."""
     stale = page.output(FOLLOW)
     page.choose("Kernel", "Interrupt Kernel")
     page.wait_for_kernel()
@@ -131,7 +131,7 @@ def watch_again(page: NotebookPage) -> None:
 
 
 def attach_after_a_restart(page: NotebookPage, name: str) -> None:
-    """What README and notebook say to whoever has restarted the kernel; runs the notebook to its end."""
+    """What README and notebook say to a person who has restarted the kernel; runs the notebook to its end."""
     stale, last = page.output(FOLLOW), page.output(LAST)
     page.restart("Restart Kernel…")
     page.select(SUBMIT)

@@ -1,4 +1,4 @@
-"""An envoy whose descriptor describes its data in words, beside one with a shard card."""
+"""An envoy whose descriptor describes its data in words, together with one with a shard card."""
 
 from __future__ import annotations
 

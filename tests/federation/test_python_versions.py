@@ -1,6 +1,6 @@
 """Notebook, director and envoys of different Pythons: refused in one line on both sides, unloaded.
 
-Where environments of other Pythons stand beside .venv, as .ci/run makes them, real processes are tried too.
+Where environments of other Pythons stand next to .venv, as .ci/run makes them, real processes are tried too.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_another_python_is_refused_in_one_line_on_both_sides(
 
 @pytest.mark.skipif(
     not other_pythons(),
-    reason="no environment of another Python beside .venv (.ci/run makes two: make install VENV=.venv-3.13)",
+    reason="no environment of another Python next to .venv (.ci/run makes two: make install VENV=.venv-3.13)",
 )
 def test_a_real_envoy_and_a_real_notebook_of_another_python_are_refused(lab: Lab) -> None:
     for python in other_pythons():

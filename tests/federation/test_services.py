@@ -79,7 +79,7 @@ def test_an_envoy_started_twice_from_one_folder(lab: Lab) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the sample of real clips is not at shared/ beside the repository"
+    not SHARED.is_dir(), reason="the sample of real clips is not at shared/ next to the repository"
 )
 def test_real_clips_through_the_real_descriptor(tmp_path: Path) -> None:
     params = {

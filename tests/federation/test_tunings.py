@@ -1,4 +1,4 @@
-"""Adapters, or a head, of the pretrained miniature through a real director and two real envoys."""
+"""Adapters, or a head, of the pretrained tiny model through a real director and two real envoys."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def python(kit: Path) -> Path:
     (wheel,) = kit.glob("*.whl")
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=kit)
     (site_packages,) = (kit / ".venv").glob("lib/python3*/site-packages")
-    # The packages beside which this test's own pytest lies, whatever environment that is.
+    # The packages next to which this test's own pytest lies, whatever environment that is.
     others = {sysconfig.get_paths()["purelib"], str(Path(pytest.__file__).parents[1])}
     (site_packages / "others.pth").write_text("\n".join(sorted(others)))
     return python

@@ -14,7 +14,7 @@ from superb_node.labels import KEYWORDS
 
 @pytest.fixture(scope="module")
 def chosen(engine: PhoneticEngine) -> tuple[list[str], list[str]]:
-    """The texts of the published miniature."""
+    """The texts of the published tiny model."""
     plan = Plan()
     return choose_texts(engine, plan.invented, plan.phrases, plan.seed)
 

@@ -41,7 +41,7 @@ def shared_dirs() -> tuple[Path, Path]:
     """Folders of the real clips."""
     train, test = SHARED / "speech_commands_v0.01", SHARED / "speech_commands_test_set_v0.01"
     if not train.is_dir():
-        pytest.skip(f"the sample of real clips is not at {SHARED.name}/ beside the repository")
+        pytest.skip(f"the sample of real clips is not at {SHARED.name}/ next to the repository")
     return train, test
 
 

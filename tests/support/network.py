@@ -3,7 +3,7 @@
 Nothing of it touches the machine's own network: switch and hosts are namespaces, and so is every interface.
 
 Run as a program, it guards a network: python network.py PREFIX waits for the end of its input, which comes
-when whoever made the network is done with it or was killed, and removes everything.
+when the process that made the network is done with it or was killed, and removes everything.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class TlsLab(Lab):
 
     def __init__(self, folder: Path, envoys: int = 2, **settings: Any) -> None:
         super().__init__(folder, envoys=envoys, **settings)
-        # Beside the nodes' folders, where the scripts look for them.
+        # Next to the nodes' folders, where the scripts look for them.
         self.certificates = self.nodes_dir / "certs"
         make_certificates(self.certificates, user=USER, envoys=self.envoy_names)
 

@@ -7,7 +7,7 @@ in an envoy and in a notebook's kernel, however that was started.
 
 import os
 
-# Threads of OpenMP spin for milliseconds while they wait, on cores that the processes beside this one need.
+# Threads of OpenMP spin for milliseconds while they wait, on cores that the other processes need.
 # These look a thousand times, then sleep. The runtime reads this when PyTorch is imported. An envoy has it
 # imported by now; its start script says the same.
 if "OMP_WAIT_POLICY" not in os.environ:

@@ -11,7 +11,7 @@ from superb_node.approval.archive import NO_LIMITS, read_archive
 from superb_notebook.connect import FederationError
 
 MAX_ARCHIVE_BYTES = 16 * 1024 * 1024
-"""The archive is sources, three pickles and at most the pretrained miniature. What is larger than this has
+"""The archive is sources, three pickles and at most the pretrained tiny model. What is larger than this has
 caught an object of the notebook, and would go to every node."""
 
 _PACKAGE = Path(superb_ks.__file__).resolve().parent
@@ -23,7 +23,7 @@ def pack_workspace(staging: Path, with_checkpoint: bool = False) -> Path:
 
     Args:
         staging: folder with `plan/` and the pickles; the archive appears in it.
-        with_checkpoint: pack the pretrained miniature as well. It travels with each experiment that uses
+        with_checkpoint: pack the pretrained tiny model as well. It travels with each experiment that uses
             it, because the folder of an envoy may have been copied before there was one.
 
     Raises:

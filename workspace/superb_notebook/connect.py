@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 CLIENT_ID = "notebook"
 """The name under which a notebook's experiments are submitted; without TLS, callers name themselves."""
 
-MOST_CHARACTERS = 1_000_000
+MAX_CHARACTERS = 1_000_000
 """What the description of a shard may have; a card has about a thousand."""
 
 _SPLITS = ("train", "val", "test")
@@ -157,8 +157,8 @@ def read_card(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is not a JSON object with the class names and numbers of clips of a shard.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"it has {len(text):,} characters, and {MOST_CHARACTERS:,} are legal")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"it has {len(text):,} characters, and {MAX_CHARACTERS:,} are legal")
     try:
         card = json.loads(text)
     except (ValueError, RecursionError):

@@ -173,7 +173,7 @@ def plot_learning(history: History) -> Figure:
 
 
 def _draw_legend(axes: Axes, envoys: Sequence[str]) -> None:
-    """Explain the lines of both panels beside the right one, where no line can ever be."""
+    """Explain the lines of both panels to the right of the right one, where no line can ever be."""
     colours = envoy_colours(envoys)
     # Beyond six envoys colours repeat, and names would say nothing.
     named = colours if len(set(colours.values())) == len(colours) else {"an envoy": GREY}
@@ -220,7 +220,7 @@ def _accuracy_lines(history: History) -> list[_Line]:
 def _draw_lines(axes: Axes, lines: Sequence[_Line], number: str, falls: bool) -> None:
     """Draw lines, the thick ones on top and with their last value, formatted by `number`.
 
-    The value stands above the last point, beside a line that comes from above (`falls`) or from below.
+    The value stands above the last point, next to a line that comes from above (`falls`) or from below.
     """
     for line in lines:
         axes.plot(

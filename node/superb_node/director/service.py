@@ -1,6 +1,6 @@
 """The director's gRPC service, on OpenFL 1.7.1's own messages.
 
-Corrects, beside what each method says: refusals that reach the notebook as internal errors, and a service
+Corrects, besides what each method says: refusals that reach the notebook as internal errors, and a service
 that dies of SIGTERM without cleaning up.
 """
 

@@ -166,7 +166,7 @@ def test_an_archive_that_was_exchanged_is_neither_shown_nor_approved(gate, monke
     with gate.pending(submission, ARCHIVE) as approved:
         command_to_copy = f"To let it run: bash review.sh approve exp {submission.digest}\n"
         assert command(monkeypatch, capsys, "show", "exp")[1].endswith(command_to_copy)
-        gate.store.archive("exp").write_bytes(other)  # before its digest is noted beside it
+        gate.store.archive("exp").write_bytes(other)  # before its digest is noted next to it
         for words in (["show", "exp"], ["approve", "exp", submission.digest]):
             code, said = command(monkeypatch, capsys, *words)
             assert code == 2

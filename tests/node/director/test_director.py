@@ -1,4 +1,4 @@
-"""Each correction of the director, beside what OpenFL's own class does in the same place."""
+"""Each correction of the director, compared with what OpenFL's own class does in the same place."""
 
 import asyncio
 import io
@@ -218,7 +218,7 @@ def test_only_listed_envoys_register(tmp_path):
 
 
 def test_an_archive_is_for_those_who_are_enrolled(director):
-    """OpenFL's own gives it to whoever knows the experiment's name."""
+    """OpenFL's own gives it to anyone who knows the experiment's name."""
     stock = OpenFLDirector(tls=False, **SHAPES)
     for each in (stock, director):
         experiment = SimpleNamespace(name="x", archive_path="archive", collaborators=["a"], aggregator=None)

@@ -1,4 +1,4 @@
-"""Each correction of the envoy, beside what OpenFL's own class does in the same place."""
+"""Each correction of the envoy, compared with what OpenFL's own class does in the same place."""
 
 import sys
 import threading

@@ -41,7 +41,7 @@ def test_only_sources_are_shipped(tmp_path: Path):
     assert names == sources | {"plan/plan.yaml", "task.pkl"}
 
 
-def test_the_pretrained_miniature_is_shipped_where_it_is_used(tmp_path: Path):
+def test_the_pretrained_tiny_model_is_shipped_where_it_is_used(tmp_path: Path):
     names = names_in(pack_workspace(staging(tmp_path), with_checkpoint=True))
     shipped = {name for name in names if name.startswith("superb_ks/tiny/")}
     assert {f"superb_ks/tiny/{name}" for name in CHECKPOINT_FILES} <= shipped

@@ -99,7 +99,7 @@ def test_players_hold_the_clips_at_their_own_loudness() -> None:
     np.testing.assert_allclose(samples, 0.01, atol=1e-4)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real recordings beside this repository")
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real recordings next to this repository")
 def test_real_archive_has_all_its_clips() -> None:
     clips = ClipFolder(REAL, SUPERB_LABELS)
     assert len(clips) == 384

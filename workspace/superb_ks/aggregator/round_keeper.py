@@ -82,7 +82,7 @@ class RoundKeeper(Aggregator):
             self._start_round_or_end()
 
     def stop(self, failed_collaborator: str | None = None, reason: str = "stopped") -> None:
-        """End the experiment early; whoever asks for tasks is told to quit. The first reason counts."""
+        """End the experiment early; who asks for tasks is told to quit. The first reason counts."""
         with self._changed:
             if not self._ended:
                 origin = failed_collaborator or "director"
@@ -149,7 +149,7 @@ class RoundKeeper(Aggregator):
         self._changed.notify_all()  # the next in turn may upload
 
     def _cut_off(self, round_number: int, seconds: float, final: bool) -> None:
-        """Close a round that took too long with whoever reported.
+        """Close a round that took too long with those who reported.
 
         Uploads go in turns: who has trained in time but waits behind one that has not is no straggler. It has
         as long again for its upload.

@@ -126,9 +126,9 @@ def correct_aggregator_service() -> None:
     """Let OpenFL serve its aggregator as we do; call before the aggregator's gRPC server is built.
 
     Corrects: OpenFL grows a `bytes` object chunk by chunk, which copies everything received so far each time
-    (21 s instead of 0.2 s for wav2vec2-base); every weight is copied several times more (see `superb_ks.transport.messages`); the
-    server has one thread for each processor, so that two collaborators that wait keep a third from delivering
-    its update; and anybody may hold such a thread, and memory, for as long as he likes (see `limits.py`).
+    (21 s instead of 0.2 s for wav2vec2-base), and protobuf copies every weight several times more; the server
+    has one thread for each processor, so that two collaborators that wait keep a third from delivering its
+    update; and anybody may hold such a thread, and memory, for as long as he likes (see `limits.py`).
     """
     aggregator_pb2_grpc.add_AggregatorServicer_to_server = add_servicer_to_server
     aggregator_server.cpu_count = lambda: MAX_THREADS
@@ -175,9 +175,7 @@ def add_servicer_to_server(servicer: Any, server: grpc.Server) -> None:
             get_tasks,
             aggregator_pb2.GetTasksResponse.SerializeToString,
         ),
-        "GetAggregatedTensor": Method(
-            aggregator_pb2.GetAggregatedTensorRequest.FromString, get_model, bytes
-        ),
+        "GetAggregatedTensor": Method(aggregator_pb2.GetAggregatedTensorRequest.FromString, get_model, bytes),
         "SendLocalTaskResults": Method(
             aggregator_pb2.TaskResults.FromString,
             take_results,

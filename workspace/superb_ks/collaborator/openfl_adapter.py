@@ -55,7 +55,7 @@ def correct_task_runner(adapter: type) -> None:
     when the experiment is submitted.
     """
     correct = CoreTaskRunner.initialize_tensorkeys_for_functions
-    # Long-lived processes import this anew with each experiment; the corrections must not pile up.
+    # Long-lived processes import this again with each experiment; the corrections must not pile up.
     original = getattr(correct, "__wrapped__", correct)
 
     @functools.wraps(original)

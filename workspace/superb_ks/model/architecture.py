@@ -1,4 +1,4 @@
-"""The architecture of the miniature, in one place: what is pretrained is what is shipped and rebuilt."""
+"""The architecture of the tiny model, in one place: what is pretrained is what is shipped and rebuilt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "tiny"
-"""The pretrained miniature. Its folder is in the package, and travels with every experiment that uses it."""
+"""The pretrained tiny model. Its folder is in the package, and travels with every experiment that uses it."""
 
 ARCHITECTURE: dict[str, Any] = dict(
     # Large early strides bring 16,000 samples down to 48 frames a second: most of the speed comes from here.
@@ -39,4 +39,4 @@ ARCHITECTURE: dict[str, Any] = dict(
     mask_time_prob=0.0,
     mask_feature_prob=0.0,
 )
-"""A miniature Wav2Vec2 that two processor cores train: arguments of `transformers.Wav2Vec2Config`."""
+"""A tiny Wav2Vec2 that two processor cores can train: arguments of `transformers.Wav2Vec2Config`."""

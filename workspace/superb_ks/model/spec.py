@@ -32,7 +32,7 @@ SAMPLING_RATE = 16_000
 """Samples per second that all models of the family expect."""
 
 SHORTEST = SAMPLING_RATE // 16
-"""Samples that a model is given at least: one frame takes the miniature 920, a published Wav2Vec2 400."""
+"""Samples that a model is given at least: one frame takes the tiny model 920, a published Wav2Vec2 400."""
 
 
 def lengthened(waveform: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ class ModelSpec:
     """What a node needs to rebuild a model.
 
     Attributes:
-        name: "tiny" (the pretrained miniature), "scratch" (the same from random weights), a model id of the
+        name: "tiny" (the pretrained tiny model), "scratch" (the same from random weights), a model id of the
             Hugging Face hub, or a folder; a folder is kept as an absolute path, because the other nodes
             work elsewhere.
         labels: class names, in the order of the model's outputs.
@@ -147,7 +147,7 @@ class ModelSpec:
             return self.name
         if not (CHECKPOINT / "model.safetensors").is_file():
             raise ModelUnavailable(
-                f"the pretrained miniature is not at {CHECKPOINT}: it belongs to the package superb_ks "
+                f"the pretrained tiny model is not at {CHECKPOINT}: it belongs to the package superb_ks "
                 "and travels with an experiment that is submitted as MODEL=tiny; MODEL=scratch needs no files"
             )
         return str(CHECKPOINT)
@@ -169,7 +169,7 @@ class ModelSpec:
 
 
 def _build_scratch(labels: tuple[str, ...]) -> PreTrainedModel:
-    """Build the miniature from random weights: there is no feature encoder worth keeping, all is trained.
+    """Build the tiny model from random weights: there is no feature encoder worth keeping, all is trained.
 
     That also leaves no frozen random numbers that two kinds of processor might draw differently.
     """

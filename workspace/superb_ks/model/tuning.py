@@ -1,6 +1,6 @@
 """Three ways to fine-tune a pretrained model: what of it is trained, and therefore sent.
 
-`Full` trains all but the convolutional feature encoder. `Lora` trains low-rank adapters beside frozen weights
+`Full` trains all but the convolutional feature encoder. `Lora` trains low-rank adapters on frozen weights
 (Hu et al., 2021, https://arxiv.org/abs/2106.09685), and the head. `Head` trains only the head, by SUPERB's
 protocol (Yang et al., 2021, https://arxiv.org/abs/2105.01051): a learned weighted sum of the hidden states of
 all layers, a projector, the mean over time and a linear classifier.

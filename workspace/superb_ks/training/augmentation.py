@@ -38,7 +38,7 @@ def shift(waveform: np.ndarray, samples: int) -> np.ndarray:
 
 
 class Augmentation:
-    """What is done to a training clip at each access, drawn anew each time; a second of what is longer.
+    """What is done to a training clip at each access, drawn each time; a second of what is longer.
 
     How loud a clip is is not changed: the feature extractor gives every clip the same variance.
     """

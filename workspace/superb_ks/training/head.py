@@ -86,7 +86,7 @@ class HeadTrainer:
     def train(self) -> TrainOutput:
         """Train; returns the steps made and `training_loss`, the mean of theirs.
 
-        The `metrics` beside them are the seconds of a pass over all clips: `first_pass_seconds`, in which
+        The `metrics` with them are the seconds of a pass over all clips: `first_pass_seconds`, in which
         their hidden states are computed, unless they are known, and `later_pass_seconds`, the mean of as many
         steps as a pass over these states takes.
 

@@ -38,7 +38,7 @@ _cache: weakref.WeakKeyDictionary[ClipDataset, tuple[Any, PooledHiddenStates]] =
 
 
 def pooled_hidden_states(model: PreTrainedModel, dataset: ClipDataset, device: str) -> PooledHiddenStates:
-    """Return the states of a data set's clips; computed anew if the upstream is not that of the last call.
+    """Return the states of a data set's clips; computed again if the upstream is not that of the last call.
 
     Clips of equal length share a pass, so that none is padded and each gets the states that it gets alone.
 

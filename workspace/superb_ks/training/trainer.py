@@ -221,7 +221,7 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
     """Train with attention made of single operations instead of PyTorch's fused one.
 
     On a processor, over the fifty frames of a clip, the backward pass of the fused one is slow: it takes a
-    third of a step of the miniature, and a sixth of one of wav2vec2-base. The results differ by rounding.
+    third of a step of the tiny model, and a sixth of one of wav2vec2-base. The results differ by rounding.
     """
     config: Any = model.config
     switch: Any = model

@@ -55,7 +55,6 @@ def vector(value: float) -> np.ndarray:
 
 
 def test_safetensors_reads_what_was_written(tmp_path):
-    from safetensors.numpy import load_file
 
     model = np.arange(PART_BYTES // 4 + 3, dtype=np.float32)
     write_model(tmp_path / "m.safetensors", model, {"round": "1"})

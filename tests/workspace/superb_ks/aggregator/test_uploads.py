@@ -69,7 +69,7 @@ def test_a_stream_that_breaks_off_is_damaged_and_frees_its_room():
 
 @pytest.mark.parametrize("order", ["abcdef", "fedcba", "bdface"])
 def test_the_sum_and_one_update_are_in_memory_however_many_send(order: str):
-    """Arrays are counted where they are made: two, whoever comes when."""
+    """Arrays are counted where they are made: two, in whatever order they come."""
     side = Side("abcdef")
     made: list[int] = []
     empty = np.empty

@@ -30,7 +30,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(global_see
     assert not np.array_equal(first, other)
 
 
-def test_the_untrained_miniature_is_trained_whole_and_knows_its_labels():
+def test_the_untrained_tiny_model_is_trained_whole_and_knows_its_labels():
     model = ModelSpec("scratch", SUPERB_LABELS).build()
     assert all(p.requires_grad for p in model.parameters())
     assert sum(p.numel() for p in model.parameters()) < 2_000_000
@@ -40,7 +40,7 @@ def test_the_untrained_miniature_is_trained_whole_and_knows_its_labels():
     assert not model.training
 
 
-def test_the_pretrained_miniature_is_found_in_the_package_wherever_it_lies(tmp_path: Path):
+def test_the_pretrained_tiny_model_is_found_in_the_package_wherever_it_lies(tmp_path: Path):
     """As an envoy does: the package of the archive is unpacked elsewhere, and imported from there."""
     ours = ModelSpec("tiny", SUPERB_LABELS, seed=1).sealed()
     shutil.copytree(PACKAGE, tmp_path / "superb_ks", ignore=shutil.ignore_patterns("__pycache__"))
@@ -58,20 +58,20 @@ def test_the_pretrained_miniature_is_found_in_the_package_wherever_it_lies(tmp_p
     assert all(torch.equal(built[name], values.float()) for name, values in stored.items())
 
 
-def test_a_package_without_the_pretrained_miniature_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_package_without_the_pretrained_tiny_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("superb_ks.model.spec.CHECKPOINT", tmp_path)
-    with pytest.raises(ModelUnavailable, match=f"miniature is not at {tmp_path}.*MODEL=scratch"):
+    with pytest.raises(ModelUnavailable, match=f"tiny model is not at {tmp_path}.*MODEL=scratch"):
         ModelSpec("tiny", SUPERB_LABELS).build()
 
 
-def test_the_head_of_the_pretrained_miniature_is_new_and_follows_from_the_seed():
+def test_the_head_of_the_pretrained_tiny_model_is_new_and_follows_from_the_seed():
     heads = [ModelSpec("tiny", SUPERB_LABELS, seed).build().classifier.weight for seed in (1, 1, 2)]
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
 
 
 @pytest.mark.parametrize("tuning", ["lora", "head"])
-def test_of_the_pretrained_miniature_a_tenth_at_most_travels(tuning: str):
+def test_of_the_pretrained_tiny_model_a_tenth_at_most_travels(tuning: str):
     full, small = (
         ModelSpec.of(Settings(tuning=tuning_named(name)), SUPERB_LABELS).build() for name in ("full", tuning)
     )

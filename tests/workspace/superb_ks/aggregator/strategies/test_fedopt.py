@@ -68,7 +68,7 @@ def test_two_steps_of_fedyogi_by_hand(tmp_path):
     np.testing.assert_allclose(steps.moment(SECOND), [4, 6.25, 3.6864], rtol=1e-6)
     np.testing.assert_allclose(steps.model, [1 + 2.1 / 4, 1 + 2.1 * 1.5 / 4.5, 2.1 * 0.56 / 3.92], rtol=1e-6)
     steps.step(vector(3, 0, 0))
-    # m = 2, 0.75, 0.28; the second and third v stay: nothing changed, so nothing is known anew
+    # m = 2, 0.75, 0.28; the second and third v stay: nothing changed, so nothing new is known
     np.testing.assert_allclose(steps.moment(SECOND), [6.25, 6.25, 3.6864], rtol=1e-6)
     np.testing.assert_allclose(steps.model, [1.525 + 2.1 * 2 / 4.5, 1.7 + 0.35, 0.3 + 0.15], rtol=1e-6)
 
@@ -113,4 +113,4 @@ def test_in_memory_are_the_average_and_a_few_blocks(tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 0.5 * 4 * size, f"{peak / (4 * size):.2f} models beside the average"
+    assert peak < 0.5 * 4 * size, f"{peak / (4 * size):.2f} models in addition to the average"
