@@ -13,10 +13,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from superb_ks.aggregator.model_file import ModelFile, replacing, write_model
+from superb_ks.aggregator.model_file import ModelFile, keep_as_spare, replacing, write_model
 from superb_ks.types import Vector
 
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
+# A model's file that is not needed any more; the next model is written over it.
+SPARE = ".spare"
 # Updates of the current round, for strategies that need all of them at once; worthless after a crash.
 UPDATES = "updates"
 
@@ -26,7 +28,7 @@ class ExperimentState:
 
     `round-3.safetensors` is the model that round 3 starts from. The manifest names the files that count;
     a new round counts from the moment that the manifest is replaced, so a crash leaves either the old round
-    or the new one.
+    or the new one; of the old one, whether the model that it started from is the best may be noted already.
 
     Args:
         folder: holds a manifest and the models that it names; the director makes it with the initial model.
@@ -70,10 +72,16 @@ class ExperimentState:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def mark_best(self, score: float) -> None:
-        """Let the model that the current round started from be the best; counts from the next publication."""
+        """Let the model that the current round started from be the best, at once.
+
+        Call it before anything is marked that counts with the round's end only. The best model so far is
+        spare now, so that the round's own can be written over it.
+        """
         manifest = self.manifest
         manifest.update(best=manifest["last"], best_round=manifest["round"], best_score=score)
         manifest["digests"]["best"] = manifest["digests"].get("last")
+        write_manifest(self.folder, manifest)
+        self._retire()
 
     def moments(self, strategy: str) -> Path | None:
         """Return the file of the moments that `strategy`'s optimizer has arrived at; None at its start."""
@@ -88,24 +96,26 @@ class ExperimentState:
         """Complete the current round; the next one starts from `model`, or from the same if None."""
         if model is not None:
             name = f"round-{next_round}.safetensors"
-            digest = write_model(self.folder / name, model, {"round": str(next_round)})
+            digest = write_model(self.folder / name, model, {"round": str(next_round)}, self.folder / SPARE)
             self.manifest["last"] = name
             self.manifest["digests"]["last"] = digest
         self.manifest["round"] = next_round
         write_manifest(self.folder, self.manifest)
         self.last = ModelFile(self.folder / self.manifest["last"])
-        self._remove_old_models()
+        self._retire()
 
-    def _remove_old_models(self) -> None:
+    def _retire(self) -> None:
+        """Make models that the manifest does not name any more spare."""
         moments = self.manifest.get("moments") or {}
         kept = (self.manifest["last"], self.manifest["best"], moments.get("file"))
         for file in self.folder.glob("round-*.safetensors"):
             if file.name not in kept:
-                file.unlink()  # who reads it can go on
+                keep_as_spare(file, self.folder / SPARE)
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log, and give back what a further round would have used."""
         self._records.close()
+        (self.folder / SPARE).unlink(missing_ok=True)
 
     def _reopened_log(self) -> Any:
         """Open the log for appending, without what an interrupted round left in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class ModelFile:
         return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)
 
 
-def write_model(path: Path, vector: Vector, metadata: dict[str, str]) -> str:
+def write_model(path: Path, vector: Vector, metadata: dict[str, str], spare: Path | None = None) -> str:
     """Publish `vector` at `path` atomically; returns the SHA-256 of its bytes.
 
     The safetensors library would copy the model to write it; its format is a length, a JSON header and the
@@ -85,14 +86,16 @@ def write_model(path: Path, vector: Vector, metadata: dict[str, str]) -> str:
         path: the file.
         vector: float32 `[size]`.
         metadata: goes into the file's header.
+        spare: a file that becomes this one, if there is one (see `keep_as_spare`).
     """
     header = safetensors_header([TRAINED], vector.size, metadata)
     raw = vector.data.cast("B")
     # Hashing takes longer than writing, and both let the other one run.
-    with ThreadPoolExecutor(1) as hashing, replacing(path) as file:
+    with ThreadPoolExecutor(1) as hashing, replacing(path, spare) as file:
         digest = hashing.submit(lambda: hashlib.sha256(raw).hexdigest())
         file.write(header)
         file.write(raw)
+        file.truncate()
         return digest.result()
 
 
@@ -107,12 +110,35 @@ def safetensors_header(tensors: list[str], size: int, metadata: dict[str, str]) 
     return struct.pack("<Q", len(header)) + header
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write next to `path`, and put the result in place only if nothing went wrong."""
-    temporary = path.with_name(f".{path.name}.partial")
+def keep_as_spare(file: Path, spare: Path) -> None:
+    """Let `file`, which nobody will ask for again, become `spare`; remove it if somebody still reads it.
+
+    The next model is written over it: the system has its memory at hand, while memory for a new file has to
+    be found page by page, which takes several times as long. Without this, a warm round of 94.6 million
+    weights took 7 to 27 % longer.
+    """
+    os.replace(file, spare)  # from here on nobody can open it any more
     try:
-        with temporary.open("wb") as file:
+        with spare.open("r+b") as opened:
+            # A write lease is granted only while nobody else has the file open (Linux); closing ends it.
+            fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except (AttributeError, OSError):
+        spare.unlink()
+
+
+@contextmanager
+def replacing(path: Path, spare: Path | None = None) -> Iterator[BinaryIO]:
+    """Write next to `path`, or over `spare`, and put the result in place only if nothing went wrong.
+
+    The spare file may be longer than what is written over it, so the caller truncates it.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    mode: Literal["wb", "r+b"] = "wb"
+    if spare is not None and spare.exists():
+        os.replace(spare, temporary)
+        mode = "r+b"
+    try:
+        with temporary.open(mode) as file:
             yield file
         os.replace(temporary, path)
     finally:

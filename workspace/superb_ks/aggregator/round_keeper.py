@@ -213,8 +213,10 @@ class RoundKeeper(Aggregator):
             known = ", ".join(sorted(pooled(reports)))
             raise UpdateRefused(f"validate returned no {ACCURACY!r}, only {known}")
         score = float(metrics[ACCURACY])
-        best = self.state.manifest["best_score"]
-        if np.isfinite(score) and (best is None or score > best):
+        best, best_round = self.state.manifest["best_score"], self.state.manifest["best_round"]
+        # An experiment that was interrupted after it had marked this round's model marks it again.
+        again = best_round == self.round_number
+        if np.isfinite(score) and (best is None or score > best or again):
             self.state.mark_best(score)
             self._record("aggregator", "best", {ACCURACY: np.asarray(score)})
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from superb_ks.aggregator import checkpoint as state_module
 from superb_ks.aggregator.checkpoint import ExperimentState, write_manifest
-from superb_ks.aggregator.model_file import ModelFile, write_model
+from superb_ks.aggregator.model_file import ModelFile, keep_as_spare, write_model
 from superb_ks.transport.messages import PART_BYTES
 
 
@@ -92,24 +92,20 @@ def test_rounds_are_published_and_old_models_go(folder, opened):
     assert not list(folder.glob(".*partial"))
 
 
-def test_the_best_model_counts_with_the_round(folder, opened):
+def test_the_best_model_counts_at_once_and_the_one_before_is_written_over(folder, opened):
     state = opened(folder)
+    state.mark_best(0.4)
     state.publish(1, vector(1))
-    state.mark_best(0.5)
-    assert opened(folder).manifest["best_round"] is None  # as after a crash
+    assert not (folder / ".spare").exists()
+    state.mark_best(0.5)  # of the model of round 1; that of round 0 is not needed any more
+    assert (folder / ".spare").exists()
+    killed = opened(folder)
+    assert (killed.manifest["round"], killed.manifest["best_round"]) == (1, 1)
+    assert np.array_equal(killed.best.read(), vector(1))
+    assert np.array_equal(killed.last.read(), vector(1))
     state.publish(2, vector(2))
-    again = opened(folder)
-    assert (again.manifest["round"], again.manifest["best_round"]) == (2, 1)
-    assert np.array_equal(again.best.read(), vector(1))
-
-
-def test_a_model_that_goes_can_be_read_to_its_end(folder, opened):
-    state = opened(folder)
-    state.publish(1, vector(1))
-    with state.last.path.open("rb") as reader:  # the notebook is fetching it
-        state.publish(2, vector(2))
-        assert not (folder / "round-1.safetensors").exists()
-        assert np.array_equal(np.frombuffer(reader.read()[-16:], np.float32), vector(1))
+    assert not (folder / ".spare").exists()
+    assert np.array_equal(opened(folder).last.read(), vector(2))
 
 
 @pytest.mark.parametrize("breaks_at", ["write", "replace_model", "replace_manifest"])
@@ -197,3 +193,19 @@ def test_a_full_disk_adds_nothing_and_the_log_can_be_closed(folder, opened):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (folder / "records.jsonl").read_bytes() == before
+
+
+def test_a_retired_file_is_written_over_but_not_under_a_reader(tmp_path: Path) -> None:
+    first, spare = tmp_path / "first", tmp_path / "spare"
+    write_model(first, np.full(1000, 1, np.float32), {})
+    with first.open("rb") as reader:  # the notebook is fetching it
+        keep_as_spare(first, spare)
+        assert not spare.exists()
+        write_model(tmp_path / "second", np.full(1000, 2, np.float32), {}, spare)
+        assert np.frombuffer(reader.read()[-4000:], np.float32).tolist() == [1.0] * 1000
+    inode = (tmp_path / "second").stat().st_ino
+    keep_as_spare(tmp_path / "second", spare)
+    write_model(tmp_path / "third", np.full(900, 3, np.float32), {"shorter": "x"}, spare)
+    assert (tmp_path / "third").stat().st_ino == inode
+    assert ModelFile(tmp_path / "third").read().tolist() == [3.0] * 900
+    assert load_file(tmp_path / "third")["trained"].shape == (900,)  # as the library reads it
