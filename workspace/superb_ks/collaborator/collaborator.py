@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from openfl.component.collaborator import Collaborator
 from openfl.component.collaborator.collaborator import DevicePolicy
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, ExperimentOver, RoundOver
+from superb_ks.collaborator.shared_memory_model import SharedMemoryModel
 from superb_ks.metrics import CLIPS
-from superb_ks.model.packing import pack, trainable_layout
-from superb_ks.schedule import TEST_BEST
+from superb_ks.schedule import TEST_BEST, TRAIN
 from superb_ks.transport import messages
 from superb_ks.types import Vector
 
@@ -35,11 +34,9 @@ class PackedCollaborator(Collaborator):
     def __init__(self, *, patience_seconds: float = 60.0, **settings: Any) -> None:
         super().__init__(**settings)
         self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
-        # Every model is received into this memory and every update is sent from it: finding new memory costs
-        # more than a copy.
-        self._vector: Vector = np.empty(trainable_layout(self.task_runner.model)[-1].stop, np.float32)
+        self._model = SharedMemoryModel(self.task_runner.model)
         self._holds: tuple[int, tuple[str, ...]] | None = None
-        self.task_runner.framework_adapter.pack = partial(pack, out=self._vector)
+        self.task_runner.framework_adapter.pack = self._model.pack
 
     def run(self) -> None:
         """Work until the aggregator says that it is time to quit, or another one has taken its place."""
@@ -74,16 +71,19 @@ class PackedCollaborator(Collaborator):
     def _run(self, task: Task, round_number: int) -> tuple[Vector | None, dict[str, Any]]:
         """Call the task through OpenFL's task runner, which loads the weights and binds the arguments."""
         inputs = {messages.TRAINED: self._model_for(task, round_number)}
-        if task.task_type == "train":
-            self._holds = None  # its update takes the place of the round's model
+        before = self._model.changes()
         settings = {} if task.task_type == "train" else {"apply": "global"}
-        outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
-            col_name=self.collaborator_name,
-            round_num=round_number,
-            input_tensor_dict=inputs,
-            device=self._device(),
-            **settings,
-        )
+        try:
+            outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
+                col_name=self.collaborator_name,
+                round_num=round_number,
+                input_tensor_dict=inputs,
+                device=self._device(),
+                **settings,
+            )
+        finally:
+            if task.name == TRAIN or self._model.changes() != before:
+                self._holds = None  # the next task gets the round's model, whatever this one made of it
         weights = [value for key, value in outputs.items() if "metric" not in key.tags]
         metrics = {key.tensor_name: value for key, value in outputs.items() if "metric" in key.tags}
         return (np.asarray(weights[0], np.float32) if weights else None), metrics
@@ -93,9 +93,9 @@ class PackedCollaborator(Collaborator):
         wanted = (round_number, messages.BEST if task.name == TEST_BEST else messages.CURRENT)
         if self._holds != wanted:
             self._holds = None  # as long as it is not complete
-            self._aggregator.fetch(self._vector, *wanted)
+            self._aggregator.fetch(self._model.vector, *wanted)
             self._holds = wanted
-        return self._vector
+        return self._model.vector
 
     def _device(self) -> str:
         prefers_cuda = self.device_assignment_policy is DevicePolicy.CUDA_PREFERRED

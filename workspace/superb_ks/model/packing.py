@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+_CACHE_LINE = 64  # bytes
+
 
 class Slot(NamedTuple):
     """Where one trainable tensor lies in the packed vector: `vector[start:stop].reshape(shape)`."""
@@ -39,6 +41,14 @@ def trainable_layout(model: nn.Module) -> list[Slot]:
     return layout
 
 
+def empty_vector(size: int) -> np.ndarray:
+    """Return a float32 vector of shape [size] that begins at a cache line, as PyTorch's tensors do."""
+    # From NumPy, because it asks for large pages and PyTorch does not.
+    memory = np.empty(4 * size + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + 4 * size].view(np.float32)
+
+
 def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
     """Copy the trainable parameters, wherever they are, into a float32 vector of shape [n_trainable].
 
@@ -49,10 +59,11 @@ def pack(model: nn.Module, out: np.ndarray | None = None) -> np.ndarray:
     """
     layout = trainable_layout(model)
     if out is None or out.shape != (layout[-1].stop,):
-        out = np.empty(layout[-1].stop, np.float32)  # NumPy asks for large pages, and PyTorch does not
+        out = empty_vector(layout[-1].stop)
     packed = torch.from_numpy(out)
     for slot, (_, parameter) in zip(layout, _trainable(model), strict=True):
-        packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
+        if not _lies_there(parameter, out[slot.start : slot.stop]):
+            packed[slot.start : slot.stop].view(slot.shape).copy_(parameter.detach())
     return out
 
 
@@ -65,7 +76,7 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
 
     Raises:
         ValueError: the length is not this model's, or a value is infinite or not a number. The model
-            is then unchanged.
+            is then unchanged, unless it lies in `vector` itself.
     """
     layout = trainable_layout(model)
     expected = layout[-1].stop
@@ -80,6 +91,8 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
     with torch.no_grad():
         for slot, (_, parameter) in zip(layout, _trainable(model), strict=True):
             values = vector[slot.start : slot.stop]
+            if _lies_there(parameter, values):
+                continue
             if not values.flags.writeable or values.dtype != np.float32:
                 # One tensor is copied at a time: PyTorch will not wrap the read-only memory of a message.
                 values = np.array(values, dtype=np.float32)
@@ -88,3 +101,11 @@ def unpack(vector: np.ndarray, model: nn.Module) -> None:
 
 def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
+    """Say whether a parameter's memory is that of `values`, so that there is nothing to copy.
+
+    In a collaborator it is (see `superb_ks.collaborator.shared_memory_model`).
+    """
+    return parameter.data_ptr() == values.ctypes.data and parameter.is_contiguous()
