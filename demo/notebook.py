@@ -87,59 +87,82 @@ def execute(
     Raises:
         NotebookError: a cell raised, or the kernel ended.
     """
-    kernels: list[AsyncKernelManager] = []
-    executed: list[NotebookNode] = []
-
-    def notebook_starts(notebook: NotebookNode) -> None:
-        executed.append(notebook)
-        if progress:
-            progress.notebook_starts(notebook)
-
-    class Kernel(AsyncKernelManager):
-        """Has the running interpreter, whatever kernels are installed for the user."""
-
-        def __init__(self, **options: Any) -> None:
-            super().__init__(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **options)
-            kernels.append(self)
-
+    run = _PapermillRun(folder, progress)
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(
-            papermill.execute_notebook, _literal(path), None, dict(parameters or {}),
-            kernel_name="python3", language="python", progress_bar=False, start_timeout=120,
-            stdout_file=progress,
-            # The rest goes to nbclient. The kernel would warn of connections that do not leave this machine.
-            kernel_manager_class=Kernel, extra_arguments=["--log-level=ERROR"], shutdown_kernel="immediate",
-            resources={"metadata": {"path": str(folder)}}, record_timing=False, iopub_timeout=60,
-            on_notebook_start=notebook_starts, on_cell_start=progress and progress.cell_starts,
-            on_cell_execute=progress and progress.cell_executes,
-            on_cell_executed=progress and progress.cell_ends,
-        )  # fmt: skip
+        ended = pool.submit(run.execute, path, parameters or {})
         try:
-            while not wait([run], _WATCH_SECONDS).done:
+            while not wait([ended], _WATCH_SECONDS).done:
                 watch()
         finally:
             with held_back():
-                while not run.done():
-                    _kill(kernels)
-                    wait([run], _WATCH_SECONDS)
-                _kill(kernels)  # what cells have started and left running
-            for notebook in executed:
+                while not ended.done():
+                    run.kill_kernels()
+                    wait([ended], _WATCH_SECONDS)
+                run.kill_kernels()  # what cells have started and left running
+            for notebook in run.notebooks:
                 nbformat.write(_without_traces(notebook), output)
-    if (error := run.exception()) is not None:
+    if (error := ended.exception()) is not None:
         raise _explained(error) from error
+
+
+class _PapermillRun:
+    """A run of papermill, with the kernels that it starts and the notebook that it fills.
+
+    Args:
+        folder: working directory of the kernel.
+        progress: shows cells and printed lines as they come.
+    """
+
+    def __init__(self, folder: Path, progress: LiveProgress | None) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._kernels: list[AsyncKernelManager] = []
+        self.notebooks: list[NotebookNode] = []
+
+    def execute(self, path: Path, parameters: Mapping[str, Any]) -> None:
+        """Run all cells of the notebook at `path`; raises what papermill raises."""
+        progress = self._progress
+        papermill.execute_notebook(
+            _literal(path), None, dict(parameters),
+            kernel_name="python3", language="python", progress_bar=False, start_timeout=120,
+            stdout_file=progress,
+            # The rest goes to nbclient. The kernel would warn of connections that do not leave this machine.
+            kernel_manager_class=self._kernel_class(), extra_arguments=["--log-level=ERROR"],
+            shutdown_kernel="immediate", iopub_timeout=60, record_timing=False,
+            resources={"metadata": {"path": str(self._folder)}},
+            on_notebook_start=self._starts, on_cell_start=progress and progress.cell_starts,
+            on_cell_execute=progress and progress.cell_executes,
+            on_cell_executed=progress and progress.cell_ends,
+        )  # fmt: skip
+
+    def kill_kernels(self) -> None:
+        """End each kernel, which leads a process group, and what its cells have started."""
+        for kernel in self._kernels:
+            if (pid := getattr(kernel.provisioner, "pid", None)) is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+
+    def _kernel_class(self) -> type[AsyncKernelManager]:
+        kernels = self._kernels
+
+        class Kernel(AsyncKernelManager):
+            """Has the running interpreter, whatever kernels are installed for the user."""
+
+            def __init__(self, **options: Any) -> None:
+                super().__init__(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **options)
+                kernels.append(self)
+
+        return Kernel
+
+    def _starts(self, notebook: NotebookNode) -> None:
+        self.notebooks.append(notebook)
+        if self._progress:
+            self._progress.notebook_starts(notebook)
 
 
 def _literal(path: Path) -> str:
     """Double the braces, as papermill fills in what stands in braces in a path."""
     return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _kill(kernels: list[AsyncKernelManager]) -> None:
-    """End a kernel, which leads a process group, and what its cells have started."""
-    for kernel in kernels:
-        if (pid := getattr(kernel.provisioner, "pid", None)) is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
 
 
 def _explained(error: BaseException) -> NotebookError:
