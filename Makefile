@@ -133,7 +133,7 @@ envoy-kit: $(VENV)/.installed  ## pack the envoy's folder with all that it needs
 	@$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(KIT)/envoy ./node
 	@cp constraints.txt $(KIT)/envoy
 	@cd $(KIT)/envoy && wheel=`ls superb_node-*.whl` && \
-	  sed "s|^-e \.\./node|./$$wheel|" ../../../envoy/sd_requirements.txt > sd_requirements.txt
+	  sed "s|^-e \.\./node|-c constraints.txt\n./$$wheel|" ../../../envoy/sd_requirements.txt > sd_requirements.txt
 	@tar -czf build/envoy-kit.tar.gz -C $(KIT) envoy && echo build/envoy-kit.tar.gz
 
 install: $(VENV)/.installed  ## make .venv with the requirements

@@ -41,7 +41,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "by_hand.json"
 ROUNDS = 1
 # What the start scripts give an envoy, for the plain process.
 WAITS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
-# At most so many times the demo's seconds, and so many times the plain process's for two envoys.
+# The most times the demo's seconds, and the plain process's for two envoys.
 MAX_TO_DEMO, MAX_TO_PLAIN, PLAIN_ENVOYS = 1.1, 1.15, 2
 PROGRAMS = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_all(counts: list[int], repeats: int) -> int:
-    """Measure with so many envoys, one count after another; returns the exit code."""
+    """Measure with these numbers of envoys, one count after another; returns the exit code."""
     make_synthetic_speech(0)
     missed, measured = 0, commit()  # before the first row of figures changes a file
     for envoys in counts:

@@ -61,11 +61,11 @@ def _made(options: argparse.Namespace) -> list[Entry]:
 
 
 def _envoy_names(names: Sequence[str]) -> list[str]:
-    """Return the envoys' names; a single number stands for so many, called as `make demo` calls them."""
+    """Return the envoys' names; a single number means this many, called as `make demo` calls them."""
     if len(names) == 1 and names[0].isdigit():
         count = int(names[0])
         if not 1 <= count <= 1000:
-            raise CertificateError(f"{count} envoys; legal are 1 to 1000, or their names")
+            raise CertificateError(f"{count} envoys; legal: 1 to 1000, or their names")
         return [envoy_name(rank) for rank in range(1, count + 1)]
     return list(names)
 

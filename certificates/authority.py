@@ -113,7 +113,7 @@ def host_entries(hosts: Sequence[str]) -> list[x509.GeneralName]:
 
 
 def _host_entry(host: str) -> x509.GeneralName:
-    legal = "legal are a name such as director.example.org or an address such as 192.0.2.7"
+    legal = "legal: a name such as director.example.org or an address such as 192.0.2.7"
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -149,7 +149,7 @@ def _builder(
 
 def _legal_days(days: float) -> float:
     if not 0 < days <= MAX_DAYS:
-        raise CertificateError(f"a lifetime of {days:g} days; legal are above 0 to {MAX_DAYS}")
+        raise CertificateError(f"a lifetime of {days:g} days; legal: above 0 to {MAX_DAYS}")
     return days
 
 

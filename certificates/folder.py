@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
@@ -26,7 +29,7 @@ from superb_node.certificates import (
 )
 
 # What a command writes before it is put in its place, and what had to make way; both hold a private key.
-_PARTIAL = ".partial-"
+_PARTIAL, _NEW = ".partial-", ".new"
 
 
 def pair_in(folder: Path) -> Pair:
@@ -60,23 +63,40 @@ def publish(folder: Path, pair: Pair, root: x509.Certificate | None = None) -> N
     """
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in folder.parent.glob(f"{_PARTIAL}*"):  # by a command that was killed
-            shutil.rmtree(left)
-        work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))  # mode 0700
-        try:
-            new = work / "new"
+        with _one_command_at_a_time(folder.parent):
+            _tidy(folder.parent)
+            work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))  # mode 0700
+            new = work / _NEW
             new.mkdir(mode=0o700)
             _write(new / PRIVATE_KEY, _pem(pair.private_key), 0o600)
             _write(new / CERTIFICATE, pair.certificate.public_bytes(Encoding.PEM), 0o644)
             if root is not None:
                 _write(new / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM), 0o644)
             if folder.exists():
-                os.rename(folder, work / "old")
+                os.rename(folder, work / folder.name)
             os.rename(new, folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            _tidy(folder.parent)
     except OSError as error:
         raise CertificateError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _one_command_at_a_time(folder: Path) -> Iterator[None]:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+def _tidy(folder: Path) -> None:
+    """Put back what a command that was killed had taken away, and remove what it left."""
+    for left in folder.glob(f"{_PARTIAL}*"):
+        for old in left.iterdir():
+            if old.name != _NEW and not (folder / old.name).exists():
+                os.rename(old, folder / old.name)
+        shutil.rmtree(left)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -20,6 +20,7 @@ from demo.interrupts import Interrupted, ignored, raise_interrupted
 from demo.options import WORKSPACE, Options, parse_options
 from demo.report import LiveProgress, envoys, print_results
 from demo.run_folder import RunFolder
+from superb_node.command_line import set_up_output
 
 ROOT = WORKSPACE.parent
 RUNS = ROOT / "runs"
@@ -29,9 +30,7 @@ _CAUSE_SECONDS = 2.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C."""
-    # Whatever the terminal cannot show, such as the name of a folder, is shown as escapes.
-    if sys.stdout:  # not closed, as by >&-
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    set_up_output()
     try:
         if sys.platform == "win32":
             raise DemoError("Linux or macOS is needed; on Windows use WSL 2")

@@ -18,14 +18,14 @@ from demo.errors import DemoError
 from demo.federation import Federation
 from demo.options import WORKSPACE, find_notebook
 from demo.report import LiveProgress
+from superb_node.command_line import set_up_output
 
 DIRECTOR_PORT, AGGREGATOR_PORT = 50050, 50051
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a notebook on two envoys and write it back; returns the exit code."""
-    if sys.stdout:  # not closed, as by >&-
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    set_up_output()
     parser = argparse.ArgumentParser(prog="python -m demo.outputs", description=__doc__)
     parser.add_argument("notebook", nargs="?", default="1", help="1 to 4, or a file (1)")
     try:

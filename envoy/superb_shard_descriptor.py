@@ -77,7 +77,7 @@ class SuperbShardDescriptor(ShardDescriptor):
         if rank_worldsize is None and source != "folder":
             raise DataError(
                 f"rank_worldsize is null, which is for an owner's own clips, and source is {source!r}; "
-                "legal are source: folder, or two numbers such as '1, 2'"
+                "legal: source folder, or two numbers such as '1, 2'"
             )
         self.rank, self.world_size = parse_rank_worldsize(rank_worldsize or "1, 1")
         named = {"source": source, "data_dir": data_dir, "test_dir": test_dir}

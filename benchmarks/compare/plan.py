@@ -13,7 +13,7 @@ from typing import Any
 
 from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.recipe import TINY
-from superb_ks.settings import Failures, Recipe, Settings, strategy_named, tuning_named
+from superb_ks.settings import STRATEGIES, Failures, Recipe, Settings, strategy_named, tuning_named
 
 REAL, SYNTHETIC = "real", "synthetic"
 CENTRALISED, LOCAL, FEDERATED = "centralised", "local", "federated"
@@ -24,8 +24,8 @@ ALPHA = 0.3
 """Of the `dirichlet` partition; most of a word is then with one or two of four envoys."""
 
 SEEDS = (0, 1, 2)
-SKEWED_STRATEGIES = ("fedprox", "fedadam", "fedyogi", "median", "trimmed_mean")
-ROBUST_STRATEGIES = ("median", "trimmed_mean")
+SKEWED_STRATEGIES = tuple(name for name in STRATEGIES if name != "fedavg")
+ROBUST_STRATEGIES = tuple(name for name, kind in STRATEGIES.items() if not kind.averages)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ QUICK = Work(1, 1)
 
 @dataclass(frozen=True)
 class Job:
-    """One run. Its fields are entries of its row in the results (see `compare_results`).
+    """One run. Its fields are entries of its row in the results (see `benchmarks.compare.results`).
 
     Attributes:
         data: "real" or "synthetic".

@@ -93,7 +93,7 @@ def row(
 
 
 def class_accuracies(confusion: NDArray[np.int64], labels: Sequence[str]) -> dict[str, float]:
-    """Return the share of each class that was named right.
+    """Return the share of each class that was classified correctly.
 
     Args:
         confusion: counts, true classes in rows, shape [n_classes, n_classes].

@@ -56,8 +56,8 @@ def prepare_nodes(folder: Path) -> Path:
 def copy_nodes(folder: Path) -> Path:
     """Copy the folders of director and envoy, without what running services left there; returns `folder`."""
     ignore = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
-    for room in ("director", "envoy"):
-        shutil.copytree(ROOT / room, folder / room, ignore=ignore)
+    for name in ("director", "envoy"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     return folder
 
 

@@ -22,7 +22,7 @@ DIRECTOR, USER, ENVOY = "director", "user", "envoy"
 SPIFFE_DOMAIN = "spiffe://superb-ks/"
 """A certificate says its role and name as a SPIFFE id, such as `spiffe://superb-ks/envoy/env_one`."""
 WARNING_DAYS = 30
-"""From so many days before its end on, a certificate is reported as one to renew."""
+"""Days before its end from which a certificate is reported as one to renew."""
 
 
 class CertificateError(ConfigError):

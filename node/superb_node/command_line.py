@@ -65,7 +65,7 @@ def legal_port(value: object) -> int:
     """
     text = str(value)
     if not text.isascii() or not text.isdigit() or not MIN_PORT <= int(text) <= MAX_PORT:
-        raise ConfigError(f"the director's port is {value!r}; legal are {MIN_PORT} to {MAX_PORT}")
+        raise ConfigError(f"the director's port is {value!r}; legal: {MIN_PORT} to {MAX_PORT}")
     return int(text)
 
 

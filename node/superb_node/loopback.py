@@ -42,7 +42,7 @@ def legal_host(text: object, what: str = "") -> str:
     except ValueError:
         if not isinstance(text, str) or host != text or not _HOST_NAME.fullmatch(text):
             raise HostRefused(
-                f"{what}{text!r}{', which' if what else ''} is not a host name; legal are a name such as "
+                f"{what}{text!r}{', which' if what else ''} is not a host name; legal: a name such as "
                 "gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the port"
             ) from None
     return str(host)

@@ -20,7 +20,7 @@ def illegal_name(what: str, name: str) -> str:
         what: has the name, such as "experiment name".
         name: the illegal one.
     """
-    return f"{what} {name!r}: legal are a letter, then up to 62 letters, digits, '-' or '_'"
+    return f"{what} {name!r}; legal: a letter, then up to 62 letters, digits, '-' or '_'"
 
 
 def envoy_name(rank: int) -> str:

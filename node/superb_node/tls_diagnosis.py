@@ -11,8 +11,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 ANSWER_TIMEOUT_SECONDS = 3.0
-#: A director that stops in this moment closes the connection as well; it is the reason if it stays.
 NO_REASON = "it closed the connection after our certificate; its log says why"
+"""A director that stops in this moment closes the connection as well; it is the reason if it stays."""
 
 # By which OpenSSL tells, from version to version, that what it reads is not TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import stat
 from datetime import timedelta
@@ -115,19 +116,32 @@ def test_lifetimes_and_warnings(folder: Path) -> None:
 def test_keys_that_a_killed_command_left_are_removed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(folder)
     before = contents(folder)
-    kill_at_rename(folder, monkeypatch, "env_one")
+    kill_at_rename(folder, monkeypatch, "env_one", number=1)
     assert list(folder.glob(".*/*/private_key.pem"))
     assert contents(folder).items() >= before.items(), "what was there is there still"
     make(folder, envoys=["env_one", "env_three"])
     assert not list(folder.glob(".*"))
 
 
-def kill_at_rename(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Publish a new pair for `name` in a process that ends, as by SIGKILL, instead of its first rename."""
+def test_a_key_that_a_killed_command_had_taken_away_is_put_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(folder)
+    before = contents(folder)
+    kill_at_rename(folder, monkeypatch, "env_one", number=2)
+    assert not (folder / "env_one").exists()
+    make(folder, envoys=["env_three"])
+    assert contents(folder).items() >= before.items()
+    assert not list(folder.glob(".*"))
+
+
+def kill_at_rename(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Publish a new pair for `name` in a process that ends, as by SIGKILL, instead of one of its renames."""
     child = os.fork()
     if child == 0:
+        rename, calls = os.rename, itertools.count(1)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "rename", lambda *_: os._exit(9))
+            patch.setattr(os, "rename", lambda *of: os._exit(9) if next(calls) == number else rename(*of))
             try:
                 publish(folder / name, pair_in(folder / name), certificate(folder / name))
             finally:
@@ -190,14 +204,14 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"envoys": ["../env"]}, r"name '\.\./env': legal are a letter, then up to 62"),
-        ({"envoys": ["env one"]}, "name 'env one': legal"),
-        ({"user": ""}, "name '': legal"),
+        ({"envoys": ["../env"]}, r"name '\.\./env'; legal: a letter, then up to 62"),
+        ({"envoys": ["env one"]}, "name 'env one'; legal"),
+        ({"user": ""}, "name ''; legal"),
         ({"envoys": ["env_one", "Env_One"]}, "name 'Env_One' is that of another envoy already"),
         ({"envoys": ["notebook"]}, "name 'notebook' is that of the user already"),
         ({"envoys": ["director"]}, "name 'director' is that of the director already"),
         ({"user": "authority"}, "name 'authority' is that of the authority already"),
-        ({"hosts": ["a b"]}, "host 'a b': legal are a name such as"),
+        ({"hosts": ["a b"]}, "host 'a b': legal: a name such as"),
         ({"hosts": ["https://gpu1"]}, "host 'https://gpu1': legal"),
         ({"hosts": ["gpu1:50050"]}, "host 'gpu1:50050': legal"),
         ({"hosts": ["me@gpu1"]}, "host 'me@gpu1': legal"),
@@ -205,9 +219,9 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
         ({"hosts": ["gpu1/"]}, "host 'gpu1/': legal"),
         ({"hosts": ["[::1]:50050"]}, r"host '\[::1\]:50050': legal"),
         ({"hosts": ["10.0.0.999"]}, r"host '10\.0\.0\.999': legal"),
-        ({"hosts": ["*.example.org"]}, "legal are a name such as"),
+        ({"hosts": ["*.example.org"]}, "legal: a name such as"),
         ({"hosts": ["0.0.0.0"]}, r"host '0\.0\.0\.0' is no address that anybody can dial"),
-        ({"days": 0}, "a lifetime of 0 days; legal are above 0 to 36500"),
+        ({"days": 0}, "a lifetime of 0 days; legal: above 0 to 36500"),
         ({"days": float("nan")}, "a lifetime of nan days"),
         ({"authority_days": -1}, "a lifetime of -1 days"),
     ],

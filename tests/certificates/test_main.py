@@ -60,8 +60,8 @@ def test_the_end_of_a_certificate_is_announced(tmp_path: Path, capsys: pytest.Ca
     ("options", "message"),
     [
         (("--list",), "no certificates in"),
-        (("--envoys", "a/b"), "name 'a/b': legal"),
-        (("--envoys", "0"), "0 envoys; legal are 1 to 1000, or their names"),
+        (("--envoys", "a/b"), "name 'a/b'; legal"),
+        (("--envoys", "0"), "0 envoys; legal: 1 to 1000, or their names"),
         (("--host", "a_b"), "host 'a_b': legal"),
     ],
 )

@@ -133,8 +133,8 @@ def test_a_bad_notebook_ends_in_one_line(
         (["--data", ".", "--test-data", "no/such"], "TEST_DATA=no/such: no such folder"),
         (
             ["--data", "."],
-            "DATA=.: no speech_commands_test_set_v0.01 next to it; name the test archive with TEST_DATA=PATH, or "
-            "have none: TEST_DATA=testing_list tests on what testing_list.txt in DATA names",
+            "DATA=.: no speech_commands_test_set_v0.01 next to it; name the test archive with TEST_DATA="
+            "PATH, or have none: TEST_DATA=testing_list tests on what testing_list.txt in DATA names",
         ),
         (["--test-data", "testing_list"], "TEST_DATA=testing_list: goes with DATA=PATH only"),
         (["--test-data", "."], "TEST_DATA=.: goes with DATA=PATH only"),

@@ -28,8 +28,6 @@ SUMMARY: dict[str, Any] = {
     "bytes_up_per_envoy_round": 1000,
     "baseline": None,
     "seconds_total": 61.3,
-    "model_dir": "model",
-    "notebook": "notebook.ipynb",
 }
 
 

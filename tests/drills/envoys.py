@@ -32,13 +32,13 @@ def killed_with_cutoff(lab: Lab) -> str:
     return "closed at the cut-off of 8 s, finished with the others' weights renormalised"
 
 
-@drill("envoy killed in a round: no sign of life")
+@drill("envoy killed in a round: no heartbeat")
 def killed_without_cutoff(lab: Lab) -> str:
-    """Without a cut-off, three missed signs of life are enough."""
+    """Without a cut-off, three missed heartbeats are enough."""
     kill = (at(1, lab.first, "train"), lambda: lab.kill(lab.last))
     outcome = lab.run(Script(seconds={lab.ranks[-1]: 3}), kill, rounds=3)
     assert outcome.status == "finished", outcome.error
-    assert f"round 1, {lab.last}: no sign of life for" in outcome.text("dropped")
+    assert f"round 1, {lab.last}: no heartbeat for" in outcome.text("dropped")
     assert outcome.rounds("train", lab.first) == [0, 1, 2]
     return f"dropped after {3 * lab.health_seconds} s of silence, finished with the others"
 

@@ -38,7 +38,7 @@ def hosts(tmp_path: Path) -> Iterator[HostsLab]:
 
 
 def test_a_slow_link_and_one_that_is_cut_in_mid_round(hosts: HostsLab) -> None:
-    """The cut envoy gives no sign of life for longer than 15 s: it is dropped, and comes back by itself."""
+    """The cut envoy sends no heartbeat for longer than 15 s: it is dropped, and comes back by itself."""
     mended = threading.Event()
 
     def mend() -> None:
@@ -60,7 +60,7 @@ def test_a_slow_link_and_one_that_is_cut_in_mid_round(hosts: HostsLab) -> None:
     assert mended.is_set(), told
     (dropped,), (returned,) = outcome.of("dropped"), outcome.of("returned")
     assert (dropped["round"], dropped["metric_origin"]) == (CUT_ROUND, CUT)
-    assert dropped["metric_name"].startswith("no sign of life for 1"), told
+    assert dropped["metric_name"].startswith("no heartbeat for 1"), told
     assert returned["metric_origin"] == CUT
     back = returned["round"]
     # Delay and loss cost time, and no round; the others went on without the one that was cut.

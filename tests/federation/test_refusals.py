@@ -330,7 +330,9 @@ def test_8_another_users_experiment(siege: Siege) -> None:
         lambda: list(client.stream_metrics(siege.name)),
     ):
         assert refusal(call).details() == not_its_own
-    assert f"Refused 'rival': experiment {siege.name!r} is 'notebook''s" in siege.lab.log("director")
+    assert f"Refused user 'rival': experiment {siege.name!r} belongs to 'notebook'" in siege.lab.log(
+        "director"
+    )
 
 
 def test_the_experiment_did_not_feel_it(siege: Siege) -> None:

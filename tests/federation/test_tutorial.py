@@ -111,7 +111,7 @@ def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_
 def test_tuning_and_strategies(federation: Federation, tmp_path: Path) -> None:
     outputs = run_notebook(federation, tmp_path / "run", notebook_named("2_"))
     assert outputs.count("Best model, of round ") == 3
-    assert "The owners' clips are within reach" in outputs
+    assert "This notebook can read the owners' clips" in outputs
     # One of five owners sends noise: the text of the table has a row for each strategy.
     accuracy = {name: re.search(rf"\b{name} +(\S+)% +(\S+)% ", outputs) for name in ("mean", "median")}
     assert accuracy["mean"] and accuracy["median"]

@@ -73,17 +73,21 @@ def test_the_kit_has_what_an_envoy_needs_and_no_more(kit: Path) -> None:
     assert there == here | {"constraints.txt", wheel.name}
     assert wheel.name == "superb_node-0.1.0-py3-none-any.whl"
     lines = (kit / "sd_requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("#")] == [f"./{wheel.name}[envoy]"]
+    assert [line for line in lines if not line.startswith("#")] == [
+        "-c constraints.txt",
+        f"./{wheel.name}[envoy]",
+    ]
     assert not list(kit.rglob("__pycache__"))
 
 
 def test_its_requirements_are_those_of_an_envoy(kit: Path, python: Path) -> None:
-    """As pip reads them; without an index the first that the wheel asks for is missing."""
+    """As pip reads them; without an index it stops at the first that the wheel asks for."""
     options = ["--dry-run", "--no-index", "--ignore-installed", "-r", "sd_requirements.txt"]
     result = subprocess.run(
         [python, "-m", "pip", "install", *options], cwd=kit, capture_output=True, text=True, check=False
     )
-    assert "grpcio>=1.56.2 (from superb-node[envoy])" in result.stderr
+    assert "superb-node[envoy] 0.1.0 depends on grpcio>=1.56.2" in result.stdout + result.stderr
+    assert "(constraint) grpcio==" in result.stdout + result.stderr
 
 
 def test_nothing_of_an_experiment_is_installed(kit: Path, python: Path) -> None:

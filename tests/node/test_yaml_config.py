@@ -130,7 +130,7 @@ def test_the_directors_config_is_read_so_too(config: Path, monkeypatch: pytest.M
         "off",
     )
     config.write_text("settings: {approval: off}")
-    with pytest.raises(ValueError, match="approval is 'off'; legal are open"):
+    with pytest.raises(ValueError, match="approval is 'off'; legal: open"):
         DirectorConfig.load(config)
 
 

@@ -50,7 +50,7 @@ _LOOK = """cell => {
 @contextmanager
 def chromium() -> Iterator[sync_api.Browser]:
     """Start Debian's browser; skips the test where there is none."""
-    executable = shutil.which("chromium")
+    executable = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if executable is None:
         pytest.skip("no browser: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:

@@ -34,7 +34,7 @@ def sine_root(folder: Path, health_seconds: int = 5) -> Path:
 
     Args:
         folder: to be made.
-        health_seconds: between two signs of life of an envoy; the project's own setting is 5.
+        health_seconds: between two heartbeats of an envoy; the project's own setting is 5.
     """
     for name in ("director", "envoy"):
         shutil.copytree(ROOT / name, folder / name, ignore=_NOT_COPIED)
@@ -92,7 +92,7 @@ class Lab(Federation):
     Args:
         folder: receives everything; made if need be.
         envoys: how many; ranks count from 1.
-        health_seconds: between two signs of life of an envoy.
+        health_seconds: between two heartbeats of an envoy.
     """
 
     def __init__(self, folder: Path, envoys: int = 2, health_seconds: int = 5) -> None:

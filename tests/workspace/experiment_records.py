@@ -8,7 +8,7 @@ import numpy as np
 ENVOYS = ("env_one", "env_two")
 LABELS = ("yes", "no", "up")
 CLIPS = {"env_one": 30, "env_two": 10}  # unequal, so that a plain mean of two accuracies is wrong
-# Clips named right by the model that so many rounds of training made.
+# Clips classified correctly by the model after this many rounds of training.
 VALIDATED = ({"env_one": 10, "env_two": 3}, {"env_one": 21, "env_two": 9}, {"env_one": 20, "env_two": 8})
 TESTED = ({"env_one": 9, "env_two": 4}, {"env_one": 25, "env_two": 6})
 LOSS = {"env_one": 1.0, "env_two": 2.0}

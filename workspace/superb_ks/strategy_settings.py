@@ -1,8 +1,8 @@
 """The strategies: how the updates of one round become the next model, each with its parameters.
 
-This is the only list of them: settings, tables, plots and the demo read it. To add a strategy, add a class
-here, and a file in `superb_ks.aggregator.strategies` that does the work. Imports nothing but the standard
-library.
+Settings, tables, plots and the demo read this list. To add a strategy, add a class here, and in
+`superb_ks.aggregator.strategies` a file that does the work and its line in `registry.py`. Imports nothing but
+the standard library.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ class Strategy(Checked):
     Attributes:
         name: by which `make demo STRATEGY=...` and the records know it.
         summary: what it does, for the notebook's table.
-        implementation: module and class in `superb_ks.aggregator.strategies`.
         averages: the next model follows from the average of the updates, so that each update can move it by a
             bounded amount, as differential privacy needs.
     """
 
     summary: ClassVar[str]
-    implementation: ClassVar[str]
     averages: ClassVar[bool] = True
 
 
@@ -36,7 +34,6 @@ class FedAvg(Strategy):
 
     name = "fedavg"
     summary = "mean of the updates, weighted by clips"
-    implementation = "fedavg.FedAvgAggregation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +41,12 @@ class FedProx(Strategy):
     """FedAvg of models that stay near the round's start (Li et al., 2020).
 
     Attributes:
-        mu: weight of the term that keeps training near the round's start; 0 is FedAvg.
+        mu: weight of the term that keeps training near the round's start; 0 is FedAvg. `RoundTrainer` adds
+            it; a task with a training loop of its own has to use `superb_ks.training.proximal` itself.
     """
 
     name = "fedprox"
-    summary = "the same; training is held near the round's start"
-    implementation = "fedprox.FedProxAggregation"
+    summary = "like fedavg; each envoy is held near the round's start"
 
     mu: float = checked(FROM_0, 0.01)
 
@@ -77,7 +74,6 @@ class FedAdam(Adaptive):
 
     name = "fedadam"
     summary = "a step of Adam along the mean change"
-    implementation = "fedopt.FedAdamAggregation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +82,6 @@ class FedYogi(Adaptive):
 
     name = "fedyogi"
     summary = "the same, with steps that stay small for longer after a large change"
-    implementation = "fedopt.FedYogiAggregation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +89,7 @@ class FedMedian(Strategy):
     """The coordinate-wise median (Yin et al., 2018)."""
 
     name = "median"
-    summary = "of each weight the median, all envoys alike"
-    implementation = "median.MedianAggregation"
+    summary = "the median of each weight; every envoy counts the same"
     averages = False
 
 
@@ -108,8 +102,7 @@ class TrimmedMean(Strategy):
     """
 
     name = "trimmed_mean"
-    summary = "of each weight the mean, without the largest and the smallest"
-    implementation = "trimmed_mean.TrimmedMeanAggregation"
+    summary = "the mean of each weight, without the largest and the smallest values"
     averages = False
 
     fraction: float = checked(BELOW_HALF, 0.2)

@@ -17,6 +17,7 @@ import transformers
 from superb_ks.model.folder import ModelUnavailable, load_classifier
 from superb_ks.model.spec import SAMPLING_RATE, lengthened
 from superb_node.audio import decode
+from superb_node.command_line import set_up_output
 from superb_node.labels import SILENCE, UNKNOWN
 
 WINDOW = SAMPLING_RATE
@@ -80,10 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=3, help="how many labels to print (default: 3)")
     options = parser.parse_args(arguments)
     if options.top < 1:
-        parser.error(f"argument --top: is {options.top}; legal are 1 and more")
-    # Whatever the terminal cannot show, such as a word, is shown as escapes.
-    if sys.stdout:  # not closed, as by >&-
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        parser.error(f"argument --top: is {options.top}; legal: 1 and more")
+    set_up_output()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:

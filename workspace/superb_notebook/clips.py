@@ -74,8 +74,8 @@ class ClipFolder:
 
     def __str__(self) -> str:
         if not self.available:
-            return "No test clips are within reach of this machine: nothing to play or score here"
-        return f"{len(self):,} test clips are within reach"
+            return "This notebook can read no test clips: nothing to play or score here"
+        return f"This notebook can read {len(self):,} test clips"
 
     @property
     def available(self) -> bool:

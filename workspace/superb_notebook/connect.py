@@ -28,7 +28,7 @@ MAX_CHARACTERS = 1_000_000
 """What the description of a shard may have; a card has about a thousand."""
 
 _SPLITS = ("train", "val", "test")
-# What stands in a card whose descriptor does not say.
+# What a card says whose descriptor does not.
 _NOT_SAID: dict[str, Any] = {
     "source": "unknown", "partition": "unknown", "rank": None, "world_size": None, "data_dir": "",
     "test_dir": "", "speakers": {}, "seconds": {},
@@ -54,7 +54,7 @@ def connect(settings: Settings) -> Federation:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("openfl").setLevel(logging.ERROR)
     addresses = settings.addresses
-    # An IPv6 address stands in brackets before a port.
+    # An IPv6 address is in brackets before a port.
     host = in_uri(bare(addresses.director_host))
     own = _certificates(addresses)
     if own is None:

@@ -90,5 +90,5 @@ def _submission(
     for piece in messages.pieces(model):
         info = director_pb2.ExperimentInfo(name=name)
         info.experiment_data.size = len(piece)
-        info.experiment_data.npbytes = bytes(piece)
+        info.experiment_data.npbytes = piece
         yield info

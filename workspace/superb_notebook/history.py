@@ -36,14 +36,14 @@ _CELL = re.compile(r"confusion\[(\d+),(\d+)\]")
 
 @dataclass(frozen=True)
 class Score:
-    """An accuracy as what it is: clips named right, of clips asked about."""
+    """An accuracy as what it is: clips classified correctly, of clips scored."""
 
     correct: int
     clips: int
 
     @property
     def accuracy(self) -> float:
-        """Share of the clips that were named right, in [0, 1]."""
+        """Share of the clips that were classified correctly, in [0, 1]."""
         return self.correct / self.clips
 
     def __str__(self) -> str:
@@ -188,7 +188,7 @@ class History:
     def best_round(self) -> int:
         """Training round whose model is the best so far, 0 for the initial one; the earliest of equals."""
         noted = [number for (task, _, number, _) in self._values if task == "best"]
-        if noted:  # by the aggregator, which knows the metric that the settings name
+        if noted:  # by the aggregator
             return max(noted)
         scores = [self.score(VALIDATE, number) for number in range(self.rounds + 1)]
         known = {number: score.accuracy for number, score in enumerate(scores) if score is not None}

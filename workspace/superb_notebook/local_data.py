@@ -32,16 +32,16 @@ class LocalData:
 
     @property
     def available(self) -> bool:
-        """Whether the clips are within reach."""
+        """Whether the clips can be read."""
         return self._folders is not None
 
     def __str__(self) -> str:
         if self.available:
-            return "The owners' clips are within reach of this machine"
-        return "The owners' clips are out of reach, as they should be: what needs them is left out"
+            return "This notebook can read the owners' clips"
+        return "This notebook cannot read the owners' clips, as it should be: what needs them is left out"
 
     def pooled(self, extractor: Wav2Vec2FeatureExtractor) -> Shard:
-        """Return all clips as one shard; its splits are empty where no clips are within reach."""
+        """Return all clips as one shard; its splits are empty where no clips can be read."""
         nothing: Shard = {split: ClipDataset([], extractor) for split in SPLITS}
         return next(iter(self.shards(extractor)), nothing)
 
@@ -56,7 +56,7 @@ class LocalData:
             partition: "iid", "speaker", "dirichlet" or "quantity".
 
         Returns:
-            `{"train": …, "val": …, "test": …}` for each shard; nothing where no clips are within reach.
+            `{"train": …, "val": …, "test": …}` for each shard; nothing where no clips can be read.
         """
         if self._folders is None:
             return []

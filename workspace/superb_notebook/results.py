@@ -63,7 +63,7 @@ class Outcome:
 
 
 def load_comparison(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a results file of `make compare`; none if it is not within reach."""
+    """Return the rows of a results file of `make compare`; none if there is none."""
     return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
 
 
@@ -157,7 +157,7 @@ def plot_regimes(rows: Iterable[Row]) -> Figure:
     """Draw the test accuracy of each regime: a dot a seed, a bar for their mean."""
     shown = regimes(rows)[::-1]
     if not shown:
-        return plot_nothing("No comparison is within reach; make compare DATA=FOLDER measures it.")
+        return plot_nothing("There is no comparison here; make compare DATA=FOLDER measures it.")
     colours = dict(zip(REGIMES, ("#6b7280", "#0072b2", "#d55e00"), strict=True))
     with style():
         figure = Figure(figsize=(9.6, 0.9 + 0.38 * len(shown)), layout="constrained")

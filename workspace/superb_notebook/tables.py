@@ -75,7 +75,7 @@ def envoys_table(history: History) -> Table:
 
 
 def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str], most: int = 3) -> str:
-    """Return two lines with the commonest confusions and the word that is found least."""
+    """Return two lines with the most frequent confusions and the word that is found least."""
     off_diagonal = confusion - np.diag(np.diag(confusion))
     pairs = [
         divmod(int(k), len(labels)) for k in np.argsort(off_diagonal, axis=None, kind="stable")[::-1][:most]
@@ -87,6 +87,6 @@ def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str], mos
     recall = np.where(totals > 0, np.diag(confusion) / np.maximum(totals, 1), np.inf)
     worst = int(np.argmin(recall))
     return (
-        f"Commonest confusions: {', '.join(named)}.\n"
-        f"Hardest class: {labels[worst]}, {recall[worst]:.0%} of {totals[worst]:,} clips named right."
+        f"Most frequent confusions: {', '.join(named)}.\n"
+        f"Hardest class: {labels[worst]}, {recall[worst]:.0%} of {totals[worst]:,} clips are right."
     )

@@ -61,7 +61,8 @@ def tutorial_tasks(settings: Settings) -> TaskInterface:
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
     def validate(model: PreTrainedModel, shard: Shard, device: str) -> dict[str, Any]:
-        return evaluate(model, shard["val"], device)
+        scores = evaluate(model, shard["val"], device)
+        return {name: scores[name] for name in ("accuracy", "loss", "clips")}
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
     def test(model: PreTrainedModel, shard: Shard, device: str) -> dict[str, Any]:

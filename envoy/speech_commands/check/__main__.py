@@ -20,6 +20,7 @@ from speech_commands.reader.folders import read_folders
 from speech_commands.reader.table import Corpus
 from speech_commands.settings import Settings, read_settings
 from speech_commands.sources.corpus import find_folders, open_corpus
+from superb_node.command_line import set_up_output
 from superb_node.errors import DataError
 from superb_node.labels import LISTED
 from superb_node.yaml_config import read_yaml
@@ -27,9 +28,7 @@ from superb_node.yaml_config import read_yaml
 
 def main() -> None:
     """Check the corpus that the command line names."""
-    # Print what the terminal cannot show, such as the name of a folder, as escapes.
-    if sys.stdout:  # not closed, as by >&-
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    set_up_output()
     try:
         settings = settings_of(parse_arguments())
         corpus, train_dir = open_whole(settings)

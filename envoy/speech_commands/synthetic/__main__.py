@@ -5,14 +5,13 @@ import logging
 import sys
 
 from speech_commands.synthetic.corpus import make_corpus
+from superb_node.command_line import set_up_output
 from superb_node.errors import DataError
 
 
 def main() -> None:
     """Make the corpus of the command line's seed and print its folder."""
-    # Print what the terminal cannot show, such as the name of a folder, as escapes.
-    if sys.stdout:  # not closed, as by >&-
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    set_up_output()
     parser = argparse.ArgumentParser(prog="python -m speech_commands.synthetic", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of voices, takes and noise (default 0)")
     seed = parser.parse_args().seed

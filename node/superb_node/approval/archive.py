@@ -135,11 +135,11 @@ def _require_plain_file(entry: zipfile.ZipInfo) -> None:
     parts = name.removesuffix("/").split("/")
     if len(parts) > MAX_PARTS or not all(PART_PATTERN.fullmatch(part) for part in parts):
         raise UnsoundArchive(
-            f"the experiment's archive holds {name[:200]!r}; legal is a path of up to {MAX_PARTS} parts of "
+            f"the experiment's archive holds {name[:200]!r}; legal: a path of up to {MAX_PARTS} parts of "
             "letters, digits, '_', '-' and '.', none of which begins with '-' or '.'"
         )
     if mode not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
-        raise UnsoundArchive(f"{name!r} in the experiment's archive is a link or a device; legal are files")
+        raise UnsoundArchive(f"{name!r} in the experiment's archive is a link or a device; legal: files")
     if entry.is_dir() and entry.file_size:
         raise UnsoundArchive(f"the folder {name!r} in the experiment's archive has contents of its own")
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

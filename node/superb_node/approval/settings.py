@@ -18,7 +18,7 @@ MEANINGS = {
 }
 RANGES = {
     "approval_seconds": (1, 604_800),
-    "archive_megabytes": (1, 1_024),
+    "archive_megabytes": (1, 32),
     "archive_unpacked_megabytes": (1, 8_192),
     "archive_files": (1, 100_000),
     "archive_ratio": (1, 1_000),
@@ -45,20 +45,20 @@ class GateSettings:
 
     @classmethod
     def take(cls, settings: dict[str, Any], config: Path) -> GateSettings:
-        """Take the gate's settings out of those that stand in `config`.
+        """Take the gate's settings out of those in `config`.
 
         Raises:
             ConfigError: a value is not legal, or the list of digests cannot be read.
         """
         approval = settings.pop("approval", OPEN)
         if approval not in MEANINGS:
-            raise ConfigError(f"{config}: approval is {approval!r}; legal are {', '.join(MEANINGS)}")
+            raise ConfigError(f"{config}: approval is {approval!r}; legal: {', '.join(MEANINGS)}")
         digests = config.absolute().parent / str(settings.pop("approved_digests", cls.approved_digests))
         numbers = {name: settings.pop(name) for name in RANGES if name in settings}
         for name, number in numbers.items():
             low, high = RANGES[name]
             if type(number) is not int or not low <= number <= high:
-                raise ConfigError(f"{config}: {name} is {number!r}; legal are {low} to {high}")
+                raise ConfigError(f"{config}: {name} is {number!r}; legal: {low} to {high}")
         seconds = numbers.pop("approval_seconds", cls.approval_seconds)
         limits = ArchiveLimits(**{name.removeprefix("archive_"): n for name, n in numbers.items()})
         if approval == DIGEST:
@@ -79,7 +79,5 @@ def read_digests(path: Path) -> set[str]:
     digests = {text for line in lines if (text := line.partition("#")[0].strip())}
     for digest in sorted(digests):
         if not _DIGEST.fullmatch(digest):
-            raise ConfigError(
-                f"approved_digests: {path} holds {digest!r}; legal are 64 digits 0 to 9, a to f"
-            )
+            raise ConfigError(f"approved_digests: {path} holds {digest!r}; legal: 64 digits 0 to 9, a to f")
     return digests

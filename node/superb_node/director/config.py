@@ -44,7 +44,7 @@ class DirectorConfig:
         unknown = sorted(set(settings) - set(own))
         if unknown:
             known = ", ".join([*own, *SETTINGS])
-            raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; legal are {known}")
+            raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; legal: {known}")
         settings["listen_host"] = legal_host(
             os.environ.get("DIRECTOR_HOST") or settings.get("listen_host", cls.listen_host),
             "listen_host (or DIRECTOR_HOST) is ",
@@ -62,7 +62,7 @@ class DirectorConfig:
         settings["envoys"] = _envoys(settings.get("envoys"), path)
         period = settings.get("envoy_health_check_period", cls.envoy_health_check_period)
         if not isinstance(period, int) or not 1 <= period <= 3600:
-            raise ConfigError(f"envoy_health_check_period is {period!r}; legal are 1 to 3600 seconds")
+            raise ConfigError(f"envoy_health_check_period is {period!r}; legal: 1 to 3600 seconds")
         return cls(**settings, gate=gate)
 
 

@@ -28,7 +28,7 @@ from superb_node.director.pending_approvals import PendingApprovals
 logger = logging.getLogger("director")
 
 MAX_MISSED_SIGNS = 3
-"""An envoy that misses so many signs of life in a row is taken for dead."""
+"""An envoy that misses this many heartbeats in a row is taken for dead."""
 LOOK_AGAIN_SECONDS = 1.0
 """An envoy that waits for an experiment finds one after so long at the latest."""
 
@@ -84,7 +84,7 @@ class Director(OpenFLDirector):
         """
         manifest = self.experiments.manifest(name)
         if manifest["owner"] != caller:
-            logger.warning("Refused %r: experiment %r is %r's", caller, name, manifest["owner"])
+            logger.warning("Refused user %r: experiment %r belongs to %r", caller, name, manifest["owner"])
             raise Refused(f"experiment {name!r} is not {caller}'s")
         return manifest
 
@@ -129,13 +129,13 @@ class Director(OpenFLDirector):
                     watch.cancel()
 
     async def _watch_envoys(self, experiment: ExperimentRunner) -> None:
-        """Let the experiment go on without envoys that give no sign of life."""
+        """Let the experiment go on without envoys that send no heartbeat."""
         while True:
             await asyncio.sleep(1)
             for envoy_name in experiment.collaborators:
                 if self.envoy_names.is_silent(envoy_name) and experiment.wants(envoy_name):
                     seconds = self.envoy_names.seconds_of_silence(envoy_name)
-                    experiment.aggregator.drop(envoy_name, f"no sign of life for {seconds:.0f} s")
+                    experiment.aggregator.drop(envoy_name, f"no heartbeat for {seconds:.0f} s")
 
     async def wait_experiment(self, envoy_name: str) -> str:
         """Return the name of an experiment that has work for `envoy_name`, as soon as there is one."""

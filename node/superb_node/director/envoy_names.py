@@ -62,7 +62,7 @@ class EnvoyNames:
         return name in self._shards
 
     def seconds_of_silence(self, name: str) -> float:
-        """Return how long ago an envoy gave its last sign of life."""
+        """Return how long ago an envoy sent its last heartbeat."""
         return time.time() - float(self._shards.get(name, {}).get("last_updated", 0))
 
     def is_silent(self, name: str) -> bool:

@@ -171,7 +171,7 @@ class ExperimentStore:
         """
         file_name = self.manifest(name).get(which) if which in ("best", "last") else None
         if file_name is None:
-            raise Refused(f"experiment {name!r} has no {which!r} model (yet); legal are 'best' and 'last'")
+            raise Refused(f"experiment {name!r} has no {which!r} model (yet); legal: 'best' and 'last'")
         with (self.folder(name) / file_name).open("rb") as file:
             (header_bytes,) = struct.unpack("<Q", file.read(8))
             file.seek(8 + header_bytes)

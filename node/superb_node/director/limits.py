@@ -28,7 +28,7 @@ MAX_SUBMISSIONS = 4
 MAX_VIEWERS = 64
 """Viewers that follow experiments at a time. Each looks for news fifty times a second."""
 PART_BYTES, PART_TIMEOUT_SECONDS = MEGABYTE, 45.0
-"""So many bytes of a submission have to arrive in so many seconds of waiting for them: 23 kB a second."""
+"""The least that has to arrive of a submission, and in how many seconds of waiting for it: 23 kB a second."""
 MAX_MODEL_SIZE = 2**30
 """Float32 values of a model: 4 GiB, four times wav2vec2-xls-r-300m."""
 MAX_ENVOYS, MAX_CARD_BYTES = 1000, 64 * 2**10
@@ -107,9 +107,7 @@ def announced_size(head: Any) -> int | None:
     shapes = [tuple(metadata.int_list) for metadata in head.model_proto.tensors[0].transformer_metadata[:1]]
     if len(shapes) != 1 or len(shapes[0]) != 1 or not 1 <= shapes[0][0] <= MAX_MODEL_SIZE:
         shape = ", ".join(map(str, shapes[0][:8])) if shapes else "none"
-        raise Refused(
-            f"the model's shape is ({shape}); legal is one number of 1 to {MAX_MODEL_SIZE:,} values"
-        )
+        raise Refused(f"the model's shape is ({shape}); legal: one number of 1 to {MAX_MODEL_SIZE:,} values")
     return int(shapes[0][0])
 
 

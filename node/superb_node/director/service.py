@@ -145,14 +145,14 @@ class DirectorService(DirectorGRPCServer):
             raise
 
     async def UpdateEnvoyStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Take in a sign of life.
+        """Take in a heartbeat.
 
         Corrects: one that tells of other devices than the registration did is answered with a traceback.
         """
         try:
             return await super().UpdateEnvoyStatus(request, context)
         except (KeyError, IndexError):
-            reason = f"envoy {request.name!r} registered without so many CUDA devices"
+            reason = f"envoy {request.name!r} registered fewer CUDA devices"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
 
     async def WaitExperiment(self, request: Any, context: Any) -> Any:  # noqa: N802

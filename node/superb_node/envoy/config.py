@@ -43,19 +43,19 @@ class EnvoyConfig:
         except (AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not a YAML file of sections: {error}") from error
         for section in sorted(set(config) - {"params", "shard_descriptor"}):
-            raise ConfigError(f"{path}: unknown section {section!r}; legal are params, shard_descriptor")
+            raise ConfigError(f"{path}: unknown section {section!r}; legal: params, shard_descriptor")
         gate = GateSettings.take(params, path)
         unknown = sorted(set(params) - {"cuda_devices", "cpu_threads"})
         if unknown:
             raise ConfigError(
-                f"{path}: unknown setting params.{unknown[0]}; legal are cuda_devices, cpu_threads, "
+                f"{path}: unknown setting params.{unknown[0]}; legal: cuda_devices, cpu_threads, "
                 f"{', '.join(SETTINGS)}"
             )
         if "." not in str(descriptor.get("template", "")):
             raise ConfigError(f"{path}: shard_descriptor.template must be module.Class")
         threads = params.get("cpu_threads")
         if threads is not None and (type(threads) is not int or threads < 1):
-            raise ConfigError(f"{path}: params.cpu_threads is {threads!r}; legal are null or 1 and more")
+            raise ConfigError(f"{path}: params.cpu_threads is {threads!r}; legal: null or 1 and more")
         return cls(
             descriptor=descriptor["template"],
             descriptor_params=dict(descriptor.get("params") or {}),
@@ -120,9 +120,9 @@ def require_devices(devices: tuple[int, ...]) -> None:
     if set(devices) <= set(available):
         return
     if torch.version.cuda is None:
-        why = f"PyTorch {torch.__version__} is built without CUDA; legal is []"
+        why = f"PyTorch {torch.__version__} is built without CUDA; legal: []"
     elif not available:
-        why = "PyTorch finds no CUDA device here; legal is []"
+        why = "PyTorch finds no CUDA device here; legal: []"
     else:
         why = f"PyTorch finds {available} here, and those are legal"
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

@@ -1,4 +1,4 @@
-"""The envoy: registers its shard, gives signs of life, and takes part in experiments that its owner lets in.
+"""The envoy: registers its shard, sends heartbeats, and takes part in experiments that its owner lets in.
 
 OpenFL's own class, with what it does wrong corrected; nothing of OpenFL is copied.
 """
@@ -35,7 +35,7 @@ logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
 SIGN_TIMEOUT_SECONDS = 10.0
-"""A sign of life that is not delivered within so long is given up, and the next one is tried."""
+"""A heartbeat that is not delivered within this time is given up, and the next one is tried."""
 
 
 class Envoy(OpenFLEnvoy):
@@ -112,7 +112,7 @@ class Envoy(OpenFLEnvoy):
             self._take_part(experiment_name, archive)
 
     def send_health_check(self) -> None:
-        """Give signs of life for ever; registers again with a director that was restarted."""
+        """Send heartbeats for ever; registers again with a director that was restarted."""
         while True:
             seconds: float | None = RETRY_SECONDS
             try:
@@ -164,7 +164,7 @@ class Envoy(OpenFLEnvoy):
             self._director,
             script,
         )
-        # From now on it waits for a connection, for the reason that signs of life do.
+        # From now on it waits for a connection, for the reason that heartbeats do.
         stub = self.director_client.stub
         stub.UpdateShardInfo = functools.partial(
             stub.UpdateShardInfo, wait_for_ready=True, timeout=SIGN_TIMEOUT_SECONDS

@@ -10,7 +10,7 @@ import grpc
 from superb_node.tls_diagnosis import NO_REASON, why_refused
 
 MAX_CLOSED_CONNECTIONS = 5
-"""So many connections in a row that the director closes without a reason count as a refusal."""
+"""Connections in a row that the director closes without a reason, which count as a refusal."""
 # Answers that stay the same, however often we ask.
 _REFUSALS = (
     grpc.StatusCode.ALREADY_EXISTS,
@@ -35,7 +35,7 @@ class RefusalDetector:
     """Looks into calls that failed: is the director away, or does it refuse?
 
     Args:
-        host: of the director; an IPv6 address may stand in brackets.
+        host: of the director; an IPv6 address may be in brackets.
         port: of the director.
         certificates: files of the authority's certificate, our own, and its key; None to speak without TLS.
     """

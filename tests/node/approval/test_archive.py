@@ -77,7 +77,7 @@ TEXT = "print('x')\n" * 500
         (packed(("a.py", "x" * 2**21)), {"unpacked_megabytes": 1}, "unpacked_megabytes allows 1,048,576"),
         (packed(("a.py", "x" * 2**21)), {}, "2,097,152 bytes unpacked; archive_ratio allows"),
         (packed(*((f"{n}.py", "") for n in range(4))), {"files": 3}, "4 files and folders; archive_files"),
-        (packed(("../a.py", "")), {}, r"holds '\.\./a.py'; legal is a path"),
+        (packed(("../a.py", "")), {}, r"holds '\.\./a.py'; legal: a path"),
         (packed(("a/../../b.py", "")), {}, r"holds 'a/\.\./\.\./b.py'"),
         (packed(("/etc/passwd", "")), {}, "holds '/etc/passwd'"),
         (packed((".bashrc", "")), {}, r"holds '\.bashrc'"),

@@ -47,13 +47,13 @@ def command(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"approval": "ask"}, "config.yaml: approval is 'ask'; legal are open, manual, digest"),
+        ({"approval": "ask"}, "config.yaml: approval is 'ask'; legal: open, manual, digest"),
         ({"approval": True}, "approval is True"),
-        ({"approval_seconds": 0}, "approval_seconds is 0; legal are 1 to 604800"),
-        ({"archive_megabytes": "32"}, "archive_megabytes is '32'; legal are 1 to 1024"),
-        ({"archive_unpacked_megabytes": 9000}, "archive_unpacked_megabytes is 9000; legal are 1 to 8192"),
-        ({"archive_files": True}, "archive_files is True; legal are 1 to 100000"),
-        ({"archive_ratio": 1.5}, "archive_ratio is 1.5; legal are 1 to 1000"),
+        ({"approval_seconds": 0}, "approval_seconds is 0; legal: 1 to 604800"),
+        ({"archive_megabytes": "32"}, "archive_megabytes is '32'; legal: 1 to 32"),
+        ({"archive_unpacked_megabytes": 9000}, "archive_unpacked_megabytes is 9000; legal: 1 to 8192"),
+        ({"archive_files": True}, "archive_files is True; legal: 1 to 100000"),
+        ({"archive_ratio": 1.5}, "archive_ratio is 1.5; legal: 1 to 1000"),
         ({"approval": "digest"}, "approved_digests: .*approved_digests.txt cannot be read"),
     ],
 )
@@ -101,7 +101,7 @@ def test_only_listed_digests_pass_and_the_list_is_read_anew(folder, tmp_path):
     listed.write_text(f"{submission.digest}\n")
     assert gate.is_approved(submission)
     listed.write_text("deadbeef\n")
-    with pytest.raises(Declined, match="holds 'deadbeef'; legal are 64 digits"):
+    with pytest.raises(Declined, match="holds 'deadbeef'; legal: 64 digits"):
         gate.is_approved(submission)
 
 
@@ -156,7 +156,7 @@ def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
             assert "approve exp wants the digest that `show` printed" in said
         assert command(monkeypatch, capsys, "approve", "exp", submission.digest)[0] == 0
         assert approved()
-    with pytest.raises(ReviewError, match=r"experiment name '\.\./exp': legal are a letter"):
+    with pytest.raises(ReviewError, match=r"experiment name '\.\./exp'; legal: a letter"):
         gate.store.archive("../exp")
 
 

@@ -269,7 +269,7 @@ def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
 
 def test_a_name_that_could_not_be_a_folders_is_refused(director):
     for name in ("../env_one", "env one", "", "-env", "e" * 64):
-        with pytest.raises(Refused, match="envoy name .*: legal are a letter, then up to 62"):
+        with pytest.raises(Refused, match="envoy name .*; legal: a letter, then up to 62"):
             director.envoy_names.claim(name, "here")
     register(director, "env_one")
 

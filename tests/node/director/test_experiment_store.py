@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> ExperimentStore:
 )
 def test_illegal_names_never_become_folders(store, name):
     for use in (store.folder, store.manifest, store.remove, lambda n: create(store, n)):
-        with pytest.raises(Refused, match="legal are a letter"):
+        with pytest.raises(Refused, match="legal: a letter"):
             use(name)
     assert not list(store.root.iterdir())
 
@@ -56,7 +56,7 @@ def test_an_experiment_appears_complete(store):
     assert b"".join(store.model("first", "last")) == model.tobytes()
     with pytest.raises(Refused, match="no 'best' model"):
         next(store.model("first", "best"))
-    with pytest.raises(Refused, match="legal are 'best' and 'last'"):
+    with pytest.raises(Refused, match="legal: 'best' and 'last'"):
         next(store.model("first", "manifest.json"))
 
 

@@ -58,7 +58,7 @@ def test_an_absurd_model_is_refused(shape: tuple[int, ...]) -> None:
     assert announced_size(head) is None
     sizes = base_pb2.MetadataProto(int_list=shape)
     head.model_proto.tensors.append(base_pb2.NamedTensor(name="trained", transformer_metadata=[sizes]))
-    with pytest.raises(Refused, match="legal is one number of 1 to"):
+    with pytest.raises(Refused, match="legal: one number of 1 to"):
         announced_size(head)
     head.model_proto.tensors[0].ClearField("transformer_metadata")
     with pytest.raises(Refused, match=r"shape is \(none\)"):
@@ -151,7 +151,7 @@ def test_more_envoys_than_the_director_remembers_are_refused(server, monkeypatch
     server.director.envoy_names.record("env_one", "home")
     with pytest.raises(Refused, match="1 envoys are registered"):
         server.director.envoy_names.claim("env_two", "home")
-    server.director._shard_registry["env_one"]["last_updated"] -= 16  # three missed signs of life
+    server.director._shard_registry["env_one"]["last_updated"] -= 16  # three missed heartbeats
     server.director.envoy_names.claim("env_two", "home")
     assert "env_one" not in server.director.envoy_names
 

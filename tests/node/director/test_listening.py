@@ -97,7 +97,7 @@ def test_what_is_no_host_is_said_in_one_line(host: str) -> None:
     )  # fmt: skip
     assert result.returncode == 2
     assert result.stderr == (
-        f"director: listen_host (or DIRECTOR_HOST) is {host!r}, which is not a host name; legal are a name "
+        f"director: listen_host (or DIRECTOR_HOST) is {host!r}, which is not a host name; legal: a name "
         "such as gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the port\n"
     )
 

@@ -41,10 +41,10 @@ def test_the_environment_takes_precedence(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("settings: {port: 1}", "unknown setting 'port'; legal are listen_host"),
-        ("settings: {listen_port: 80}", "port is 80; legal are 1024 to 65535"),
+        ("settings: {port: 1}", "unknown setting 'port'; legal: listen_host"),
+        ("settings: {listen_port: 80}", "port is 80; legal: 1024 to 65535"),
         ("settings: {listen_port: abc}", "port is 'abc'"),
-        ("settings: {envoy_health_check_period: 0}", "is 0; legal are 1 to 3600 seconds"),
+        ("settings: {envoy_health_check_period: 0}", "is 0; legal: 1 to 3600 seconds"),
         ("settings: {envoys: env_one}", "envoys is 'env_one'; a list of names such as"),
         ("settings: {envoys: [1]}", r"envoys is \[1\]; a list of names such as"),
         ("settings: [1", "is not a YAML file"),

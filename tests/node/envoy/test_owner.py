@@ -91,7 +91,7 @@ def test_a_download_that_is_refused_leaves_nothing(make_envoy, stream, message):
 
 @pytest.mark.parametrize("name", ["../exp", "a/b", "", ".exp", "exp\n"])
 def test_an_illegal_name_touches_no_path(make_envoy, name):
-    with pytest.raises(DamagedArchive, match="experiment name .*: legal are a letter"):
+    with pytest.raises(DamagedArchive, match="experiment name .*; legal: a letter"):
         make_envoy()._download(name)
 
 

@@ -40,9 +40,9 @@ def test_the_config_that_is_shipped():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("params: {cuda: [0]}", "unknown setting params.cuda; legal are cuda_devices, cpu_threads"),
+        ("params: {cuda: [0]}", "unknown setting params.cuda; legal: cuda_devices, cpu_threads"),
         ("shard_descriptor: {template: nowhere}", "template must be module.Class"),
-        ("params: {cpu_threads: 0}\nshard_descriptor: {template: a.B}", "is 0; legal are null or 1 and more"),
+        ("params: {cpu_threads: 0}\nshard_descriptor: {template: a.B}", "is 0; legal: null or 1 and more"),
         ("params: [1", "is not a YAML file of sections"),
         ("params: {cuda_devices: ['0']}", r"cuda_devices is \['0'\]; a list of numbers from 0 such as \[0\]"),
         ("params: {cuda_devices: [-1]}", r"cuda_devices is \[-1\]; a list of numbers from 0"),
@@ -113,13 +113,13 @@ def refused(option: str) -> str:
 
 @pytest.mark.parametrize("port", ["abc", "99999", "80", "-1", "²"])
 def test_illegal_ports(port):
-    message = f"envoy: the director's port is {port!r}; legal are 1024 to 65535\n"
+    message = f"envoy: the director's port is {port!r}; legal: 1024 to 65535\n"
     assert refused(f"--director-port={port}") == message
 
 
 @pytest.mark.parametrize("name", ["", "../x", "1a", "a b", "a" * 64])
 def test_illegal_names(name):
-    assert f"envoy: envoy name {name!r}: legal are a letter" in refused(f"--name={name}")
+    assert f"envoy: envoy name {name!r}; legal: a letter" in refused(f"--name={name}")
 
 
 def test_the_work_folder_is_ours_alone_and_goes_at_the_end(work):
@@ -199,15 +199,15 @@ def test_devices_that_are_not_there_are_said_with_what_is(tmp_path):
     require_devices(tuple(there))
     with pytest.raises(ConfigError, match=r"params.cuda_devices is \[99\]: ") as refused:
         require_devices((99,))
-    legal = f"PyTorch finds {there} here, and those are legal" if there else "legal is []"
+    legal = f"PyTorch finds {there} here, and those are legal" if there else "legal: []"
     assert legal in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("count", "cuda", "visible", "wanted", "message"),
     [
-        (0, None, None, (0,), r"is built without CUDA; legal is \[\]$"),
-        (0, "12.8", None, (0,), r"PyTorch finds no CUDA device here; legal is \[\]$"),
+        (0, None, None, (0,), r"is built without CUDA; legal: \[\]$"),
+        (0, "12.8", None, (0,), r"PyTorch finds no CUDA device here; legal: \[\]$"),
         (2, "12.8", None, (0, 2), r"is \[0, 2\]: PyTorch finds \[0, 1\] here, and those are legal$"),
         (
             1,

@@ -167,4 +167,4 @@ def test_a_long_recording_without_a_word_is_silence(tone_model: Path, tmp_path: 
 def test_no_label_cannot_be_asked_for(saved_model: Path, capsys):
     with pytest.raises(SystemExit):
         main([str(saved_model), "any.wav", "--top", "0"])
-    assert "argument --top: is 0; legal are 1 and more" in capsys.readouterr().err
+    assert "argument --top: is 0; legal: 1 and more" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def test_an_unknown_director_is_named_with_what_to_do():
 
 @pytest.mark.parametrize("name", ["", "1st", "a b", "../cert", "a/b", "a" * 64, "ä", "a.b", "-a"])
 def test_illegal_names_are_refused_before_anything_is_made(name):
-    with pytest.raises(ValueError, match="experiment name .*legal are a letter"):
+    with pytest.raises(ValueError, match="experiment name .*legal: a letter"):
         FederatedExperiment(None, name)
 
 

@@ -96,10 +96,10 @@ def test_accuracy_survives_32_bit_floats() -> None:
 
 def test_events_say_who_and_why() -> None:
     history = History(1, ENVOYS)
-    history.add(record(0, "env_two", "dropped", "no sign of life", 0))
+    history.add(record(0, "env_two", "dropped", "no heartbeat", 0))
     history.add(record(1, "env_one", "failure", "no disk space", 0))
     assert history.events == [
-        "env_two dropped out: no sign of life",
+        "env_two dropped out: no heartbeat",
         "env_one ended the experiment: no disk space",
     ]
 

@@ -1,4 +1,4 @@
-"""The owners' clips are read by their own descriptor, where they are within reach, and not elsewhere."""
+"""The owners' clips are read by their own descriptor, where they can be read, and not elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cards_of(places: dict[str, str], **changes: Any) -> dict[str, dict[str, Any]
 
 def test_shards_together_are_all_clips(corpus: dict[str, str]) -> None:
     data = reachable_data(cards_of(corpus))
-    assert data.available and "are within reach" in str(data)
+    assert data.available and "can read" in str(data)
     pooled, shards = data.pooled(EXTRACTOR), data.shards(EXTRACTOR, count=2)
     assert len(shards) == 2
     for split in ("train", "val", "test"):
@@ -46,7 +46,7 @@ def test_shards_together_are_all_clips(corpus: dict[str, str]) -> None:
 )
 def test_out_of_reach_is_a_normal_answer(corpus: dict[str, str], changes: dict[str, str]) -> None:
     data = reachable_data(cards_of(corpus, **changes))
-    assert not data.available and "out of reach" in str(data)
+    assert not data.available and "cannot read" in str(data)
     assert data.shards(EXTRACTOR, count=5) == []
     assert {split: len(clips) for split, clips in data.pooled(EXTRACTOR).items()} == {
         "train": 0,

@@ -100,11 +100,11 @@ def test_confusion_has_counts_and_recall() -> None:
     assert texts(figure) == {"3", "1", "6", "75%", "100%", "no clips", "recall"}
 
 
-def test_confusions_in_words_name_the_commonest_and_the_hardest() -> None:
+def test_confusions_in_words_name_the_most_frequent_and_the_hardest() -> None:
     words = confusions_in_words(np.array([[3, 1, 0], [4, 2, 0], [0, 0, 6]]), LABELS)
     assert words == (
-        "Commonest confusions: no taken for yes (4×), yes taken for no (1×).\n"
-        "Hardest class: no, 33% of 6 clips named right."
+        "Most frequent confusions: no taken for yes (4×), yes taken for no (1×).\n"
+        "Hardest class: no, 33% of 6 clips are right."
     )
     assert confusions_in_words(np.eye(3, dtype=np.int64), LABELS) == "No clip was confused."
 

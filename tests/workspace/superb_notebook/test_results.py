@@ -77,4 +77,4 @@ def test_plot_has_a_bar_for_each_regime_and_a_dot_for_each_seed() -> None:
 
 def test_without_a_comparison_the_plot_says_so() -> None:
     (said,) = plot_regimes([]).texts
-    assert "No comparison is within reach" in said.get_text()
+    assert "There is no comparison here" in said.get_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from openfl.component.assigner.tasks import Task
-from openfl.protocols import aggregator_pb2, base_pb2
+from openfl.protocols import aggregator_pb2
 
 from superb_ks.aggregator.round_keeper import RoundKeeper
 from superb_ks.aggregator.service import correct_aggregator_service
@@ -22,7 +22,7 @@ from superb_ks.transport import messages
 LONG_POLL_SECONDS = 1.0
 # After the end, how long collaborators have for collecting their signal to quit.
 QUIT_GRACE_SECONDS = 5.0
-# So many results that nobody wanted are noted of a collaborator in a round. It has three tasks.
+# Unwanted results that are recorded of a collaborator in a round; more would fill the log.
 MAX_LATE_RECORDS = 8
 # Letters of a notice that an experiment waits: a name of up to 63, a digest of 64.
 MAX_NOTICE_LENGTH = 200
@@ -55,18 +55,6 @@ class PackedAggregator(RoundKeeper):
                     self.quit_job_sent_to.append(collaborator_name)
                 return None, self.round_number, 0, True
             return self._open_tasks(collaborator_name) or None, self.round_number, 0, False
-
-    def get_aggregated_tensor(
-        self,
-        collaborator_name: str,
-        tensor_name: str,
-        round_number: int,
-        report: bool,
-        tags: tuple[str, ...],
-        require_lossless: bool,
-    ) -> base_pb2.NamedTensor:
-        """Return a tensor without its bytes; the service adds what `parts` reads."""
-        return base_pb2.NamedTensor(name=tensor_name, round_number=round_number, lossless=True, tags=tags)
 
     def parts(self, tensor_name: str, round_number: int, tags: tuple[str, ...]) -> Iterator[bytes]:
         """Read the last or the best model, by `tags`, part by part from disk, from the named part on.
@@ -102,19 +90,19 @@ class PackedAggregator(RoundKeeper):
         round_number: int,
         task_name: str,
         data_size: int,
-        named_tensors: Results,
+        results: Results,
     ) -> None:
         """Take in what a collaborator's task returned, measured on `data_size` clips."""
         with self._changed:
-            if named_tensors.weights is not None:
+            if results.weights is not None:
                 self._uploads.done_with(collaborator_name)
             if self._is_unwanted(collaborator_name, round_number, task_name):
                 return
-            metrics: Metrics = {**named_tensors.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
+            metrics: Metrics = {**results.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
             if task_name == TRAIN:
-                weights = named_tensors.weights
+                weights = results.weights
                 metrics["bytes_up"] = np.asarray(0.0 if weights is None else float(weights.nbytes))
-                self._take_update(collaborator_name, data_size, named_tensors)
+                self._take_update(collaborator_name, data_size, results)
             self._record(collaborator_name, task_name, metrics)
             self._round.reports[task_name][collaborator_name] = metrics
             self._close_round_if_complete()

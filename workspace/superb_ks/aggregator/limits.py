@@ -34,7 +34,7 @@ MESSAGE_TIMEOUT_SECONDS = 10.0
 """The first message of a call, which is short and is sent with the call's headers."""
 
 PART_TIMEOUT_SECONDS = 45.0
-"""A part of a model has to move in so many seconds of waiting for it: 23 kB a second. A link that is cut for
+"""The seconds of waiting in which a part of a model has to move: 23 kB a second. A link that is cut for
 20 s is mended in that time, and one that a ping finds dead (30 s) counts as broken before it counts as
 stalled."""
 
@@ -48,7 +48,7 @@ SERVER_OPTIONS: dict[str, int] = {
     # Corrects: OpenFL takes messages of 1 GiB and headers of 32 MiB, from anybody, into memory.
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_metadata_size": 16 * 2**10,
-    # So many bytes of an upload that waits for its turn are taken in. By itself gRPC takes in more the faster
+    # Bytes that are taken in of an upload that waits for its turn. By itself gRPC takes in more the faster
     # the line is, tens of MiB on the loopback, times the envoys, and measures the line all the time.
     "grpc.http2.bdp_probe": 0,
     "grpc.http2.lookahead_bytes": 4 * 2**20,

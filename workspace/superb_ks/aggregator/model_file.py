@@ -115,7 +115,7 @@ def keep_as_spare(file: Path, spare: Path) -> None:
 
     The next model is written over it: the system has its memory at hand, while memory for a new file has to
     be found page by page, which takes several times as long. Without this, a warm round of 94.6 million
-    weights took 7 to 27 % longer.
+    weights takes 32 % longer (3.87 s in place of 2.94 s, two collaborators on two cores).
     """
     os.replace(file, spare)  # from here on nobody can open it any more
     try:

@@ -1,6 +1,6 @@
 """Differential privacy of an experiment: which rounds have it, and how much of it is spent.
 
-What is promised, to whom, and what is not covered stands in docs/privacy.md. The account is kept for each
+What is promised, to whom, and what is not covered: see docs/privacy.md. The account is kept for each
 collaborator: a round costs those who were drawn for it, whether their update arrived or not. Who is drawn
 follows from the experiment's seed, which every node knows, so no amplification by sampling is claimed.
 """

@@ -35,7 +35,7 @@ class RoundKeeper(Aggregator):
     Args:
         initial_tensor_dict: `{"state_folder": path}`; the folder holds the model to start from
             (see `superb_ks.aggregator.checkpoint`).
-        min_collaborators: with fewer than so many left, the experiment fails.
+        min_collaborators: with fewer than this many left, the experiment fails.
         round_timeout_seconds: a round closes after so long with those who have reported; None waits.
         on_task_error: `"fail"` ends the experiment when a task raises on one collaborator,
             `"continue"` goes on without that collaborator.

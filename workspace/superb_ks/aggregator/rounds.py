@@ -45,7 +45,7 @@ class Round:
 
     @property
     def has_updates(self) -> bool:
-        """Say whether anybody reported a training."""
+        """Whether anybody reported a training, be its update usable or not."""
         return bool(self.reports.get(TRAIN))
 
     def open_tasks(self, name: str) -> list[Task]:

@@ -28,8 +28,8 @@ class AggregatorUnreachable(ConnectionError):
     """The aggregator did not answer for longer than the collaborator is willing to wait, or it refused.
 
     Attributes:
-        was_reached: whether it had answered before, so that it is the link that broke. The envoy's own
-            corrections ask for it.
+        was_reached: whether it had answered before, so that it is the link that broke.
+            `superb_node.envoy.participation` asks for it.
     """
 
     was_reached = False
@@ -51,7 +51,7 @@ class AggregatorStub:
 
     Args:
         channel: to the aggregator.
-        experiment_id: shown with each call (see `superb_ks.aggregator.limits`).
+        experiment_id: shown with each call (see `superb_ks.aggregator.service`).
     """
 
     def __init__(self, channel: grpc.Channel, experiment_id: str) -> None:

@@ -14,7 +14,7 @@ from openfl.component.collaborator.collaborator import DevicePolicy
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, ExperimentOver, RoundOver
 from superb_ks.collaborator.shared_memory_model import SharedMemoryModel
 from superb_ks.metrics import CLIPS
-from superb_ks.schedule import TEST_BEST, TRAIN
+from superb_ks.schedule import TEST_BEST
 from superb_ks.transport import messages
 from superb_ks.types import Vector
 
@@ -36,6 +36,7 @@ class PackedCollaborator(Collaborator):
         self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
         self._model = SharedMemoryModel(self.task_runner.model)
         self._holds: tuple[int, tuple[str, ...]] | None = None
+        self._received = 0
         self.task_runner.framework_adapter.pack = self._model.pack
 
     def run(self) -> None:
@@ -71,30 +72,25 @@ class PackedCollaborator(Collaborator):
     def _run(self, task: Task, round_number: int) -> tuple[Vector | None, dict[str, Any]]:
         """Call the task through OpenFL's task runner, which loads the weights and binds the arguments."""
         inputs = {messages.TRAINED: self._model_for(task, round_number)}
-        before = self._model.changes()
         settings = {} if task.task_type == "train" else {"apply": "global"}
-        try:
-            outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
-                col_name=self.collaborator_name,
-                round_num=round_number,
-                input_tensor_dict=inputs,
-                device=self._device(),
-                **settings,
-            )
-        finally:
-            if task.name == TRAIN or self._model.changes() != before:
-                self._holds = None  # the next task gets the round's model, whatever this one made of it
+        outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
+            col_name=self.collaborator_name,
+            round_num=round_number,
+            input_tensor_dict=inputs,
+            device=self._device(),
+            **settings,
+        )
         weights = [value for key, value in outputs.items() if "metric" not in key.tags]
         metrics = {key.tensor_name: value for key, value in outputs.items() if "metric" in key.tags}
         return (np.asarray(weights[0], np.float32) if weights else None), metrics
 
     def _model_for(self, task: Task, round_number: int) -> Vector:
-        """Fetch the model for `task`; a round's tasks share one fetch."""
+        """Fetch the model for `task`; a round's tasks share one fetch, until one of them changes a weight."""
         wanted = (round_number, messages.BEST if task.name == TEST_BEST else messages.CURRENT)
-        if self._holds != wanted:
+        if self._holds != wanted or self._received != self._model.checksum():
             self._holds = None  # as long as it is not complete
             self._aggregator.fetch(self._model.vector, *wanted)
-            self._holds = wanted
+            self._holds, self._received = wanted, self._model.checksum()
         return self._model.vector
 
     def _device(self) -> str:

@@ -14,9 +14,7 @@ from torch import nn
 
 from superb_ks.model.packing import pack, unpack
 from superb_ks.model.spec import ModelSpec
-
-TRAINED = "trained"
-"""The name of the one tensor that travels."""
+from superb_ks.transport.messages import TRAINED
 
 
 class PackedAdapter(FrameworkAdapterPluginInterface):

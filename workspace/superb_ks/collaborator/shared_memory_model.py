@@ -1,14 +1,15 @@
 """A model whose trainable parameters lie in the vector that models are received into and sent from.
 
 What is received need not be unpacked, and what training leaves need not be packed. Without this, a warm round
-of 94.6 million weights takes 12 % more processor time (2.64 s in place of 2.36 s, the director and two
-collaborators together) and 30 % longer, and every collaborator needs 300 MB more memory.
+of 94.6 million weights takes 31 % longer (2.94 s in place of 2.25 s, with two collaborators on two cores), and
+every collaborator needs 300 MB more memory.
 
-The price is that a task may change what was received: `SharedMemoryModel.changes` tells.
+The price is that a task may change what was received: `SharedMemoryModel.checksum` tells.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,7 +35,6 @@ class SharedMemoryModel:
     def __init__(self, model: nn.Module) -> None:
         layout = trainable_layout(model)
         self.vector: Vector = empty_vector(layout[-1].stop)
-        self._model = model
         parameters = dict(model.named_parameters())
         for slot in layout:
             parameter = parameters[slot.name]
@@ -45,12 +45,6 @@ class SharedMemoryModel:
         """Return the packed model: the vector, after copying what does not lie in it."""
         return pack(model, out=self.vector)
 
-    def changes(self) -> int:
-        """Return a number that grows with each change in place of a parameter that lies in the vector.
-
-        PyTorch counts them for each tensor, to notice when what a backward pass needs was overwritten. It
-        does not count changes through `parameter.data`.
-        """
-        first = self.vector.ctypes.data
-        inside = range(first, first + self.vector.nbytes)
-        return sum(each._version for each in self._model.parameters() if each.data_ptr() in inside)
+    def checksum(self) -> int:
+        """Return the sum of the vector's words as integers: another number as soon as one weight changes."""
+        return int(self.vector.view(np.uint32).sum(dtype=np.uint64))

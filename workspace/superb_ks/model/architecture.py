@@ -13,7 +13,8 @@ ARCHITECTURE: dict[str, Any] = dict(
     # The first layer's output is the largest tensor of all, so it is narrow; the last is small and wide.
     conv_dim=(48, 64, 96, 128, 192),
     # 7, not 8: then every sample of the layer before is used. Where some are left over, oneDNN's gradient for
-    # bfloat16 on AMX reads past the input, and now and then meets a NaN there (see tasks.py).
+    # bfloat16 on AMX reads past the input, and now and then meets a NaN there: see `FiniteSteps` in
+    # `superb_ks.training.trainer`.
     conv_kernel=(20, 7, 4, 4, 4),
     conv_stride=(10, 4, 2, 2, 2),
     # Layer norm in the feature encoder would be twice as slow.

@@ -104,8 +104,5 @@ def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def _lies_there(parameter: nn.Parameter, values: np.ndarray) -> bool:
-    """Say whether a parameter's memory is that of `values`, so that there is nothing to copy.
-
-    In a collaborator it is (see `superb_ks.collaborator.shared_memory_model`).
-    """
+    """Say whether a parameter's memory is that of `values`, so that there is nothing to copy."""
     return parameter.data_ptr() == values.ctypes.data and parameter.is_contiguous()

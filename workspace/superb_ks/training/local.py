@@ -58,7 +58,7 @@ def round_seed(seed: int, round_num: int) -> int:
 
 
 def steps_per_round(n_clips: int, recipe: CompleteRecipe) -> int:
-    """Return the optimizer steps that an envoy with so many training clips makes in a round."""
+    """Return the optimizer steps that an envoy with this many training clips makes in a round."""
     return math.ceil(n_clips / recipe.batch_size) * recipe.epochs_per_round
 
 

@@ -23,7 +23,7 @@ FIELDS = (
 """What of the configuration is changed during a training."""
 
 LONGEST_SHARE = 4
-"""One masked stretch covers at most one frame in so many of a batch."""
+"""One masked stretch covers at most a fourth of a batch's frames."""
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def part_number(tensor_name: str) -> int:
     """
     name, _, number = tensor_name.partition("/")
     if name != TRAINED or not number.isdigit():
-        raise ValueError(f"no tensor is named {tensor_name!r}; legal are {part_name(0)}, {part_name(1)}, …")
+        raise ValueError(f"no tensor is named {tensor_name!r}; legal: {part_name(0)}, {part_name(1)}, …")
     return int(number)
 
 

@@ -1,10 +1,12 @@
 """A collaborator gives every task the round's model, whatever the task before made of it."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 import torch
 from openfl.utilities import TensorKey
 from torch import nn
@@ -88,14 +90,19 @@ def add_ten(model: nn.Linear) -> None:
         model.weight += 10
 
 
-def test_a_task_that_changes_the_model_changes_it_only_for_itself() -> None:
+def add_ten_unnoticed(model: nn.Linear) -> None:
+    model.weight.data += 10  # PyTorch does not count it as a change
+
+
+@pytest.mark.parametrize("change", [add_ten, add_ten_unnoticed])
+def test_a_task_that_changes_the_model_changes_it_only_for_itself(change: Callable[..., None]) -> None:
     seen: list[list[float]] = []
 
     def validate(model: nn.Linear) -> None:
         seen.append(model.weight.flatten().tolist())
-        add_ten(model)
+        change(model)
 
-    collaborator, line = collaborator_with(validate=validate, test=validate, train=add_ten)
+    collaborator, line = collaborator_with(validate=validate, test=validate, train=change)
     for name in ("validate", "test", "train"):
         collaborator.do_task(task(name), 0)
     assert seen == [ROUND_MODEL, ROUND_MODEL]

@@ -61,12 +61,12 @@ class FederatedAverage:
 
     @property
     def next_sender(self) -> str | None:
-        """The collaborator whose update is added next."""
+        """The collaborator whose turn it is: the order of names makes the sum the same in every run."""
         return self._turns[0] if self._turns else None
 
     @property
     def sender_after_next(self) -> str | None:
-        """The collaborator whose update is added after that."""
+        """The collaborator whose turn comes after that."""
         return self._turns[1] if len(self._turns) > 1 else None
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Noise = Callable[[int], NDArray[np.float64]]
-"""Returns so many independent numbers of a standard normal distribution."""
+"""Returns this many independent numbers of a standard normal distribution."""
 
 
 def secure_standard_normal(count: int) -> NDArray[np.float64]:

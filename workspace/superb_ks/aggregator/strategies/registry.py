@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from superb_ks.aggregator.checkpoint import ExperimentState
+from superb_ks.aggregator.strategies.fedavg import FedAvgAggregation
+from superb_ks.aggregator.strategies.fedopt import FedAdamAggregation, FedYogiAggregation
+from superb_ks.aggregator.strategies.median import MedianAggregation
+from superb_ks.aggregator.strategies.trimmed_mean import TrimmedMeanAggregation
 from superb_ks.aggregator.strategies.updates import Aggregation
-from superb_ks.strategy_settings import Strategy
+from superb_ks.strategy_settings import (
+    FedAdam,
+    FedAvg,
+    FedMedian,
+    FedProx,
+    FedYogi,
+    Strategy,
+    TrimmedMean,
+)
 
-
-def implementation(kind: type[Strategy]) -> type[Aggregation]:
-    """Import what does the work of a strategy, by the module and the class that it names."""
-    module, _, name = kind.implementation.rpartition(".")
-    found: type[Aggregation] = getattr(import_module(f"{__package__}.{module}"), name)
-    return found
+AGGREGATIONS: dict[type[Strategy], type[Aggregation]] = {
+    FedAvg: FedAvgAggregation,
+    FedProx: FedAvgAggregation,  # the proximal term belongs to the training: `superb_ks.training.proximal`
+    FedAdam: FedAdamAggregation,
+    FedYogi: FedYogiAggregation,
+    FedMedian: MedianAggregation,
+    TrimmedMean: TrimmedMeanAggregation,
+}
+"""What does the work of each strategy."""
 
 
 def make_aggregation(strategy: Strategy, state: ExperimentState) -> Aggregation:
@@ -26,4 +39,4 @@ def make_aggregation(strategy: Strategy, state: ExperimentState) -> Aggregation:
     if state.manifest.get("moments") and state.moments(strategy.name) is None:
         # An experiment that is resumed with another strategy does not keep the old one's moments.
         state.mark_moments(strategy.name, None)
-    return implementation(type(strategy))(strategy, state)
+    return AGGREGATIONS[type(strategy)](strategy, state)

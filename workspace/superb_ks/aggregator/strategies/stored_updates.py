@@ -96,12 +96,12 @@ class StoredUpdates:
 
     @property
     def next_sender(self) -> None:
-        """Nobody's: files can be written in any order."""
+        """None: files can be written in any order, so nobody has a turn."""
         return None
 
     @property
     def sender_after_next(self) -> None:
-        """Nobody's either."""
+        """None, as with `next_sender`."""
         return None
 
     @property

@@ -8,7 +8,7 @@ import pytest
 
 from superb_ks.aggregator.model_file import ModelFile, write_model
 from superb_ks.aggregator.strategies.fedopt import FIRST, SECOND, AdaptiveAggregation
-from superb_ks.aggregator.strategies.registry import implementation
+from superb_ks.aggregator.strategies.registry import AGGREGATIONS
 from superb_ks.strategy_settings import Adaptive, FedAdam, FedYogi
 
 # Chosen so that the roots are whole: with tau 2, the second moment starts at 4.
@@ -17,7 +17,7 @@ PARAMETERS = {"learning_rate": 2.1, "beta1": 0.5, "beta2": 0.75, "tau": 2.0}
 
 def made(kind: type[Adaptive], **parameters: float) -> AdaptiveAggregation:
     """Return the strategy without an experiment: its steps are told where the files are."""
-    aggregation = implementation(kind)(kind(**{**PARAMETERS, **parameters}), None)
+    aggregation = AGGREGATIONS[kind](kind(**{**PARAMETERS, **parameters}), None)
     assert isinstance(aggregation, AdaptiveAggregation)
     return aggregation
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superb_ks.aggregator import strategies
 from superb_ks.aggregator.checkpoint import ExperimentState, write_manifest
 from superb_ks.aggregator.model_file import write_model
-from superb_ks.aggregator.strategies.registry import implementation, make_aggregation
+from superb_ks.aggregator.strategies.registry import AGGREGATIONS, make_aggregation
+from superb_ks.aggregator.strategies.stored_updates import StoringAggregation
 from superb_ks.checked import ABOVE_0, checked
 from superb_ks.settings import Privacy, Settings
 from superb_ks.strategy_settings import (
@@ -119,36 +119,27 @@ def test_updates_that_a_crash_left_are_swept(state):
 
 def test_every_strategy_says_where_its_formula_is_from():
     for kind in STRATEGIES.values():
-        module = sys.modules[implementation(kind).__module__]
+        module = sys.modules[AGGREGATIONS[kind].__module__]
         assert " et al., " in (module.__doc__ or "")
 
 
-NEW_STRATEGY = """
-import numpy as np
-from superb_ks.aggregator.strategies.stored_updates import StoringAggregation
-
-
-class LargestAggregation(StoringAggregation):
-    def combine(self, values):
-        return values.max(axis=0) * np.float32(self.settings.scale)
-"""
-
-
-def test_a_new_strategy_is_one_class_and_one_file(state, tmp_path, monkeypatch):
+def test_a_new_strategy_is_a_class_of_settings_and_one_that_does_the_work(state, monkeypatch):
     """Settings, their JSON, the aggregator and the notebook's table know it from these two."""
 
     @dataclass(frozen=True, kw_only=True)
     class Largest(Strategy):
         name = "largest"
         summary = "of each weight the largest"
-        implementation = "largest.LargestAggregation"
         averages = False
 
         scale: float = checked(ABOVE_0, 2.0)
 
-    (tmp_path / "largest.py").write_text(NEW_STRATEGY)
+    class LargestAggregation(StoringAggregation):
+        def combine(self, values):
+            return values.max(axis=0) * np.float32(self.settings.scale)
+
     monkeypatch.setitem(STRATEGIES, Largest.name, Largest)
-    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    monkeypatch.setitem(AGGREGATIONS, Largest, LargestAggregation)
 
     settings = Settings(strategy=Largest(scale=3.0))
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
