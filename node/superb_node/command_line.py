@@ -9,9 +9,18 @@ import sys
 from pathlib import Path
 
 from superb_node.errors import ConfigError
+from superb_node.text import safe_lines
 
 INSTALL_OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
 MIN_PORT, MAX_PORT = 1024, 65535
+
+
+class SafeFormatter(logging.Formatter):
+    """Writes log lines whose texts may be an envoy's or an experiment's: no terminal obeys them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; further lines, as of a traceback, are indented."""
+        return safe_lines(super().format(record))
 
 
 def set_up_output() -> None:
@@ -20,11 +29,16 @@ def set_up_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+def keep_files_private() -> None:
+    """Let other users of this machine read nothing that a service writes: archives, records, models."""
+    os.umask(0o077)
+
+
 def set_up_logging() -> None:
     """Log this project's own lines with the time, and OpenFL's errors only."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("openfl").setLevel(logging.ERROR)
 
 

@@ -6,6 +6,8 @@ import re
 
 _NUMBERS = "one two three four five six seven eight nine ten".split()
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+RESERVED = ("aggregator", "authority", "director")
+"""By these names records and certificates mean something else."""
 
 
 def is_legal_name(name: str) -> bool:
@@ -21,6 +23,13 @@ def illegal_name(what: str, name: str) -> str:
         name: the illegal one.
     """
     return f"{what} {name!r}; legal: a letter, then up to 62 letters, digits, '-' or '_'"
+
+
+def fault_of_envoy_name(name: str) -> str:
+    """Return why an envoy may not have this name, in words; empty if it may."""
+    if name.lower() in RESERVED:
+        return f"envoy name {name!r} is reserved; legal: any but {', '.join(RESERVED)}"
+    return "" if is_legal_name(name) else illegal_name("envoy name", name)
 
 
 def envoy_name(rank: int) -> str:

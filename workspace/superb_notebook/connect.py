@@ -131,6 +131,7 @@ def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
     """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name.
 
     An envoy whose shard descriptor describes its data in another way is named in a warning and left out.
+    Folders that a card names are kept only where all nodes are on this machine, which is without TLS.
 
     Raises:
         FederationError: the director refuses this notebook, or does not answer any more.
@@ -145,7 +146,9 @@ def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
     for name, info in sorted(registry.items()):
         if info["is_online"]:
             try:
-                cards[name] = read_card(info["shard_info"].shard_description)
+                card = read_card(info["shard_info"].shard_description)
+                # With TLS, envoys are others' machines: their paths mean something else here, or a trap.
+                cards[name] = {**card, "data_dir": "", "test_dir": ""} if federation.tls else card
             except ValueError as error:
                 logger.warning("%s is left out, its dataset_description is no shard card: %s", name, error)
     return cards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superb_ks.schedule import TEST_BEST, TEST_INITIAL, TRAIN, VALIDATE, RoundSchedule
+from superb_node.text import safe_lines
 
 AGGREGATOR = "aggregator"
 """The origin of pooled values."""
@@ -21,6 +23,7 @@ EVENTS = {
     "returned": "came back",
     "refused": "sent an update that was refused",
     "late": "was late",
+    "capped": "counts for less than it claims",
     "waiting": "waits for approval of its owner",
     "unchanged": "kept the model as it was",
 }
@@ -91,11 +94,15 @@ class History:
         self._values: dict[tuple[str, str, int, str], float] = {}
 
     def add(self, record: Record) -> None:
-        """Take in one record."""
+        """Take in one record; a value that is not a number is an event, and is left out."""
         task, metric, origin = record["task_name"], record["metric_name"], record["metric_origin"]
+        value = float(record["metric_value"])
         if task in EVENTS:
-            self.events.append(f"{origin} {EVENTS[task]}: {without_frames(metric)}")
-        self._values[task, metric, int(record["round"]), origin] = float(record["metric_value"])
+            self.events.append(safe_lines(f"{origin} {EVENTS[task]}: {without_frames(metric)}"))
+        if not math.isfinite(value):
+            self.events.append(safe_lines(f"{origin} reported {value} as {metric} of {task}"))
+            return
+        self._values[task, metric, int(record["round"]), origin] = value
 
     def value(self, task: str, metric: str, openfl_round: int, origin: str = AGGREGATOR) -> float | None:
         """Return what `origin` reported in a round (from 0), or None if it has not."""
@@ -199,7 +206,9 @@ class History:
         matrix = np.zeros((n_classes, n_classes), dtype=np.int64)
         for (task, metric, _, origin), count in self._values.items():
             if task == TEST_BEST and origin == AGGREGATOR and (cell := _CELL.fullmatch(metric)):
-                matrix[int(cell[1]), int(cell[2])] = round(count)
+                row, column = int(cell[1]), int(cell[2])
+                if row < n_classes and column < n_classes:
+                    matrix[row, column] = round(count)
         return matrix
 
     def bytes_up(self) -> int | None:

@@ -10,7 +10,7 @@ import re
 import sys
 
 from superb_node.approval.archive import UnsoundArchive
-from superb_node.approval.review import approval_command, printable, review
+from superb_node.approval.review import approval_command, review
 from superb_node.approval.store import (
     APPROVAL_FOLDER,
     APPROVED,
@@ -20,9 +20,10 @@ from superb_node.approval.store import (
     Submission,
 )
 from superb_node.command_line import set_up_output
+from superb_node.text import printable
 
 # An approval names what it is for: under the same name another archive may wait by now.
-_DIGEST = re.compile(r"[0-9a-f]{16,64}")
+_DIGEST = re.compile(r"[0-9a-f]{32,64}")
 
 
 def main() -> int:
@@ -32,7 +33,7 @@ def main() -> int:
     parser.add_argument("action", nargs="?", default="list", choices=["list", "show", "approve", "reject"])
     parser.add_argument("name", nargs="?", help="of the experiment")
     parser.add_argument(
-        "digest", nargs="?", default="", help="its digest, or 16 digits or more of its beginning"
+        "digest", nargs="?", default="", help="its digest, or 32 digits or more of its beginning"
     )
     parser.add_argument("--reason", default="", help="of a rejection, for the experiment's author")
     arguments = parser.parse_args()
@@ -55,7 +56,7 @@ def _answer(arguments: argparse.Namespace) -> None:
     """Show, approve or reject an experiment, at all nodes of this folder where it waits."""
     if arguments.action == "approve" and not _DIGEST.fullmatch(arguments.digest):
         raise ReviewError(
-            f"approve {arguments.name} wants the digest that `show` printed, all of it or the first 16 "
+            f"approve {arguments.name} wants the digest that `show` printed, all of it or the first 32 "
             f"digits or more, not {arguments.digest!r}"
         )
     for store, submission in _found(arguments.name, arguments.digest):

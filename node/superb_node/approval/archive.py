@@ -1,4 +1,4 @@
-"""An experiment's archive as what it is, a stranger's file: measured and read, never imported or run."""
+"""An experiment's archive as what it is, a stranger's file: measured, read, unpacked, and never run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from superb_node.approval.plan import fault_of_plan
 
 # Each part of a file's path; no part begins with a dot, so neither `..` nor hidden files pass.
 PART_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -22,7 +25,14 @@ _END, _END_64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL")
 _ENTRY_BYTES = 1024
 PLAN = "plan/plan.yaml"
 # The one thing that differs between two submissions of the same files, and only as long as it is this.
-_SUBMISSION_ID = re.compile(rb"^(submission:\n  settings:\n    id: )'?[0-9a-f]{32}'?$", re.MULTILINE)
+_SUBMISSION_ID = re.compile(
+    rb"^(submission:\n  settings:\n    id: )('[0-9a-f]{32}'|[0-9a-f]{32})$", re.MULTILINE
+)
+# What Python would load in place of the text that a review shows, or run when it starts.
+_BINARY_CODE = (".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".pth", ".egg", ".zip")
+_CACHE = "__pycache__"
+# A line of this kind among the first two makes Python read the others in another encoding than the review.
+_CODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 
 class UnsoundArchive(ValueError):
@@ -90,7 +100,7 @@ def read_archive(data: bytes, limits: ArchiveLimits) -> Contents:
             files = sorted(
                 (entry for entry in entries if not entry.is_dir()), key=lambda entry: entry.filename
             )
-            digests = {entry.filename: _digest(archive, entry) for entry in files}
+            digests = {entry.filename: _digest(entry, _content(archive, entry)) for entry in files}
     except UnsoundArchive:
         raise
     except (
@@ -106,6 +116,20 @@ def read_archive(data: bytes, limits: ArchiveLimits) -> Contents:
             f"the experiment's archive arrived damaged ({error}); submit it again"
         ) from error
     return Contents({entry.filename: entry.file_size for entry in files}, digests)
+
+
+def unpack(data: bytes, folder: Path, limits: ArchiveLimits = NO_LIMITS) -> None:
+    """Write the files of an archive below an empty folder, from the bytes that are measured here.
+
+    Raises:
+        UnsoundArchive: as by `read_archive`; nothing was written.
+    """
+    names = list(read_archive(data, limits).sizes)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in names:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.read(name))
 
 
 def _require_at_most(count: int, limit: int, of_what: str, setting: str) -> None:
@@ -130,13 +154,20 @@ def _small_table(data: bytes, limits: ArchiveLimits) -> int:
 
 def _require_plain_file(entry: zipfile.ZipInfo) -> None:
     """Refuse all but files and folders of legal names, packed in one of the two usual ways."""
-    # `filename` ends at a zero byte, `orig_filename` does not.
+    # `filename` is the name that is unpacked. Since Python 3.12 an extra field may set it, and it ends at a
+    # zero byte; `orig_filename` is what the table of contents says.
     name, mode = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
     parts = name.removesuffix("/").split("/")
     if len(parts) > MAX_PARTS or not all(PART_PATTERN.fullmatch(part) for part in parts):
         raise UnsoundArchive(
             f"the experiment's archive holds {name[:200]!r}; legal: a path of up to {MAX_PARTS} parts of "
             "letters, digits, '_', '-' and '.', none of which begins with '-' or '.'"
+        )
+    if entry.filename != name or entry.extra:
+        raise UnsoundArchive(f"{name!r} in the experiment's archive has a second name, or an extra field")
+    if parts[-1].lower().endswith(_BINARY_CODE) or _CACHE in parts:
+        raise UnsoundArchive(
+            f"{name!r} in the experiment's archive is code that cannot be read; legal: Python sources"
         )
     if mode not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
         raise UnsoundArchive(f"{name!r} in the experiment's archive is a link or a device; legal: files")
@@ -161,11 +192,33 @@ def _require_names_apart(entries: Iterable[zipfile.ZipInfo]) -> None:
                 raise UnsoundArchive(f"{name!r} lies in a file of the experiment's archive, not in a folder")
 
 
-def _digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
-    """Return the SHA-256 of a file; reading compares its checksum."""
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Read a file; reading compares its checksum."""
     content = archive.read(entry)
     if len(content) != entry.file_size:
         raise zipfile.BadZipFile(f"{entry.filename} has {len(content)} bytes, not {entry.file_size}")
+    if entry.filename.endswith((".py", ".yaml")):
+        _require_readable(entry.filename, content)
+    if entry.filename == PLAN and (fault := fault_of_plan(content)):
+        raise UnsoundArchive(f"the experiment's plan, {PLAN}, is refused: {fault}")
+    return content
+
+
+def _require_readable(name: str, content: bytes) -> None:
+    """Make sure that what a review shows of a source is what Python reads."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnsoundArchive(f"{name!r} in the experiment's archive is not UTF-8: {error}") from error
+    hidden = next((c for c in text if not c.isprintable() and c not in "\n\t"), None)
+    if hidden is not None:
+        raise UnsoundArchive(f"{name!r} in the experiment's archive holds the control character {hidden!r}")
+    for line in text.split("\n")[:2]:
+        if (coding := _CODING.match(line)) and coding[1].lower() not in ("utf-8", "utf8"):
+            raise UnsoundArchive(f"{name!r} in the experiment's archive asks for the encoding {coding[1]!r}")
+
+
+def _digest(entry: zipfile.ZipInfo, content: bytes) -> str:
     if entry.filename == PLAN:
         content = _SUBMISSION_ID.sub(rb"\g<1>-", content, count=1)
     return hashlib.sha256(content).hexdigest()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from superb_node.approval.archive import NO_LIMITS, Contents, read_archive
 from superb_node.approval.store import Submission, require_digest
+from superb_node.text import printable
 
 # Comparing lines takes time that grows with the square of their number.
 MAX_LINES, MAX_LINES_IN_ALL, MAX_BYTES = 1_000, 5_000, 200_000
@@ -22,7 +24,8 @@ def review(submission: Submission, archive: Path, last_approved: Path) -> Iterat
     Raises:
         ReviewError: another archive lies there by now.
     """
-    contents = read_archive(archive.read_bytes(), NO_LIMITS)
+    data = archive.read_bytes()
+    contents = read_archive(data, NO_LIMITS)
     require_digest(submission, contents)
     yield f"Experiment {submission.name} of {printable(submission.author)}, digest {submission.digest}"
     yield f"{len(contents.sizes)} files, {sum(contents.sizes.values()):,} bytes:"
@@ -32,9 +35,10 @@ def review(submission: Submission, archive: Path, last_approved: Path) -> Iterat
         yield "Nothing was approved here before that it could be compared with."
         yield "NOT SHOWN: the texts of all files; read them in the archive."
         return
-    approved = read_archive(last_approved.read_bytes(), NO_LIMITS)
+    before = last_approved.read_bytes()
+    approved = read_archive(before, NO_LIMITS)
     yield f"Compared with what was approved last, digest {approved.digest}:"
-    with zipfile.ZipFile(last_approved) as old, zipfile.ZipFile(archive) as new:
+    with zipfile.ZipFile(io.BytesIO(before)) as old, zipfile.ZipFile(io.BytesIO(data)) as new:
         yield from _differences(old, approved, new, contents)
 
 
@@ -82,8 +86,3 @@ def _lines(archive: zipfile.ZipFile, contents: Contents, name: str) -> list[str]
 def approval_command(submission: Submission) -> str:
     """Return what the owner enters to approve an experiment."""
     return f"bash review.sh approve {submission.name} {submission.digest}"
-
-
-def printable(text: str) -> str:
-    """Show what a terminal would obey, such as colours and changes of direction, as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

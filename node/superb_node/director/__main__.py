@@ -79,6 +79,7 @@ def serve(home: Path, config: DirectorConfig, certificates: Certificates | None 
 def main() -> int:
     """Start the service; returns the exit code."""
     command_line.set_up_output()
+    command_line.keep_files_private()
     parser = argparse.ArgumentParser(prog=ROLE, description="Run the director of the federation.")
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
     parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")

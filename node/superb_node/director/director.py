@@ -24,6 +24,7 @@ from superb_node.director.envoy_names import EnvoyNames
 from superb_node.director.experiment_runner import POLL_SECONDS, ExperimentQueue, ExperimentRunner
 from superb_node.director.experiment_store import ExperimentStore, Refused
 from superb_node.director.pending_approvals import PendingApprovals
+from superb_node.director.shard_card import training_clips
 
 logger = logging.getLogger("director")
 
@@ -67,6 +68,7 @@ class Director(OpenFLDirector):
                 experiments=self.experiments,
                 listen_host=self.listen_host,
                 invite=lambda envoy_name: self.col_exp_queues[envoy_name].put_nowait(name),
+                clip_limits=self._training_clips(collaborators),
                 name=name,
                 archive_path=archive,
                 collaborators=collaborators,
@@ -75,6 +77,16 @@ class Director(OpenFLDirector):
                 init_tensor_dict={},
             )
         )
+
+    def _training_clips(self, collaborators: list[str]) -> dict[str, int]:
+        """Return how many training clips the shard card of each envoy counts, where it counts them."""
+        counted = {}
+        for name in collaborators:
+            shard = self._shard_registry.get(name, {}).get("shard_info", {})
+            clips = training_clips(shard.get("shard_description", ""))
+            if clips is not None:
+                counted[name] = clips
+        return counted
 
     def own_manifest(self, name: str, caller: str) -> dict[str, Any]:
         """Return the manifest of an experiment of `caller`.

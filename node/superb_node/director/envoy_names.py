@@ -9,7 +9,7 @@ from typing import Any
 from superb_node.director.authorization import AccessRules, PermissionDenied
 from superb_node.director.experiment_store import Refused
 from superb_node.director.limits import MAX_ENVOYS
-from superb_node.names import illegal_name, is_legal_name
+from superb_node.names import fault_of_envoy_name
 
 
 class EnvoyNames:
@@ -83,5 +83,5 @@ def require_legal(*names: str) -> None:
         Refused: one is illegal.
     """
     for name in names:
-        if not is_legal_name(name):
-            raise Refused(illegal_name("envoy name", name))
+        if fault := fault_of_envoy_name(name):
+            raise Refused(fault)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,9 +37,11 @@ class ExperimentRunner(Experiment):
         experiments: ExperimentStore,
         listen_host: str,
         invite: Callable[[str], None],
+        clip_limits: Mapping[str, int],
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
+        self._clip_limits = clip_limits
         self._experiments = experiments
         self._listen_host = listen_host
         self._invite = invite
@@ -79,6 +81,7 @@ class ExperimentRunner(Experiment):
                 require_free(bare(self._listen_host), int(port))
                 server.uri = f"{self._listen_host}:{port}"
                 self.aggregator = server.aggregator
+                self.aggregator.clip_limits = self._clip_limits
                 await self._serve(server)
                 failure = self.aggregator.failure
             ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED

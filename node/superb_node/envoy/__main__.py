@@ -25,7 +25,7 @@ try:
     from superb_node.envoy.stop_signals import StoppedBySignal, stop_on_signals
     from superb_node.errors import ConfigError
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
-    from superb_node.names import illegal_name, is_legal_name
+    from superb_node.names import fault_of_envoy_name
     from superb_node.work_folder import exclusive_lock, own_work_folder
 except ModuleNotFoundError as error:
     sys.exit(command_line.say_what_to_install("envoy", "-r sd_requirements.txt", error))
@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Check config and data, then serve the director."""
     command_line.require_home()
     home = Path.cwd()
-    if not is_legal_name(arguments.name):
-        raise ConfigError(illegal_name("envoy name", arguments.name))
+    if fault := fault_of_envoy_name(arguments.name):
+        raise ConfigError(fault)
     host = legal_host(arguments.director_host)
     port = command_line.legal_port(arguments.director_port)
     folder = arguments.certificates
@@ -100,6 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
 def main() -> int:
     """Start the envoy; returns the exit code."""
     command_line.set_up_output()
+    command_line.keep_files_private()
     parser = argparse.ArgumentParser(prog=ROLE, description="Run an envoy of the federation.")
     parser.add_argument("--name", default="env_one")
     parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))

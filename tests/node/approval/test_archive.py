@@ -3,13 +3,18 @@
 import hashlib
 import io
 import stat
+import struct
+import tempfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from superb_node.approval.archive import ArchiveLimits, Contents, UnsoundArchive, read_archive
+from superb_node.approval.archive import ArchiveLimits, Contents, UnsoundArchive, read_archive, unpack
 from superb_notebook.archive import digest, pack_workspace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,3 +128,86 @@ def test_every_flipped_byte_is_noticed_or_changes_nothing():
         except UnsoundArchive:
             continue
         assert digests <= {look(data).digest}, place
+
+
+def with_second_name(name: str, second: str) -> bytes:
+    """Pack a file that has another name in an Info-ZIP Unicode Path field, which Python 3.12 obeys."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        entry = zipfile.ZipInfo(name)
+        field = struct.pack("<BL", 1, zlib.crc32(name.encode())) + second.encode()
+        entry.extra = struct.pack("<HH", 0x7075, len(field)) + field
+        archive.writestr(entry, "print('never shown')")
+    return data.getvalue()
+
+
+def test_a_file_has_one_name() -> None:
+    with pytest.raises(UnsoundArchive, match=r"'a\.py' in .* has a second name, or an extra field"):
+        look(with_second_name("a.py", "superb_ks/t.py"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "superb_ks/t.pyc",
+        "superb_ks/__pycache__/t.txt",
+        "superb_ks/t.cpython-311-x86_64-linux-gnu.so",
+        "a.pth",
+    ],
+)
+def test_code_that_cannot_be_read_is_refused(name: str) -> None:
+    with pytest.raises(UnsoundArchive, match="is code that cannot be read"):
+        look(packed((name, "x")))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# line ends: \rprint('hidden')\n", r"control character '\\r'"),
+        ("# to the \u202eleft\n", r"control character '\\u202e'"),
+        ("\ufeffprint()\n", r"control character '\\ufeff'"),
+        ("# coding: raw_unicode_escape\n# \\u000aprint('hidden')\n", "encoding 'raw_unicode_escape'"),
+        ("#!/usr/bin/python\n# -*- coding: latin-1 -*-\n", "encoding 'latin-1'"),
+    ],
+)
+def test_a_source_is_what_a_review_shows(text: str, message: str) -> None:
+    with pytest.raises(UnsoundArchive, match=message):
+        look(packed(("a.py", text)))
+    look(packed(("a.py", "# -*- coding: utf-8 -*-\n\tprint('Grüße')\n")))
+
+
+def test_an_open_quote_of_an_id_hides_nothing() -> None:
+    """It would swallow the plan up to the next quote, so that one digest were two plans."""
+    first, second = (PLAN.format(f"'{1:032x}"), PLAN.format(f"{1:032x}"))
+    assert look(packed(("plan/plan.yaml", first))).digest != look(packed(("plan/plan.yaml", second))).digest
+
+
+NAMES = st.text("ab./_", min_size=1, max_size=6).filter(lambda name: not name.endswith("/"))
+FILES = st.dictionaries(NAMES, st.sampled_from(["", "x", "y", "x\n"]), max_size=3)
+
+
+@given(FILES, FILES)
+def test_archives_with_one_digest_have_the_same_files(one: dict[str, str], other: dict[str, str]) -> None:
+    found = []
+    for files in (one, other):
+        try:
+            found.append(look(packed(*files.items())).digest)
+        except UnsoundArchive:
+            return
+    assert (found[0] == found[1]) == (one == other)
+
+
+@given(FILES)
+def test_what_was_measured_is_what_is_unpacked(files: dict[str, str]) -> None:
+    data = packed(*files.items())
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            unpack(data, Path(folder))
+        except UnsoundArchive:
+            files = {}
+        there = {
+            path.relative_to(folder).as_posix(): path.read_text()
+            for path in Path(folder).rglob("*")
+            if path.is_file()
+        }
+    assert there == files

@@ -111,7 +111,7 @@ def test_an_approval_counts_for_the_same_name_author_and_digest_alone(gate, monk
     with gate.pending(submission, ARCHIVE) as approved:
         assert not approved()
         assert command(monkeypatch, capsys) == (0, f"exp of ann at env_one, digest {submission.digest}\n")
-        code, said = command(monkeypatch, capsys, "approve", "exp", submission.digest[:16])
+        code, said = command(monkeypatch, capsys, "approve", "exp", submission.digest[:32])
         assert (code, said) == (0, f"approved at env_one: exp, digest {submission.digest}\n")
         assert approved()
     assert gate.is_approved(arrive(gate)), "as when the envoy comes back, or the experiment is resumed"
@@ -150,7 +150,7 @@ def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
         code, said = command(monkeypatch, capsys, "approve", "exp", "0123456789abcdef")
         assert (code, approved()) == (2, False), "another one than was looked at"
         assert f"a digest 0123456789abcdef… waits here; waiting: exp ({submission.digest[:12]})" in said
-        for digest in ([], [submission.digest[:15]], [submission.digest.upper()]):
+        for digest in ([], [submission.digest[:31]], [submission.digest.upper()]):
             code, said = command(monkeypatch, capsys, "approve", "exp", *digest)
             assert (code, approved()) == (2, False)
             assert "approve exp wants the digest that `show` printed" in said

@@ -271,6 +271,9 @@ def test_a_name_that_could_not_be_a_folders_is_refused(director):
     for name in ("../env_one", "env one", "", "-env", "e" * 64):
         with pytest.raises(Refused, match="envoy name .*; legal: a letter, then up to 62"):
             director.envoy_names.claim(name, "here")
+    for name in ("aggregator", "Director", "authority"):  # records and certificates mean something else by it
+        with pytest.raises(Refused, match=f"envoy name '{name}' is reserved"):
+            director.envoy_names.claim(name, "here")
     register(director, "env_one")
 
 

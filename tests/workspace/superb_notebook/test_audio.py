@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech_commands.check import inspection
 from speech_commands.reader.folders import read_folders
 from superb_ks.model.spec import SHORTEST, ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Recipe, Settings, tuning_named
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.local import local_trainer
-from superb_node import labels
 from superb_notebook.clips import ClipFolder, reachable_clips
-
-
-def test_node_and_package_agree_on_the_classes_and_the_shortest_clip() -> None:
-    assert inspection.SHORTEST == SHORTEST
-    assert labels.LABELS == SUPERB_LABELS
 
 
 @pytest.fixture

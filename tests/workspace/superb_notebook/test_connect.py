@@ -120,6 +120,8 @@ WHOLE = {"labels": ["yes", "no"], "clips": dict.fromkeys(("train", "val", "test"
 class Registry:
     """Stands in for a federation whose director knows envoys by these descriptions."""
 
+    tls = False
+
     def __init__(self, **descriptions: str) -> None:
         self._descriptions = descriptions
 
@@ -174,3 +176,12 @@ def test_what_a_card_does_not_say_is_filled_in() -> None:
     }  # fmt: skip
     assert cards["phone"]["speakers"] == {**none, "train": 4}
     assert len(plot_shards(cards).axes) == 4
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_stranger_names_no_folder_of_this_machine(tls: bool) -> None:
+    folders = {"data_dir": "/proc", "test_dir": "/home/me/Music"}
+    registry = Registry(env_one=json.dumps({**WHOLE, **folders}))
+    registry.tls = tls
+    (card,) = shard_cards(registry).values()
+    assert {name: card[name] for name in folders} == (dict.fromkeys(folders, "") if tls else folders)

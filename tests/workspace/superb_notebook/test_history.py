@@ -134,3 +134,21 @@ def test_epsilon_belongs_to_the_round_that_spent_it() -> None:
     assert [result.epsilon for result in one.results()] == [2.0, 2.0]  # the second round spent nothing
     both = history_of([*two_rounds(), *spent, record(1, "aggregator", "privacy", "epsilon", 3.0)], 2, ENVOYS)
     assert [result.epsilon for result in both.results()] == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_no_number_is_left_out_and_said(value: float) -> None:
+    history = History(1, ["env_one"])
+    history.add(record(0, "env_one", "validate", "accuracy", value))
+    history.add(record(0, "env_one", "validate", "clips", 10))
+    assert history.score("validate", 0, "env_one") is None
+    assert history.events == [f"env_one reported {value} as accuracy of validate"]
+
+
+def test_what_an_envoy_says_is_obeyed_by_no_terminal_and_no_cell_is_outside_of_the_matrix() -> None:
+    history = History(1, ["env_one"])
+    history.add(record(0, "env_one", "failure", "\x1b[2Jgone\nenv_two dropped out", 0))
+    history.add(record(2, "aggregator", "test_best", "confusion[99,0]", 3))
+    history.add(record(2, "aggregator", "test_best", "confusion[1,0]", 3))
+    assert history.events == ["env_one ended the experiment: \\x1b[2Jgone\n  env_two dropped out"]
+    assert history.confusion(2).tolist() == [[0, 0], [3, 0]]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,13 @@ class PackedAggregator(RoundKeeper):
 
     Args:
         settings: see `RoundKeeper`.
+
+    Attributes:
+        clip_limits: by collaborator, how many training clips its shard card counts; the director sets it. An
+            update weighs no more, whatever number of clips its sender claims.
     """
+
+    clip_limits: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, **settings: Any) -> None:
         self._late: Counter[tuple[str, int]] = Counter()
@@ -98,6 +105,8 @@ class PackedAggregator(RoundKeeper):
                 self._uploads.done_with(collaborator_name)
             if self._is_unwanted(collaborator_name, round_number, task_name):
                 return
+            if task_name == TRAIN:
+                data_size = self._believed(collaborator_name, data_size)
             metrics: Metrics = {**results.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
             if task_name == TRAIN:
                 weights = results.weights
@@ -106,6 +115,13 @@ class PackedAggregator(RoundKeeper):
             self._record(collaborator_name, task_name, metrics)
             self._round.reports[task_name][collaborator_name] = metrics
             self._close_round_if_complete()
+
+    def _believed(self, collaborator_name: str, clips: int) -> int:
+        limit = self.clip_limits.get(collaborator_name, clips)
+        if clips > limit:
+            claim = f"claims {clips:,} clips, its shard card counts {limit:,}"
+            self._record(collaborator_name, "capped", {claim: np.asarray(0.0)})
+        return min(clips, limit)
 
     def _is_unwanted(self, collaborator_name: str, round_number: int, task_name: str) -> bool:
         wanted = (

@@ -1,8 +1,8 @@
 """A model whose trainable parameters lie in the vector that models are received into and sent from.
 
 What is received need not be unpacked, and what training leaves need not be packed. Without this, a warm round
-of 94.6 million weights takes 31 % longer (2.94 s in place of 2.25 s, two collaborators on two cores), and every
-collaborator needs 300 MB more memory.
+of 94.6 million weights takes 31 % longer (2.94 s in place of 2.25 s, two collaborators on two cores), and
+each collaborator needs 300 MB more memory.
 
 The price is that a task may change what was received: `SharedMemoryModel.checksum` tells.
 """

@@ -92,9 +92,9 @@ def load_classifier(folder: Path) -> transformers.AudioClassificationPipeline:
     if not folder.is_dir():
         raise ModelUnavailable(f"cannot load the model: {folder} is not a folder")
     with explained(str(folder)):
-        extractor = AutoFeatureExtractor.from_pretrained(folder)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
         model, loading = AutoModelForAudioClassification.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True
+            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
         )
     new = sorted(loading["missing_keys"])
     if new:

@@ -135,7 +135,7 @@ class ModelSpec:
             )
         source = self._source()
         with explained(source):
-            return AutoFeatureExtractor.from_pretrained(source)
+            return AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
 
     def sealed(self) -> ModelSpec:
         """Return a copy that carries the digest of the model as this node builds it."""
@@ -180,9 +180,14 @@ def _load(name: str, labels: tuple[str, ...], weighted_sum: bool) -> PreTrainedM
     """Load a pretrained model of the Wav2Vec2 family, with a new head unless it already knows our classes."""
     changes = {**_label_maps(labels), **({"use_weighted_layer_sum": True} if weighted_sum else {})}
     with explained(name):
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         model, loading = AutoModelForAudioClassification.from_pretrained(
-            name, **changes, ignore_mismatched_sizes=True, dtype=torch.float32, output_loading_info=True
+            name,
+            **changes,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,  # code of a model's folder is in no digest that an owner approved
         )
     if "layer_weights" in loading["missing_keys"]:
         # from_pretrained leaves this one parameter as it finds the memory; the model's own start is even.

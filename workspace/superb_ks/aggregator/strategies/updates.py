@@ -18,6 +18,11 @@ from superb_ks.types import Vector
 Recycle = Callable[[Vector], None]
 """Gets an array that is not needed any more."""
 
+MAX_WEIGHT = 1e12
+"""Largest weight, up or down, that is let in. No trained model has one; their sum over all collaborators,
+weighted by any number of clips, is finite in float32, and so is the square of their changes.
+"""
+
 
 class UpdateRefused(ValueError):
     """An update that cannot be averaged; the message names who sent it and what is wrong with it."""
@@ -52,18 +57,17 @@ def require_usable(name: str, clips: int, update: Vector, size: int) -> None:
     """Check what `name` trained on `clips` clips against a model of `size` elements.
 
     Raises:
-        UpdateRefused: another length, a value that is not finite, or no clips.
+        UpdateRefused: another length, a value that is not finite or beyond `MAX_WEIGHT`, or no clips.
     """
     if update.shape != (size,):
         raise UpdateRefused(f"{name} sent {update.size} values, the model has {size}")
     if clips < 1:
         raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
-    # The sum of finite float32 values can overflow, so a suspicious sum is only a reason to look closer.
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(update.sum())
-    if suspicious and not np.isfinite(update).all():
-        bad = int(update.size - np.isfinite(update).sum())
-        raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
+    if not (update.min() >= -MAX_WEIGHT and update.max() <= MAX_WEIGHT):  # a NaN is both, and false
+        if bad := int(update.size - np.isfinite(update).sum()):
+            raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
+        large = int((np.abs(update) > MAX_WEIGHT).sum())
+        raise UpdateRefused(f"{name} sent {large} values beyond {MAX_WEIGHT:g}")
 
 
 class Aggregation(ABC):

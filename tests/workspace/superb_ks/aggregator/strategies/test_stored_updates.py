@@ -48,7 +48,7 @@ def test_trimmed_mean_of_five_by_hand(stored):
     assert combined(updates, **sent) == [5, 10]  # (2 + 6 + 7) / 3, (0 + 10 + 20) / 3
 
 
-@pytest.mark.parametrize("garbage", [1e30, -3e38, 0.0])
+@pytest.mark.parametrize("garbage", [1e12, -1e12, 0.0])
 @pytest.mark.parametrize("combine", [median, TRIM_ONE])
 @pytest.mark.parametrize("who", "abcd")
 def test_garbage_of_one_of_four_stays_among_what_the_others_sent(stored, garbage, combine, who):
