@@ -131,6 +131,7 @@ envoy-kit: $(VENV)/.installed  ## pack the envoy's folder with all that it needs
 	@rm -rf $(KIT) node/build && mkdir -p $(KIT) && cp -R envoy $(KIT)/envoy
 	@cd $(KIT)/envoy && rm -rf work approval && find . -name __pycache__ -prune -exec rm -rf {} +
 	@$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(KIT)/envoy ./node
+	@rm -rf node/build
 	@cp constraints.txt $(KIT)/envoy
 	@cd $(KIT)/envoy && wheel=`ls superb_node-*.whl` && \
 	  sed "s|^-e \.\./node|-c constraints.txt\n./$$wheel|" ../../../envoy/sd_requirements.txt > sd_requirements.txt
