@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,8 +179,10 @@ def test_a_source_is_what_a_review_shows(text: str, message: str) -> None:
 
 def test_an_open_quote_of_an_id_hides_nothing() -> None:
     """It would swallow the plan up to the next quote, so that one digest were two plans."""
-    first, second = (PLAN.format(f"'{1:032x}"), PLAN.format(f"{1:032x}"))
-    assert look(packed(("plan/plan.yaml", first))).digest != look(packed(("plan/plan.yaml", second))).digest
+    plans = [PLAN.format(f"'{number:032x}\n    note: '") for number in (1, 2)]
+    assert yaml.safe_load(plans[0])["submission"]["settings"].keys() == {"id"}
+    digests = {look(packed(("plan/plan.yaml", plan))).digest for plan in plans}
+    assert len(digests) == 2  # such an id counts
 
 
 NAMES = st.text("ab./_", min_size=1, max_size=6).filter(lambda name: not name.endswith("/"))

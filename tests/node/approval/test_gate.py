@@ -142,14 +142,16 @@ def test_nobody_answers(folder):
 
 
 def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
-    code, said = command(monkeypatch, capsys, "approve", "exp", "0" * 16)
-    wanted = f"exp with a digest {'0' * 16}…"
+    code, said = command(monkeypatch, capsys, "approve", "exp", "0" * 32)
+    wanted = f"exp with a digest {'0' * 32}…"
     assert (code, said) == (2, f"review: no experiment {wanted} waits here; waiting: none\n")
     submission = arrive(gate)
     with gate.pending(submission, ARCHIVE) as approved:
-        code, said = command(monkeypatch, capsys, "approve", "exp", "0123456789abcdef")
+        code, said = command(monkeypatch, capsys, "approve", "exp", "0123456789abcdef" * 2)
         assert (code, approved()) == (2, False), "another one than was looked at"
-        assert f"a digest 0123456789abcdef… waits here; waiting: exp ({submission.digest[:12]})" in said
+        assert (
+            f"a digest {'0123456789abcdef' * 2}… waits here; waiting: exp ({submission.digest[:12]})" in said
+        )
         for digest in ([], [submission.digest[:31]], [submission.digest.upper()]):
             code, said = command(monkeypatch, capsys, "approve", "exp", *digest)
             assert (code, approved()) == (2, False)
@@ -193,7 +195,8 @@ def test_the_difference_from_what_was_approved_last(gate, monkeypatch, capsys):
     with gate.pending(arrive(gate), ARCHIVE):
         assert "Nothing was approved here before" in command(monkeypatch, capsys, "show", "exp")[1]
         command(monkeypatch, capsys, "approve", "exp", arrive(gate).digest)
-    changed = packed(("code.py", "one\n2\x1b[2J\u202e\n"), ("new.py", "three\n"), ("task.pkl", "\x80\0"))
+    files = (("code.py", "one\n2\n"), ("new.py", "three\n"), ("notes.txt", "\\x1b\x1b[2J\u202e"))
+    changed = packed(*files, ("task.pkl", "\x80\0"))
     submission = arrive(gate, changed, "exp2", "b\x1b[31mob")
     with gate.pending(submission, changed):
         code, said = command(monkeypatch, capsys, "show", "exp2")
@@ -203,8 +206,9 @@ def test_the_difference_from_what_was_approved_last(gate, monkeypatch, capsys):
     old = arrive(gate).digest
     difference = lines[lines.index(f"Compared with what was approved last, digest {old}:") + 1 :]
     assert difference == [
-        "--- approved/code.py", "+++ now/code.py", "@@ -1,3 +1,3 @@", " one", "-two", r"+2\x1b[2J\u202e", " ",
+        "--- approved/code.py", "+++ now/code.py", "@@ -1,3 +1,3 @@", " one", "-two", "+2", " ",
         "--- approved/new.py", "+++ now/new.py", "@@ -0,0 +1,2 @@", "+three", "+",
+        "--- approved/notes.txt", "+++ now/notes.txt", "@@ -0,0 +1 @@", r"+\\x1b\x1b[2J\u202e",
         "--- approved/plan/plan.yaml", "+++ now/plan/plan.yaml", "@@ -1,2 +0,0 @@", "-rounds: 1", "-",
         difference[-1],
     ]  # fmt: skip

@@ -38,6 +38,8 @@ def test_illegal_names_are_refused_before_anything_is_made(name):
 class Registry:
     """Stands in for a federation whose director knows these shards."""
 
+    tls = False
+
     def __init__(self, **shards: tuple[bool, list[str]]) -> None:
         self.shards = shards
 
