@@ -101,7 +101,7 @@ class Gate:
             lines[MAX_LOGGED_LINES:] = [
                 f"NOT SHOWN: {more:,} more lines: bash review.sh show {submission.name}"
             ]
-        logger.info("%s", "\n  ".join(lines))
+        logger.info("%s", "\n".join(lines))
         logger.info(
             "%s waits for approval within %d s: %s, or: bash review.sh reject %s",
             *(submission.name, self.settings.approval_seconds, approval_command(submission), submission.name),
