@@ -22,6 +22,7 @@ try:
     from superb_node.director.listening import require_free_port, require_tls_or_loopback
     from superb_node.errors import ConfigError
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri
+    from superb_node.stop_signals import StoppedBySignal, stop_on_signals
     from superb_node.work_folder import exclusive_lock, own_work_folder, unwritable
 except ModuleNotFoundError as error:
     sys.exit(command_line.say_what_to_install("director", "-e ../node", error))
@@ -88,6 +89,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     command_line.set_up_logging()
+    stop_on_signals()  # until the service takes them
     home = Path.cwd()
     try:
         command_line.require_home()
@@ -103,6 +105,8 @@ def main() -> int:
         return 2
     except ModuleNotFoundError as error:
         return command_line.say_what_to_install(ROLE, "-e ../node", error)
+    except StoppedBySignal as stopped:
+        stopped_by = stopped.signum
     logger.info("Director stopped")
     command_line.end_by_signal(stopped_by)
     return 128 + stopped_by

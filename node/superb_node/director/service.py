@@ -100,6 +100,9 @@ class DirectorService(DirectorGRPCServer):
         await self.server.stop(grace=0.2)
         for task in background:
             task.cancel()
+        # Corrects: gRPC prints a traceback for a call whose end it has not noticed when the loop is closed.
+        if calls := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(calls, timeout=1)
         return await stop
 
     async def _run_server(self) -> None:

@@ -22,10 +22,10 @@ try:
     from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
     from superb_node.envoy.dialling import require_tls_or_loopback
     from superb_node.envoy.libraries import before_experiment, preload
-    from superb_node.envoy.stop_signals import StoppedBySignal, stop_on_signals
     from superb_node.errors import ConfigError
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
     from superb_node.names import fault_of_envoy_name
+    from superb_node.stop_signals import StoppedBySignal, stop_on_signals
     from superb_node.work_folder import exclusive_lock, own_work_folder
 except ModuleNotFoundError as error:
     sys.exit(command_line.say_what_to_install("envoy", "-r sd_requirements.txt", error))

@@ -2,11 +2,15 @@
 
 import errno
 import fcntl
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from demo.federation import free_ports
 from superb_node.director.__main__ import only_director_in
 from superb_node.director.config import DirectorConfig
 from superb_node.director.listening import require_free_port
@@ -135,3 +139,19 @@ def test_a_file_system_without_locks_is_told_from_a_second_director(monkeypatch,
         only_director_in(tmp_path),
     ):
         pass
+
+
+def test_ctrl_c_while_it_starts_ends_it_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "director_config.yaml").write_text(f"settings: {{listen_port: {free_ports(1)[0]}}}\n")
+    source = (
+        "import os, signal, sys, time\n"
+        "from superb_node.director import __main__ as director\n"
+        "director.serve = lambda *_: (os.kill(os.getpid(), signal.SIGINT), time.sleep(30))\n"
+        "sys.argv = ['superb_node.director']\n"
+        "sys.exit(director.main())\n"
+    )
+    command = [sys.executable, "-c", source]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGINT
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("INFO    Director stopped")

@@ -158,7 +158,7 @@ def test_only_what_carries_our_marker_is_swept(work):
 
 LOOP = """
 import time
-from superb_node.envoy.stop_signals import StoppedBySignal, stop_on_signals
+from superb_node.stop_signals import StoppedBySignal, stop_on_signals
 stop_on_signals()
 {body}
 try:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end an envoy in the middle of whatever it does."""
+"""Ctrl-C and SIGTERM end a service in the middle of whatever it does, with one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StoppedBySignal(BaseException):
 
 
 def stop_on_signals() -> None:
-    """Turn SIGINT and SIGTERM into `StoppedBySignal`; a second one is ignored while the envoy cleans up."""
+    """Turn SIGINT and SIGTERM into `StoppedBySignal`; a second one is ignored while the service cleans up."""
 
     def stop(signum: int, _: object) -> None:
         for each in STOP_SIGNALS:
