@@ -222,7 +222,7 @@ def require_disjoint_shards(cards: dict[str, dict[str, Any]]) -> None:
         if share in owners:
             raise FederationError(
                 f"{owners[share]} and {name} hold the same clips: both have rank {card['rank']} of "
-                f"{card['world_size']}. Each envoy needs a copy of the folder envoy, with its own rank_worldsize"
+                f"{card['world_size']}. Each needs a copy of the folder envoy, with its own rank_worldsize"
             )
         owners[share] = kinds[kind] = name
     if len(kinds) > 1:
