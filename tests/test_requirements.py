@@ -122,7 +122,7 @@ def test_what_experiments_bring_is_installed_by_nothing() -> None:
 
 
 def test_openfl_is_installed_in_one_way_everywhere() -> None:
-    for name in ("envoy/sd_requirements.txt", NODE, "Makefile", "README.md", "deploy/Containerfile"):
+    for name in ("envoy/sd_requirements.txt", NODE, "Makefile", "deploy/Containerfile"):
         assert OPENFL in (ROOT / name).read_text(encoding="utf-8"), name
     assert "openfl" not in requirements(*FILES)
 
