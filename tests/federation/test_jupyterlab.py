@@ -131,13 +131,12 @@ def watch_again(page: NotebookPage) -> None:
 
 
 def attach_after_a_restart(page: NotebookPage, name: str) -> None:
-    """What README and notebook say to a person who has restarted the kernel; runs the notebook to its end."""
+    """What docs/usage.md says to a person who has restarted the kernel; runs the notebook to its end."""
     stale, last = page.output(FOLLOW), page.output(LAST)
     page.restart("Restart Kernel…")
     page.select(SUBMIT)
     page.choose("Run", "Run All Above Selected Cell")
-    (recipe,) = re.findall(r"``python\n(.*?)``", _prose(), flags=re.DOTALL)
-    page.write(SUBMIT, re.sub(r'"ks-[0-9-]+"', f'"{name}"', recipe))
+    page.write(SUBMIT, re.sub(r'"ks-[0-9-]+"', f'"{name}"', _recipe()))
     page.choose("Run", "Run Selected Cell and All Below")
     assert f"'{name}': " in page.wait_for(ATTACHED, name)
     shown = page.wait_for(FOLLOW, r"100% · .* finished.*Best model", other_than=stale)
@@ -202,7 +201,10 @@ def _cells() -> int:
     return len(nbformat.read(COMMITTED, as_version=4).cells) + 1
 
 
-def _prose() -> str:
-    """What the notebook says about itself."""
-    cells = nbformat.read(COMMITTED, as_version=4).cells
-    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+def _recipe() -> str:
+    """What docs/usage.md says is run in place of the cell that submits."""
+    usage = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(
+        r"```python\n(from superb_notebook.experiment import attach.*?)```", usage, re.DOTALL
+    )
+    return str(recipe)
