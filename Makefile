@@ -113,7 +113,7 @@ compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DA
 	  test $$status -le 1 || exit $$status; \
 	  $(RUN) -m benchmarks.compare.report && exit $$status  # of the finished rows, also when a run has failed
 
-bench-by-hand: $(VENV)/.installed-dev  ## measure envoys started by hand with `make demo` and one plain process
+bench-by-hand: $(VENV)/.installed-dev  ## compare envoys started by hand with `make demo` and one plain process
 	$(RUN) -m benchmarks.by_hand
 
 bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, against Flower and OpenFL as shipped
@@ -122,7 +122,7 @@ bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, aga
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
 	$(RUN) -m benchmarks.data
 
-pretrain: $(VENV)/.installed  ## make the tiny model that ships again, from synthetic speech; 20 minutes
+pretrain: $(VENV)/.installed  ## make the tiny model again, from synthetic speech; 20 minutes
 	$(RUN) -m pretraining
 
 # Everything in one folder, of which pip needs no other: on the new machine, sd_requirements.txt says how to go on.
@@ -134,7 +134,8 @@ envoy-kit: $(VENV)/.installed  ## pack the envoy's folder with all that it needs
 	@rm -rf node/build
 	@cp constraints.txt $(KIT)/envoy
 	@cd $(KIT)/envoy && wheel=`ls superb_node-*.whl` && \
-	  sed "s|^-e \.\./node|-c constraints.txt\n./$$wheel|" ../../../envoy/sd_requirements.txt > sd_requirements.txt
+	  sed "s|^-e \.\./node|./$$wheel|" ../../../envoy/sd_requirements.txt > sd_requirements.txt && \
+	  echo "-c constraints.txt" >> sd_requirements.txt
 	@tar -czf build/envoy-kit.tar.gz -C $(KIT) envoy && echo build/envoy-kit.tar.gz
 
 install: $(VENV)/.installed  ## make .venv with the requirements

@@ -65,17 +65,19 @@ def publish(folder: Path, pair: Pair, root: x509.Certificate | None = None) -> N
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _one_command_at_a_time(folder.parent):
             _tidy(folder.parent)
-            work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))  # mode 0700
-            new = work / _NEW
-            new.mkdir(mode=0o700)
-            _write(new / PRIVATE_KEY, _pem(pair.private_key), 0o600)
-            _write(new / CERTIFICATE, pair.certificate.public_bytes(Encoding.PEM), 0o644)
-            if root is not None:
-                _write(new / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM), 0o644)
-            if folder.exists():
-                os.rename(folder, work / folder.name)
-            os.rename(new, folder)
-            _tidy(folder.parent)
+            try:
+                work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))  # mode 0700
+                new = work / _NEW
+                new.mkdir(mode=0o700)
+                _write(new / PRIVATE_KEY, _pem(pair.private_key), 0o600)
+                _write(new / CERTIFICATE, pair.certificate.public_bytes(Encoding.PEM), 0o644)
+                if root is not None:
+                    _write(new / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM), 0o644)
+                if folder.exists():
+                    os.rename(folder, work / folder.name)
+                os.rename(new, folder)
+            finally:
+                _tidy(folder.parent)
     except OSError as error:
         raise CertificateError(f"{folder} cannot be written: {error.strerror}") from error
 
@@ -91,7 +93,7 @@ def _one_command_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _tidy(folder: Path) -> None:
-    """Put back what a command that was killed had taken away, and remove what it left."""
+    """Put back what a command that failed or was killed had taken away, and remove what it left."""
     for left in folder.glob(f"{_PARTIAL}*"):
         for old in left.iterdir():
             if old.name != _NEW and not (folder / old.name).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import itertools
 import os
@@ -133,6 +134,24 @@ def test_a_key_that_a_killed_command_had_taken_away_is_put_back(
     make(folder, envoys=["env_three"])
     assert contents(folder).items() >= before.items()
     assert not list(folder.glob(".*"))
+
+
+def test_a_key_is_put_back_where_the_new_one_cannot_be_put_in_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(folder)
+    before = contents(folder)
+    rename, calls = os.rename, itertools.count(1)
+
+    def full(source: Path, target: Path) -> None:
+        if next(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(CertificateError, match="cannot be written: No space left"):
+        publish(folder / "env_one", pair_in(folder / "env_one"), certificate(folder / "env_one"))
+    assert contents(folder) == before
 
 
 def kill_at_rename(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:

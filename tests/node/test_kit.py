@@ -74,8 +74,8 @@ def test_the_kit_has_what_an_envoy_needs_and_no_more(kit: Path) -> None:
     assert wheel.name == "superb_node-0.1.0-py3-none-any.whl"
     lines = (kit / "sd_requirements.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == [
-        "-c constraints.txt",
         f"./{wheel.name}[envoy]",
+        "-c constraints.txt",
     ]
     assert not list(kit.rglob("__pycache__"))
 

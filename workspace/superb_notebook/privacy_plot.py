@@ -18,7 +18,7 @@ Measured = Mapping[str, Any]
 
 
 def load_privacy(path: Path) -> dict[str, Any] | None:
-    """Return what was measured; None if there is none."""
+    """Return what was measured; None without a file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
@@ -44,7 +44,7 @@ def privacy_table(measured: Measured | None) -> Table:
 def plot_privacy(measured: Measured | None) -> Figure:
     """Draw test accuracy over the spent epsilon, a line for each number of envoys."""
     if measured is None:
-        return plot_nothing("There are no results here; python -m benchmarks.privacy measures it.")
+        return plot_nothing("There are no results here; python -m benchmarks.privacy makes them.")
     envoys = _envoys(measured)
     colours = envoy_colours(map(str, envoys))
     with style():

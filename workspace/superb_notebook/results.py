@@ -63,7 +63,7 @@ class Outcome:
 
 
 def load_comparison(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a results file of `make compare`; none if there is none."""
+    """Return the rows of a results file of `make compare`; none without a file."""
     return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
 
 
