@@ -63,7 +63,7 @@ def require_usable(name: str, clips: int, update: Vector, size: int) -> None:
         raise UpdateRefused(f"{name} sent {update.size} values, the model has {size}")
     if clips < 1:
         raise UpdateRefused(f"{name} trained on {clips} clips; an update needs at least 1")
-    if not (update.min() >= -MAX_WEIGHT and update.max() <= MAX_WEIGHT):  # a NaN is both, and false
+    if not (np.min(update) >= -MAX_WEIGHT and np.max(update) <= MAX_WEIGHT):  # a NaN is both, and false
         if bad := int(update.size - np.isfinite(update).sum()):
             raise UpdateRefused(f"{name} sent {bad} values that are not finite (NaN or infinity)")
         large = int((np.abs(update) > MAX_WEIGHT).sum())
