@@ -11,7 +11,7 @@ from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from pretraining import ROOT
 
-FOLDER = ROOT / "workspace" / "superb_ks" / "tiny"
+FOLDER = ROOT / "node" / "superb_ks" / "tiny"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 

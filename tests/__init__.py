@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-# The packages of the workspace and of the envoy's folder are imported from where they lie.
+# The packages of these folders are imported from where they lie.
 _ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_ROOT / "workspace"), str(_ROOT / "envoy")]
+sys.path[:0] = [str(_ROOT / folder) for folder in ("workspace", "envoy", "node")]

@@ -17,7 +17,7 @@ PACKAGES = {
     "benchmarks": ROOT / "benchmarks",
     "tests": ROOT / "tests",
     "superb_node": ROOT / "node" / "superb_node",
-    "superb_ks": ROOT / "workspace" / "superb_ks",
+    "superb_ks": ROOT / "node" / "superb_ks",
     "superb_notebook": ROOT / "workspace" / "superb_notebook",
     "speech_commands": ROOT / "envoy" / "speech_commands",
     "superb_shard_descriptor": ROOT / "envoy" / "superb_shard_descriptor.py",

@@ -111,11 +111,8 @@ def test_everybody_installs_the_package_of_the_nodes() -> None:
     assert not requirement_lines("envoy/sd_requirements.txt")
 
 
-def test_what_experiments_bring_is_installed_by_nothing() -> None:
-    """An installed copy would win over an experiment's own, which OpenFL appends to `sys.path`."""
-    for name in (*FILES, "envoy/sd_requirements.txt"):
-        assert not [line for line in lines(name) if "superb_ks" in line.partition("#")[0]]
-        assert not [line for line in lines(name) if line.startswith("-e ") and "node" not in line]
+def test_only_the_nodes_packages_are_installed() -> None:
+    """The notebooks' package and the tools lie where they are used."""
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert not re.search(r"^\[(project|build-system)\b", settings, re.MULTILINE), "that is for tools only"
     assert not list((ROOT / "workspace").glob("*.toml")) + list((ROOT / "workspace").glob("setup.*"))
@@ -153,4 +150,4 @@ def test_what_an_envoy_imports_or_is_sent_is_in_its_share() -> None:
     """What an experiment brings runs on the envoys, too."""
     share = installed(NODE, f"{NODE}[envoy]")
     assert imported("envoy") | imported("node") <= share
-    assert imported("workspace/superb_ks") <= share
+    assert imported("node/superb_ks") <= share

@@ -99,7 +99,7 @@ def damaged_download(lab: Lab) -> str:
     work = lab.nodes_dir / "director" / "work" / str(lab.director_port)
 
     def damage() -> None:
-        package = len(list((ROOT / "workspace" / "superb_ks").rglob("*.py")))
+        package = len(list((ROOT / "node" / "superb_ks").rglob("*.py")))
         unpacked = work / name / "superb_ks"
         wait_until(lambda: len(list(unpacked.rglob("*.py"))) == package, 20)
         for archive in (path for path in work.iterdir() if path.is_file() and not path.name.startswith(".")):

@@ -20,7 +20,7 @@ from superb_ks.model.packing import pack, trainable_layout
 from superb_ks.model.spec import ModelMismatch, ModelSpec, ModelUnavailable
 from superb_ks.settings import SUPERB_LABELS, Settings, tuning_named
 
-PACKAGE = Path(__file__).resolve().parents[4] / "workspace" / "superb_ks"
+PACKAGE = Path(__file__).resolve().parents[3] / "node" / "superb_ks"
 CHECKPOINT_FILE = CHECKPOINT / "model.safetensors"
 
 

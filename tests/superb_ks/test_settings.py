@@ -33,7 +33,7 @@ from superb_ks.settings import (
     tuning_named,
 )
 
-WORKSPACE = Path(__file__).resolve().parents[3] / "workspace"
+WORKSPACE = Path(__file__).resolve().parents[2] / "workspace"
 
 
 def test_labels_are_superbs_twelve_in_its_order():
