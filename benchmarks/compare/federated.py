@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import cloudpickle
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 
 from benchmarks.compare import tasks as compare_tasks
 from benchmarks.compare.plan import Job
 from benchmarks.compare.results import PASSES, class_accuracies, row
 from demo.federation import Federation
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.model.spec import ModelSpec
 from superb_ks.schedule import TEST_BEST, TRAIN, VALIDATE
 from superb_ks.settings import Addresses, Settings

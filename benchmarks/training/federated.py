@@ -143,6 +143,7 @@ def federated_seconds(clips: int) -> float:
 def _submit(director_port: int, aggregator_port: int) -> float:
     """Run the tutorial's tasks on a federation that is up."""
     from superb_ks.collaborator.openfl_adapter import SpecifiedModel
+
     from superb_ks.collaborator.shard_data import ShardData
     from superb_ks.model.spec import ModelSpec
     from superb_ks.settings import SUPERB_LABELS

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from openfl.interface.interactive_api.experiment import TaskInterface
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from torch import nn
 
 from benchmarks.transport.job import EventLog, Job, empty_model, evaluate, random_model, train_step
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.model.spec import ModelSpec
 
 

@@ -1,11 +1,13 @@
-"""The data scientist's half of the tutorial, shipped to every node with each experiment.
+"""What an experiment does on the nodes: model and training, the envoys' collaborator, the director's aggregator.
 
-The director imports this package as well, and has no need of PyTorch: import the modules one by one,
-and let this file import nothing but the standard library. What it sets holds wherever the package is used,
+The director has no need of PyTorch: import the modules one by one, and let this file import nothing but the
+standard library. What it sets holds wherever the package is used,
 in an envoy and in a notebook's kernel, however that was started.
 """
 
 import os
+
+__version__ = "0.1.0"
 
 # Threads of OpenMP spin for milliseconds while they wait, on cores that the other processes need.
 # These look a thousand times, then sleep. The runtime reads this when PyTorch is imported. An envoy has it

@@ -17,9 +17,6 @@ VALIDATE = "validate"
 TEST_INITIAL = "test_initial"
 TEST_BEST = "test_best"
 
-FUNCTIONS = ("train", "validate", "test")
-"""What the tasks call, by the names under which the notebook registers it."""
-
 CLOSING_ROUNDS = 2
 """Rounds after the last training round: one validates the final aggregate, one tests the best model."""
 
@@ -30,7 +27,7 @@ class ScheduledTask:
 
     Attributes:
         name: under which its results are reported.
-        function: which of `FUNCTIONS` it calls.
+        function: which of the experiment's functions it calls.
     """
 
     name: str

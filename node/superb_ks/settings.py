@@ -69,6 +69,8 @@ SUPERB_LABELS = (
 )
 """The twelve classes of SUPERB keyword spotting, in its order."""
 
+_NOTEBOOKS_OWN = ("addresses", "experiment_name", "test_data", "runs_dir")
+
 _PROBABILITY = Range(lambda value: is_real(value) and 0 < value < 1, "in (0, 1)")
 _FRACTION = Range(lambda value: is_real(value) and 0 < value <= 1, "in (0, 1]")
 _SEED = Range(lambda value: is_int(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
@@ -171,6 +173,11 @@ class Settings(Checked):
 
     def __repr__(self) -> str:
         return changes(self)
+
+    def for_nodes(self) -> Settings:
+        """Return the same without what concerns the notebook alone: where it runs, and where its data lies."""
+        own = {item.name: item.default for item in fields(self) if item.name in _NOTEBOOKS_OWN}
+        return replace(self, **own)
 
     @property
     def complete_recipe(self) -> CompleteRecipe:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 # Error codes of an envoy's report to the director; 0 is a user's wish to stop an experiment.
 STOP = 0
 TASK_RAISED = 1
@@ -15,10 +13,11 @@ WAITS = 4
 """The experiment waits for the approval of the envoy's owner."""
 
 AUTHOR_HEADER = "experiment-author-bin"
-"""With this header of an archive the director tells who submitted it."""
+"""With this header of an experiment the director tells its envoys who submitted it."""
 HOME_HEADER = "envoy_home"
 """With this header an envoy tells in which folder of which machine it runs."""
-PYTHON_HEADER = "python-version"
-"""With this header envoys and notebooks tell their version of Python."""
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""This process's version of Python, such as "3.12"."""
+AGGREGATOR_PORT_HEADER = "aggregator-port"
+"""With this header of a submission the notebook tells which port the director opens, and the director its
+envoys."""
+ID_HEADER = "experiment-id"
+"""With this header the director tells its envoys which submission is meant; the aggregator asks for it."""

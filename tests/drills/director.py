@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import shutil
 import socket
-import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import psutil
 
-import superb_notebook.archive
 from superb_notebook.connect import FederationError
 from tests.drills.drill import drill
-from tests.support.lab import ROOT, Lab, Outcome, at, follow, wait_until
+from tests.support.lab import Lab, Outcome, at, follow, wait_until
 from tests.support.sine_experiment import Script
 
 REGISTRATION_SECONDS = 30
@@ -70,17 +65,21 @@ def port_taken(lab: Lab) -> str:
 
 @drill("aggregator cannot start", quick=True)
 def cannot_start(lab: Lab) -> str:
-    """Code that raises on the director fails the experiment with its error."""
-    change = changed_source(
-        "superb_ks/aggregator/aggregator.py", lambda text: f"{text}\nraise RuntimeError('no such luck')\n"
-    )
-    outcome, seconds = timed(lambda: lab.run(on_the_way=change))
-    return one_clear_error(lab, outcome, seconds, "no such luck")
+    """A model that was damaged on the director's disk fails the experiment with one error."""
+    name = lab.new_name()
+    slowly = Script(seconds=dict.fromkeys(lab.ranks, 0.3))
+    stopped = lab.submit(slowly, name=name, rounds=50)
+    follow(stopped, (at(1, lab.first, "train"), stopped.stop))
+    folder = lab.nodes_dir / "director" / "experiments" / name
+    for model in folder.glob("*.safetensors"):
+        model.write_bytes(model.read_bytes()[:100])
+    outcome, seconds = timed(lambda: lab.run(slowly, name=name, rounds=50, resume=True))
+    return one_clear_error(lab, outcome, seconds, "safetensors")
 
 
-@drill("archive damaged on its way to the director", quick=True)
-def damaged_archive(lab: Lab) -> str:
-    """Half an archive is noticed, and so is a changed byte."""
+@drill("experiment damaged on its way to the director", quick=True)
+def damaged_submission(lab: Lab) -> str:
+    """Half a text is noticed, and so is a changed byte."""
     started = time.monotonic()
     for damage in (cut_in_half, flip_a_byte):
         try:
@@ -88,32 +87,8 @@ def damaged_archive(lab: Lab) -> str:
         except FederationError as refused:
             outcome = Outcome(status="failed", error=str(refused))
         assert outcome.status == "failed", damage
-        assert "damaged" in outcome.error, outcome.error
-    return one_clear_error(lab, outcome, time.monotonic() - started, "damaged")
-
-
-@drill("archive damaged on its way to an envoy")
-def damaged_download(lab: Lab) -> str:
-    """An envoy that gets a damaged archive reports it instead of trying for ever."""
-    name = lab.new_name()
-    work = lab.nodes_dir / "director" / "work" / str(lab.director_port)
-
-    def damage() -> None:
-        package = len(list((ROOT / "node" / "superb_ks").rglob("*.py")))
-        unpacked = work / name / "superb_ks"
-        wait_until(lambda: len(list(unpacked.rglob("*.py"))) == package, 20)
-        for archive in (path for path in work.iterdir() if path.is_file() and not path.name.startswith(".")):
-            cut_in_half(archive)
-
-    vandal = threading.Thread(target=damage)
-    vandal.start()
-    # The director needs a second to import this, long enough for the vandal.
-    slow_start = changed_source(
-        "superb_ks/__init__.py", lambda text: f"{text}\nimport time, pathlib\ntime.sleep(1)\n"
-    )
-    outcome, seconds = timed(lambda: lab.run(name=name, on_the_way=slow_start))
-    vandal.join()
-    return one_clear_error(lab, outcome, seconds, "zip")
+        assert "the experiment is not JSON" in outcome.error, outcome.error
+    return one_clear_error(lab, outcome, time.monotonic() - started, "not JSON")
 
 
 @drill("director's disk is full", quick=True)
@@ -153,22 +128,14 @@ def full_disk(lab: Lab) -> Iterator[None]:
 def twenty_experiments(lab: Lab) -> str:
     """Each runs its own code; memory grows by less than 5 % after the third."""
     lab.heal()
-    package, before = superb_notebook.archive._PACKAGE, {}
-    try:
-        for number in range(1, EXPERIMENTS + 1):
-            edition = lab.nodes_dir / f"edition_{number}" / package.name
-            shutil.copytree(package, edition, ignore=shutil.ignore_patterns("__pycache__"))
-            (edition / "edition.py").write_text(f"EDITION = {number}\n", encoding="utf-8")
-            superb_notebook.archive._PACKAGE = edition
-            outcome = lab.run(Script(reports_edition=True), rounds=2)
-            assert outcome.status == "finished", outcome.error
-            editions = {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"}
-            assert editions == {float(number)}, f"experiment {number} ran the code of {editions}"
-            shutil.rmtree(edition.parent)
-            if number == 3:
-                before = memory(lab)
-    finally:
-        superb_notebook.archive._PACKAGE = package
+    before = {}
+    for number in range(1, EXPERIMENTS + 1):
+        outcome = lab.run(Script(edition=number), rounds=2)
+        assert outcome.status == "finished", outcome.error
+        editions = {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"}
+        assert editions == {float(number)}, f"experiment {number} ran the code of {editions}"
+        if number == 3:
+            before = memory(lab)
     growth = {name: after / before[name] - 1 for name, after in memory(lab).items()}
     assert max(growth.values()) < 0.05, growth
     told = ", ".join(f"{name} {share:+.1%}" for name, share in growth.items())
@@ -198,28 +165,12 @@ def one_clear_error(lab: Lab, outcome: Outcome, seconds: float, reason: str) -> 
     return f"one error after {seconds:.1f} s; the next experiment finished"
 
 
-def cut_in_half(archive: Path) -> None:
-    """Keep the first half of a file."""
-    data = archive.read_bytes()
-    archive.write_bytes(data[: len(data) // 2])
+def cut_in_half(text: bytes) -> bytes:
+    """Keep the first half."""
+    return text[: len(text) // 2]
 
 
-def flip_a_byte(archive: Path) -> None:
-    """Change one byte in the middle of a file."""
-    data = bytearray(archive.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    archive.write_bytes(data)
-
-
-def changed_source(member: str, change: Callable[[str], str]) -> Callable[[Path], None]:
-    """Return what rewrites one file of an archive."""
-
-    def rewrite(archive: Path) -> None:
-        with zipfile.ZipFile(archive) as before:
-            contents = {name: before.read(name) for name in before.namelist()}
-        contents[member] = change(contents[member].decode()).encode()
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as after:
-            for name, data in contents.items():
-                after.writestr(name, data)
-
-    return rewrite
+def flip_a_byte(text: bytes) -> bytes:
+    """Change one byte in the middle."""
+    middle = len(text) // 2
+    return text[:middle] + bytes([text[middle] ^ 0xFF]) + text[middle + 1 :]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import socket
 import threading
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +14,10 @@ from openfl.protocols import aggregator_pb2, base_pb2, director_pb2
 
 from superb_ks.aggregator.limits import MAX_MESSAGE_BYTES
 from superb_ks.transport import messages
+from superb_node.reports import AGGREGATOR_PORT_HEADER
 from tests.drills.drill import drill
 from tests.fuzz.live import AGGREGATOR, DIRECTOR, experiment_id
+from tests.support.experiments import experiment_text
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import Script
 
@@ -104,16 +104,17 @@ def half_upload(channel: grpc.Channel, headers: Any, number: int) -> None:
     )
 
 
+PORT = ((AGGREGATOR_PORT_HEADER, "50051"),)
+
+
 def half_submission(channel: grpc.Channel, number: int) -> None:
-    """Begin a submission: an archive, of a model of 4 GiB none of which follows; or nothing at all."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("plan/plan.yaml", "aggregator: {}")
+    """Begin a submission: a text, of a model of 4 GiB none of which follows; or nothing at all."""
+    text = experiment_text()
     head = director_pb2.ExperimentInfo(name=f"mallory-{number}", collaborator_names=["env_one"])
-    head.experiment_data.size, head.experiment_data.npbytes = len(buffer.getvalue()), buffer.getvalue()
+    head.experiment_data.size, head.experiment_data.npbytes = len(text), text
     shape = base_pb2.MetadataProto(int_list=[2**30])
     head.model_proto.tensors.append(base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape]))
-    hold_open(channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], ())
+    hold_open(channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], PORT)
 
 
 def hold_open(channel: grpc.Channel, method: str, messages: list[bytes], headers: Any) -> None:

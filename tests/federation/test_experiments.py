@@ -1,16 +1,10 @@
 """Experiments on a real federation: what is averaged, what travels, what is refused."""
 
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import superb_notebook.archive
 from superb_ks.settings import Failures
-from superb_notebook.archive import MAX_ARCHIVE_BYTES
 from superb_notebook.connect import FederationError, connect, shard_cards, shared_labels
 from superb_notebook.experiment import attach, list_experiments
 from tests.support.lab import Lab, follow
@@ -45,32 +39,9 @@ def test_the_cards_of_the_shards(lab: Lab) -> None:
     assert shared_labels(cards) == ("low", "middle", "high")
 
 
-def test_the_archive_is_small_and_its_package_can_be_imported_alone(lab: Lab, tmp_path: Path) -> None:
-    sizes = []
-
-    def unpack(archive: Path) -> None:
-        sizes.append(archive.stat().st_size)
-        with zipfile.ZipFile(archive) as contents:
-            contents.extractall(tmp_path)
-
-    assert lab.run(rounds=1, on_the_way=unpack).status == "finished"
-    assert sizes[0] < MAX_ARCHIVE_BYTES
-    assert {path.name for path in tmp_path.iterdir()} >= {"superb_ks", "plan", "model_obj.pkl"}
-    names = [path.stem for path in (tmp_path / "superb_ks").glob("*.py") if path.stem != "__init__"]
-    source = f"import importlib\nfor name in {names!r}: importlib.import_module('superb_ks.' + name)\n"
-    source += "import superb_ks; print(superb_ks.__file__)"
-    fresh = subprocess.run(
-        [sys.executable, "-c", source], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "HOME": "/"},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert fresh.returncode == 0, fresh.stderr
-    assert Path(fresh.stdout.strip()).parent.parent == tmp_path
-
-
-def test_a_large_object_in_a_task_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(superb_notebook.archive, "MAX_ARCHIVE_BYTES", 1000)
-    with pytest.raises(FederationError, match="1000 are allowed; does a task refer to a large object"):
-        lab.run()
+def test_a_large_object_in_a_task_is_refused(lab: Lab) -> None:
+    with pytest.raises(FederationError, match="bytes, and 1,048,576 are legal; does a task hold data"):
+        lab.run(Script(raises={7: tuple(range(400_000))}))
 
 
 def test_too_few_envoys_are_named(lab: Lab) -> None:
@@ -109,18 +80,9 @@ def test_two_submissions_wait_for_each_other(lab: Lab) -> None:
     assert [follow(experiment).status for experiment in experiments] == ["finished"] * 2
 
 
-def test_each_experiment_runs_its_own_tasks_and_package(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import shutil
-
-    package = superb_notebook.archive._PACKAGE
+def test_each_experiment_runs_its_own_tasks(lab: Lab) -> None:
     for edition in (1, 2):
-        copy = tmp_path / str(edition) / package.name
-        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        (copy / "edition.py").write_text(f"EDITION = {edition}\n")
-        monkeypatch.setattr(superb_notebook.archive, "_PACKAGE", copy)
-        outcome = lab.run(Script(reports_edition=True), rounds=1)
+        outcome = lab.run(Script(edition=edition), rounds=1)
         assert outcome.status == "finished", outcome.error
         assert {r["metric_value"] for r in outcome.of("validate") if r["metric_name"] == "edition"} == {
             edition

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 
 from demo.federation import Federation
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.spec import ModelSpec
 from superb_notebook.connect import connect, shard_cards, shared_labels

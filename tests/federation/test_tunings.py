@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 
 from demo.federation import Federation
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.model.packing import trainable_layout, unpack

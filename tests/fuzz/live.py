@@ -9,15 +9,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 from hypothesis import strategies as st
-from openfl.federated import Plan
+from openfl.protocols import director_pb2, director_pb2_grpc
 
 from superb_ks.transport.messages import EXPERIMENT
+from superb_node.reports import ID_HEADER
 from tests.fuzz.inputs import Draw, damaged_message, random_bytes, try_examples
 from tests.fuzz.targets import aggregator_call, director_requests
 from tests.support.lab import Lab, Outcome, at, follow
@@ -35,9 +35,11 @@ Input = tuple[str, str, list[bytes], bool]
 
 
 def experiment_id(lab: Lab, name: str) -> str:
-    """Return the id that the running experiment's archive tells its collaborators."""
-    plan = lab.nodes_dir / "director" / "work" / str(lab.director_port) / name / "plan" / "plan.yaml"
-    return str(Plan.parse(Path(plan)).federation_uuid)
+    """Return the id that the director tells the running experiment's collaborators."""
+    request = director_pb2.GetExperimentDataRequest(experiment_name=name, collaborator_name=lab.first)
+    with grpc.insecure_channel(f"localhost:{lab.director_port}") as channel:
+        call = director_pb2_grpc.DirectorStub(channel).GetExperimentData(request)
+        return str(dict(call.initial_metadata())[ID_HEADER])
 
 
 @st.composite

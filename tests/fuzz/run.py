@@ -1,4 +1,4 @@
-"""Send director, aggregator and the archive reader what no client would send, and count what they answer.
+"""Send director, aggregator and the reader of experiments what no client would send, and count what they answer.
 
 python -m tests.fuzz [--inputs 50000] [--seed 0] [--json PATH]
 
@@ -132,7 +132,7 @@ def resident_mib() -> float:
 
 def main() -> int:
     """Run all; returns 1 if there was a flaw."""
-    parser = argparse.ArgumentParser(description="Fuzz the services and the archive reader.")
+    parser = argparse.ArgumentParser(description="Fuzz the services and the reader of experiments.")
     parser.add_argument("--inputs", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=lambda path: Path(path).resolve(), default=RESULTS)

@@ -24,16 +24,20 @@ from openfl.protocols import base_pb2, director_pb2
 from openfl.transport import AggregatorGRPCServer
 
 from superb_ks.aggregator import aggregator as aggregator_module
-from superb_ks.aggregator.aggregator import PackedAggregator
+from superb_ks.aggregator.aggregator import Aggregator
 from superb_ks.aggregator.service import add_servicer_to_server
 from superb_ks.aggregator.uploads import Results
+from superb_ks.experiment import Experiment, UnsoundExperiment, digest
 from superb_ks.transport import messages
-from superb_node.approval.archive import ArchiveLimits, UnsoundArchive, read_archive
+from superb_node.approval.review import review
+from superb_node.approval.store import Submission
 from superb_node.director.director import Director
 from superb_node.director.service import DirectorService
-from superb_node.workspace import IsolatedWorkspace
-from tests.fuzz.inputs import Draw, archive_of, damaged, damaged_archive, damaged_message, one_in
-from tests.support.aggregator import new_state_folder, packed_aggregator
+from superb_node.reports import AGGREGATOR_PORT_HEADER
+from superb_node.text import printable
+from tests.fuzz.inputs import Draw, damaged, damaged_experiment, damaged_message, one_in
+from tests.support.aggregator import EXPERIMENT_ID, aggregator_on, new_state_folder
+from tests.support.experiments import experiment_text
 
 Send = Callable[[Draw], str]
 Target = Callable[[Path], AbstractContextManager[Send]]
@@ -41,12 +45,7 @@ Target = Callable[[Path], AbstractContextManager[Send]]
 SIZE = 64
 ROUNDS = 120
 HONEST, MALLORY = "honest", "mallory"
-FILES = {
-    "plan/plan.yaml": b"aggregator: {}\n" * 20,
-    "superb_ks/__init__.py": b'"""A package."""\n',
-    "superb_ks/transport/messages.py": b"PART = 1\n" * 200,
-    "model_obj.pkl": bytes(range(256)) * 4,
-}
+TEXT = experiment_text()
 WAIT_SECONDS = 0.005
 
 
@@ -57,7 +56,7 @@ class Aborted(Exception):
 class Call:
     """A call without a network behind it: what a handler asks gRPC for."""
 
-    def __init__(self, *headers: tuple[str, bytes]) -> None:
+    def __init__(self, *headers: tuple[str, str | bytes]) -> None:
         self.invocation_metadata = lambda: headers
         self.auth_context = dict[str, list[bytes]]
         self.peer = lambda: "fuzz"
@@ -80,7 +79,7 @@ class AsyncCall(Call):
 @contextlib.contextmanager
 def aggregator(folder: Path) -> Iterator[Send]:
     """An experiment of an honest collaborator and one whose calls are fuzzed; it must never end."""
-    running = packed_aggregator(new_state_folder(folder, SIZE), [HONEST, MALLORY], ROUNDS)
+    running = aggregator_on(new_state_folder(folder, SIZE), [HONEST, MALLORY], ROUNDS)
     taken: list[Any] = []
     server = SimpleNamespace(add_generic_rpc_handlers=taken.extend)
     add_servicer_to_server(AggregatorGRPCServer(running, 0, use_tls=False), server)
@@ -109,7 +108,7 @@ def aggregator(folder: Path) -> Iterator[Send]:
         running.state.close()
 
 
-def work(running: PackedAggregator, name: str) -> None:
+def work(running: Aggregator, name: str) -> None:
     """Do what `name` is asked to."""
     metrics = {"accuracy": np.asarray(0.5), "loss": np.asarray(1.0)}
     tasks, round_number, _, _ = running.get_tasks(name)
@@ -120,7 +119,7 @@ def work(running: PackedAggregator, name: str) -> None:
 
 def aggregator_call(draw: Draw, now: int) -> tuple[str, list[bytes]]:
     """Draw a method of the aggregator and what is sent to it in round `now`."""
-    header = pb.MessageHeader(sender=MALLORY, receiver="aggregator", federation_uuid="federation")
+    header = pb.MessageHeader(sender=MALLORY, receiver=EXPERIMENT_ID, federation_uuid=EXPERIMENT_ID)
     name = draw(st.sampled_from((*["SendLocalTaskResults"] * 6, "GetTasks", "GetAggregatedTensor")))
     if name != "SendLocalTaskResults":
         of_model = {"tensor_name": "trained/0", "round_number": now, "tags": ["model"]}
@@ -188,7 +187,7 @@ def director(folder: Path) -> Iterator[Send]:
         name = draw(st.sampled_from((*requests, *["SetNewExperiment"] * 4)))
         good = [requests[name]]
         if name == "SetNewExperiment":
-            data = draw(damaged_archive(FILES)) if draw(st.booleans()) else archive_of(FILES)
+            data = draw(damaged_experiment(TEXT)) if draw(st.booleans()) else TEXT
             good = submission(draw(st.sampled_from(("new", "known"))), data)
         sent = [draw(damaged_message(message)) for message in good]
         if name == "SetNewExperiment":
@@ -204,20 +203,20 @@ def director(folder: Path) -> Iterator[Send]:
 
     try:
         call("UpdateShardInfo", [requests["UpdateShardInfo"]])
-        call("SetNewExperiment", submission("known", archive_of(FILES)))
+        call("SetNewExperiment", submission("known", TEXT))
         yield send
     finally:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
 
-def submission(name: str, archive: bytes) -> list[Any]:
+def submission(name: str, text: bytes) -> list[Any]:
     """Return the messages that submit an experiment."""
     head, rest = (director_pb2.ExperimentInfo(name=name) for _ in range(2))
     head.collaborator_names.append("env_one")
     shape = base_pb2.MetadataProto(int_list=[SIZE])
     head.model_proto.tensors.append(base_pb2.NamedTensor(name="trained", transformer_metadata=[shape]))
-    for message, data in ((head, archive), (rest, bytes(4 * SIZE))):
+    for message, data in ((head, text), (rest, bytes(4 * SIZE))):
         message.experiment_data.size, message.experiment_data.npbytes = len(data), data
     return [head, rest]
 
@@ -236,7 +235,7 @@ async def director_answer(server: DirectorService, name: str, sent: list[Any]) -
         else:
             (await reply).SerializeToString()
 
-    reply = getattr(server, name)(stream() if name == "SetNewExperiment" else sent[0], AsyncCall())
+    reply = getattr(server, name)(stream() if name == "SetNewExperiment" else sent[0], AsyncCall((AGGREGATOR_PORT_HEADER, "50051")))
     waits = name == "WaitExperiment" or hasattr(reply, "__aiter__")
     try:
         await asyncio.wait_for(read(reply), WAIT_SECONDS if waits else None)
@@ -250,31 +249,29 @@ def forget_submissions(director: Any, folder: Path) -> None:
     left = {path.name for path in folder.iterdir()} - {".approval"}
     assert left <= set(director.experiments.names()), left
     for name in set(director.experiments.names()) - {"known"}:
-        director.experiments_registry.get(name).archive_path.unlink()
         director.experiments_registry.remove(name)
         director.experiments.remove(name)
 
 
 @contextlib.contextmanager
-def archive(folder: Path) -> Iterator[Send]:
-    """An archive on its way to being unpacked, on the director and on an envoy."""
+def experiment(folder: Path) -> Iterator[Send]:
+    """An experiment's text on its way to the owner's review: what is shown is all that runs."""
+    nothing = folder / "never_approved"
 
     def send(draw: Draw) -> str:
-        data = draw(damaged_archive(FILES))
+        text = draw(damaged_experiment(TEXT))
         try:
-            contents = read_archive(data, ArchiveLimits())
-        except UnsoundArchive:
-            return "archive: refused"
-        path = folder / "archive.zip"
-        path.write_bytes(data)
-        with IsolatedWorkspace("unpacked", path):
-            there = {str(path.relative_to(Path.cwd())) for path in Path.cwd().rglob("*") if path.is_file()}
-            assert there == set(contents.sizes), there ^ set(contents.sizes)
-            assert not any(path.is_symlink() for path in Path.cwd().rglob("*"))
-        return "archive: unpacked"
+            read = Experiment.read(text)
+        except UnsoundExperiment:
+            return "experiment: refused"
+        shown = "\n".join(review(Submission("fuzz", "mallory", digest(text)), text, nothing))
+        assert all(char.isprintable() or char == "\n" for char in shown)
+        for line in read.tasks.split("\n"):
+            assert printable(line).rstrip() in shown, line
+        return "experiment: read"
 
     yield send
 
 
 # Each with its share of the inputs.
-TARGETS: dict[Target, float] = {aggregator: 0.5, director: 0.3, archive: 0.2}
+TARGETS: dict[Target, float] = {aggregator: 0.5, director: 0.3, experiment: 0.2}

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from openfl.component.assigner.custom_assigner import Assigner
 
-from superb_ks.aggregator.aggregator import PackedAggregator
-from superb_ks.aggregator.assigner import ScheduledAssigner
+from superb_ks.aggregator.aggregator import Aggregator
 from superb_ks.aggregator.checkpoint import write_manifest
 from superb_ks.aggregator.model_file import write_model
+from superb_ks.settings import Failures, Settings
+
+EXPERIMENT_ID = "federation"
 
 
 def new_state_folder(folder: Path, size: int) -> Path:
@@ -23,26 +24,16 @@ def new_state_folder(folder: Path, size: int) -> Path:
     return folder
 
 
-def packed_aggregator(
-    folder: Path, names: list[str], rounds: int, fraction: float = 1.0, seed: int = 0, **settings: Any
-) -> PackedAggregator:
-    """Return an aggregator on such a folder, as OpenFL's plan makes it."""
-    schedule = ScheduledAssigner(rounds, fraction, seed)
-    assigner = Assigner(
-        assigner_function=schedule,
-        aggregation_functions_by_task=None,
-        authorized_cols=names,
-        rounds_to_train=schedule.total_rounds,
-    )
-    return PackedAggregator(
-        aggregator_uuid="aggregator",
-        federation_uuid="federation",
-        authorized_cols=names,
-        init_state_path=None,
-        best_state_path=None,
-        last_state_path=None,
-        assigner=assigner,
-        rounds_to_train=schedule.total_rounds,
-        initial_tensor_dict={"state_folder": folder},
-        **settings,
-    )
+def aggregator_on(folder: Path, names: list[str], rounds: int, **changes: Any) -> Aggregator:
+    """Return an aggregator on such a folder, as the director makes it.
+
+    Args:
+        folder: holds the model.
+        names: of the collaborators.
+        rounds: of training.
+        changes: of the settings, those of failures by their own names; or of the aggregator's `clip_limits`.
+    """
+    limits = {"clip_limits": changes.pop("clip_limits")} if "clip_limits" in changes else {}
+    failures = {name: changes.pop(name) for name in Failures.__dataclass_fields__ if name in changes}
+    settings = Settings(rounds=rounds, failures=Failures(**failures), **changes)
+    return Aggregator(names, settings, folder, experiment_id=EXPERIMENT_ID, **limits)

@@ -20,7 +20,7 @@ from demo.federation import Federation
 from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
-from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
+from tests.support.sine_experiment import Script, sine_model, sine_shard, sine_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = Path(__file__).resolve().parent
@@ -134,7 +134,7 @@ class Lab(Federation):
         *,
         name: str | None = None,
         resume: bool = False,
-        on_the_way: Callable[[Path], None] | None = None,
+        on_the_way: Callable[[bytes], bytes] | None = None,
         **changes: Any,
     ) -> FederatedExperiment:
         """Submit an experiment.
@@ -143,7 +143,7 @@ class Lab(Federation):
             script: what goes wrong in its tasks.
             name: a new one by default.
             resume: go on with an interrupted one.
-            on_the_way: may change the archive before it is sent.
+            on_the_way: may change the text before it is sent.
             changes: of the settings.
         """
         script = script or Script()
@@ -152,9 +152,9 @@ class Lab(Federation):
         if on_the_way is not None:
             _intercept(experiment, on_the_way)
         experiment.start(
-            model_provider=SineModel(script),
-            task_keeper=sine_tasks(script),
-            data_loader=SineData(script),
+            model=sine_model(script),
+            tasks=sine_tasks(script),
+            shard=sine_shard(script),
             settings=settings,
             resume=resume,
         )
@@ -258,15 +258,14 @@ def follow(
     return outcome
 
 
-def _intercept(experiment: FederatedExperiment, on_the_way: Callable[[Path], None]) -> None:
+def _intercept(experiment: FederatedExperiment, on_the_way: Callable[[bytes], bytes]) -> None:
     client = experiment.federation.dir_client
-    send = client.set_new_experiment
+    send = client.submit
 
-    def changed(name: str, col_names: list[str], arch_path: str, initial_tensor_dict: Any) -> Any:
-        on_the_way(Path(arch_path))
-        return send(name, col_names, arch_path, initial_tensor_dict)
+    def changed(name: str, envoys: list[str], text: bytes, model: Any, port: int) -> None:
+        send(name, envoys, on_the_way(text), model, port)
 
-    client.set_new_experiment = changed
+    client.submit = changed
 
 
 def at(round_number: int, origin: str, task: str) -> Callable[[Record], bool]:

@@ -1,28 +1,22 @@
 """The data scientist's side of the sine federation: 0.1 million weights that train in milliseconds.
 
-Everything here travels by value in the experiment's pickles, faults included: what goes wrong on which envoy
-and in which round is a `Script` that the tasks look up.
+Everything here travels as source in the experiment's text, faults included: what goes wrong on which envoy and
+in which round is a `Script` that the tasks look up.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import torch
-from openfl.interface.interactive_api.experiment import DataInterface, ModelInterface, TaskInterface
+from openfl.interface.interactive_api.experiment import TaskInterface
 from torch import nn
-
-from superb_ks.collaborator.openfl_adapter import PackedAdapter
-
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 SAMPLES, LABELS, STEPS, LEARNING_RATE = 256, 3, 5, 5.0
 # What a faulty envoy sends for every weight: finite, so that it is not refused.
@@ -58,7 +52,7 @@ class Script:
     no_clips: dict[int, tuple[int, ...]] = field(default_factory=dict)
     garbage: dict[int, tuple[int, ...]] = field(default_factory=dict)
     cannot_build: tuple[int, ...] = ()
-    reports_edition: bool = False
+    edition: int = 0
     ballast: int = 100_000
     steps: int = STEPS
     gate: Gate | None = None
@@ -85,30 +79,6 @@ class SineNet(nn.Linear):
         return super().to(*args, **kwargs)
 
 
-class SineModel(ModelInterface):
-    """A `SineNet`, built where it is first needed."""
-
-    def __init__(self, script: Script) -> None:
-        super().__init__(
-            model=None,
-            optimizer=None,
-            framework_plugin=f"{PackedAdapter.__module__}.{PackedAdapter.__qualname__}",
-        )
-        self.script = script
-        self.model: nn.Module | None = None
-
-    def provide_model(self) -> nn.Module:
-        if self.model is None:
-            self.model = SineNet(self.script.ballast)
-        return self.model
-
-    def provide_optimizer(self) -> None:
-        return None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "model": None}
-
-
 @dataclass
 class Shard:
     """One envoy's clips as arrays, and its rank."""
@@ -122,41 +92,30 @@ def spectrum(waves: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.abs(np.fft.fft(waves)).astype(np.float32) / SAMPLES)
 
 
-class SineData(DataInterface):
-    """Reads a shard of sine waves into memory."""
+def sine_model(script: Script) -> Callable[[], SineNet]:
+    """Return what builds the model."""
 
-    def __init__(self, script: Script) -> None:
-        super().__init__()
-        self.script = script
+    def build_model() -> SineNet:
+        return SineNet(script.ballast)
 
-    @property
-    def shard_descriptor(self) -> Any:
-        return self._shard_descriptor
+    return build_model
 
-    @shard_descriptor.setter
-    def shard_descriptor(self, descriptor: Any) -> None:
-        if descriptor.rank in self.script.cannot_build:
+
+def sine_shard(script: Script) -> Callable[[Any], Shard]:
+    """Return what reads a shard of sine waves into memory."""
+
+    def open_shard(descriptor: Any) -> Shard:
+        if descriptor.rank in script.cannot_build:
             raise RuntimeError(f"rank {descriptor.rank} cannot build its data")
-        self._shard_descriptor = descriptor
         splits = {}
         for name in descriptor.get_shard_dataset_types():
             clips = descriptor.get_dataset(name)
             waves = np.stack([clips[index][0] for index in range(len(clips))])
             labels = np.asarray([clips[index][1] for index in range(len(clips))])
             splits[name] = (spectrum(waves), torch.from_numpy(labels))
-        self.shard = Shard(descriptor.rank, splits)
+        return Shard(descriptor.rank, splits)
 
-    def get_train_loader(self, **_: Any) -> Shard:
-        return self.shard
-
-    def get_valid_loader(self, **_: Any) -> Shard:
-        return self.shard
-
-    def get_train_data_size(self) -> int:
-        return len(self.shard.splits["train"][1])
-
-    def get_valid_data_size(self) -> int:
-        return len(self.shard.splits["val"][1])
+    return open_shard
 
 
 def sine_tasks(script: Script) -> TaskInterface:
@@ -196,13 +155,7 @@ def sine_tasks(script: Script) -> TaskInterface:
             logits = model(features)
         right = (logits.argmax(dim=1) == labels).double().mean().item()
         loss = nn.functional.cross_entropy(logits, labels).item()
-        metrics = {"accuracy": right, "loss": loss, "clips": len(labels)}
-        if script.reports_edition:
-            # Written by the drill into the package that is shipped.
-            from superb_ks.edition import EDITION  # type: ignore[import-not-found]
-
-            metrics["edition"] = EDITION
-        return metrics
+        return {"accuracy": right, "loss": loss, "clips": len(labels), "edition": script.edition}
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
     def validate(model, shard, device):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from openfl.transport.grpc.director_client import DirectorClient
 from superb_ks.transport import messages
 from superb_ks.types import Vector
 from superb_node.channel_options import set_client_options
-from superb_node.reports import PYTHON, PYTHON_HEADER
+from superb_node.reports import AGGREGATOR_PORT_HEADER
 
 # How long a director that is starting again is waited for.
 ANSWER_SECONDS = 10.0
@@ -23,7 +22,7 @@ set_client_options()
 
 
 class PackedDirectorClient(DirectorClient):
-    """Corrects: the whole model is repeated in every 2 MiB of the archive, and is fetched in one message.
+    """Corrects: the whole model is repeated in every 2 MiB of what is sent, and is fetched in one message.
 
     The director's counterpart is `superb_node.director.service`.
 
@@ -37,19 +36,24 @@ class PackedDirectorClient(DirectorClient):
         for name in ("GetEnvoys", "GetExperimentStatus"):
             call = functools.partial(getattr(self.stub, name), wait_for_ready=True, timeout=ANSWER_SECONDS)
             setattr(self.stub, name, call)
-        # Experiments are pickled code: the director refuses those of another Python before it loads them.
-        python = (PYTHON_HEADER, PYTHON)
-        for name in ("GetEnvoys", "SetNewExperiment"):
-            setattr(self.stub, name, functools.partial(getattr(self.stub, name), metadata=(python,)))
-        self.resume = False
-        """Set to go on with an experiment that the director has on disk, instead of sending a model."""
 
-    def set_new_experiment(
-        self, name: str, col_names: list[str], arch_path: str, initial_tensor_dict: dict[str, Vector]
-    ) -> Any:
-        """Send archive and model, each byte once."""
-        model = None if self.resume else initial_tensor_dict[messages.TRAINED]
-        return self.stub.SetNewExperiment(_submission(name, col_names, Path(arch_path).read_bytes(), model))
+    def submit(
+        self, name: str, envoys: list[str], text: bytes, model: Vector | None, aggregator_port: int
+    ) -> None:
+        """Send an experiment's text and model, each byte once.
+
+        Args:
+            name: of the experiment.
+            envoys: who takes part.
+            text: of the experiment.
+            model: float32 `[size]`; None: go on with what the director has on disk.
+            aggregator_port: TCP port that the director opens for the envoys.
+
+        Raises:
+            grpc.RpcError: the director refuses; its details say why.
+        """
+        port = ((AGGREGATOR_PORT_HEADER, str(aggregator_port)),)
+        self.stub.SetNewExperiment(_submission(name, envoys, text, model), metadata=port)
 
     def fetch_model(self, experiment_name: str, which: str) -> Vector:
         """Fetch the packed weights, float32 `[size]`, of the `best` or the `last` model.
@@ -75,12 +79,12 @@ class PackedDirectorClient(DirectorClient):
 
 
 def _submission(
-    name: str, collaborators: list[str], archive: bytes, model: Vector | None
+    name: str, collaborators: list[str], text: bytes, model: Vector | None
 ) -> Iterator[director_pb2.ExperimentInfo]:
-    """Yield the archive with the model's size, then the model's bytes; without a model, the archive alone."""
+    """Yield the text with the model's size, then the model's bytes; without a model, the text alone."""
     head = director_pb2.ExperimentInfo(name=name, collaborator_names=collaborators)
-    head.experiment_data.size = len(archive)
-    head.experiment_data.npbytes = archive
+    head.experiment_data.size = len(text)
+    head.experiment_data.npbytes = text
     if model is None:
         yield head
         return

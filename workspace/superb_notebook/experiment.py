@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-import tempfile
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import grpc
-from openfl.federated import Plan
-from openfl.interface.interactive_api.experiment import FLExperiment
+from openfl.interface.interactive_api.experiment import TaskInterface
 from openfl.interface.interactive_api.federation import Federation
-from openfl.utilities.workspace import set_directory
+from torch import nn
 
-from superb_ks.aggregator.assigner import ScheduledAssigner
-from superb_ks.schedule import FUNCTIONS
+from superb_ks.experiment import FUNCTIONS, Experiment, UnsoundExperiment, digest
+from superb_ks.model.packing import pack
+from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
 from superb_node.names import illegal_name, is_legal_name
-from superb_notebook.archive import digest, pack_workspace
 from superb_notebook.connect import FederationError, require_disjoint_shards, shard_cards
+from superb_notebook.task_source import task_arguments, task_functions, write_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +29,15 @@ class ExperimentFailed(RuntimeError):
     """The experiment ended without finishing; the message holds who failed and why."""
 
 
-class FederatedExperiment(FLExperiment):
-    """One experiment on a federation, with OpenFL's own `start` to submit it.
+class FederatedExperiment:
+    """One experiment on a federation.
 
     Args:
         federation: from `connect`.
         experiment_name: unique on the director; letters, digits, `-` and `_`; None makes one up.
+
+    Attributes:
+        text: what was submitted, besides the weights (see `superb_ks.experiment`); empty before.
     """
 
     def __init__(self, federation: Federation, experiment_name: str | None = None) -> None:
@@ -46,51 +45,52 @@ class FederatedExperiment(FLExperiment):
             experiment_name = f"ks-{datetime.now():%Y%m%d-%H%M%S}"
         if not is_legal_name(experiment_name):
             raise ValueError(illegal_name("experiment name", experiment_name))
-        self.archive_bytes: int | None = None
-        self._envoys: list[str] = []
-        self.archive_digest: str | None = None
-        """By which the owners of director and envoys know what was submitted (see docs/approval.md)."""
+        self.federation, self.experiment_name = federation, experiment_name
+        self.text = b""
 
-        with _staging():
-            super().__init__(federation, experiment_name)
+    @property
+    def digest(self) -> str:
+        """By which the owners of director and envoys know what was submitted (see docs/approval.md)."""
+        return digest(self.text)
 
     def start(
         self,
         *,
-        model_provider: Any,
-        task_keeper: Any,
-        data_loader: Any,
+        model: ModelSpec | Callable[[], nn.Module],
+        tasks: TaskInterface,
         settings: Settings,
+        shard: Callable[[Any], Any] | None = None,
+        initial_weights: Vector | None = None,
         resume: bool = False,
     ) -> None:
-        """Submit the experiment: the package `superb_ks`, the pickled tasks and the initial weights.
+        """Submit the experiment: settings, specification and the tasks' source as one text, and the weights.
 
         Args:
-            model_provider: a `SpecifiedModel`.
-            task_keeper: OpenFL's `TaskInterface` with the tasks `train`, `validate` and `test`.
-            data_loader: a `ShardData`.
-            settings: rounds, ports, and what happens when an envoy fails.
+            model: the specification, or a function that builds the model on each node.
+            tasks: OpenFL's, with the tasks `train`, `validate` and `test`.
+            settings: rounds, strategy, and what happens when an envoy fails.
+            shard: takes an envoy's shard descriptor and returns what the tasks get as their data; None: a
+                `ClipDataset` for each split.
+            initial_weights: packed, float32 `[size]`; None: those of the model as it is built here.
             resume: go on from the last aggregate of an interrupted experiment of this name.
 
         Raises:
-            ValueError: one of the three tasks is missing.
+            ValueError: one of the three tasks is missing, or uses what cannot be written as text.
             FederationError: too few envoys are online, or the director refuses.
         """
-        _require_tasks(task_keeper)
-        self._envoys = self._require_envoys(settings.failures.min_envoys)
-        schedule = ScheduledAssigner(settings.rounds, settings.fraction, settings.seed)
-        self.federation.dir_client.resume = resume
         try:
-            with _staging():
-                super().start(
-                    model_provider=model_provider,
-                    task_keeper=task_keeper,
-                    data_loader=data_loader,
-                    rounds_to_train=schedule.total_rounds,
-                    task_assigner=schedule,
-                    override_config=_plan_changes(settings),
-                    device_assignment_policy="CUDA_PREFERRED",
-                )
+            self.text = _write(model, tasks, settings, shard)
+        except UnsoundExperiment as error:
+            raise FederationError(str(error)) from error
+        envoys = self._require_envoys(settings.failures.min_envoys)
+        weights = initial_weights
+        if weights is None and not resume:
+            weights = pack(model.build() if isinstance(model, ModelSpec) else model())
+        client = self.federation.dir_client
+        try:
+            client.submit(
+                self.experiment_name, envoys, self.text, weights, settings.addresses.aggregator_port
+            )
         except grpc.RpcError as error:
             raise FederationError(f"the director refused the experiment: {error.details()}") from error
 
@@ -171,33 +171,6 @@ class FederatedExperiment(FLExperiment):
         except grpc.RpcError as error:
             raise FederationError(f"no {which} model: {error.details()}") from error
 
-    # OpenFL's own steps, corrected
-    # ---------------------------------------------------------------------------
-
-    def prepare_workspace_distribution(
-        self,
-        model_provider: Any,
-        task_keeper: Any,
-        data_loader: Any,
-        task_assigner: Any,
-        pip_install_options: tuple[str, ...] = (),
-    ) -> None:
-        """Write the plan, the pickles and the archive.
-
-        Corrects: OpenFL overwrites `requirements.txt` with a `pip freeze` of the notebook's environment,
-        and packs the whole working directory, checkpoints, logs and data included.
-
-        Raises:
-            FederationError: the archive is too large.
-        """
-        self.plan.authorized_cols = self._envoys
-        self._serialize_interface_objects(model_provider, task_keeper, data_loader, task_assigner)
-        Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
-        spec = getattr(model_provider, "spec", None)
-        archive = pack_workspace(Path.cwd(), with_checkpoint=getattr(spec, "travels", False))
-        self.arch_path, self.archive_bytes = str(archive), archive.stat().st_size
-        self.archive_digest = digest(archive)
-
     def _require_envoys(self, least: int) -> list[str]:
         """Return who takes part: all that are online and describe their shard."""
         cards = shard_cards(self.federation)
@@ -210,12 +183,30 @@ class FederatedExperiment(FLExperiment):
         return online
 
 
-@contextmanager
-def _staging() -> Iterator[None]:
-    """Work in a temporary folder: OpenFL writes plans, pickles and archives into the working directory."""
-    with tempfile.TemporaryDirectory(prefix="superb-ks-") as folder, set_directory(Path(folder)):
-        Path("plan").mkdir()
-        yield
+def _write(
+    model: ModelSpec | Callable[[], nn.Module],
+    tasks: TaskInterface,
+    settings: Settings,
+    shard: Callable[[Any], Any] | None,
+) -> bytes:
+    registered = task_functions(tasks)
+    missing = [name for name in FUNCTIONS if name not in registered]
+    if missing:
+        raise ValueError(
+            f"the task keeper lacks {', '.join(missing)} (it has {', '.join(sorted(registered)) or 'no task'}); "
+            "an experiment needs train, validate and test, registered by register_fl_task"
+        )
+    functions = [registered[name] for name in FUNCTIONS]
+    own_model = None if isinstance(model, ModelSpec) else model
+    source = write_tasks([*functions, *filter(None, (own_model, shard))])
+    arguments = task_arguments(tasks)
+    return Experiment(
+        settings=settings.for_nodes(),
+        model=model.to_dict() if isinstance(model, ModelSpec) else model.__name__,
+        tasks=source,
+        arguments={name: arguments[name] for name in FUNCTIONS},
+        shard=shard and shard.__name__,
+    ).to_bytes()
 
 
 def attach(federation: Federation, experiment_name: str) -> FederatedExperiment:
@@ -235,34 +226,3 @@ def attach(federation: Federation, experiment_name: str) -> FederatedExperiment:
 def list_experiments(federation: Federation) -> dict[str, str]:
     """Return the status of every experiment that was submitted from here, by name, oldest first."""
     return {item.name: item.status for item in federation.dir_client.get_experiments_list()}
-
-
-def _require_tasks(task_keeper: Any) -> None:
-    registered = sorted(task_keeper.task_registry)
-    missing = [name for name in FUNCTIONS if name not in registered]
-    if missing:
-        raise ValueError(
-            f"the task keeper lacks {', '.join(missing)} (it has {', '.join(registered) or 'no task'}); "
-            "an experiment needs train, validate and test, registered by register_fl_task"
-        )
-
-
-def _plan_changes(settings: Settings) -> dict[str, Any]:
-    """Put our aggregator and collaborator into OpenFL's plan."""
-    strategy = settings.strategy.to_dict()
-    privacy = settings.privacy.to_dict() if settings.privacy else {}
-    failures = settings.failures
-    return {
-        "aggregator.template": "superb_ks.aggregator.aggregator.PackedAggregator",
-        "aggregator.settings.min_collaborators": failures.min_envoys,
-        "aggregator.settings.round_timeout_seconds": failures.round_timeout_seconds,
-        "aggregator.settings.on_task_error": failures.on_task_error,
-        # One entry for each: OpenFL flattens its plan for changes, and refuses a dictionary.
-        **{f"aggregator.settings.strategy.{name}": value for name, value in strategy.items()},
-        **{f"aggregator.settings.privacy.{name}": value for name, value in privacy.items()},
-        "collaborator.template": "superb_ks.collaborator.collaborator.PackedCollaborator",
-        "network.settings.agg_port": settings.addresses.aggregator_port,
-        # Corrects: equal plans make equal ids, so that a collaborator that an earlier experiment left
-        # behind (or this one, before it was resumed) would be taken for one of this.
-        "submission.settings.id": uuid.uuid4().hex,
-    }

@@ -9,8 +9,6 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 from openfl.interface.interactive_api.federation import Federation
 from transformers import PreTrainedModel
 
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
-from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import Settings
 from superb_ks.training.data import ClipDataset
@@ -37,12 +35,7 @@ def submit(
     """
     spec = ModelSpec.of(settings, labels).sealed()
     experiment = FederatedExperiment(federation, settings.experiment_name)
-    experiment.start(
-        model_provider=SpecifiedModel(spec),
-        task_keeper=tasks or tutorial_tasks(settings),
-        data_loader=ShardData(spec),
-        settings=settings,
-    )
+    experiment.start(model=spec, tasks=tasks or tutorial_tasks(settings), settings=settings)
     return experiment
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from openfl.component.assigner.tasks import Task
@@ -17,6 +17,7 @@ from superb_ks.aggregator.service import correct_aggregator_service
 from superb_ks.aggregator.uploads import Results
 from superb_ks.metrics import CLIPS, Metrics
 from superb_ks.schedule import TRAIN
+from superb_ks.settings import Settings
 from superb_ks.transport import messages
 
 # A collaborator that asks for tasks waits this long on the server for news before it asks again.
@@ -29,23 +30,34 @@ MAX_LATE_RECORDS = 8
 MAX_NOTICE_LENGTH = 200
 
 
-class PackedAggregator(RoundKeeper):
+class Aggregator(RoundKeeper):
     """What OpenFL's gRPC service and its director call, on top of the rounds.
 
     Args:
-        settings: see `RoundKeeper`.
-
-    Attributes:
-        clip_limits: by collaborator, how many training clips its shard card counts; the director sets it. An
-            update weighs no more, whatever number of clips its sender claims.
+        names: of the collaborators that are enrolled.
+        settings: the experiment's.
+        state_folder: holds the model to start from.
+        experiment_id: what a call has to show.
+        clip_limits: by collaborator, how many training clips its shard card counts. An update weighs no more,
+            whatever number of clips its sender claims.
     """
 
-    clip_limits: Mapping[str, int] = MappingProxyType({})
+    single_col_cert_common_name = ""  # every collaborator has a certificate of its own
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        settings: Settings,
+        state_folder: Path,
+        *,
+        experiment_id: str,
+        clip_limits: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self.uuid = self.federation_uuid = experiment_id
+        self._clip_limits = clip_limits
         self._late: Counter[tuple[str, int]] = Counter()
         self._waiting: set[str] = set()
-        super().__init__(**settings)
+        super().__init__(names, settings, state_folder)
         correct_aggregator_service()
 
     # What collaborators call, through OpenFL's gRPC service ------------------------------------------------
@@ -117,7 +129,7 @@ class PackedAggregator(RoundKeeper):
             self._close_round_if_complete()
 
     def _believed(self, collaborator_name: str, clips: int) -> int:
-        limit = self.clip_limits.get(collaborator_name, clips)
+        limit = self._clip_limits.get(collaborator_name, clips)
         if clips > limit:
             claim = f"claims {clips:,} clips, its shard card counts {limit:,}"
             self._record(collaborator_name, "capped", {claim: np.asarray(0.0)})
@@ -136,6 +148,10 @@ class PackedAggregator(RoundKeeper):
             self._record(collaborator_name, "late", {what: np.asarray(0.0)})
         return not wanted
 
+    def valid_collaborator_cn_and_id(self, owner: str, name: str) -> bool:
+        """Return whether the owner of a certificate may call itself `name`."""
+        return owner == name and name in self.authorized_cols
+
     # What the director calls -------------------------------------------------------------------------------
 
     def all_quit_jobs_sent(self) -> bool:
@@ -150,7 +166,7 @@ class PackedAggregator(RoundKeeper):
         with self._changed:
             if collaborator_name not in self.quit_job_sent_to:
                 self.quit_job_sent_to.append(collaborator_name)  # it is not invited again
-            if self.on_task_error == "fail":
+            if self._failures.on_task_error == "fail":
                 self.stop(collaborator_name, reason)
             else:
                 self.drop(collaborator_name, reason, for_good=True)

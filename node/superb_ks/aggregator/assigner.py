@@ -1,4 +1,4 @@
-"""The schedule of rounds as OpenFL asks for it.
+"""The schedule of rounds in OpenFL's terms, for its gRPC service.
 
 Corrects: OpenFL's own assigner trains, then validates the incoming model, and stops, so the last aggregate is
 never scored.
@@ -14,11 +14,11 @@ from superb_ks.schedule import TRAIN, RoundSchedule, ScheduledTask
 
 
 class ScheduledAssigner(RoundSchedule):
-    """Task assigner of an experiment: OpenFL calls the instance on the director, once for each round."""
+    """Says which collaborator has which of OpenFL's tasks in a round."""
 
-    def __call__(self, collaborators: Iterable[str], round_number: int, **_: object) -> dict[str, list[Task]]:
-        """Return the tasks of each collaborator, as OpenFL's `Assigner` asks for them."""
-        names = list(collaborators)
+    def tasks_of(self, collaborators: Iterable[str], round_number: int) -> dict[str, list[Task]]:
+        """Return the tasks of each collaborator in a round, in order."""
+        names = sorted(collaborators)
         trainers = self.trainers(names, round_number)
         tasks = self.tasks(round_number)
         return {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from openfl.component.aggregator import Aggregator
 from openfl.component.assigner.tasks import Task
 
+from superb_ks.aggregator.assigner import ScheduledAssigner
 from superb_ks.aggregator.checkpoint import ExperimentState
 from superb_ks.aggregator.membership import Membership
 from superb_ks.aggregator.privacy import private_rounds
@@ -25,49 +25,32 @@ from superb_ks.settings import Settings
 from superb_ks.types import Vector
 
 
-class RoundKeeper(Aggregator):
+class RoundKeeper:
     """Keeps the rounds of models that travel as one packed vector.
 
-    It takes the place of OpenFL's own round-keeping, which looks at every tensor on its own in a data frame,
+    It takes the place of OpenFL's own aggregator, which looks at every tensor on its own in a data frame,
     sleeps ten seconds whenever there is nothing to do, waits for ever for a collaborator that died, ends
     without scoring its last aggregate, and lets any metric decide which model is best.
 
     Args:
-        initial_tensor_dict: `{"state_folder": path}`; the folder holds the model to start from
-            (see `superb_ks.aggregator.checkpoint`).
-        min_collaborators: with fewer than this many left, the experiment fails.
-        round_timeout_seconds: a round closes after so long with those who have reported; None waits.
-        on_task_error: `"fail"` ends the experiment when a task raises on one collaborator,
-            `"continue"` goes on without that collaborator.
-        strategy: how updates become the next model, as `Strategy.to_dict` returns it.
-        privacy: differential privacy, as `Privacy.to_dict` returns it; None: off.
-        settings: what OpenFL's plan gives to its own aggregator.
+        names: of the collaborators that are enrolled.
+        settings: the experiment's: rounds, strategy, privacy, and what happens when a collaborator fails.
+        state_folder: holds the model to start from (see `superb_ks.aggregator.checkpoint`).
     """
 
-    def __init__(
-        self,
-        *,
-        initial_tensor_dict: Mapping[str, Any],
-        min_collaborators: int = 1,
-        round_timeout_seconds: float | None = None,
-        on_task_error: str = "fail",
-        strategy: Mapping[str, Any] | None = None,
-        privacy: Mapping[str, float] | None = None,
-        **settings: Any,
-    ) -> None:
-        chosen = Settings.from_dict({"strategy": strategy or {"name": "fedavg"}, "privacy": privacy})
-        # The base class wants some model, for structures that are not used here.
-        super().__init__(initial_tensor_dict={"unused": np.zeros(1, np.float32)}, **settings)
-        self.round_timeout_seconds = round_timeout_seconds
-        self.on_task_error = on_task_error
+    def __init__(self, names: Iterable[str], settings: Settings, state_folder: Path) -> None:
+        self.authorized_cols = list(names)
+        self.quit_job_sent_to: list[str] = []
+        self._failures = settings.failures
+        self._assigner = ScheduledAssigner(settings.rounds, settings.fraction, settings.seed)
         self.failure: str | None = None
-        self.members = Membership(self.authorized_cols, min_collaborators)
-        self.state = ExperimentState(Path(initial_tensor_dict["state_folder"]))
+        self.members = Membership(self.authorized_cols, settings.failures.min_envoys)
+        self.state = ExperimentState(state_folder)
         self.records: list[dict[str, Any]] = self.state.records()
         self.round_number = self.state.manifest["round"]
         self._changed = threading.Condition(threading.RLock())
-        self._aggregation = make_aggregation(chosen.strategy, self.state)
-        self._privacy = private_rounds(self.state, chosen.privacy)
+        self._aggregation = make_aggregation(settings.strategy, self.state)
+        self._privacy = private_rounds(self.state, settings.privacy)
         self._uploads = UploadQueue(
             self._changed,
             self.state.last.size,
@@ -107,11 +90,16 @@ class RoundKeeper(Aggregator):
     # Inside a round ----------------------------------------------------------------------------------------
 
     @property
+    def is_over(self) -> bool:
+        """Whether all rounds are complete."""
+        return bool(self.round_number >= self._assigner.total_rounds)
+
+    @property
     def _ended(self) -> bool:
         return self._ended_at is not None
 
     def _start_round_or_end(self) -> None:
-        if self._time_to_quit():
+        if self.is_over:
             self._end()
         else:
             self._start_round()
@@ -119,12 +107,11 @@ class RoundKeeper(Aggregator):
     def _start_round(self) -> None:
         for name in self.members.start_round():
             self._record(name, "returned", {f"from round {self.round_number} on": np.asarray(0.0)})
-        # Asked of the assigner's function itself, because OpenFL's table of tasks counts on everybody.
-        tasks = self.assigner.assigner_function(sorted(self.members.present), self.round_number)
+        tasks = self._assigner.tasks_of(self.members.present, self.round_number)
         self._round = Round(self.round_number, tasks)
         self._round.updates = self._uploads.start_round(self._round.trainers)
-        if self.round_timeout_seconds is not None:
-            self._start_timer(self.round_timeout_seconds, final=False)
+        if self._failures.round_timeout_seconds is not None:
+            self._start_timer(self._failures.round_timeout_seconds, final=False)
         self._changed.notify_all()
 
     def _start_timer(self, seconds: float, final: bool) -> None:

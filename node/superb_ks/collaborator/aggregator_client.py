@@ -82,12 +82,14 @@ class AggregatorConnection:
     every tensor.
 
     Args:
-        client: the client that OpenFL's plan built; its channel is used.
+        client: its channel is used.
         collaborator_name: on whose behalf.
         patience_seconds: how long to wait for an aggregator that cannot be reached.
     """
 
-    def __init__(self, client: AggregatorGRPCClient, collaborator_name: str, patience_seconds: float) -> None:
+    def __init__(
+        self, client: AggregatorGRPCClient, collaborator_name: str, patience_seconds: float = 60.0
+    ) -> None:
         client._set_header(collaborator_name)
         self._header = client.header
         self._stub = AggregatorStub(client.channel, client.federation_uuid)

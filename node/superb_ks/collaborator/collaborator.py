@@ -6,99 +6,131 @@ import logging
 import time
 from typing import Any
 
-import numpy as np
 from openfl.component.assigner.tasks import Task
-from openfl.component.collaborator import Collaborator
-from openfl.component.collaborator.collaborator import DevicePolicy
+from torch import nn
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, ExperimentOver, RoundOver
+from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.collaborator.shared_memory_model import SharedMemoryModel
+from superb_ks.collaborator.tasks import Tasks
+from superb_ks.experiment import Experiment
 from superb_ks.metrics import CLIPS
+from superb_ks.model.packing import unpack
+from superb_ks.model.spec import ModelSpec
 from superb_ks.schedule import TEST_BEST
 from superb_ks.transport import messages
-from superb_ks.types import Vector
 
 logger = logging.getLogger(__name__)
 
 
-class PackedCollaborator(Collaborator):
+class Collaborator:
     """Collaborator for models that travel as one packed vector.
 
-    It takes the place of OpenFL's own, which fetches and sends every tensor in a call of its own, and sleeps.
+    It takes the place of OpenFL's own, which fetches and sends every tensor in a call of its own, sleeps, and
+    unpickles what it runs.
 
     Args:
-        patience_seconds: how long an aggregator that does not answer is waited for.
-        settings: what OpenFL's plan gives to its own collaborator.
+        name: the envoy's.
+        tasks: of the experiment.
+        model: whose trainable parameters are federated.
+        shard: what the tasks get as their data.
+        aggregator: the line to it.
+        device: on which the tasks compute, such as "cpu" or "cuda:0".
     """
 
-    def __init__(self, *, patience_seconds: float = 60.0, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._aggregator = AggregatorConnection(self.client, self.collaborator_name, patience_seconds)
-        self._model = SharedMemoryModel(self.task_runner.model)
+    def __init__(
+        self,
+        name: str,
+        *,
+        tasks: Tasks,
+        model: nn.Module,
+        shard: Any,
+        aggregator: AggregatorConnection,
+        device: str = "cpu",
+    ) -> None:
+        self.name = name
+        self._tasks, self._shard, self._device = tasks, shard, device
+        self._aggregator = aggregator
+        self._network = model
+        self._model = SharedMemoryModel(model)
         self._holds: tuple[int, tuple[str, ...]] | None = None
         self._received = 0
-        self.task_runner.framework_adapter.pack = self._model.pack
 
     def run(self) -> None:
         """Work until the aggregator says that it is time to quit, or another one has taken its place."""
         try:
             self._work()
         except ExperimentOver as over:
-            logger.warning("%s: %s", self.collaborator_name, over)
+            logger.warning("%s: %s", self.name, over)
 
     def _work(self) -> None:
         while True:
             # Waits on the aggregator's side until there is something to do.
             tasks, round_number, time_to_quit = self._aggregator.wait_for_tasks()
             if time_to_quit:
-                logger.info("%s: experiment over", self.collaborator_name)
+                logger.info("%s: experiment over", self.name)
                 return
             try:
                 for task in tasks:
                     self.do_task(task, round_number)
             except RoundOver as over:
-                logger.warning("%s: %s was closed without us", self.collaborator_name, over)
+                logger.warning("%s: %s was closed without us", self.name, over)
 
     def do_task(self, task: Task, round_number: int) -> dict[str, Any]:
         """Run one task on the model it needs and deliver its weights and metrics; returns the metrics."""
-        logger.info("%s: round %d, %s", self.collaborator_name, round_number, task.name)
+        logger.info("%s: round %d, %s", self.name, round_number, task.name)
         started = time.monotonic()
-        weights, metrics = self._run(task, round_number)
+        self._load_model(task, round_number)
+        metrics = self._tasks.run(
+            task.function_name,
+            model=self._network,
+            shard=self._shard,
+            device=self._device,
+            round_number=round_number,
+        )
+        weights = self._model.pack(self._network) if self._tasks.trains(task.function_name) else None
         metrics["seconds"] = time.monotonic() - started
-        clips = int(metrics.pop(CLIPS, self._default_clips(task)))
+        if CLIPS not in metrics:
+            raise ValueError(f"the task {task.function_name} returned no {CLIPS!r}: how many it worked on")
+        clips = int(metrics.pop(CLIPS))
         self._aggregator.deliver(round_number, task.name, clips, metrics, weights)
         return metrics
 
-    def _run(self, task: Task, round_number: int) -> tuple[Vector | None, dict[str, Any]]:
-        """Call the task through OpenFL's task runner, which loads the weights and binds the arguments."""
-        inputs = {messages.TRAINED: self._model_for(task, round_number)}
-        settings = {} if task.task_type == "train" else {"apply": "global"}
-        outputs, _ = self.task_runner.TASK_REGISTRY[task.function_name](
-            col_name=self.collaborator_name,
-            round_num=round_number,
-            input_tensor_dict=inputs,
-            device=self._device(),
-            **settings,
-        )
-        weights = [value for key, value in outputs.items() if "metric" not in key.tags]
-        metrics = {key.tensor_name: value for key, value in outputs.items() if "metric" in key.tags}
-        return (np.asarray(weights[0], np.float32) if weights else None), metrics
+    def _load_model(self, task: Task, round_number: int) -> None:
+        """Fetch the model for `task`; a round's tasks share one fetch, until one of them changes a weight.
 
-    def _model_for(self, task: Task, round_number: int) -> Vector:
-        """Fetch the model for `task`; a round's tasks share one fetch, until one of them changes a weight."""
+        Raises:
+            ValueError: what was received is not finite.
+        """
         wanted = (round_number, messages.BEST if task.name == TEST_BEST else messages.CURRENT)
         if self._holds != wanted or self._received != self._model.checksum():
             self._holds = None  # as long as it is not complete
             self._aggregator.fetch(self._model.vector, *wanted)
             self._holds, self._received = wanted, self._model.checksum()
-        return self._model.vector
+        self._network.to(self._device)
+        unpack(self._model.vector, self._network)
 
-    def _device(self) -> str:
-        prefers_cuda = self.device_assignment_policy is DevicePolicy.CUDA_PREFERRED
-        return f"cuda:{self.cuda_devices[0]}" if prefers_cuda and self.cuda_devices else "cpu"
 
-    def _default_clips(self, task: Task) -> int:
-        """Weight of a task that does not say how many clips it used."""
-        if task.task_type == "train":
-            return int(self.task_runner.get_train_data_size())
-        return int(self.task_runner.get_valid_data_size())
+def make_collaborator(
+    name: str, experiment: Experiment, shard_descriptor: Any, aggregator: AggregatorConnection, device: str
+) -> Collaborator:
+    """Run the source of an experiment's tasks, build its model and open the shard.
+
+    Raises:
+        ValueError: the model's specification is none, or a function is missing.
+        ModelMismatch: this node builds other weights than the author did.
+        ModelUnavailable: this node can neither find nor download the model.
+    """
+    tasks = Tasks(experiment)
+    if isinstance(experiment.model, str):
+        spec, model = None, tasks.function(experiment.model)()
+    else:
+        spec = ModelSpec.from_dict(experiment.model)
+        model = spec.build()
+    if experiment.shard is not None:
+        shard = tasks.function(experiment.shard)(shard_descriptor)
+    elif spec is not None:
+        shard = open_shard(shard_descriptor, spec)
+    else:
+        raise ValueError("an experiment with its own model needs its own function that opens a shard")
+    return Collaborator(name, tasks=tasks, model=model, shard=shard, aggregator=aggregator, device=device)

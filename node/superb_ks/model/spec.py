@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
+from superb_ks.checked import from_name
 from superb_ks.model.architecture import ARCHITECTURE, CHECKPOINT
 from superb_ks.model.fingerprint import digest
 from superb_ks.model.folder import ModelUnavailable, explained
 from superb_ks.model.tuning import tune
 from superb_ks.recipe import SCRATCH, TINY, legal_tunings
-from superb_ks.settings import Full, Head, Settings, Tuning
+from superb_ks.settings import TUNINGS, Full, Head, Settings, Tuning
 
 SAMPLING_RATE = 16_000
 """Samples per second that all models of the family expect."""
@@ -96,10 +97,22 @@ class ModelSpec:
         """
         return cls(settings.model, tuple(labels), settings.seed, settings.tuning)
 
-    @property
-    def travels(self) -> bool:
-        """Whether the model's files lie in this package, and so must be shipped with the experiment."""
-        return self.name == TINY
+    def to_dict(self) -> dict[str, Any]:
+        """Return the specification as JSON knows it."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**own, "labels": list(self.labels), "tuning": self.tuning.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """Read what `to_dict` returned.
+
+        Raises:
+            ValueError: a field is missing, unknown or illegal.
+        """
+        if set(values) != set(cls.__dataclass_fields__):
+            raise ValueError(f"a model's specification has {', '.join(cls.__dataclass_fields__)}, no others")
+        tuning = from_name(TUNINGS, values["tuning"], "tuning")
+        return cls(**{**values, "labels": tuple(values["labels"]), "tuning": tuning})
 
     def build(self) -> PreTrainedModel:
         """Build the model: float32, on the CPU, the same on every node, without touching global seeds.
@@ -147,8 +160,8 @@ class ModelSpec:
             return self.name
         if not (CHECKPOINT / "model.safetensors").is_file():
             raise ModelUnavailable(
-                f"the pretrained tiny model is not at {CHECKPOINT}: it belongs to the package superb_ks "
-                "and travels with an experiment that is submitted as MODEL=tiny; MODEL=scratch needs no files"
+                f"the pretrained tiny model is not at {CHECKPOINT}: it belongs to the package superb_ks; "
+                "install that again, or choose MODEL=scratch, which needs no files"
             )
         return str(CHECKPOINT)
 

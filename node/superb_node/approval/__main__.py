@@ -6,10 +6,11 @@ It lists what waits; `show NAME`, `approve NAME DIGEST` and `reject NAME` look a
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 
-from superb_node.approval.archive import UnsoundArchive
+from superb_ks.experiment import UnsoundExperiment
 from superb_node.approval.review import approval_command, review
 from superb_node.approval.store import (
     APPROVAL_FOLDER,
@@ -22,7 +23,7 @@ from superb_node.approval.store import (
 from superb_node.command_line import set_up_output
 from superb_node.text import printable
 
-# An approval names what it is for: under the same name another archive may wait by now.
+# An approval names what it is for: under the same name another experiment may wait by now.
 _DIGEST = re.compile(r"[0-9a-f]{32,64}")
 
 
@@ -46,7 +47,7 @@ def main() -> int:
         parser.error(f"{arguments.action} wants the name of an experiment")
     try:
         _answer(arguments)
-    except (ReviewError, UnsoundArchive, OSError) as error:
+    except (ReviewError, UnsoundExperiment, OSError) as error:
         print(f"review: {error}", file=sys.stderr)
         return 2
     return 0
@@ -61,7 +62,9 @@ def _answer(arguments: argparse.Namespace) -> None:
         )
     for store, submission in _found(arguments.name, arguments.digest):
         if arguments.action == "show":
-            print(*review(submission, store.archive(submission.name), store.last_approved), sep="\n")
+            text = store.text_file(submission.name).read_bytes()
+            colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+            print(*review(submission, text, store.last_approved, colours), sep="\n")
             print(f"To let it run: {approval_command(submission)}")
             continue
         answer = APPROVED if arguments.action == "approve" else REJECTED

@@ -1,7 +1,7 @@
 """The gate of a node: its owner decides which experiments run here.
 
-The code of an experiment is its author's and runs with the rights of this process. Until the gate is open
-for it, its archive is read as data only; docs/approval.md tells the whole.
+The tasks of an experiment are its author's code. Until the gate is open for it, its text is read as data only;
+docs/approval.md tells the whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from superb_node.approval.archive import read_archive
+from superb_ks.experiment import Experiment, digest
 from superb_node.approval.review import approval_command, review
 from superb_node.approval.settings import DIGEST, MANUAL, MEANINGS, OPEN, GateSettings, read_digests
 from superb_node.approval.store import APPROVED, REJECTED, ApprovalStore, Submission
@@ -53,13 +53,16 @@ class Gate:
         meaning = MEANINGS[approval].format(approved_digests=self.settings.approved_digests)
         logger.log(level, "approval: %s: %s", approval, meaning)
 
-    def inspect(self, name: str, author: str, archive: bytes) -> Submission:
-        """Measure an archive, whatever the setting; nothing of it is written or run.
+    def inspect(self, name: str, author: str, text: bytes) -> Submission:
+        """Look a text through, whatever the setting; nothing of it is run.
 
         Raises:
-            UnsoundArchive: it is damaged, exceeds a limit or holds what is not unpacked.
+            UnsoundExperiment: it is no experiment.
+            Declined: it was written for another package `superb_ks` than this node's.
         """
-        return Submission(name, author, read_archive(archive, self.settings.limits).digest)
+        if fault := Experiment.read(text).fault_of_package():
+            raise Declined(f"declined by the node of {self.owner}: {fault}")
+        return Submission(name, author, digest(text))
 
     def is_approved(self, submission: Submission) -> bool:
         """Return whether an experiment may run now; if not, it waits for the owner's answer.
@@ -79,7 +82,7 @@ class Gate:
         return True
 
     @contextmanager
-    def pending(self, submission: Submission, archive: bytes) -> Iterator[Callable[[], bool]]:
+    def pending(self, submission: Submission, text: bytes) -> Iterator[Callable[[], bool]]:
         """Keep an experiment while it waits for the owner's answer.
 
         Yields:
@@ -87,7 +90,7 @@ class Gate:
             or has waited too long.
         """
         give_up_at = time.monotonic() + self.settings.approval_seconds
-        self.store.add(submission, archive)
+        self.store.add(submission, text)
         try:
             yield lambda: self._has_been_approved(submission, give_up_at)
         finally:
@@ -95,7 +98,8 @@ class Gate:
 
     def show(self, submission: Submission) -> None:
         """Show an experiment that waits to the owner, in the log; may take some seconds."""
-        lines = list(review(submission, self.store.archive(submission.name), self.store.last_approved))
+        text = self.store.text_file(submission.name).read_bytes()
+        lines = list(review(submission, text, self.store.last_approved))
         if len(lines) > MAX_LOGGED_LINES:
             more = len(lines) - MAX_LOGGED_LINES
             lines[MAX_LOGGED_LINES:] = [

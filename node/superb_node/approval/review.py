@@ -1,86 +1,92 @@
-"""What the owner of a node sees of an experiment before it runs here."""
+"""What the owner of a node sees of an experiment before it runs here: all of it, the code first."""
 
 from __future__ import annotations
 
 import difflib
-import io
-import zipfile
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from superb_node.approval.archive import NO_LIMITS, Contents, read_archive
+from superb_ks.experiment import Experiment
 from superb_node.approval.store import Submission, require_digest
 from superb_node.text import printable
 
-# Comparing lines takes time that grows with the square of their number.
-MAX_LINES, MAX_LINES_IN_ALL, MAX_BYTES = 1_000, 5_000, 200_000
+# Colours of a terminal: what is code, what is new, what is gone.
+_DIM, _GREEN, _RED, _BOLD, _PLAIN = "\033[2m", "\033[32m", "\033[31m", "\033[1m", "\033[0m"
+MAX_COMPARED = 5_000
+"""Lines of two texts that are compared; that takes time that grows with the square of their number."""
 
 
-def review(submission: Submission, archive: Path, last_approved: Path) -> Iterator[str]:
-    """Yield what there is to know about an experiment, line by line: author, digest, files, what is new.
+def review(submission: Submission, text: bytes, last_approved: Path, colours: bool = False) -> Iterator[str]:
+    """Yield an experiment line by line: its tasks, its settings, its model, its package, what is new.
 
-    Nothing of the archive reaches a terminal as it is: control characters are shown as escapes.
+    Args:
+        submission: as the node took it in.
+        text: of the experiment.
+        last_approved: text that was approved last here, if there is one.
+        colours: for a terminal.
 
     Raises:
-        ReviewError: another archive lies there by now.
+        ReviewError: another text lies there by now.
     """
-    data = archive.read_bytes()
-    contents = read_archive(data, NO_LIMITS)
-    require_digest(submission, contents)
-    yield f"Experiment {submission.name} of {printable(submission.author)}, digest {submission.digest}"
-    yield f"{len(contents.sizes)} files, {sum(contents.sizes.values()):,} bytes:"
-    yield from (f"  {size:>12,}  {name}" for name, size in contents.sizes.items())
-    yield f"All of it lies in {archive.absolute()}; to read it, unzip it elsewhere, and import nothing."
+    require_digest(submission, text)
+    experiment = Experiment.read(text)
+    yield _title(f"Experiment {submission.name} of {submission.author}", colours)
+    yield f"digest {submission.digest}, {len(text):,} bytes"
+    yield _title("Tasks: the only code of the experiment", colours)
+    for number, line in enumerate(experiment.tasks.rstrip("\n").split("\n"), start=1):
+        yield f"{_coloured(f'{number:>4}', _DIM, colours)}  {printable(line)}".rstrip()
+    yield _title("Settings, where they differ from the defaults", colours)
+    yield from _called(repr(experiment.settings))
+    yield "  recipe: " + ", ".join(
+        f"{key} {value}" for key, value in vars(experiment.settings.complete_recipe).items()
+    )
+    yield _title("Model", colours)
+    yield f"  {printable(json.dumps(experiment.model, ensure_ascii=False))}"
+    yield _title("Package superb_ks", colours)
+    fault = experiment.fault_of_package()
+    yield f"  {printable(fault) or 'this node uses its own, which is the one that the author has; nothing of it travels'}"
+    yield from _differences(last_approved, text, colours)
+
+
+def _called(text: str) -> Iterator[str]:
+    yield f"  {printable(text)}"
+
+
+def _title(text: str, colours: bool) -> str:
+    return _coloured(printable(text), _BOLD, colours)
+
+
+def _coloured(text: str, colour: str, colours: bool) -> str:
+    return f"{colour}{text}{_PLAIN}" if colours else text
+
+
+def _differences(last_approved: Path, text: bytes, colours: bool) -> Iterator[str]:
     if not last_approved.is_file():
-        yield "Nothing was approved here before that it could be compared with."
-        yield "NOT SHOWN: the texts of all files; read them in the archive."
+        yield _title("Nothing was approved here before", colours)
         return
-    before = last_approved.read_bytes()
-    approved = read_archive(before, NO_LIMITS)
-    yield f"Compared with what was approved last, digest {approved.digest}:"
-    with zipfile.ZipFile(io.BytesIO(before)) as old, zipfile.ZipFile(io.BytesIO(data)) as new:
-        yield from _differences(old, approved, new, contents)
+    before, now = _lines(last_approved.read_bytes()), _lines(text)
+    yield _title("Compared with what was approved here last", colours)
+    if len(before) + len(now) > MAX_COMPARED:
+        yield f"  NOT SHOWN: they have over {MAX_COMPARED:,} lines; read all of what is above"
+        return
+    lines = list(difflib.unified_diff(before, now, lineterm="", n=1))[2:]
+    for line in lines or ["no difference"]:
+        colour = {"+": _GREEN, "-": _RED}.get(line[:1], "")
+        yield "  " + _coloured(printable(line), colour, colours and bool(colour))
 
 
-def _differences(
-    old: zipfile.ZipFile, approved: Contents, new: zipfile.ZipFile, contents: Contents
-) -> Iterator[str]:
-    changed = [
-        name
-        for name in sorted(approved.digests | contents.digests)
-        if approved.digests.get(name) != contents.digests.get(name)
-    ]
-    if not changed:
-        yield "  no difference"
-    lines_left = MAX_LINES_IN_ALL
-    for name in changed:
-        before, after = _lines(old, approved, name), _lines(new, contents, name)
-        if before is None or after is None or len(before) + len(after) > lines_left:
-            digests = [found.digests.get(name, "none") for found in (approved, contents)]
-            why = (
-                f"no text, or over {MAX_LINES:,} lines or {MAX_BYTES:,} bytes"
-                if before is None or after is None
-                else f"over {MAX_LINES_IN_ALL:,} lines with those above"
-            )
-            yield f"NOT SHOWN: {name}: digest {digests[0]} before, {digests[1]} now ({why})"
-            continue
-        lines_left -= len(before) + len(after)
-        lines = difflib.unified_diff(before, after, f"approved/{name}", f"now/{name}", lineterm="")
-        yield from map(printable, lines)
-
-
-def _lines(archive: zipfile.ZipFile, contents: Contents, name: str) -> list[str] | None:
-    """Return the lines of a text; none of a file that is missing, None for bytes and for what is too long."""
-    if name not in contents.digests:
-        return []
-    if contents.sizes[name] > MAX_BYTES:
-        return None
-    try:
-        text = archive.read(name).decode()
-    except UnicodeDecodeError:
-        return None
-    lines = text.split("\n")
-    return None if len(lines) > MAX_LINES or "\0" in text else lines
+def _lines(text: bytes) -> list[str]:
+    """Return an experiment as lines to compare: the tasks as they stand, the rest as JSON."""
+    experiment = Experiment.read(text)
+    rest = {
+        "settings": experiment.settings.to_dict(),
+        "model": experiment.model,
+        "arguments": experiment.arguments,
+        "shard": experiment.shard,
+        "package": experiment.package,
+    }
+    return [*experiment.tasks.split("\n"), *json.dumps(rest, indent=1, ensure_ascii=False).split("\n")]
 
 
 def approval_command(submission: Submission) -> str:

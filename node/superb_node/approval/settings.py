@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from superb_node.approval.archive import ArchiveLimits
 from superb_node.errors import ConfigError
 
 OPEN, MANUAL, DIGEST = "open", "manual", "digest"
@@ -16,14 +15,8 @@ MEANINGS = {
     MANUAL: "an experiment runs here after its owner has said so: bash review.sh",
     DIGEST: "an experiment runs here if its digest is in {approved_digests}",
 }
-RANGES = {
-    "approval_seconds": (1, 604_800),
-    "archive_megabytes": (1, 32),
-    "archive_unpacked_megabytes": (1, 8_192),
-    "archive_files": (1, 100_000),
-    "archive_ratio": (1, 1_000),
-}
-SETTINGS = ("approval", "approved_digests", *RANGES)
+LONGEST_SECONDS = 604_800
+SETTINGS = ("approval", "approved_digests", "approval_seconds")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,13 +28,11 @@ class GateSettings:
         approval: "open", "manual" or "digest".
         approval_seconds: how long an experiment waits for its approval.
         approved_digests: file with a digest a line, for "digest".
-        limits: of archives, whatever the approval.
     """
 
     approval: str = OPEN
     approval_seconds: int = 3600
     approved_digests: Path = Path("approved_digests.txt")
-    limits: ArchiveLimits = ArchiveLimits()
 
     @classmethod
     def take(cls, settings: dict[str, Any], config: Path) -> GateSettings:
@@ -54,16 +45,12 @@ class GateSettings:
         if approval not in MEANINGS:
             raise ConfigError(f"{config}: approval is {approval!r}; legal: {', '.join(MEANINGS)}")
         digests = config.absolute().parent / str(settings.pop("approved_digests", cls.approved_digests))
-        numbers = {name: settings.pop(name) for name in RANGES if name in settings}
-        for name, number in numbers.items():
-            low, high = RANGES[name]
-            if type(number) is not int or not low <= number <= high:
-                raise ConfigError(f"{config}: {name} is {number!r}; legal: {low} to {high}")
-        seconds = numbers.pop("approval_seconds", cls.approval_seconds)
-        limits = ArchiveLimits(**{name.removeprefix("archive_"): n for name, n in numbers.items()})
+        seconds = settings.pop("approval_seconds", cls.approval_seconds)
+        if type(seconds) is not int or not 1 <= seconds <= LONGEST_SECONDS:
+            raise ConfigError(f"{config}: approval_seconds is {seconds!r}; legal: 1 to {LONGEST_SECONDS}")
         if approval == DIGEST:
             read_digests(digests)
-        return cls(approval, seconds, digests, limits)
+        return cls(approval, seconds, digests)
 
 
 def read_digests(path: Path) -> set[str]:

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from superb_node.approval.archive import NO_LIMITS, Contents, read_archive
+from superb_ks.experiment import digest
 from superb_node.names import illegal_name, is_legal_name
 from superb_node.work_folder import replace_file
 
@@ -34,7 +34,7 @@ class ApprovalStore:
     """The experiments that wait at one node, and its owner's answers.
 
     Args:
-        folder: holds `waiting/`, `answers/` and the archive that was approved last; made when needed.
+        folder: holds `waiting/`, `answers/` and the experiment that was approved last; made when needed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,28 +42,28 @@ class ApprovalStore:
 
     @property
     def last_approved(self) -> Path:
-        """The archive that was approved last, if there is one."""
-        return self.folder / "last_approved.zip"
+        """The text of the experiment that was approved last, if there is one."""
+        return self.folder / "last_approved.experiment"
 
-    def archive(self, name: str) -> Path:
-        """Return where the archive of a waiting experiment lies."""
-        return self._file("waiting", name, "zip")
+    def text_file(self, name: str) -> Path:
+        """Return where the text of a waiting experiment lies."""
+        return self._file("waiting", name, "experiment")
 
     def pending(self) -> list[Submission]:
         """Return what waits, oldest first."""
         files = sorted((self.folder / "waiting").glob("*.json"), key=lambda file: file.stat().st_mtime)
         return [Submission(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
-    def add(self, submission: Submission, archive: bytes) -> None:
+    def add(self, submission: Submission, text: bytes) -> None:
         """Store an experiment; what was answered about another of its name does not count for it."""
-        _make_private(self.archive(submission.name).parent)
-        self.archive(submission.name).write_bytes(archive)
+        _make_private(self.text_file(submission.name).parent)
+        self.text_file(submission.name).write_bytes(text)
         _write(self._file("waiting", submission.name), asdict(submission))
 
     def remove(self, name: str) -> None:
         """Let an experiment wait no longer; an approval stays, a rejection counts once."""
         self._file("waiting", name).unlink(missing_ok=True)
-        self.archive(name).unlink(missing_ok=True)
+        self.text_file(name).unlink(missing_ok=True)
         if self._answer(name).get("answer") == REJECTED:
             self._file("answers", name).unlink(missing_ok=True)
 
@@ -78,9 +78,9 @@ class ApprovalStore:
             ReviewError: what lies there under that name is not what is approved.
         """
         if answer == APPROVED:
-            content = self.archive(submission.name).read_bytes()
-            require_digest(submission, read_archive(content, NO_LIMITS))
-            replace_file(self.last_approved, content)
+            text = self.text_file(submission.name).read_bytes()
+            require_digest(submission, text)
+            replace_file(self.last_approved, text)
         entry = {**asdict(submission), "answer": answer, "reason": reason, "at": time.time()}
         _write(self._file("answers", submission.name), entry)
 
@@ -101,15 +101,15 @@ class ApprovalStore:
         return self.folder / kind / f"{name}.{suffix}"
 
 
-def require_digest(submission: Submission, contents: Contents) -> None:
-    """Make sure that an archive is the one that was submitted.
+def require_digest(submission: Submission, text: bytes) -> None:
+    """Make sure that a text is the one that was submitted.
 
     Raises:
         ReviewError: it has another digest.
     """
-    if contents.digest != submission.digest:
+    if digest(text) != submission.digest:
         raise ReviewError(
-            f"the archive of {submission.name} has digest {contents.digest}, not {submission.digest}: "
+            f"the text of {submission.name} has digest {digest(text)}, not {submission.digest}: "
             "another one waits under that name by now; look at it again: bash review.sh"
         )
 

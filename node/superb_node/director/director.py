@@ -61,7 +61,7 @@ class Director(OpenFLDirector):
         # Corrects: the list of envoys raises KeyError for one that has not asked for an experiment yet.
         self.col_exp: defaultdict[str, str | None] = defaultdict(lambda: None)
 
-    def submit(self, name: str, sender: str, collaborators: list[str], archive: Path) -> None:
+    def submit(self, name: str, sender: str, collaborators: list[str], text: bytes, port: int) -> None:
         """Queue an experiment whose initial state is in the store."""
         self.experiments_registry.add(
             ExperimentRunner(
@@ -70,11 +70,11 @@ class Director(OpenFLDirector):
                 invite=lambda envoy_name: self.col_exp_queues[envoy_name].put_nowait(name),
                 clip_limits=self._training_clips(collaborators),
                 name=name,
-                archive_path=archive,
+                text=text,
+                aggregator_port=port,
                 collaborators=collaborators,
                 users=[sender],
                 sender=sender,
-                init_tensor_dict={},
             )
         )
 
@@ -100,29 +100,19 @@ class Director(OpenFLDirector):
             raise Refused(f"experiment {name!r} is not {caller}'s")
         return manifest
 
-    def require_enrolled(self, name: str, envoy_name: str) -> None:
-        """Make sure that an experiment's code is for `envoy_name`.
+    def experiment_for(self, name: str, envoy_name: str) -> ExperimentRunner:
+        """Return an experiment that runs or waits its turn, and in which `envoy_name` takes part.
 
-        Corrects: OpenFL gives an archive to everybody who knows the name of the experiment.
+        Corrects: OpenFL gives an experiment to everybody who knows its name.
 
         Raises:
             Refused: there is no such experiment, or the envoy has no part in it.
         """
         experiment = self.experiments_registry.get(name)
         if experiment is None or envoy_name not in experiment.collaborators:
-            logger.warning("Refused envoy %r the archive of experiment %r", envoy_name, name)
+            logger.warning("Refused envoy %r the tasks of experiment %r", envoy_name, name)
             raise Refused(f"experiment {name!r} is over, or envoy {envoy_name!r} is not enrolled in it")
-
-    def experiment_author(self, name: str) -> str:
-        """Return who submitted an experiment that runs or waits its turn.
-
-        Raises:
-            Refused: there is none of that name.
-        """
-        experiment = self.experiments_registry.get(name)
-        if experiment is None:
-            raise Refused(f"no experiment named {name!r} runs")
-        return experiment.sender
+        return experiment
 
     async def start_experiment_execution_loop(self) -> None:
         """Run submitted experiments, one after another; envoys are invited when the aggregator listens."""
@@ -135,7 +125,6 @@ class Director(OpenFLDirector):
                         certificate=self.certificate,
                         private_key=self.private_key,
                         tls=self.tls,
-                        install_requirements=self.install_requirements,
                     )
                 finally:
                     watch.cancel()

@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from openfl.component.director.experiment import Experiment, ExperimentsRegistry, Status
+from openfl.component.director.experiment import Experiment as OpenFLExperiment
+from openfl.component.director.experiment import ExperimentsRegistry, Status
 from openfl.transport import AggregatorGRPCServer
 
+from superb_ks.aggregator.aggregator import Aggregator
+from superb_ks.experiment import Experiment
 from superb_node.director import experiment_store as store
 from superb_node.director.experiment_store import ExperimentStore
 from superb_node.director.listening import require_free
 from superb_node.loopback import bare
-from superb_node.workspace import IsolatedWorkspace
 
 logger = logging.getLogger("director")
 
 POLL_SECONDS = 0.01
 
 
-class ExperimentRunner(Experiment):
+class ExperimentRunner(OpenFLExperiment):
     """Corrects: ten seconds of sleep before the end is noticed, a failure that turns into "finished
     successfully", a model that stays in memory after the end, and an aggregator that listens on all
     interfaces.
@@ -38,16 +41,21 @@ class ExperimentRunner(Experiment):
         listen_host: str,
         invite: Callable[[str], None],
         clip_limits: Mapping[str, int],
+        text: bytes,
+        aggregator_port: int,
         **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(archive_path="", init_tensor_dict={}, **settings)  # OpenFL's, of pickles
+        self.text, self.aggregator_port = text, aggregator_port
+        # Equal experiments have different ids: a collaborator that an earlier one left behind (or this one,
+        # before it was resumed) is not taken for one of this.
+        self.id = uuid.uuid4().hex
         self._clip_limits = clip_limits
         self._experiments = experiments
         self._listen_host = listen_host
         self._invite = invite
         self._stopped = False
         self.declined_by: set[str] = set()  # envoys whose owners do not let it run there
-        self.init_tensor_dict = {"state_folder": experiments.folder(self.name)}
 
     def wants(self, envoy_name: str) -> bool:
         """Return whether `envoy_name` has work to do in this experiment."""
@@ -55,7 +63,7 @@ class ExperimentRunner(Experiment):
         return (
             aggregator is not None
             and envoy_name in self.collaborators
-            and aggregator.round_number < aggregator.rounds_to_train
+            and not aggregator.is_over
             and envoy_name not in aggregator.quit_job_sent_to
             and envoy_name not in self.declined_by
         )
@@ -66,24 +74,21 @@ class ExperimentRunner(Experiment):
             self._stopped = True
             self.aggregator.stop(by, reason)
 
-    async def start(self, *, install_requirements: bool = False, **security: Any) -> None:
-        """Run the experiment to its end; its status in the store then says how it ended."""
+    async def start(self, **security: Any) -> None:
+        """Run the experiment to its end; its status in the store then says how it ended.
+
+        Nothing of its author's runs here: the aggregator is the node's own, and the settings are data.
+        """
         logger.info("Experiment %s starts with %s", self.name, ", ".join(self.collaborators))
         self._set_status(Status.IN_PROGRESS)
         ended = store.INTERRUPTED  # if the director ends first
         failure = None
         try:
-            with IsolatedWorkspace(self.name, self.archive_path, install_requirements):
-                server = self._create_aggregator_grpc_server(**security)
-                # Corrects: whether collaborators must show a certificate was up to the experiment's plan.
-                server.require_client_auth = True
-                port = server.uri.rpartition(":")[2]
-                require_free(bare(self._listen_host), int(port))
-                server.uri = f"{self._listen_host}:{port}"
-                self.aggregator = server.aggregator
-                self.aggregator.clip_limits = self._clip_limits
-                await self._serve(server)
-                failure = self.aggregator.failure
+            require_free(bare(self._listen_host), self.aggregator_port)
+            self.aggregator = await asyncio.to_thread(self._make_aggregator)
+            server = self._make_server(self.aggregator, **security)
+            await self._serve(server)
+            failure = self.aggregator.failure
             ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED
         except Exception as error:
             logger.exception("Experiment %s failed", self.name)
@@ -96,6 +101,23 @@ class ExperimentRunner(Experiment):
                 self._experiments.append_failure(self.name, failure)
             self._set_status(ended)
         logger.info("Experiment %s %s%s", self.name, ended, f": {failure}" if failure else "")
+
+    def _make_aggregator(self) -> Aggregator:
+        return Aggregator(
+            self.collaborators,
+            Experiment.read(self.text).settings,
+            self._experiments.folder(self.name),
+            experiment_id=self.id,
+            clip_limits=self._clip_limits,
+        )
+
+    def _make_server(self, aggregator: Aggregator, *, tls: bool, **files: Any) -> AggregatorGRPCServer:
+        server = AggregatorGRPCServer(
+            aggregator=aggregator, agg_port=self.aggregator_port, use_tls=tls, **files
+        )
+        # Corrects: it listens on all interfaces.
+        server.uri = f"{self._listen_host}:{self.aggregator_port}"
+        return server
 
     async def _serve(self, server: AggregatorGRPCServer) -> None:
         grpc_server = server.get_server()

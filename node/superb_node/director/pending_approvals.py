@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from superb_node.approval.gate import POLL_SECONDS, Declined, Gate
@@ -53,12 +52,12 @@ class PendingApprovals:
                 f"{MAX_PENDING_PER_USER} of a user and {MAX_PENDING} in all are legal: stop one, or wait"
             )
 
-    def add(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
+    def add(self, submission: Submission, text: bytes, submit: Callable[[], None]) -> None:
         """Call `submit` once the experiment is approved."""
         name = submission.name
         notice = self._experiments.own_record(name, "waiting", f"{name}, digest {submission.digest}")
         self._pending[name] = _Pending(
-            asyncio.create_task(self._wait(submission, archive, submit)), notice, submission.author
+            asyncio.create_task(self._wait(submission, text, submit)), notice, submission.author
         )
 
     def notice(self, name: str) -> dict[str, Any] | None:
@@ -74,17 +73,14 @@ class PendingApprovals:
         pending = self._pending.pop(name, None)
         return pending is not None and pending.task.cancel()
 
-    async def _wait(self, submission: Submission, archive: Path, submit: Callable[[], None]) -> None:
-        name, submitted = submission.name, False
+    async def _wait(self, submission: Submission, text: bytes, submit: Callable[[], None]) -> None:
+        name = submission.name
         try:
-            content = archive.read_bytes()
-            with self._gate.pending(submission, content) as approved:
-                del content  # it is stored; hours may pass
+            with self._gate.pending(submission, text) as approved:
                 await asyncio.to_thread(self._gate.show, submission)  # others are served meanwhile
                 while not approved():
                     await asyncio.sleep(POLL_SECONDS)
             submit()
-            submitted = True
         except Declined as declined:
             logger.warning("Experiment %s: %s", name, declined)
             self._reject(name, str(declined))
@@ -93,8 +89,6 @@ class PendingApprovals:
             self._reject(name, f"it cannot wait for its approval: {error}")
         finally:  # also when its author stops it, or the director stops
             self._pending.pop(name, None)
-            if not submitted:
-                archive.unlink(missing_ok=True)
 
     def _reject(self, name: str, reason: str) -> None:
         self._experiments.append(name, "failure", reason)

@@ -37,9 +37,17 @@ from superb_node.director.limits import (
     require_moderate_card,
     timely,
 )
-from superb_node.director.python_version import OtherPython, require_same_python
 from superb_node.director.submission import receive_submission
-from superb_node.reports import AUTHOR_HEADER, DECLINED, HOME_HEADER, LEFT, STOP, WAITS
+from superb_node.reports import (
+    AGGREGATOR_PORT_HEADER,
+    AUTHOR_HEADER,
+    DECLINED,
+    HOME_HEADER,
+    ID_HEADER,
+    LEFT,
+    STOP,
+    WAITS,
+)
 
 logger = logging.getLogger("director")
 
@@ -121,31 +129,15 @@ class DirectorService(DirectorGRPCServer):
         """
         name, home = request.shard_info.node_info.name, str(get_headers(context).get(HOME_HEADER, ""))
         try:
-            require_same_python(f"envoy {name!r}", get_headers(context))
             require_moderate_card(request.shard_info)
             self.director.envoy_names.claim(name, home)
         except Refused as refusal:
             logger.warning("Refused %s: %s", unquote(context.peer()), refusal)
-            lasts = isinstance(refusal, OtherPython)  # a name that is taken may become free
-            code = grpc.StatusCode.FAILED_PRECONDITION if lasts else grpc.StatusCode.ALREADY_EXISTS
-            await context.abort(code, str(refusal))
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
         answer = await super().UpdateShardInfo(request, context)
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
             self.director.envoy_names.record(name, home)
         return answer
-
-    @refusing
-    async def GetEnvoys(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """List the envoys, which is what a notebook asks for before it submits."""
-        self._require_same_python(context)
-        return await super().GetEnvoys(request, context)
-
-    def _require_same_python(self, context: Any) -> None:
-        try:
-            require_same_python("the notebook", get_headers(context))
-        except Refused as refusal:
-            logger.warning("Refused %s: %s", context.peer(), refusal)
-            raise
 
     async def UpdateEnvoyStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Take in a heartbeat.
@@ -178,15 +170,15 @@ class DirectorService(DirectorGRPCServer):
         )
 
     async def SetNewExperiment(self, stream: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
-        """Take in an experiment: its archive and its initial model, or only the archive to resume it.
+        """Take in an experiment: its text and its initial model, or only the text to resume it.
 
         Corrects: the model was expected in one protobuf message, of which memory held four copies.
         """
         try:
-            self._require_same_python(context)
             with self._submissions.one():
+                port = get_headers(context).get(AGGREGATOR_PORT_HEADER, "")
                 messages = timely(aiter(stream))
-                await receive_submission(self.director, self.root_dir, messages, self.get_caller(context))
+                await receive_submission(self.director, messages, self.get_caller(context), port)
             return director_pb2.SetNewExperimentResponse(accepted=True)
         except Refused as refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refusal))
@@ -200,18 +192,23 @@ class DirectorService(DirectorGRPCServer):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
 
     async def GetExperimentData(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Stream an archive to an envoy, or a model to its owner (`collaborator_name` is `model/best`).
+        """Send an experiment's text to an envoy, or stream a model to its owner (`collaborator_name` is
+        `model/best`).
 
         Corrects: a trained model came as one message, of at most 1 GiB.
         """
         kind, _, which = request.collaborator_name.partition("/")
         try:
             if kind != "model":
-                self.director.require_enrolled(request.experiment_name, request.collaborator_name)
-                author = self.director.experiment_author(request.experiment_name)
-                await context.send_initial_metadata(((AUTHOR_HEADER, author.encode()),))
-                async for chunk in super().GetExperimentData(request, context):
-                    yield chunk
+                experiment = self.director.experiment_for(request.experiment_name, request.collaborator_name)
+                await context.send_initial_metadata(
+                    (
+                        (AUTHOR_HEADER, experiment.sender.encode()),
+                        (ID_HEADER, experiment.id),
+                        (AGGREGATOR_PORT_HEADER, str(experiment.aggregator_port)),
+                    )
+                )
+                yield director_pb2.ExperimentData(size=len(experiment.text), npbytes=experiment.text)
                 return
             self.director.own_manifest(request.experiment_name, self.get_caller(context))
             for data in self.director.experiments.model(request.experiment_name, which):

@@ -1,15 +1,13 @@
-"""Takes in a submitted experiment: looks through its archive, stores its model, queues it or lets it wait."""
+"""Takes in a submitted experiment: looks through its text, stores its model, queues it or lets it wait."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-from superb_node.approval.archive import UnsoundArchive
+from superb_ks.experiment import UnsoundExperiment
 from superb_node.approval.gate import Declined
 from superb_node.approval.store import Submission
 from superb_node.director import experiment_store as store
@@ -20,18 +18,18 @@ from superb_node.director.limits import MAX_ENVOYS, announced_size
 
 
 async def receive_submission(
-    director: Director, folder: Path, messages: AsyncIterator[Any], caller: str
+    director: Director, messages: AsyncIterator[Any], caller: str, aggregator_port: object
 ) -> None:
-    """Receive an experiment of `caller`; its archive goes to `folder`.
+    """Receive an experiment of `caller`.
 
     Args:
         director: queues the experiment, at once or when its gate lets it in.
-        folder: for the archive, until the experiment has ended.
-        messages: the archive with the model's size, then the model's bytes; or only the archive, to resume.
+        messages: the text with the model's size, then the model's bytes; or only the text, to resume.
         caller: who owns the experiment.
+        aggregator_port: TCP port that is opened for the envoys while it runs, as its author wrote it.
 
     Raises:
-        Refused: the archive is unsound, the gate does not let it in, or a name or the model is illegal.
+        Refused: the text is unsound, the gate does not let it in, or a name, the port or the model is illegal.
         OSError: it cannot be stored.
     """
     head = await anext(messages, None)
@@ -42,41 +40,33 @@ async def receive_submission(
     if len(names) > MAX_ENVOYS:
         raise Refused(f"{len(names):,} envoys are enrolled; up to {MAX_ENVOYS:,} are legal")
     require_legal(*names)
+    port = _legal_port(aggregator_port)
     submission, runs_now = await _inspect(director, head, caller)
     if not runs_now:
         director.pending_approvals.require_capacity(caller)
-    archive = folder / str(uuid.uuid4())
-    try:
-        archive.write_bytes(head.experiment_data.npbytes)
-        if size is not None:
-            await director.experiments.create(head.name, caller, names, size, _model_bytes(messages))
-        else:
-            _prepare_to_resume(director, head.name, names, caller)
-    except BaseException:
-        archive.unlink(missing_ok=True)
-        raise
-    submit = functools.partial(director.submit, head.name, caller, names, archive)
+    text = head.experiment_data.npbytes
+    if size is not None:
+        await director.experiments.create(head.name, caller, names, size, _model_bytes(messages))
+    else:
+        _prepare_to_resume(director, head.name, names, caller)
+    submit = functools.partial(director.submit, head.name, caller, names, text, port)
     if runs_now:
         submit()
     else:
-        director.pending_approvals.add(submission, archive, submit)
+        director.pending_approvals.add(submission, text, submit)
 
 
 async def _inspect(director: Director, head: Any, caller: str) -> tuple[Submission, bool]:
-    """Measure an archive and ask the gate; says whether the experiment may run without waiting.
-
-    Corrects: OpenFL compares the sizes of the parts only, and finds out when it unpacks.
-    """
+    """Look a text through and ask the gate; says whether the experiment may run without waiting."""
     data = head.experiment_data
     try:
         if len(data.npbytes) != data.size:
-            raise UnsoundArchive(
-                f"the experiment's archive arrived damaged ({len(data.npbytes)} bytes, not {data.size}); "
-                "submit it again"
+            raise UnsoundExperiment(
+                f"the experiment arrived damaged ({len(data.npbytes)} bytes, not {data.size}); submit it again"
             )
         submission = await asyncio.to_thread(director.gate.inspect, head.name, caller, data.npbytes)
         return submission, director.gate.is_approved(submission)
-    except (UnsoundArchive, Declined) as refusal:
+    except (UnsoundExperiment, Declined) as refusal:
         raise Refused(str(refusal)) from refusal
 
 
@@ -87,6 +77,13 @@ def _prepare_to_resume(director: Director, name: str, names: list[str], caller: 
             f"experiment {name!r} is {status}; only {', '.join(store.RESUMABLE)} ones can be resumed"
         )
     director.experiments.update(name, status=store.PENDING, collaborators=names)
+
+
+def _legal_port(value: object) -> int:
+    text = str(value)
+    if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535:
+        return int(text)
+    raise Refused(f"aggregator_port is {text[:20]!r}; legal: a whole number from 1 to 65535")
 
 
 async def _model_bytes(messages: AsyncIterator[Any]) -> AsyncIterator[bytes]:

@@ -17,14 +17,14 @@ ASK_SECONDS, ANSWER_TIMEOUT_SECONDS = 10.0, 10.0
 
 
 def wait_for_approval(
-    gate: Gate, submission: Submission, archive: bytes, director: Any, envoy_name: str
+    gate: Gate, submission: Submission, text: bytes, director: Any, envoy_name: str
 ) -> bool:
     """Return once the owner approves (True), or the experiment is over (False).
 
     Args:
         gate: of the owner.
         submission: waits.
-        archive: what is shown to the owner.
+        text: what is shown to the owner.
         director: the stub of its service.
         envoy_name: on whose behalf it is asked.
 
@@ -32,7 +32,7 @@ def wait_for_approval(
         Declined: the owner rejects, or does not answer in time.
     """
     ask_at = time.monotonic() + ASK_SECONDS
-    with gate.pending(submission, archive) as approved:
+    with gate.pending(submission, text) as approved:
         gate.show(submission)
         while not approved():
             if time.monotonic() > ask_at:

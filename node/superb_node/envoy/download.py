@@ -1,55 +1,61 @@
-"""Receives an experiment's archive from the director, no more of it than the owner's limits allow."""
+"""Receives an experiment from the director, no more of it than is legal."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from superb_node.approval.archive import MEGABYTE
-from superb_node.reports import AUTHOR_HEADER
+from superb_ks.experiment import MAX_BYTES
+from superb_node.reports import AGGREGATOR_PORT_HEADER, AUTHOR_HEADER, ID_HEADER
 
 MAX_AUTHOR_CHARACTERS = 200
 
 
-class DamagedArchive(OSError):
-    """An experiment's archive did not arrive, or could not be written."""
+class DamagedDownload(OSError):
+    """An experiment did not arrive."""
 
 
-def author_of(stream: Any) -> str:
-    """Return who submitted an experiment, as the director tells it before the archive; under TLS it has that
-    from the author's certificate.
+@dataclass(frozen=True)
+class Download:
+    """An experiment as the director sends it.
+
+    Attributes:
+        name: of the experiment.
+        author: who submitted it, as the director tells; under TLS it has that from the author's certificate.
+        text: of the experiment.
+        id: what the aggregator asks for.
+        aggregator_port: where it listens.
     """
-    told = dict(stream.initial_metadata()).get(AUTHOR_HEADER, b"")
-    return told.decode(errors="replace")[:MAX_AUTHOR_CHARACTERS] or "somebody"
+
+    name: str
+    author: str
+    text: bytes
+    id: str
+    aggregator_port: int
 
 
-def receive_archive(stream: Any, archive: Path, max_megabytes: int) -> None:
-    """Write the parts of an archive to a file; a failure leaves none.
+def receive(name: str, stream: Any) -> Download:
+    """Receive an experiment.
 
     Args:
+        name: of the experiment.
         stream: the director's answer to a call.
-        archive: the file, which does not exist yet.
-        max_megabytes: of the whole, as `archive_megabytes` says.
 
     Raises:
-        DamagedArchive: it is too large, a part is damaged, or the disk is full.
+        DamagedDownload: it is too large, a part is damaged, or the director does not tell where to go.
         grpc.RpcError: the director went away.
     """
-    limit, received = max_megabytes * MEGABYTE, 0
-    try:
-        with archive.open("wb") as file:
-            for part in stream:
-                received += len(part.npbytes)
-                if part.size != len(part.npbytes):
-                    raise DamagedArchive("a part has another size than announced")
-                if received > limit:
-                    stream.cancel()
-                    raise DamagedArchive(
-                        f"it has more than {limit:,} bytes, which archive_megabytes allows here"
-                    )
-                file.write(part.npbytes)
-    except BaseException as error:
-        archive.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, DamagedArchive):  # such as a full disk
-            raise DamagedArchive(str(error)) from error
-        raise
+    told = dict(stream.initial_metadata())
+    text = bytearray()
+    for part in stream:
+        if part.size != len(part.npbytes):
+            raise DamagedDownload("a part has another size than announced")
+        text += part.npbytes
+        if len(text) > MAX_BYTES:
+            stream.cancel()
+            raise DamagedDownload(f"it has more than the legal {MAX_BYTES:,} bytes")
+    author = told.get(AUTHOR_HEADER, b"").decode(errors="replace")[:MAX_AUTHOR_CHARACTERS] or "somebody"
+    port, own_id = str(told.get(AGGREGATOR_PORT_HEADER, "")), str(told.get(ID_HEADER, ""))
+    if not own_id or not port.isdigit():
+        raise DamagedDownload("the director does not tell where its aggregator is; it is of another release")
+    return Download(name, author, bytes(text), own_id, int(port))

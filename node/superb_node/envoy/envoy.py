@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,22 @@ import grpc
 from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 
-from superb_node.approval.archive import UnsoundArchive
+from superb_ks.experiment import UnsoundExperiment
 from superb_node.approval.gate import Declined, Gate
 from superb_node.channel_options import set_client_options
 from superb_node.envoy.approval_wait import wait_for_approval
-from superb_node.envoy.download import DamagedArchive, author_of, receive_archive
-from superb_node.envoy.participation import failure_report, lost_the_aggregator, one_line, run_collaborator
+from superb_node.envoy.download import DamagedDownload, Download, receive
+from superb_node.envoy.participation import (
+    AggregatorAddress,
+    failure_report,
+    lost_the_aggregator,
+    one_line,
+    run_collaborator,
+)
 from superb_node.envoy.refusals import RefusalDetector, ShardRefused
 from superb_node.names import illegal_name, is_legal_name
-from superb_node.reports import DECLINED, HOME_HEADER, PYTHON, PYTHON_HEADER, WAITS
-from superb_node.workspace import IsolatedWorkspace
+from superb_node.reports import DECLINED, HOME_HEADER, WAITS
+from superb_node.workspace import own_workspace
 
 logger = logging.getLogger("envoy")
 
@@ -40,7 +45,7 @@ SIGN_TIMEOUT_SECONDS = 10.0
 
 class Envoy(OpenFLEnvoy):
     """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the
-    director, whose main thread dies of a damaged archive while it still counts as online, that survives
+    director, whose main thread dies of a damaged experiment while it still counts as online, that survives
     Ctrl-C, that tries for ever where it is refused, and that runs whatever arrives.
 
     Args:
@@ -54,24 +59,17 @@ class Envoy(OpenFLEnvoy):
         super().__init__(**settings)
         self.gate = gate
         self._get_ready = get_ready
-        self._author = ""
         self._last_refusal = ""
         self._director = f"{settings['director_host']}:{settings['director_port']}"
         files = (self.root_certificate, self.certificate, self.private_key)
         self._refusals = RefusalDetector(
             settings["director_host"], int(settings["director_port"]), files if settings["tls"] else None
         )
-        self._network = {
-            "agg_addr": settings["director_host"],
-            "use_tls": settings["tls"],
-            "require_client_auth": True,
-        }
+        self._director_host, self.tls = settings["director_host"], bool(settings["tls"])
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = (HOME_HEADER, os.fsencode(f"{socket.gethostname()}:{Path.cwd()}").hex())
-        # And it turns away those whose Python could not read the experiments that come to it.
-        metadata = (home, (PYTHON_HEADER, PYTHON))
-        stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=metadata)
+        stub.UpdateShardInfo = functools.partial(stub.UpdateShardInfo, metadata=(home,))
         # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a
         # director that was restarted is found after half a minute. A call that waits keeps it going.
         stub.UpdateEnvoyStatus = functools.partial(
@@ -95,8 +93,8 @@ class Envoy(OpenFLEnvoy):
         while True:
             try:
                 experiment_name = self.director_client.wait_experiment()
-                archive = self._download(experiment_name)
-            except DamagedArchive as error:  # or a full disk: the director goes on without us
+                download = self._download(experiment_name)
+            except DamagedDownload as error:  # the director goes on without us
                 logger.error("Experiment %r not received: %s", experiment_name, error)
                 self._report_failure(experiment_name, error)
                 time.sleep(RETRY_SECONDS)
@@ -109,7 +107,7 @@ class Envoy(OpenFLEnvoy):
                 time.sleep(RETRY_SECONDS)
                 continue
             cut_off = False
-            self._take_part(experiment_name, archive)
+            self._take_part(download)
 
     def send_health_check(self) -> None:
         """Send heartbeats for ever; registers again with a director that was restarted."""
@@ -158,7 +156,7 @@ class Envoy(OpenFLEnvoy):
             return
 
     def _begin_to_wait_for_director(self) -> None:
-        script = "start_director_with_tls.sh HOST" if self._network["use_tls"] else "start_director.sh"
+        script = "start_director_with_tls.sh HOST" if self.tls else "start_director.sh"
         logger.info(
             "No director at %s yet; trying again every second. Start one: cd director && bash %s",
             self._director,
@@ -170,68 +168,70 @@ class Envoy(OpenFLEnvoy):
             stub.UpdateShardInfo, wait_for_ready=True, timeout=SIGN_TIMEOUT_SECONDS
         )
 
-    def _download(self, experiment_name: str) -> Path:
+    def _download(self, experiment_name: str) -> Download:
         if not is_legal_name(experiment_name):
-            raise DamagedArchive(illegal_name("experiment name", experiment_name))
-        stream = self.director_client.get_experiment_data(experiment_name)
-        self._author = author_of(stream)
-        archive = Path(f"{uuid.uuid4()}.zip").absolute()
-        try:
-            receive_archive(stream, archive, self.gate.settings.limits.megabytes)
-        except OSError as error:
-            raise DamagedArchive(f"the archive of {experiment_name} was not received: {error}") from error
-        return archive
+            raise DamagedDownload(illegal_name("experiment name", experiment_name))
+        return receive(experiment_name, self.director_client.get_experiment_data(experiment_name))
 
-    def _take_part(self, experiment_name: str, archive: Path) -> None:
-        """Run an experiment if the owner lets it in; the archive goes in any case."""
+    def _take_part(self, download: Download) -> None:
+        """Run an experiment if the owner lets it in."""
+        name = download.name
         try:
-            wanted = self._is_let_in(experiment_name, archive.read_bytes())
+            wanted = self._is_let_in(download)
             self._get_ready()
             if wanted:
-                self._run_experiment(experiment_name, archive)
+                self._run_experiment(download)
             else:
-                logger.info("Experiment %s ended before it was approved", experiment_name)
-        except (Declined, UnsoundArchive) as declined:
-            logger.warning("Experiment %s: %s", experiment_name, declined)
-            self._report(experiment_name, DECLINED, str(declined))
+                logger.info("Experiment %s ended before it was approved", name)
+        except (Declined, UnsoundExperiment) as declined:
+            logger.warning("Experiment %s: %s", name, declined)
+            self._report(name, DECLINED, str(declined))
         except Exception as error:  # also a full disk: the director goes on without us
             if lost_the_aggregator(error):
-                logger.warning("Experiment %s: %s", experiment_name, error)
+                logger.warning("Experiment %s: %s", name, error)
             else:
-                logger.exception("Experiment %s failed", experiment_name)
-            self._report_failure(experiment_name, error)
+                logger.exception("Experiment %s failed", name)
+            self._report_failure(name, error)
         except BaseException as stop:
-            self._report_failure(experiment_name, stop)
+            self._report_failure(name, stop)
             raise
-        finally:
-            archive.unlink(missing_ok=True)
 
-    def _is_let_in(self, experiment_name: str, archive: bytes) -> bool:
+    def _is_let_in(self, download: Download) -> bool:
         """Wait until the owner approves, or the experiment is over (False).
 
         Raises:
-            Declined, UnsoundArchive: it does not run here.
+            Declined, UnsoundExperiment: it does not run here.
         """
-        submission = self.gate.inspect(experiment_name, self._author, archive)
-        logger.info("Experiment %s of %r, digest %s", experiment_name, self._author, submission.digest)
+        submission = self.gate.inspect(download.name, download.author, download.text)
+        logger.info("Experiment %s of %r, digest %s", download.name, download.author, submission.digest)
         if self.gate.is_approved(submission):
             return True
-        self._report(experiment_name, WAITS, f"{experiment_name}, digest {submission.digest}")
-        return wait_for_approval(self.gate, submission, archive, self.director_client.stub, self.name)
+        self._report(download.name, WAITS, f"{download.name}, digest {submission.digest}")
+        return wait_for_approval(self.gate, submission, download.text, self.director_client.stub, self.name)
 
-    def _run_experiment(self, experiment_name: str, archive: Path) -> None:
-        logger.info("Experiment %s", experiment_name)
+    def _run_experiment(self, download: Download) -> None:
+        logger.info("Experiment %s", download.name)
         self.is_experiment_running = True
         try:
-            with IsolatedWorkspace(f"{self.name}_{experiment_name}", archive, self.install_requirements):
-                self._run_collaborator()
-            logger.info("Experiment %s is over", experiment_name)
+            with own_workspace(f"{self.name}_{download.name}"):
+                self._run_collaborator(download)
+            logger.info("Experiment %s is over", download.name)
         finally:
             self.is_experiment_running = False
 
-    def _run_collaborator(self) -> None:
-        certificates = (self.root_certificate, self.private_key, self.certificate)
-        run_collaborator(self.name, self._network, certificates, self.shard_descriptor, self.cuda_devices)
+    def _run_collaborator(self, download: Download) -> None:
+        # Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment.
+        # It runs in the director's process, so it is where this envoy knows the director to be.
+        address = AggregatorAddress(
+            host=self._director_host,
+            port=download.aggregator_port,
+            experiment_id=download.id,
+            tls=self.tls,
+            root_certificate=self.root_certificate,
+            private_key=self.private_key,
+            certificate=self.certificate,
+        )
+        run_collaborator(self.name, download.text, address, self.shard_descriptor, self.cuda_devices)
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""

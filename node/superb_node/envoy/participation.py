@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from openfl.federated import Plan
+from openfl.transport import AggregatorGRPCClient
 
+from superb_ks.experiment import Experiment
 from superb_node.reports import LEFT, TASK_RAISED
 
-PLAN = Path("plan/plan.yaml")
+
+@dataclass(frozen=True)
+class AggregatorAddress:
+    """Where the aggregator of one submission is, and how it is called.
+
+    Attributes:
+        host: of the director.
+        port: that the director opened.
+        experiment_id: tells the submission.
+        tls: whether the files guard the way there.
+        root_certificate: the authority's, a file.
+        private_key: our own.
+        certificate: our own.
+    """
+
+    host: str
+    port: int
+    experiment_id: str
+    tls: bool = False
+    root_certificate: Any = None
+    private_key: Any = None
+    certificate: Any = None
 
 
 def run_collaborator(
-    name: str,
-    network: dict[str, Any],
-    certificates: tuple[Any, Any, Any],
-    shard_descriptor: Any,
-    cuda_devices: Any,
+    name: str, text: bytes, address: AggregatorAddress, shard_descriptor: Any, cuda_devices: Sequence[int]
 ) -> None:
-    """Take part in the experiment that is unpacked in the working directory.
-
-    Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment's plan.
-    It runs in the director's process, so it is where this envoy knows the director to be.
+    """Take part in an experiment until it is over.
 
     Args:
         name: the envoy's.
-        network: settings that the plan's own give way to.
-        certificates: files of the authority's certificate, our key, our certificate; None without TLS.
+        text: of the experiment; its tasks run here.
+        address: of its aggregator.
         shard_descriptor: gives the data.
-        cuda_devices: numbers of those that may be used.
+        cuda_devices: numbers of those that may be used; the first one is.
+
+    Raises:
+        Exception: what a task raised.
     """
-    plan = Plan.parse(PLAN)
-    plan.config["network"]["settings"].update(network)
-    collaborator = plan.get_collaborator(name, *certificates, shard_descriptor=shard_descriptor)
-    collaborator.set_available_devices(cuda=cuda_devices)
-    collaborator.run()
+    # Only an envoy has PyTorch.
+    from superb_ks.collaborator.aggregator_client import AggregatorConnection
+    from superb_ks.collaborator.collaborator import make_collaborator
+
+    client = AggregatorGRPCClient(
+        agg_addr=address.host,
+        agg_port=address.port,
+        aggregator_uuid=address.experiment_id,
+        federation_uuid=address.experiment_id,
+        single_col_cert_common_name="",
+        use_tls=address.tls,
+        root_certificate=address.root_certificate,
+        private_key=address.private_key,
+        certificate=address.certificate,
+    )
+    line = AggregatorConnection(client, name)
+    device = f"cuda:{cuda_devices[0]}" if cuda_devices else "cpu"
+    make_collaborator(name, Experiment.read(text), shard_descriptor, line, device).run()
 
 
 def failure_report(error: BaseException) -> tuple[int, str]:

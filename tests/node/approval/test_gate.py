@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from superb_node.approval.archive import UnsoundArchive
+from tests.node.approval.test_archive import packed
 
 from superb_node.approval.__main__ import main as review_command
-from superb_node.approval.archive import UnsoundArchive
 from superb_node.approval.gate import Declined, Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.approval.store import ReviewError, Submission
 from superb_node.errors import ConfigError
-from tests.node.approval.test_archive import packed
 
 ARCHIVE = packed(("code.py", "one\ntwo\n"), ("plan/plan.yaml", "rounds: 1\n"))
 

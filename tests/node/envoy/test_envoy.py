@@ -10,13 +10,13 @@ import grpc
 import pytest
 from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
+from tests.node.approval.test_archive import packed
 
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.envoy.envoy import Envoy
 from superb_node.envoy.refusals import ShardRefused
 from superb_node.reports import AUTHOR_HEADER, DECLINED, TASK_RAISED
-from tests.node.approval.test_archive import packed
 
 CODE = packed(("x.py", ""))
 

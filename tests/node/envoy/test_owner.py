@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-
 from superb_node.approval.archive import ArchiveLimits
+from tests.node.approval.test_archive import packed
+
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.approval.store import APPROVED, REJECTED
@@ -14,7 +15,6 @@ from superb_node.envoy import approval_wait
 from superb_node.envoy.download import DamagedArchive
 from superb_node.envoy.envoy import Envoy
 from superb_node.reports import DECLINED, WAITS
-from tests.node.approval.test_archive import packed
 from tests.node.envoy.test_envoy import Stop, Stream, Unavailable
 
 ARCHIVE = packed(("code.py", ""), ("plan/plan.yaml", "rounds: 1\n"))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from openfl.utilities import TensorKey
+from superb_ks.collaborator.openfl_adapter import PackedAdapter
 from torch import nn
 
 from superb_ks.collaborator.collaborator import PackedCollaborator
-from superb_ks.collaborator.openfl_adapter import PackedAdapter
 
 ROUND_MODEL = [1.0, 2.0, 3.0]
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
 from superb_ks.collaborator.openfl_adapter import PackedAdapter, SpecifiedModel
+
 from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.model.fingerprint import digest
 from superb_ks.model.packing import pack, trainable_layout

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-
 from superb_ks.collaborator.openfl_adapter import PackedAdapter
+
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import STRATEGIES, SUPERB_LABELS, FedProx, FedYogi, Full, Head, Lora, Settings
 from superb_notebook.choices import strategies_table, tunings_table, update_sizes
