@@ -27,18 +27,27 @@ SETTINGS = tuple(
     for name in ("addresses", "checked", "recipe", "settings", "strategy_settings", "tuning_settings")
 )
 NODE_COMMON = tuple(f"superb_node.{path.stem}" for path in PACKAGES["superb_node"].glob("[a-z]*.py"))
+# What is read of an experiment wherever it arrives.
+TEXTS = (*SETTINGS, "superb_ks.experiment", "superb_ks.__version__")
 BASICS = (*SETTINGS, *(f"superb_ks.{name}" for name in ("metrics", "schedule", "types")))
 # Of the project's own modules, each part may import itself and these; benchmarks and pretraining import all.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(BASICS, BASICS),
     **dict.fromkeys(SETTINGS, SETTINGS),
+    "superb_ks.experiment": TEXTS,
     "superb_ks.model": BASICS,
     "superb_ks.training": (*BASICS, "superb_ks.model"),
     "superb_ks.transport": BASICS,
-    "superb_ks.collaborator": (*BASICS, "superb_ks.model", "superb_ks.training", "superb_ks.transport"),
+    "superb_ks.collaborator": (
+        *(*BASICS, *TEXTS),
+        *("superb_ks.model", "superb_ks.training", "superb_ks.transport"),
+    ),
     "superb_ks.aggregator": (*BASICS, "superb_ks.transport"),
     "superb_notebook": ("superb_ks", "superb_node"),
-    "superb_node": (),
+    **dict.fromkeys(NODE_COMMON, NODE_COMMON),
+    "superb_node.approval": (*NODE_COMMON, *TEXTS),
+    "superb_node.director": (*NODE_COMMON, *TEXTS, "superb_node.approval", "superb_ks.aggregator"),
+    "superb_node.envoy": (*NODE_COMMON, *TEXTS, "superb_node.approval", "superb_ks.collaborator"),
     "speech_commands": ("superb_node",),
     "superb_shard_descriptor": ("speech_commands", "superb_node"),
     "certificates": ("superb_node",),
@@ -48,7 +57,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # Libraries that a part must do without.
 WITHOUT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(BASICS, ("grpc", "openfl", "torch", "transformers")),
-    **dict.fromkeys(SETTINGS, ("grpc", "numpy", "openfl", "torch", "transformers")),
+    **dict.fromkeys(
+        (*SETTINGS, "superb_ks.experiment"), ("grpc", "numpy", "openfl", "torch", "transformers")
+    ),
     "superb_ks": ("IPython", "matplotlib"),
     "superb_ks.model": ("grpc", "openfl"),
     "superb_ks.training": ("grpc", "openfl"),
@@ -99,13 +110,14 @@ def test_a_part_does_without_the_libraries_of_others(part: str) -> None:
     assert [line for line in lines if is_of(line.rpartition(" ")[2], WITHOUT[part])] == []
 
 
-def test_every_module_that_is_shipped_has_a_rule() -> None:
+@pytest.mark.parametrize("package", ["superb_ks", "superb_node"])
+def test_every_module_of_the_nodes_has_a_rule(package: str) -> None:
     rules = tuple(MAY_IMPORT)
     names = [
-        ".".join(path.relative_to(PACKAGES["superb_ks"].parent).with_suffix("").parts)
-        for path in modules("superb_ks")
+        ".".join(path.relative_to(PACKAGES[package].parent).with_suffix("").parts)
+        for path in modules(package)
     ]
-    assert [name for name in names if not is_of(name, rules) and name != "superb_ks.__init__"] == []
+    assert [name for name in names if not is_of(name, rules) and name != f"{package}.__init__"] == []
 
 
 # OpenFL itself takes PyTorch where it finds it: the test takes both libraries away.

@@ -114,7 +114,9 @@ def half_submission(channel: grpc.Channel, number: int) -> None:
     head.experiment_data.size, head.experiment_data.npbytes = len(text), text
     shape = base_pb2.MetadataProto(int_list=[2**30])
     head.model_proto.tensors.append(base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape]))
-    hold_open(channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], PORT)
+    hold_open(
+        channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], PORT
+    )
 
 
 def hold_open(channel: grpc.Channel, method: str, messages: list[bytes], headers: Any) -> None:

@@ -1,6 +1,5 @@
 """Experiments on a real federation: what is averaged, what travels, what is refused."""
 
-
 import numpy as np
 import pytest
 

@@ -235,7 +235,9 @@ async def director_answer(server: DirectorService, name: str, sent: list[Any]) -
         else:
             (await reply).SerializeToString()
 
-    reply = getattr(server, name)(stream() if name == "SetNewExperiment" else sent[0], AsyncCall((AGGREGATOR_PORT_HEADER, "50051")))
+    reply = getattr(server, name)(
+        stream() if name == "SetNewExperiment" else sent[0], AsyncCall((AGGREGATOR_PORT_HEADER, "50051"))
+    )
     waits = name == "WaitExperiment" or hasattr(reply, "__aiter__")
     try:
         await asyncio.wait_for(read(reply), WAIT_SECONDS if waits else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from superb_ks.experiment import own_package
 from tests.support.lab import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,12 +91,15 @@ def test_its_requirements_are_those_of_an_envoy(kit: Path, python: Path) -> None
     assert "(constraint) grpcio==" in result.stdout + result.stderr
 
 
-def test_nothing_of_an_experiment_is_installed(kit: Path, python: Path) -> None:
-    """An installed `superb_ks` would win over the one that an experiment brings."""
-    find = "from importlib.util import find_spec; print(*map(find_spec, ('superb_ks', 'superb_notebook')))"
-    assert run(python, "-c", find, cwd=kit) == "None None\n"
-    where = run(python, "-c", "import superb_node; print(superb_node.__file__)", cwd=kit)
-    assert Path(where.strip()).is_relative_to(kit / ".venv")
+def test_what_experiments_need_is_in_the_wheel_and_the_notebooks_package_is_not(
+    kit: Path, python: Path
+) -> None:
+    find = "from importlib.util import find_spec; print(find_spec('superb_notebook'))"
+    assert run(python, "-c", find, cwd=kit) == "None\n"
+    source = "from superb_ks.experiment import own_package; import superb_ks; print(superb_ks.__file__, own_package())"
+    where, _, package = run(python, "-c", source, cwd=kit).strip().partition(" ")
+    assert Path(where).is_relative_to(kit / ".venv")
+    assert package == str(own_package()), "sources and tiny model are those of the checkout"
 
 
 def test_an_envoy_starts_from_it(kit: Path, python: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from superb_ks.experiment import Experiment
 from superb_ks.settings import Settings
 
-TASKS = '''\
+TASKS = """\
 def train(model, shard, device, optimizer):
     return {"clips": 1}
 
@@ -19,7 +19,7 @@ def validate(model, shard, device):
 
 def test(model, shard, device):
     return {"accuracy": 0.5, "clips": 1}
-'''
+"""
 ARGUMENTS = {
     "train": {"model": "model", "data_loader": "shard", "device": "device", "optimizer": "optimizer"},
     "validate": {"model": "model", "data_loader": "shard", "device": "device"},

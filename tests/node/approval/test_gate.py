@@ -1,23 +1,24 @@
 """The owner's gate: what waits, what opens it, and that nothing of an archive runs before."""
 
-import hashlib
 import logging
 import os
-import pickle
+import re
 import sys
 from pathlib import Path
 
 import pytest
-from superb_node.approval.archive import UnsoundArchive
-from tests.node.approval.test_archive import packed
 
+from superb_ks.collaborator.tasks import load_tasks
+from superb_ks.experiment import UnsoundExperiment
 from superb_node.approval.__main__ import main as review_command
 from superb_node.approval.gate import Declined, Gate
+from superb_node.approval.review import review
 from superb_node.approval.settings import GateSettings
 from superb_node.approval.store import ReviewError, Submission
 from superb_node.errors import ConfigError
+from tests.support.experiments import TASKS, changed_text, experiment_text
 
-ARCHIVE = packed(("code.py", "one\ntwo\n"), ("plan/plan.yaml", "rounds: 1\n"))
+TEXT = experiment_text(rounds=1)
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def gate(folder: Path) -> Gate:
     return Gate(GateSettings(approval="manual"), "the owner of env_one", folder)
 
 
-def arrive(gate: Gate, archive: bytes = ARCHIVE, name: str = "exp", author: str = "ann") -> Submission:
-    return gate.inspect(name, author, archive)
+def arrive(gate: Gate, text: bytes = TEXT, name: str = "exp", author: str = "ann") -> Submission:
+    return gate.inspect(name, author, text)
 
 
 def command(
@@ -50,10 +51,8 @@ def command(
         ({"approval": "ask"}, "config.yaml: approval is 'ask'; legal: open, manual, digest"),
         ({"approval": True}, "approval is True"),
         ({"approval_seconds": 0}, "approval_seconds is 0; legal: 1 to 604800"),
-        ({"archive_megabytes": "32"}, "archive_megabytes is '32'; legal: 1 to 32"),
-        ({"archive_unpacked_megabytes": 9000}, "archive_unpacked_megabytes is 9000; legal: 1 to 8192"),
-        ({"archive_files": True}, "archive_files is True; legal: 1 to 100000"),
-        ({"archive_ratio": 1.5}, "archive_ratio is 1.5; legal: 1 to 1000"),
+        ({"approval_seconds": True}, "approval_seconds is True; legal: 1 to 604800"),
+        ({"approval_seconds": "60"}, "approval_seconds is '60'; legal: 1 to 604800"),
         ({"approval": "digest"}, "approved_digests: .*approved_digests.txt cannot be read"),
     ],
 )
@@ -63,10 +62,10 @@ def test_an_illegal_setting_is_named_with_what_is_legal(tmp_path, settings, mess
 
 
 def test_settings_are_taken_out_and_the_rest_is_left(tmp_path):
-    settings = {"approval": "manual", "archive_files": 7, "approved_digests": "my.txt", "cpu_threads": 1}
+    settings = {"approval": "manual", "approval_seconds": 7, "approved_digests": "my.txt", "cpu_threads": 1}
     taken = GateSettings.take(settings, tmp_path / "config.yaml")
     assert settings == {"cpu_threads": 1}
-    assert (taken.approval, taken.limits.files, taken.limits.megabytes) == ("manual", 7, 32)
+    assert (taken.approval, taken.approval_seconds) == ("manual", 7)
     assert taken.approved_digests == tmp_path / "my.txt"
     assert GateSettings.take({}, tmp_path / "config.yaml").approval == "open"
 
@@ -82,11 +81,16 @@ def test_the_setting_says_what_it_means(folder, caplog):
     assert "bash review.sh" in caplog.messages[2]
 
 
-def test_an_open_gate_keeps_the_limits(folder):
+def test_an_open_gate_refuses_what_is_no_experiment_of_this_package(folder):
     gate = Gate(GateSettings(), "the owner", folder)
     assert gate.is_approved(arrive(gate))
-    with pytest.raises(UnsoundArchive, match="link or a device"):
-        arrive(gate, packed(("code.py", "/etc/passwd"), mode=0o120777))
+    with pytest.raises(UnsoundExperiment, match="holds? the control character"):
+        arrive(gate, changed_text(tasks="x = 1\x1b[2J"))
+    other = {"version": "0.0.1", "digest": "f" * 64}
+    with pytest.raises(
+        Declined, match=r"another package superb_ks, '0.0.1 \(ffffffffffff\)', than the one here"
+    ):
+        arrive(gate, changed_text(package=other))
     assert not folder.exists()
 
 
@@ -108,7 +112,7 @@ def test_only_listed_digests_pass_and_the_list_is_read_anew(folder, tmp_path):
 def test_an_approval_counts_for_the_same_name_author_and_digest_alone(gate, monkeypatch, capsys):
     submission = arrive(gate)
     assert not gate.is_approved(submission)
-    with gate.pending(submission, ARCHIVE) as approved:
+    with gate.pending(submission, TEXT) as approved:
         assert not approved()
         assert command(monkeypatch, capsys) == (0, f"exp of ann at env_one, digest {submission.digest}\n")
         code, said = command(monkeypatch, capsys, "approve", "exp", submission.digest[:32])
@@ -117,17 +121,17 @@ def test_an_approval_counts_for_the_same_name_author_and_digest_alone(gate, monk
     assert gate.is_approved(arrive(gate)), "as when the envoy comes back, or the experiment is resumed"
     assert not gate.is_approved(arrive(gate, author="bob"))
     assert not gate.is_approved(arrive(gate, name="exp2"))
-    assert not gate.is_approved(arrive(gate, packed(("code.py", "one\n"))))
+    assert not gate.is_approved(arrive(gate, experiment_text(rounds=2)))
     assert command(monkeypatch, capsys) == (0, "")
 
 
 def test_a_rejection_counts_once_and_tells_its_reason(gate, monkeypatch, capsys):
     submission = arrive(gate)
-    with gate.pending(submission, ARCHIVE) as approved:
+    with gate.pending(submission, TEXT) as approved:
         command(monkeypatch, capsys, "reject", "exp", "--reason", "too large a model")
         with pytest.raises(Declined, match="rejected by the owner of env_one: too large a model"):
             approved()
-    with gate.pending(submission, ARCHIVE) as approved:
+    with gate.pending(submission, TEXT) as approved:
         assert not approved(), "it is asked for again"
 
 
@@ -135,10 +139,10 @@ def test_nobody_answers(folder):
     gate = Gate(GateSettings("manual", approval_seconds=0), "the owner", folder)
     with (
         pytest.raises(Declined, match="not approved by the owner within 0 s"),
-        gate.pending(arrive(gate), ARCHIVE) as approved,
+        gate.pending(arrive(gate), TEXT) as approved,
     ):
         approved()
-    assert not list(folder.rglob("*.zip"))
+    assert not list(folder.rglob("*.experiment"))
 
 
 def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
@@ -146,7 +150,7 @@ def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
     wanted = f"exp with a digest {'0' * 32}…"
     assert (code, said) == (2, f"review: no experiment {wanted} waits here; waiting: none\n")
     submission = arrive(gate)
-    with gate.pending(submission, ARCHIVE) as approved:
+    with gate.pending(submission, TEXT) as approved:
         code, said = command(monkeypatch, capsys, "approve", "exp", "0123456789abcdef" * 2)
         assert (code, approved()) == (2, False), "another one than was looked at"
         assert (
@@ -159,22 +163,20 @@ def test_the_command_names_what_it_does_not_find(gate, monkeypatch, capsys):
         assert command(monkeypatch, capsys, "approve", "exp", submission.digest)[0] == 0
         assert approved()
     with pytest.raises(ReviewError, match=r"experiment name '\.\./exp'; legal: a letter"):
-        gate.store.archive("../exp")
+        gate.store.text_file("../exp")
 
 
-def test_an_archive_that_was_exchanged_is_neither_shown_nor_approved(gate, monkeypatch, capsys):
+def test_a_text_that_was_exchanged_is_neither_shown_nor_approved(gate, monkeypatch, capsys):
     submission = arrive(gate)
-    other = packed(("code.py", "three\n"))
-    with gate.pending(submission, ARCHIVE) as approved:
+    other = experiment_text(rounds=3)
+    with gate.pending(submission, TEXT) as approved:
         command_to_copy = f"To let it run: bash review.sh approve exp {submission.digest}\n"
         assert command(monkeypatch, capsys, "show", "exp")[1].endswith(command_to_copy)
-        gate.store.archive("exp").write_bytes(other)  # before its digest is noted next to it
+        gate.store.text_file("exp").write_bytes(other)  # before its digest is noted next to it
         for words in (["show", "exp"], ["approve", "exp", submission.digest]):
             code, said = command(monkeypatch, capsys, *words)
             assert code == 2
-            assert (
-                f"the archive of exp has digest {arrive(gate, other).digest}, not {submission.digest}" in said
-            )
+            assert f"the text of exp has digest {arrive(gate, other).digest}, not {submission.digest}" in said
         with pytest.raises(ReviewError, match="another one waits under that name"):
             gate.store.record_decision(submission, "approved")
         assert not approved()
@@ -184,7 +186,7 @@ def test_an_archive_that_was_exchanged_is_neither_shown_nor_approved(gate, monke
 def test_nobody_else_enters_the_folders(gate):
     before = os.umask(0o002)
     try:
-        with gate.pending(arrive(gate), ARCHIVE):
+        with gate.pending(arrive(gate), TEXT):
             folders = [gate.store.folder.parent, gate.store.folder, gate.store.folder / "waiting"]
             assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
     finally:
@@ -192,60 +194,50 @@ def test_nobody_else_enters_the_folders(gate):
 
 
 def test_the_difference_from_what_was_approved_last(gate, monkeypatch, capsys):
-    with gate.pending(arrive(gate), ARCHIVE):
+    with gate.pending(arrive(gate), TEXT):
         assert "Nothing was approved here before" in command(monkeypatch, capsys, "show", "exp")[1]
         command(monkeypatch, capsys, "approve", "exp", arrive(gate).digest)
-    files = (("code.py", "one\n2\n"), ("new.py", "three\n"), ("notes.txt", "\\x1b\x1b[2J\u202e"))
-    changed = packed(*files, ("task.pkl", "\x80\0"))
+    changed = experiment_text(TASKS + "# \\x1b\n", rounds=2)
     submission = arrive(gate, changed, "exp2", "b\x1b[31mob")
     with gate.pending(submission, changed):
         code, said = command(monkeypatch, capsys, "show", "exp2")
     assert code == 0
-    first, *lines, _ = said.splitlines()
-    assert first == rf"Experiment exp2 of b\x1b[31mob, digest {submission.digest}"
-    old = arrive(gate).digest
-    difference = lines[lines.index(f"Compared with what was approved last, digest {old}:") + 1 :]
-    assert difference == [
-        "--- approved/code.py", "+++ now/code.py", "@@ -1,3 +1,3 @@", " one", "-two", "+2", " ",
-        "--- approved/new.py", "+++ now/new.py", "@@ -0,0 +1,2 @@", "+three", "+",
-        "--- approved/notes.txt", "+++ now/notes.txt", "@@ -0,0 +1 @@", r"+\\x1b\x1b[2J\u202e",
-        "--- approved/plan/plan.yaml", "+++ now/plan/plan.yaml", "@@ -1,2 +0,0 @@", "-rounds: 1", "-",
-        difference[-1],
-    ]  # fmt: skip
-    digest = hashlib.sha256("\x80\0".encode()).hexdigest()
-    assert difference[-1].startswith(f"NOT SHOWN: task.pkl: digest none before, {digest} now (no text, or")
+    first, second, *lines, _ = said.splitlines()
+    assert first == r"Experiment exp2 of b\x1b[31mob"
+    assert second == f"digest {submission.digest}, {len(changed):,} bytes"
+    difference = lines[lines.index("Compared with what was approved here last") + 1 :]
+    changes = [line.strip() for line in difference if line.strip().startswith(("+", "-"))]
+    assert changes == [r"+# \\x1b", '-  "rounds": 1,', '+  "rounds": 2,']
 
 
-def test_nothing_is_unpickled_imported_or_unpacked_before_the_approval(
-    gate, tmp_path, monkeypatch, capsys, caplog
-):
+def test_a_review_shows_the_whole_code_on_one_screen_and_colours_on_a_terminal(gate, tmp_path):
+    submission, nothing = arrive(gate), tmp_path / "nothing"
+    lines = list(review(submission, TEXT, nothing))
+    for number, line in enumerate(TASKS.splitlines(), start=1):
+        assert f"{number:>4}  {line}".rstrip() in lines
+    assert "  Settings(rounds=1)" in lines
+    assert any("nothing of it travels" in line for line in lines)
+    assert len(lines) < 40
+    coloured = list(review(submission, TEXT, nothing, colours=True))
+    plain = [re.sub(r"\x1b\[\d+m", "", line).rstrip() for line in coloured]
+    assert plain == lines and plain != coloured
+
+
+def test_nothing_runs_before_the_approval(gate, tmp_path, monkeypatch, capsys, caplog):
     caplog.set_level(logging.INFO)
     trace = tmp_path / "ran"
-
-    class Trap:
-        def __reduce__(self):
-            return Path.touch, (trace,)
-
-    module = f"from pathlib import Path\nPath({str(trace)!r}).touch()\n"
-    traps = {
-        "task.pkl": pickle.dumps(Trap(), protocol=0).decode("ascii"),
-        "code.py": module,
-        "plan/plan.yaml": "a: 1\n",
-    }
-    archive = packed(*((name, text) for name, text in traps.items()))
-    for set_off in (lambda: pickle.loads(pickle.dumps(Trap())), lambda: exec(module, {})):
-        set_off()
-        assert trace.exists(), "the traps work"
-        trace.unlink()
-    submission = arrive(gate, archive)
-    with gate.pending(submission, archive) as approved:
+    trap = f"from pathlib import Path\nPath({str(trace)!r}).touch()\n"
+    text = experiment_text(trap + TASKS)
+    load_tasks(trap)
+    assert trace.exists(), "the trap works"
+    trace.unlink()
+    submission = arrive(gate, text)
+    with gate.pending(submission, text) as approved:
         gate.show(submission)
         command(monkeypatch, capsys, "show", "exp")
         assert not approved()
         files = sorted(path.name for path in gate.store.folder.rglob("*"))
-        assert files == ["exp.json", "exp.zip", "waiting"]
+        assert files == ["exp.experiment", "exp.json", "waiting"]
     assert not trace.exists()
-    assert f"{len(module):>12,}  code.py" in caplog.text
-    assert f"All of it lies in {gate.store.archive('exp')}" in caplog.text
-    assert "NOT SHOWN: the texts of all files" in caplog.text
+    assert "   1  from pathlib import Path" in caplog.text
     assert f"bash review.sh approve exp {submission.digest}" in caplog.text

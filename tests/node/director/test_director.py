@@ -1,10 +1,7 @@
 """Each correction of the director, compared with what OpenFL's own class does in the same place."""
 
 import asyncio
-import io
-import sys
 import time
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +9,6 @@ import pytest
 from openfl.component.director import Director as OpenFLDirector
 from openfl.component.director.experiment import ExperimentsRegistry
 from openfl.protocols import director_pb2
-from openfl.utilities.workspace import ExperimentWorkspace
 
 from superb_node.approval.store import Submission
 from superb_node.director import submission as submissions
@@ -20,16 +16,9 @@ from superb_node.director.director import Director
 from superb_node.director.experiment_runner import ExperimentQueue
 from superb_node.director.experiment_store import Refused
 from superb_node.director.service import DirectorService
-from superb_node.workspace import IsolatedWorkspace
+from tests.support.experiments import changed_text, experiment_text
 
 SHAPES = {"sample_shape": ["16000"], "target_shape": ["1"]}
-
-
-def archive_of(path: Path, **files: str) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(f"{name}.py", text)
-    return path
 
 
 @pytest.fixture
@@ -47,36 +36,6 @@ def director(tmp_path: Path) -> Director:
 
 def register(director: OpenFLDirector, name: str) -> None:
     director.acknowledge_shard({"node_info": {"name": name}, **SHAPES})
-
-
-def editions(workspace_class: type[ExperimentWorkspace], work: Path) -> list[int]:
-    """Import the same module in two experiments of different code."""
-    seen = []
-    for number in (1, 2):
-        archive = archive_of(work / f"archive_{number}", edition_under_test=f"EDITION = {number}")
-        with workspace_class(f"exp_{number}", archive):
-            import edition_under_test  # type: ignore[import-not-found]  # each archive brings its own
-
-            seen.append(edition_under_test.EDITION)
-    sys.modules.pop("edition_under_test", None)
-    return seen
-
-
-def test_each_experiment_imports_its_own_code(work):
-    assert editions(ExperimentWorkspace, work) == [1, 1], "OpenFL does this itself now"
-    assert editions(IsolatedWorkspace, work) == [1, 2]
-
-
-def left_of_a_damaged_archive(workspace_class: type[ExperimentWorkspace], work: Path) -> set[str]:
-    (work / "archive").write_bytes(b"no zip file")
-    with pytest.raises(Exception, match="is not a zip file"), workspace_class("exp", work / "archive"):
-        pass
-    return {path.name for path in work.iterdir()}
-
-
-def test_nothing_of_a_damaged_archive_stays(work):
-    assert left_of_a_damaged_archive(ExperimentWorkspace, work) == {"archive", "exp"}
-    assert left_of_a_damaged_archive(IsolatedWorkspace, work) == set()
 
 
 def test_envoys_can_be_listed_right_after_a_registration(director):
@@ -217,17 +176,17 @@ def test_only_listed_envoys_register(tmp_path):
         director.envoy_names.claim("env_two", "here")
 
 
-def test_an_archive_is_for_those_who_are_enrolled(director):
+def test_an_experiment_is_for_those_who_are_enrolled(director):
     """OpenFL's own gives it to anyone who knows the experiment's name."""
     stock = OpenFLDirector(tls=False, **SHAPES)
     for each in (stock, director):
         experiment = SimpleNamespace(name="x", archive_path="archive", collaborators=["a"], aggregator=None)
         each.experiments_registry.add(experiment)
     assert stock.get_experiment_data("x") == "archive"
-    director.require_enrolled("x", "a")
+    assert director.experiment_for("x", "a") is experiment
     for name, envoy in (("x", "stranger"), ("y", "a")):
-        with pytest.raises(Refused, match=f"'{name}' is over, or envoy '{envoy}' is not enrolled in it"):
-            director.require_enrolled(name, envoy)
+        with pytest.raises(Refused, match=f"experiment '{name}' is over, or envoy '{envoy}' is not enrolled"):
+            director.experiment_for(name, envoy)
 
 
 def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
@@ -241,30 +200,30 @@ def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
     assert failed == [("a", "r")]
 
 
-def whole_archive() -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("code.py", "print('x')\n" * 500)
-    return data.getvalue()
-
-
-def test_a_damaged_archive_is_refused_before_it_is_stored(tmp_path):
+def test_a_damaged_experiment_is_refused_before_it_is_stored(tmp_path):
     director = Director(experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, **SHAPES)
 
     def inspect(data: bytes, size: int) -> tuple[Submission, bool]:
         head = SimpleNamespace(name="x", experiment_data=SimpleNamespace(npbytes=data, size=size))
         return asyncio.run(submissions._inspect(director, head, "notebook"))
 
-    data = whole_archive()
+    data = experiment_text()
     submission, runs_now = inspect(data, len(data))
     assert (submission.name, submission.author, runs_now) == ("x", "notebook", True)
-    flipped = bytearray(data)
-    flipped[45] ^= 0xFF
-    for damaged in (b"", data[: len(data) // 2], bytes(flipped)):
-        with pytest.raises(Refused, match="archive arrived damaged"):
+    for damaged in (b"", data[: len(data) // 2], b"\xff" + data):
+        with pytest.raises(Refused, match="the experiment is not JSON"):
             inspect(damaged, len(damaged))
-    with pytest.raises(Refused, match="archive arrived damaged"):
+    with pytest.raises(Refused, match="the experiment arrived damaged"):
         inspect(data, len(data) + 1)
+    other = changed_text(package={"version": "0", "digest": "0"})
+    with pytest.raises(Refused, match="another package superb_ks"):
+        inspect(other, len(other))
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "-1", "x", "1e3", "9" * 50, "\u0663"])
+def test_a_port_that_is_none_is_named(port):
+    with pytest.raises(Refused, match="aggregator_port is .*; legal: a whole number from 1 to 65535"):
+        submissions._legal_port(port)
 
 
 def test_a_name_that_could_not_be_a_folders_is_refused(director):
@@ -280,12 +239,11 @@ def test_a_name_that_could_not_be_a_folders_is_refused(director):
 def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
     dropped = []
     aggregator = SimpleNamespace(
-        round_number=0,
-        rounds_to_train=3,
+        is_over=False,
         quit_job_sent_to=[],
         drop=lambda name, reason, for_good=False: dropped.append((name, reason, for_good)),
     )
-    director.submit("x", "notebook", ["a", "b"], archive_of(work / "archive", code=""))
+    director.submit("x", "notebook", ["a", "b"], experiment_text(), 50051)
     experiment = director.experiments_registry["x"]
     experiment.aggregator = aggregator
     assert experiment.wants("a") and experiment.wants("b")

@@ -1,8 +1,6 @@
 """Experiments that wait for the approval of the director's owner, while others may run."""
 
 import asyncio
-import io
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,13 +11,7 @@ from superb_node.approval.store import APPROVED, REJECTED
 from superb_node.director import pending_approvals
 from superb_node.director.experiment_store import ExperimentStore, Refused
 from superb_node.director.pending_approvals import PendingApprovals
-
-
-def small_archive() -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr("code.py", "")
-    return data.getvalue()
+from tests.support.experiments import experiment_text
 
 
 async def chunks():
@@ -35,14 +27,13 @@ class Waiting:
         )
         self.store = ExperimentStore(folder / "experiments")
         self.pending = PendingApprovals(self.gate, self.store)
-        self.archive = folder / "archive"
-        self.archive.write_bytes(small_archive())
-        self.submission = self.gate.inspect("x", "ann", small_archive())
+        self.text = experiment_text()
+        self.submission = self.gate.inspect("x", "ann", self.text)
         self.submitted: list[str] = []
 
     async def start(self) -> None:
         await self.store.create("x", "ann", ["env_one"], 1, chunks())
-        self.pending.add(self.submission, self.archive, lambda: self.submitted.append("x"))
+        self.pending.add(self.submission, self.text, lambda: self.submitted.append("x"))
         while not self.gate.store.pending() and self.pending.notice("x"):
             await asyncio.sleep(0.01)
 
@@ -71,7 +62,6 @@ def test_an_approved_experiment_is_submitted(tmp_path):
     waiting = Waiting(tmp_path, 60)
     run(waiting, APPROVED)
     assert waiting.submitted == ["x"]
-    assert waiting.archive.exists()
     assert waiting.story == []
     assert waiting.store.manifest("x")["status"] == "pending"
 
@@ -89,11 +79,10 @@ def test_a_rejected_experiment_says_why_and_leaves_nothing_behind(tmp_path, seco
     assert waiting.submitted == []
     assert waiting.story == [("failure", reason)]
     assert waiting.store.manifest("x")["status"] == "rejected"
-    assert not waiting.archive.exists()
-    assert not list((tmp_path / "approval").rglob("*.zip"))
+    assert not list((tmp_path / "approval").rglob("*.experiment"))
 
 
-def test_an_archive_that_cannot_be_kept_is_told_of(tmp_path, monkeypatch):
+def test_a_text_that_cannot_be_kept_is_told_of(tmp_path, monkeypatch):
     waiting = Waiting(tmp_path, 60)
 
     def fail(*_: object) -> None:
@@ -103,7 +92,6 @@ def test_an_archive_that_cannot_be_kept_is_told_of(tmp_path, monkeypatch):
     run(waiting)
     assert waiting.story == [("failure", "it cannot wait for its approval: no room")]
     assert waiting.store.manifest("x")["status"] == "rejected"
-    assert not waiting.archive.exists()
 
 
 def test_so_many_may_wait_and_no_more(tmp_path, monkeypatch):
@@ -138,5 +126,4 @@ def test_an_author_can_stop_what_waits(tmp_path):
 
     asyncio.run(play())
     assert waiting.submitted == []
-    assert not waiting.archive.exists()
     assert waiting.gate.store.pending() == []

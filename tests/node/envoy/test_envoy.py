@@ -10,15 +10,16 @@ import grpc
 import pytest
 from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
-from tests.node.approval.test_archive import packed
 
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
+from superb_node.envoy.download import Download
 from superb_node.envoy.envoy import Envoy
 from superb_node.envoy.refusals import ShardRefused
-from superb_node.reports import AUTHOR_HEADER, DECLINED, TASK_RAISED
+from superb_node.reports import AGGREGATOR_PORT_HEADER, AUTHOR_HEADER, DECLINED, ID_HEADER, TASK_RAISED
+from tests.support.experiments import experiment_text
 
-CODE = packed(("x.py", ""))
+TEXT = experiment_text()
 
 
 class Stop(BaseException):
@@ -44,12 +45,13 @@ Unavailable.__abstractmethods__ = frozenset()
 
 
 class Stream(list):
-    """The parts of an archive, with who submitted it."""
+    """The parts of an experiment, with who submitted it and where its aggregator is."""
 
     cancelled = False
+    told = ((AUTHOR_HEADER, b"ann"), (ID_HEADER, "1d"), (AGGREGATOR_PORT_HEADER, "50051"))
 
     def initial_metadata(self):
-        return ((AUTHOR_HEADER, b"ann"),)
+        return self.told
 
     def cancel(self):
         self.cancelled = True
@@ -133,23 +135,23 @@ def test_a_damaged_download_is_reported_and_the_envoy_serves_on(make_envoy):
     assert isinstance(run(envoy), Stop)
     ((name, code, description),) = envoy.director_client.failures
     assert (name, code) == ("exp", 1)
-    assert "the archive of exp was not received: a part has another size than announced" in description
+    assert "a part has another size than announced" in description
     assert envoy.director_client.calls[-1] == "wait_experiment", "it asks for the next one"
 
 
-def test_what_is_not_an_archive_is_declined_with_the_reason_and_nothing_stays(make_envoy, tmp_path):
+def test_what_is_no_experiment_is_declined_with_the_reason_and_nothing_stays(make_envoy, tmp_path):
     envoy = make_envoy(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(4, b"1234")])])
     run(envoy)
     ((name, code, description),) = envoy.director_client.failures
     assert (name, code) == ("exp", DECLINED)
-    assert "is not a zip file" in description
+    assert "an experiment has the fields" in description
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_task_that_raises_is_reported_with_a_traceback_and_nothing_stays(make_envoy, tmp_path, monkeypatch):
-    envoy = make_envoy(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(len(CODE), CODE)])])
+    envoy = make_envoy(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(len(TEXT), TEXT)])])
 
-    def fail() -> None:
+    def fail(download: Download) -> None:
         raise ValueError("no such label")
 
     monkeypatch.setattr(envoy, "_run_collaborator", fail)
@@ -216,16 +218,14 @@ def test_the_heartbeat_does_not_keep_the_process_alive(make_envoy, monkeypatch):
 
 
 def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make_envoy, tmp_path, monkeypatch):
-    archive = tmp_path / "archive"
-    archive.write_bytes(CODE)
     envoy = make_envoy(Envoy)
 
-    def stopped() -> None:
+    def stopped(download: Download) -> None:
         raise Stop("SIGTERM")
 
     monkeypatch.setattr(envoy, "_run_collaborator", stopped)
     with pytest.raises(Stop):
-        envoy._take_part("exp", archive)
+        envoy._take_part(Download("exp", "ann", TEXT, "1d", 50051))
     assert envoy.director_client.failures == [("exp", 2, "stopped by its owner (SIGTERM)")]
     assert not envoy.is_experiment_running
     assert list(tmp_path.iterdir()) == []

@@ -5,19 +5,18 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from superb_node.approval.archive import ArchiveLimits
-from tests.node.approval.test_archive import packed
 
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.approval.store import APPROVED, REJECTED
 from superb_node.envoy import approval_wait
-from superb_node.envoy.download import DamagedArchive
+from superb_node.envoy.download import DamagedDownload
 from superb_node.envoy.envoy import Envoy
 from superb_node.reports import DECLINED, WAITS
 from tests.node.envoy.test_envoy import Stop, Stream, Unavailable
+from tests.support.experiments import changed_text, experiment_text
 
-ARCHIVE = packed(("code.py", ""), ("plan/plan.yaml", "rounds: 1\n"))
+TEXT = experiment_text()
 
 
 def parts(*data: bytes) -> Stream:
@@ -47,13 +46,11 @@ def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
             return SimpleNamespace(experiment_name=answer)
 
         envoy.director_client = SimpleNamespace(
-            get_experiment_data=lambda name: stream or parts(ARCHIVE[:50], ARCHIVE[50:]),
+            get_experiment_data=lambda name: stream or parts(TEXT[:50], TEXT[50:]),
             set_experiment_failed=lambda *report: envoy.told.append(report),
             stub=SimpleNamespace(WaitExperiment=wait_experiment),
         )
-        monkeypatch.setattr(
-            Envoy, "_run_experiment", lambda self, name, archive: envoy.ran.append(archive.read_bytes())
-        )
+        monkeypatch.setattr(Envoy, "_run_experiment", lambda self, download: envoy.ran.append(download.text))
         return envoy
 
     return make_envoy
@@ -66,54 +63,70 @@ def each_second(monkeypatch: pytest.MonkeyPatch, *steps) -> None:
 
 
 def take(envoy: Envoy) -> None:
-    envoy._take_part("exp", envoy._download("exp"))
+    envoy._take_part(envoy._download("exp"))
 
 
 def test_an_open_gate_runs_what_arrives_whole(make_envoy):
     envoy = make_envoy()
     take(envoy)
-    assert (envoy.ran, envoy.told, envoy._author) == ([ARCHIVE], [], "ann")
+    assert (envoy.ran, envoy.told) == ([TEXT], [])
+    download = envoy._download("exp")
+    assert (download.author, download.id, download.aggregator_port) == ("ann", "1d", 50051)
 
 
 @pytest.mark.parametrize(
     ("stream", "message"),
     [
-        (parts(b"x" * 2**20, b"x", b"x"), "more than 1,048,576 bytes, which archive_megabytes allows here"),
+        (parts(b"x" * 2**20, b"x", b"x"), "more than the legal 1,048,576 bytes"),
         (Stream([SimpleNamespace(size=3, npbytes=b"xx")]), "a part has another size"),
     ],
 )
 def test_a_download_that_is_refused_leaves_nothing(make_envoy, stream, message):
-    envoy = make_envoy(stream, limits=ArchiveLimits(megabytes=1))
-    with pytest.raises(DamagedArchive, match=message):
+    envoy = make_envoy(stream)
+    with pytest.raises(DamagedDownload, match=message):
         envoy._download("exp")
     assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../exp", "a/b", "", ".exp", "exp\n"])
 def test_an_illegal_name_touches_no_path(make_envoy, name):
-    with pytest.raises(DamagedArchive, match="experiment name .*; legal: a letter"):
+    with pytest.raises(DamagedDownload, match="experiment name .*; legal: a letter"):
         make_envoy()._download(name)
 
 
-def test_an_unsound_archive_is_declined_and_leaves_nothing(make_envoy):
-    envoy = make_envoy(parts(packed(("../code.py", ""))))
+def test_a_director_of_another_release_is_told_of(make_envoy):
+    stream = parts(TEXT)
+    stream.told = ()
+    with pytest.raises(DamagedDownload, match="does not tell where its aggregator is"):
+        make_envoy(stream)._download("exp")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (changed_text(tasks="\u202e"), "control character"),
+        (changed_text(package={"version": "2", "digest": "f"}), "another package superb_ks"),
+    ],
+)
+def test_an_unsound_experiment_is_declined_and_leaves_nothing(make_envoy, text, told):
+    envoy = make_envoy(parts(text))
     take(envoy)
     ((name, code, reason),) = envoy.told
     assert (name, code, envoy.ran) == ("exp", DECLINED, [])
-    assert "holds '../code.py'" in reason
+    assert told in reason
     assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", [APPROVED, REJECTED])
 def test_the_owners_answer(make_envoy, monkeypatch, answer):
     envoy = make_envoy(approval="manual")
-    submission = envoy.gate.inspect("exp", "ann", ARCHIVE)
+    submission = envoy.gate.inspect("exp", "ann", TEXT)
     store = envoy.gate.store
     each_second(monkeypatch, lambda: None, lambda: store.record_decision(submission, answer, "why"))
     take(envoy)
     assert envoy.told[0] == ("exp", WAITS, f"exp, digest {submission.digest}")
     if answer == APPROVED:
-        assert (envoy.ran, len(envoy.told)) == ([ARCHIVE], 1)
+        assert (envoy.ran, len(envoy.told)) == ([TEXT], 1)
         take(envoy)
         assert len(envoy.ran) == 2, "it is not asked for again when the envoy comes back"
     else:

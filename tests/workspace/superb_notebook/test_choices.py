@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from superb_ks.collaborator.openfl_adapter import PackedAdapter
 
+from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import STRATEGIES, SUPERB_LABELS, FedProx, FedYogi, Full, Head, Lora, Settings
 from superb_notebook.choices import strategies_table, tunings_table, update_sizes
@@ -20,7 +20,7 @@ def test_sizes_are_those_of_what_is_sent(settings: Settings) -> None:
     assert list(sizes) == [Full(), Lora(rank=4), Head()]
     for tuning, size in sizes.items():
         model = replace(ModelSpec.of(settings, SUPERB_LABELS), tuning=tuning).build()
-        assert size.nbytes == sum(t.nbytes for t in PackedAdapter().get_tensor_dict(model).values())
+        assert size.nbytes == pack(model).nbytes
         assert size.parameters == sum(p.numel() for p in model.parameters())
 
 

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from openfl.interface.interactive_api.experiment import TaskInterface
 
-from superb_ks.settings import Addresses, Privacy, Settings, TrimmedMean
-from superb_notebook import experiment as experiment_module
+from superb_ks.model.spec import ModelSpec
+from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import FederationError, connect, shard_cards, shared_labels
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
 
@@ -87,24 +87,7 @@ def test_a_missing_task_is_named_before_anything_is_sent(names, told):
         tasks.register_fl_task(model="model", data_loader="shard", device="device")(task)
     experiment = object.__new__(FederatedExperiment)  # knows no federation to send anything to
     with pytest.raises(ValueError, match=told):
-        experiment.start(model_provider=None, task_keeper=tasks, data_loader=None, settings=Settings())
-
-
-def test_equal_settings_make_different_plans():
-    """A collaborator of another submission must not be taken for one of this (its id is the plan's hash)."""
-    first, second = (experiment_module._plan_changes(Settings()) for _ in range(2))
-    assert first != second
-    assert {key for key in first if first[key] != second[key]} == {"submission.settings.id"}
-
-
-def test_the_plan_carries_the_strategy_as_flat_entries():
-    """OpenFL takes no dictionary among the changes of its plan."""
-    plan = experiment_module._plan_changes(Settings(strategy=TrimmedMean(fraction=0.1)))
-    prefix = "aggregator.settings.strategy"
-    assert {key: value for key, value in plan.items() if key.startswith(prefix)} == {
-        f"{prefix}.name": "trimmed_mean",
-        f"{prefix}.fraction": 0.1,
-    }
+        experiment.start(model=ModelSpec("scratch", ("yes", "no")), tasks=tasks, settings=Settings())
 
 
 class Unavailable(grpc.RpcError):
@@ -154,12 +137,3 @@ def test_a_director_that_stays_away_ends_the_records():
     assert [next(records)["round"] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ExperimentFailed, match=r"does not answer .keepalive.*attach.*resume=True"):
         next(records)
-
-
-def test_the_plan_carries_privacy_where_it_is_asked_for():
-    privacy = Privacy(clip_norm=0.5, noise_multiplier=2.0)
-    plan = experiment_module._plan_changes(Settings(privacy=privacy))
-    prefix = "aggregator.settings.privacy."
-    sent = {key.removeprefix(prefix): value for key, value in plan.items() if key.startswith(prefix)}
-    assert sent == {"clip_norm": 0.5, "noise_multiplier": 2.0, "delta": 1e-5}
-    assert not any(key.startswith(prefix) for key in experiment_module._plan_changes(Settings()))
