@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import shutil
 import subprocess
 import threading
-import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from superb_ks.experiment import Experiment
 from superb_ks.settings import Failures
 from superb_notebook.connect import FederationError
 from tests.support.lab import Lab, Outcome, follow, wait_until
@@ -94,8 +94,9 @@ def test_it_runs_once_both_owners_have_approved(gated: Lab) -> None:
     for name in ("director", gated.last):
         log = gated.log(name)
         assert "approval: manual" in log
-        assert f"of notebook, digest {min(digests)}" in log
-        assert "superb_ks/aggregator/aggregator.py" in log
+        assert f"digest {min(digests)}" in log and "of notebook" in log
+        assert "Tasks: the only code of the experiment" in log
+        assert "   1  " in log and "def train(model, shard, device, optimizer, round_num):" in log
     assert "approval: open" in gated.log(gated.first)
     assert owner(gated, gated.last) == ""
 
@@ -110,35 +111,28 @@ def test_the_others_go_on_without_an_envoy_whose_owner_rejects(gated: Lab) -> No
     assert abs(outcome.ballast - ballast_after([[1]])) < 1e-5
     # Compared with the first experiment, which was approved last: fewer rounds.
     log = gated.log(gated.last)
-    assert re.search(r"\n  -\s+rounds_to_train: 4\n  \+\s+rounds_to_train: 3\n", log)
-    assert re.search(r"task_assigner_obj.pkl: digest [0-9a-f]{64} before, [0-9a-f]{64} now", log)
-    assert "aggregator.py: digest" not in log
+    assert re.search(r'\n.*-  "rounds": 2,\n.*\+  "rounds": 1,\n', log)
 
 
-def test_nothing_runs_of_what_the_directors_owner_rejects(gated: Lab, tmp_path: Path) -> None:
+def test_nothing_runs_of_what_an_owner_rejects_and_nothing_at_all_on_the_director(
+    gated: Lab, tmp_path: Path
+) -> None:
     trace = tmp_path / "ran"
 
-    class Trap:
-        def __reduce__(self):
-            return Path.touch, (trace,)
+    def set_trap(text: bytes) -> bytes:
+        experiment = Experiment.read(text)
+        trap = f"import os, pathlib\npathlib.Path({str(trace)!r}).write_text(os.getcwd())\n"
+        lines = experiment.tasks.replace("from __future__ import annotations\n", "")
+        return replace(experiment, tasks=f"from __future__ import annotations\n{trap}{lines}").to_bytes()
 
-    def set_traps(archive: Path) -> None:
-        with zipfile.ZipFile(archive) as packed:
-            files = {name: packed.read(name) for name in packed.namelist()}
-        module = f"from pathlib import Path\nPath({str(trace)!r}).touch()\n".encode()
-        with zipfile.ZipFile(archive, "w") as packed:
-            for name, content in files.items():
-                trap = {".pkl": pickle.dumps(Trap()), ".obj": pickle.dumps(Trap()), ".py": module}
-                packed.writestr(name, trap.get(Path(name).suffix, content))
-
-    outcome = run(gated, ("director", "reject"), on_the_way=set_traps)
+    outcome = run(gated, ("director", "reject"), on_the_way=set_trap)
     assert outcome.status == "rejected"
     assert "rejected. director: rejected by the director's owner" in outcome.error
     assert not trace.exists()
-    # The same traps are set off where they are let in: the test would see them.
-    outcome = run(gated, ("director", "approve"), on_the_way=set_traps)
-    assert outcome.status == "failed"
-    assert trace.exists()
+    # The same trap is set off on the envoys, where it is let in: the test would see it.
+    outcome = run(gated, ("director", "approve"), (gated.last, "reject"), on_the_way=set_trap, rounds=1)
+    assert outcome.status == "finished", outcome.error
+    assert f"/{gated.first}/" in trace.read_text()
 
 
 def test_only_what_is_on_the_lists_runs(gated: Lab) -> None:

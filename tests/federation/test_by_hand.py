@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cloudpickle
 import pytest
 import torch
 import yaml
@@ -20,11 +19,10 @@ from superb_node.envoy.threads import usable_cores
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Outcome, follow, sine_root, wait_until
-from tests.support.sine_experiment import Script, SineData, SineModel
+from tests.support.sine_experiment import Script, sine_model, sine_shard
 
 pytestmark = pytest.mark.federation
 
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
 # What torchrun tells the second of its two processes.
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
 TORCHRUN |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
@@ -44,10 +42,7 @@ class ByHand(Federation):
         settings = Settings(addresses=addresses, rounds=1, seed=number)
         experiment = FederatedExperiment(connect(settings), f"told-{number}")
         experiment.start(
-            model_provider=SineModel(Script()),
-            task_keeper=telling_tasks(),
-            data_loader=SineData(Script()),
-            settings=settings,
+            model=sine_model(Script()), tasks=telling_tasks(), shard=sine_shard(Script()), settings=settings
         )
         return follow(experiment)
 

@@ -7,10 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 
 from demo.federation import Federation
-from superb_ks.collaborator.shard_data import ShardData
 from superb_ks.model.spec import ModelSpec
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
@@ -120,10 +118,5 @@ def real_experiment(federation: Federation):
     cards = shard_cards(connection)
     spec = ModelSpec("scratch", shared_labels(cards), 0).sealed()
     experiment = FederatedExperiment(connection, "real-clips")
-    experiment.start(
-        model_provider=SpecifiedModel(spec),
-        task_keeper=tutorial_tasks(settings),
-        data_loader=ShardData(spec),
-        settings=settings,
-    )
+    experiment.start(model=spec, tasks=tutorial_tasks(settings), settings=settings)
     return follow(experiment), cards, spec

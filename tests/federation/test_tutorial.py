@@ -104,7 +104,7 @@ def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_
     scores = [re.search(rf"{who}: +(\d.*?)\\n", outputs) for who in ("Pipeline", "Federation")]
     assert scores[0] and scores[1] and scores[0][1] == scores[1][1]
 
-    # OpenFL litters the working directory with plans and pickles; ours go elsewhere.
+    # OpenFL litters the working directory with plans and pickles; there are none.
     assert {path.name for path in WORKSPACE.iterdir()} - before <= {"__pycache__"}
 
 

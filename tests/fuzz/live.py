@@ -37,7 +37,7 @@ Input = tuple[str, str, list[bytes], bool]
 def experiment_id(lab: Lab, name: str) -> str:
     """Return the id that the director tells the running experiment's collaborators."""
     request = director_pb2.GetExperimentDataRequest(experiment_name=name, collaborator_name=lab.first)
-    with grpc.insecure_channel(f"localhost:{lab.director_port}") as channel:
+    with lab.envoy_channel(lab.first) as channel:
         call = director_pb2_grpc.DirectorStub(channel).GetExperimentData(request)
         return str(dict(call.initial_metadata())[ID_HEADER])
 

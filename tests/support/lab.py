@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import yaml
 
@@ -159,6 +160,10 @@ class Lab(Federation):
             resume=resume,
         )
         return experiment
+
+    def envoy_channel(self, name: str) -> grpc.Channel:
+        """Return a line to the director such as the envoy `name` has."""
+        return grpc.insecure_channel(f"localhost:{self.director_port}")
 
     def run(self, script: Script | None = None, *events: Event, **changes: Any) -> Outcome:
         """Submit an experiment and follow it to its end, with `events` on the way."""

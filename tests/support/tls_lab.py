@@ -48,6 +48,10 @@ class TlsLab(Lab):
         options = [("grpc.enable_http_proxy", 0)]
         return grpc.secure_channel(address, channel_credentials(self.certificates / USER), options=options)
 
+    def envoy_channel(self, name: str) -> grpc.Channel:
+        address = f"{self.director_host}:{self.director_port}"
+        return grpc.secure_channel(address, channel_credentials(self.certificates / name))
+
     def _director_command(self) -> list[str]:
         return ["bash", "start_director_with_tls.sh", self.director_host]
 
