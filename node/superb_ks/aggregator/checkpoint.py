@@ -41,8 +41,8 @@ class ExperimentState:
         self.folder = folder
         self.manifest = read_manifest(folder)
         self.last = ModelFile(folder / self.manifest["last"])
-        for model in (self.last, self.best):
-            model.require_finite()
+        for path in {self.last.path, self.best.path}:
+            ModelFile(path).require_finite()
         self._records = self._reopened_log()
         shutil.rmtree(self.updates_folder, ignore_errors=True)
 
