@@ -84,7 +84,7 @@ def two_rounds() -> Iterator[dict[str, Any]]:
 def with_a_round_that_nobody_trained() -> list[dict[str, Any]]:
     """Return the same experiment, but that the envoys drawn for its second round dropped out."""
     trained = [item for item in two_rounds() if (item["round"], item["task_name"]) != (1, "train")]
-    return [*trained, record(1, "aggregator", "unchanged", "no update came from env_one", 0.0)]
+    return [*trained, record(1, "aggregator", "unchanged", "no usable update came from env_one", 0.0)]
 
 
 def card(**changes: Any) -> dict[str, Any]:

@@ -32,12 +32,17 @@ class ExperimentState:
 
     Args:
         folder: holds a manifest and the models that it names; the director makes it with the initial model.
+
+    Raises:
+        ValueError: the manifest or a model that it names holds a NaN or an infinity, or is no such file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        self.manifest = read_manifest(folder)
         self.last = ModelFile(folder / self.manifest["last"])
+        for path in {self.last.path, self.best.path}:
+            ModelFile(path).require_finite()
         self._records = self._reopened_log()
         shutil.rmtree(self.updates_folder, ignore_errors=True)
 
@@ -93,7 +98,12 @@ class ExperimentState:
         self.manifest["moments"] = file and {"strategy": strategy, "file": file.name}
 
     def publish(self, next_round: int, model: Vector | None) -> None:
-        """Complete the current round; the next one starts from `model`, or from the same if None."""
+        """Complete the current round; the next one starts from `model`, or from the same if None.
+
+        Raises:
+            ValueError: `model` holds values that are not finite; the round is not completed.
+            OSError: the disk is full; the same.
+        """
         if model is not None:
             name = f"round-{next_round}.safetensors"
             digest = write_model(self.folder / name, model, {"round": str(next_round)}, self.folder / SPARE)
@@ -126,7 +136,25 @@ class ExperimentState:
         return (self.folder / RECORDS).open("ab", buffering=0)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of `folder`.
+
+    Raises:
+        ValueError: it is no JSON, or holds a NaN or an infinity, which JSON does not know and Python reads.
+    """
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    except ValueError as error:
+        raise ValueError(f"{MANIFEST} cannot be read: {error}") from error
+    return manifest
+
+
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest of `folder` atomically."""
     with replacing(folder / MANIFEST) as file:
-        file.write(json.dumps(manifest, indent=1).encode())
+        file.write(json.dumps(manifest, indent=1, allow_nan=False).encode())

@@ -71,6 +71,15 @@ class ModelFile:
             block = vector[number * step : (number + 1) * step]
             yield block, np.frombuffer(self.part(number), np.float32)
 
+    def require_finite(self) -> None:
+        """Read all of it, part by part.
+
+        Raises:
+            ValueError: it holds values that are not finite.
+        """
+        for number in range(count_parts(self.size)):
+            require_finite(np.frombuffer(self.part(number), np.float32), self.path.name)
+
     def read(self) -> Vector:
         """Read the whole vector, float32 `[size]`."""
         return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)
@@ -87,7 +96,11 @@ def write_model(path: Path, vector: Vector, metadata: dict[str, str], spare: Pat
         vector: float32 `[size]`.
         metadata: goes into the file's header.
         spare: a file that becomes this one, if there is one (see `keep_as_spare`).
+
+    Raises:
+        ValueError: `vector` holds values that are not finite; nothing was written.
     """
+    require_finite(vector, path.name)
     header = safetensors_header([TRAINED], vector.size, metadata)
     raw = vector.data.cast("B")
     # Hashing takes longer than writing, and both let the other one run.
@@ -97,6 +110,18 @@ def write_model(path: Path, vector: Vector, metadata: dict[str, str], spare: Pat
         file.write(raw)
         file.truncate()
         return digest.result()
+
+
+def require_finite(vector: Vector, file_name: str) -> None:
+    """Check what is written to a file, or was read from it.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    # An array of truth values would take a quarter of the model's memory. A NaN is both least and largest.
+    ends = np.min(vector, initial=0), np.max(vector, initial=0)
+    if not np.isfinite(ends).all():
+        raise ValueError(f"values of {file_name} are not finite (NaN or infinity)")
 
 
 def safetensors_header(tensors: list[str], size: int, metadata: dict[str, str]) -> bytes:

@@ -176,13 +176,24 @@ class RoundKeeper:
         self._start_round_or_end()
 
     def _new_model(self) -> Vector | None:
-        """Return what the next round starts from; None if that is what this one started from."""
-        if not self._round.has_updates:
-            if self._round.trainers:  # all who were drawn dropped out; others are left
-                drawn = ", ".join(self._round.trainers)
-                self._record("aggregator", "unchanged", {f"no update came from {drawn}": np.asarray(0.0)})
+        """Return what the next round starts from; None if that is what this one started from.
+
+        Raises:
+            UpdateRefused: all who are present were to train, and none of them sent a usable update.
+        """
+        drawn = self._round.trainers
+        if not drawn:
             return None
-        combined = self._round.updates.result()
+        try:
+            combined = self._round.updates.result()
+        except UpdateRefused:
+            if self.members.present <= set(drawn):
+                raise
+            # Others are left. Whoever was drawn alone would otherwise end the experiment with one bad update,
+            # and again whenever it is resumed, because the same ones are drawn again.
+            reason = f"no usable update came from {', '.join(drawn)}"
+            self._record("aggregator", "unchanged", {reason: np.asarray(0.0)})
+            return None
         if self._privacy:
             self._record("aggregator", "privacy", self._privacy.spend(self._round.trainers))
             self.state.last.add_to(combined)  # a private average is one of changes since the round's start

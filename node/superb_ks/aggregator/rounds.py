@@ -43,11 +43,6 @@ class Round:
         """Those who are asked to train, by name."""
         return sorted(name for name, tasks in self._tasks.items() if any(t.name == TRAIN for t in tasks))
 
-    @property
-    def has_updates(self) -> bool:
-        """Whether anybody reported a training, be its update usable or not."""
-        return bool(self.reports.get(TRAIN))
-
     def open_tasks(self, name: str) -> list[Task]:
         """Return what `name` has not reported yet."""
         return [task for task in self._tasks.get(name, ()) if name not in self.reports[task.name]]

@@ -140,8 +140,9 @@ class ExperimentStore:
         return written + self._unwritten_records.get(name, [])
 
     def append_failure(self, name: str, reason: str) -> None:
-        """Add a failure to the records, unless they tell of one."""
-        if not any(record["task_name"] == "failure" for record in self.records(name)):
+        """Add a failure to the records, unless they tell of it; one that was resumed may tell of another."""
+        told = [r["metric_name"] for r in self.records(name) if r["task_name"] == "failure"]
+        if not any(reason.endswith(text) for text in told):  # the aggregator's begins with who failed
             self.append(name, "failure", reason)
 
     def append(self, name: str, task_name: str, text: str) -> None:

@@ -96,13 +96,21 @@ def test_foreign_folders_are_no_experiments(store):
         store.manifest("thesis")
 
 
-def test_a_torn_record_is_passed_over_and_one_failure_is_told_once(store):
+def test_a_torn_record_is_passed_over(store):
     create(store)
     store.append_failure("first", "no luck")
-    store.append_failure("first", "said already")
     with (store.folder("first") / "records.jsonl").open("a") as log:
         log.write('{"round": 1, ')
     assert [record["metric_name"] for record in store.records("first")] == ["no luck"]
+
+
+def test_a_failure_is_told_once_and_that_of_a_resumed_experiment_too(store):
+    create(store)
+    store.append("first", "failure", "no luck")  # as the aggregator does
+    store.append_failure("first", "env_one: no luck")
+    store.append_failure("first", "ValueError: the model is damaged")
+    told = [record["metric_name"] for record in store.records("first")]
+    assert told == ["no luck", "ValueError: the model is damaged"]
 
 
 def test_on_a_full_disk_the_end_is_told_from_memory(store):

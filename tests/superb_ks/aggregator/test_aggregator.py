@@ -27,17 +27,8 @@ def made_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def start(folder: Path, openfl_put_back):
     """Return what makes an aggregator on the folder, as OpenFL's plan does."""
-    from openfl.protocols import aggregator_pb2_grpc
-    from openfl.transport.grpc import aggregator_server
-
-    for module, name in (  # what the aggregator puts in OpenFL's place is put back
-        (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
-        (aggregator_server, "cpu_count"),
-        (aggregator_server, "channel_options"),
-    ):
-        monkeypatch.setattr(module, name, getattr(module, name))
     made = []
 
     def make(
@@ -489,16 +480,28 @@ def test_when_all_who_were_drawn_drop_out_the_model_stays(start):
     aggregator.drop(drawn, "dead")
     assert aggregator.round_number == 1, aggregator.failure
     assert aggregator.state.last.read().tolist() == [0.0] * SIZE
-    assert texts(aggregator, "unchanged") == [f"no update came from {drawn}"]
+    assert texts(aggregator, "unchanged") == [f"no usable update came from {drawn}"]
     again = trainers(aggregator, "abc")  # drawn from those who are left
     assert again and again != drawn
 
 
-def test_when_all_who_were_drawn_are_refused_the_experiment_ends(start):
-    aggregator = start("ab", fraction=0.5)
-    for name in "ab":
-        work(aggregator, name, weights=float("nan"))
-    assert "no collaborator sent an update that could be averaged" in aggregator.failure
+def test_when_all_who_were_drawn_are_refused_others_are_drawn_next(start):
+    """One that is drawn alone and sends garbage cannot end the experiment of the others."""
+    aggregator = start("ab", fraction=0.5, rounds=8)
+    drawn, liar = [], trainers(aggregator, "ab")
+    for number in range(8):
+        drawn.append(trainers(aggregator, "ab"))
+        for name in "ab":
+            work(aggregator, name, weights=float("nan") if name == liar else 2.0 + number)
+    assert aggregator.failure is None and aggregator.round_number == 8
+    honest = [number for number in range(8) if drawn[number] != liar]
+    assert honest, "the other one was never drawn"
+    assert aggregator.state.last.read().tolist() == [2.0 + honest[-1]] * SIZE
+    lies = drawn.count(liar)
+    assert (
+        texts(aggregator, "refused") == [f"{liar} sent 4 values that are not finite (NaN or infinity)"] * lies
+    )
+    assert texts(aggregator, "unchanged") == [f"no usable update came from {liar}"] * lies
 
 
 def test_an_absurd_report_of_one_ends_nothing(start):

@@ -209,3 +209,45 @@ def test_a_retired_file_is_written_over_but_not_under_a_reader(tmp_path: Path) -
     assert (tmp_path / "third").stat().st_ino == inode
     assert ModelFile(tmp_path / "third").read().tolist() == [3.0] * 900
     assert load_file(tmp_path / "third")["trained"].shape == (900,)  # as the library reads it
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_model_that_is_not_finite_is_not_published(folder, opened, bad):
+    state = opened(folder)
+    state.publish(1, vector(1))
+    with pytest.raises(
+        ValueError, match=r"^values of round-2.safetensors are not finite \(NaN or infinity\)$"
+    ):
+        state.publish(2, np.asarray([1, bad, 0, 0], np.float32))
+    again = opened(folder)
+    assert again.manifest["round"] == 1
+    assert np.array_equal(again.last.read(), vector(1))
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_a_model_on_the_disk_that_is_not_finite_is_named_in_one_line(folder, opened, which):
+    state = opened(folder)
+    state.mark_best(0.5)
+    state.publish(1, vector(1))
+    damaged = folder / state.manifest[which]
+    damaged.write_bytes(damaged.read_bytes()[:-4] + np.float32("nan").tobytes())
+    with pytest.raises(ValueError, match=rf"^values of {damaged.name} are not finite \(NaN or infinity\)$"):
+        ExperimentState(folder)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_manifest_with_what_is_no_number_is_refused_in_one_line(folder, number):
+    """A best score of NaN would let no later model be the best, in silence."""
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    poisoned = text.replace('"best_score": null', f'"best_score": {number}')
+    assert poisoned != text
+    (folder / "manifest.json").write_text(poisoned, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^manifest.json cannot be read: {number} is no number$"):
+        ExperimentState(folder)
+
+
+def test_a_manifest_never_gets_what_is_no_number(folder, opened):
+    before = (folder / "manifest.json").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        opened(folder).mark_best(float("nan"))
+    assert (folder / "manifest.json").read_text(encoding="utf-8") == before

@@ -73,7 +73,7 @@ def test_a_round_without_an_update_has_no_training_loss() -> None:
     first, second = history.results()
     assert first.train_loss == pytest.approx(1.25)
     assert (second.round, second.train_loss, second.seconds) == (2, None, 11.5)
-    assert history.events == ["aggregator kept the model as it was: no update came from env_one"]
+    assert history.events == ["aggregator kept the model as it was: no usable update came from env_one"]
 
 
 def test_confusion_is_the_aggregators(history: History) -> None:

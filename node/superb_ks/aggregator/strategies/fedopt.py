@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from superb_ks.aggregator.model_file import ModelFile, replacing, safetensors_header
+from superb_ks.aggregator.model_file import ModelFile, replacing, require_finite, safetensors_header
 from superb_ks.aggregator.strategies.fedavg import FedAvgAggregation
 from superb_ks.strategy_settings import Adaptive
 from superb_ks.transport.messages import PART_BYTES, count_parts
@@ -59,12 +59,14 @@ class AdaptiveAggregation(FedAvgAggregation):
             new_moments: receives the moments for the next step, atomically.
 
         Raises:
+            ValueError: a moment is not finite; no moments were published.
             OSError: the disk is full.
         """
         size = average.size
         old = (ModelFile(moments, FIRST), ModelFile(moments, SECOND)) if moments else None
         header = safetensors_header([FIRST, SECOND], size, {})
-        with replacing(new_moments) as file:
+        # Absurd parameters overflow; what comes of it is found before it is published.
+        with np.errstate(all="ignore"), replacing(new_moments) as file:
             file.write(header)
             for number in range(count_parts(size)):
                 block = average[number * _BLOCK : (number + 1) * _BLOCK]
@@ -75,6 +77,7 @@ class AdaptiveAggregation(FedAvgAggregation):
                     m, v = (np.frombuffer(moment.part(number), np.float32) for moment in old)
                 block[...], *new = self._step(base, block, m, v)
                 for at, moment in enumerate(new):
+                    require_finite(moment, new_moments.name)
                     file.seek(len(header) + 4 * (at * size + number * _BLOCK))
                     file.write(moment.data)
         return average

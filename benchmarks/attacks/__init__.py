@@ -1,0 +1,1 @@
+"""What each strategy survives when one or two of five envoys lie."""
