@@ -21,13 +21,13 @@ import sys; sys.path.insert(0, {workspace!r})
 from superb_notebook.experiment import FederatedExperiment
 from superb_notebook.connect import connect
 from superb_ks.settings import Addresses, Settings
-from tests.support.sine_experiment import Script, SineData, SineModel, sine_tasks
+from tests.support.sine_experiment import Script, sine_model, sine_shard, sine_tasks
 script = Script(seconds={seconds})
 addresses = Addresses(director_port={director}, aggregator_port={aggregator})
 settings = Settings(addresses=addresses, rounds={rounds})
 experiment = FederatedExperiment(connect(settings), {name!r})
-experiment.start(model_provider=SineModel(script), task_keeper=sine_tasks(script),
-                 data_loader=SineData(script), settings=settings)
+experiment.start(model=sine_model(script), tasks=sine_tasks(script),
+                 shard=sine_shard(script), settings=settings)
 for record in experiment.records():
     print(record["round"], flush=True)
 """
