@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,10 +94,18 @@ class Lab(Federation):
         folder: receives everything; made if need be.
         envoys: how many; ranks count from 1.
         health_seconds: between two heartbeats of an envoy.
+        environment: further variables of all services.
     """
 
-    def __init__(self, folder: Path, envoys: int = 2, health_seconds: int = 5) -> None:
-        super().__init__(folder, envoys=envoys, root=sine_root(folder / "originals", health_seconds))
+    def __init__(
+        self,
+        folder: Path,
+        envoys: int = 2,
+        health_seconds: int = 5,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        root = sine_root(folder / "originals", health_seconds)
+        super().__init__(folder, envoys=envoys, root=root, environment=environment)
         self.health_seconds = health_seconds
         self._numbers = itertools.count(1)
 
