@@ -116,7 +116,7 @@ class Experiment:
 
 
 def digest(text: bytes) -> str:
-    """Return the digest by which the owners of director and envoys know an experiment: SHA-256 of its text."""
+    """Return the digest by which owners know an experiment: SHA-256 of its text."""
     return hashlib.sha256(text).hexdigest()
 
 

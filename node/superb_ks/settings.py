@@ -40,6 +40,7 @@ from superb_ks.tuning_settings import TUNINGS, Full, Head, Lora, Tuning, tuning_
 
 __all__ = [
     "STRATEGIES",
+    "NOTEBOOKS_OWN",
     "SUPERB_LABELS",
     "TUNINGS",
     "Addresses",
@@ -69,7 +70,8 @@ SUPERB_LABELS = (
 )
 """The twelve classes of SUPERB keyword spotting, in its order."""
 
-_NOTEBOOKS_OWN = ("addresses", "experiment_name", "test_data", "runs_dir")
+NOTEBOOKS_OWN = ("addresses", "experiment_name", "test_data", "runs_dir")
+"""Fields that no other node needs to know."""
 
 _PROBABILITY = Range(lambda value: is_real(value) and 0 < value < 1, "in (0, 1)")
 _FRACTION = Range(lambda value: is_real(value) and 0 < value <= 1, "in (0, 1]")
@@ -175,8 +177,8 @@ class Settings(Checked):
         return changes(self)
 
     def for_nodes(self) -> Settings:
-        """Return the same without what concerns the notebook alone: where it runs, and where its data lies."""
-        own = {item.name: item.default for item in fields(self) if item.name in _NOTEBOOKS_OWN}
+        """Return the same without what concerns the notebook alone, `NOTEBOOKS_OWN`."""
+        own = {item.name: item.default for item in fields(self) if item.name in NOTEBOOKS_OWN}
         return replace(self, **own)
 
     @property

@@ -15,7 +15,7 @@ OF_OPENFL = ("openfl.plugins.interface_serializer", "openfl.federated.plan", "op
 FOLDERS = ("node", "envoy", "workspace", "demo", "certificates")
 
 # Python runs this at the start of every process of the federation.
-SITECUSTOMIZE = '''
+SITECUSTOMIZE = """
 import os, pickle, _pickle, sys
 
 def refuse(*_, **__):
@@ -29,7 +29,7 @@ if "superb_node." in " ".join(sys.orig_argv):
     pickle.Unpickler = _pickle.Unpickler = Refusing
     pickle._Unpickler.load = refuse
     open(os.path.join(os.environ["TRACES"], str(os.getpid())), "w").close()
-'''
+"""
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -1,4 +1,4 @@
-"""Send director, aggregator and the reader of experiments what no client would send, and count what they answer.
+"""Send director, aggregator and the owner's review what no client would send, and count what they answer.
 
 python -m tests.fuzz [--inputs 50000] [--seed 0] [--json PATH]
 

@@ -1,7 +1,7 @@
 """The data scientist's side of the sine federation: 0.1 million weights that train in milliseconds.
 
-Everything here travels as source in the experiment's text, faults included: what goes wrong on which envoy and
-in which round is a `Script` that the tasks look up.
+Everything here travels as source in the experiment's text, faults included: what goes wrong on which envoy
+and in which round is a `Script` that the tasks look up.
 """
 
 from __future__ import annotations

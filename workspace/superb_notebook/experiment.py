@@ -192,8 +192,9 @@ def _write(
     registered = task_functions(tasks)
     missing = [name for name in FUNCTIONS if name not in registered]
     if missing:
+        has = ", ".join(sorted(registered)) or "no task"
         raise ValueError(
-            f"the task keeper lacks {', '.join(missing)} (it has {', '.join(sorted(registered)) or 'no task'}); "
+            f"the task keeper lacks {', '.join(missing)} (it has {has}); "
             "an experiment needs train, validate and test, registered by register_fl_task"
         )
     functions = [registered[name] for name in FUNCTIONS]

@@ -71,7 +71,7 @@ def _class_of_a_cell(value: Any) -> str | None:
 
 
 def free_names(source: str) -> list[str]:
-    """Return what a definition refers to and does not define itself; annotations and builtins do not count."""
+    """Return what a definition refers to and does not define, without annotations and builtins."""
     tree = _WithoutAnnotations().visit(ast.parse(source))
     top = symtable.symtable(ast.unparse(ast.fix_missing_locations(tree)), "<source>", "exec")
     defined = {each.get_name() for each in top.get_symbols() if each.is_assigned() or each.is_imported()}

@@ -1,4 +1,4 @@
-"""Writes a notebook's tasks as one Python module: what the envoys run, and all that their owners have to read.
+"""Writes a notebook's tasks as one Python module: what the envoys run, and all that their owners read.
 
 The module holds the functions as they stand in the cells, and whatever else of the notebook they use: further
 functions and classes, imports, and constants of plain values.
@@ -38,7 +38,7 @@ def write_tasks(functions: Sequence[Callable[..., Any]]) -> str:
         load_tasks(source)
     except Exception as error:
         raise CannotTravel(
-            f"the tasks do not work on their own: {type(error).__name__}: {error}. They were written as\n{source}"
+            f"the tasks do not work by themselves: {type(error).__name__}: {error}. It is\n{source}"
         ) from error
     return source
 

@@ -1,7 +1,7 @@
 """The gate of a node: its owner decides which experiments run here.
 
-The tasks of an experiment are its author's code. Until the gate is open for it, its text is read as data only;
-docs/approval.md tells the whole.
+The tasks of an experiment are its author's code. Until the gate is open for it, its text is read as data
+only; docs/approval.md tells the whole.
 """
 
 from __future__ import annotations

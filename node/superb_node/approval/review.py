@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from superb_ks.experiment import Experiment
+from superb_ks.settings import NOTEBOOKS_OWN
 from superb_node.approval.store import Submission, require_digest
 from superb_node.text import printable
 
 # Colours of a terminal: what is code, what is new, what is gone.
 _DIM, _GREEN, _RED, _BOLD, _PLAIN = "\033[2m", "\033[32m", "\033[31m", "\033[1m", "\033[0m"
+WIDTH = 100
 MAX_COMPARED = 5_000
 """Lines of two texts that are compared; that takes time that grows with the square of their number."""
 
@@ -36,21 +39,41 @@ def review(submission: Submission, text: bytes, last_approved: Path, colours: bo
     yield _title("Tasks: the only code of the experiment", colours)
     for number, line in enumerate(experiment.tasks.rstrip("\n").split("\n"), start=1):
         yield f"{_coloured(f'{number:>4}', _DIM, colours)}  {printable(line)}".rstrip()
-    yield _title("Settings, where they differ from the defaults", colours)
-    yield from _called(repr(experiment.settings))
-    yield "  recipe: " + ", ".join(
-        f"{key} {value}" for key, value in vars(experiment.settings.complete_recipe).items()
-    )
+    yield _title("How they are called", colours)
+    for task, names in experiment.arguments.items():
+        yield from _wrapped(f"{task}(" + ", ".join(f"{own}={entity}" for entity, own in names.items()) + ")")
+    yield from _wrapped(f"shard: {experiment.shard or 'a ClipDataset for each split'}")
+    yield _title("Settings", colours)
+    for name, value in experiment.settings.for_nodes().to_dict().items():
+        if name not in NOTEBOOKS_OWN:
+            yield from _wrapped(f"{name}: {_as_json(value)}")
+    yield from _wrapped(f"recipe in full: {_as_json(vars(experiment.settings.complete_recipe))}")
     yield _title("Model", colours)
-    yield f"  {printable(json.dumps(experiment.model, ensure_ascii=False))}"
+    yield from _wrapped(_as_json(experiment.model))
     yield _title("Package superb_ks", colours)
-    fault = experiment.fault_of_package()
-    yield f"  {printable(fault) or 'this node uses its own, which is the one that the author has; nothing of it travels'}"
+    yield from _wrapped(
+        experiment.fault_of_package()
+        or "this node uses its own, which the author has, too; nothing of it travels"
+    )
     yield from _differences(last_approved, text, colours)
 
 
-def _called(text: str) -> Iterator[str]:
-    yield f"  {printable(text)}"
+def _as_json(value: object) -> str:
+    """Return a value as JSON, a dictionary without what is null in it."""
+    if isinstance(value, dict):
+        value = {key: inner for key, inner in value.items() if inner is not None}
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        printable(text),
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+        drop_whitespace=False,
+    )
 
 
 def _title(text: str, colours: bool) -> str:

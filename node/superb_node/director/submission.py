@@ -29,7 +29,8 @@ async def receive_submission(
         aggregator_port: TCP port that is opened for the envoys while it runs, as its author wrote it.
 
     Raises:
-        Refused: the text is unsound, the gate does not let it in, or a name, the port or the model is illegal.
+        Refused: the text is unsound, the gate does not let it in, or a name, the port or the model is
+            illegal.
         OSError: it cannot be stored.
     """
     head = await anext(messages, None)
@@ -62,7 +63,7 @@ async def _inspect(director: Director, head: Any, caller: str) -> tuple[Submissi
     try:
         if len(data.npbytes) != data.size:
             raise UnsoundExperiment(
-                f"the experiment arrived damaged ({len(data.npbytes)} bytes, not {data.size}); submit it again"
+                f"the experiment arrived damaged: {len(data.npbytes)} bytes, not {data.size}; submit it again"
             )
         submission = await asyncio.to_thread(director.gate.inspect, head.name, caller, data.npbytes)
         return submission, director.gate.is_approved(submission)
