@@ -46,7 +46,9 @@ class MixedLab(Lab):
 @pytest.fixture(scope="module")
 def outcome_of_one_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[np.ndarray]:
     with Lab(tmp_path_factory.mktemp("one_python"), envoys=2) as lab:
-        yield lab.run(rounds=2).weights
+        weights = lab.run(rounds=2).weights
+        assert weights is not None
+        yield weights
 
 
 @pytest.mark.skipif(

@@ -16,15 +16,15 @@ from superb_node.channel_options import SERVER_OPTIONS as COMMON_SERVER_OPTIONS
 from superb_node.director.experiment_store import Refused
 
 MEGABYTE = 2**20
-MESSAGE_BYTES = 33 * MEGABYTE
-"""The longest message is a submission's first: it holds the archive, of 32 MiB as the gate's limits are."""
+MESSAGE_BYTES = 4 * MEGABYTE
+"""The longest messages are an experiment's text and a part of a model, of at most a megabyte each."""
 SERVER_OPTIONS: dict[str, int] = {
     **COMMON_SERVER_OPTIONS,
     # Corrects: OpenFL takes messages of 1 GiB, from anybody, into memory.
     "grpc.max_receive_message_length": MESSAGE_BYTES,
 }
 MAX_SUBMISSIONS = 4
-"""Submissions that are received at a time. Each holds its archive in memory."""
+"""Submissions that are received at a time. Each holds a text in memory."""
 MAX_VIEWERS = 64
 """Viewers that follow experiments at a time. Each looks for news fifty times a second."""
 PART_BYTES, PART_TIMEOUT_SECONDS = MEGABYTE, 45.0

@@ -48,7 +48,7 @@ class Stream(list):
     """The parts of an experiment, with who submitted it and where its aggregator is."""
 
     cancelled = False
-    told = ((AUTHOR_HEADER, b"ann"), (ID_HEADER, "1d"), (AGGREGATOR_PORT_HEADER, "50051"))
+    told: tuple[Any, ...] = ((AUTHOR_HEADER, b"ann"), (ID_HEADER, "1d"), (AGGREGATOR_PORT_HEADER, "50051"))
 
     def initial_metadata(self):
         return self.told
