@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +29,6 @@ from tests.support.served_aggregator import client_to, serving
 
 ONE, TWO = "env_one", "env_two"
 WEIGHTS = 3
-Line = TypeVar("Line", bound=AggregatorConnection)
 
 TASKS = """\
 import torch
@@ -74,10 +73,8 @@ def served(tmp_path: Path, openfl_put_back: None) -> Iterator[tuple[Aggregator, 
         yield aggregator, port
 
 
-def line_to(
-    port: int, name: str = ONE, shown: str = EXPERIMENT_ID, kind: type[Line] = AggregatorConnection
-) -> Line:
-    return kind(client_to(port, shown), name, patience_seconds=5)
+def line_to(port: int, name: str = ONE, shown: str = EXPERIMENT_ID) -> AggregatorConnection:
+    return AggregatorConnection(client_to(port, shown), name, patience_seconds=5)
 
 
 def collaborator_on(port: int, wanted: Experiment, line: AggregatorConnection | None = None) -> Collaborator:
@@ -124,7 +121,7 @@ class CountingLine(AggregatorConnection):
 
 def test_tasks_that_change_no_weight_share_one_fetch(served: tuple[Aggregator, int]) -> None:
     aggregator, port = served
-    line = line_to(port, kind=CountingLine)
+    line = CountingLine(client_to(port, EXPERIMENT_ID), ONE)
     collaborator_on(port, experiment(), line).run()
     assert line.fetched == 4  # validate, test and train of round 0; those of round 1; the last and the best
     assert aggregator.failure is None
@@ -132,7 +129,7 @@ def test_tasks_that_change_no_weight_share_one_fetch(served: tuple[Aggregator, i
 
 def test_after_a_task_that_changed_one_the_model_is_fetched_again(served: tuple[Aggregator, int]) -> None:
     aggregator, port = served
-    line = line_to(port, kind=CountingLine)
+    line = CountingLine(client_to(port, EXPERIMENT_ID), ONE)
     collaborator_on(port, experiment(spoil=CHANGE_UNNOTICED), line).run()
     assert line.fetched == 7  # for each of the seven tasks
     assert aggregator.failure is None
@@ -191,7 +188,7 @@ class PoisonedLine(AggregatorConnection):
 def test_no_task_works_on_a_model_that_is_not_finite(served: tuple[Aggregator, int]) -> None:
     aggregator, port = served
     with pytest.raises(ValueError, match="hold infinite or undefined values, the first in 'weight'"):
-        collaborator_on(port, experiment(), line_to(port, kind=PoisonedLine)).run()
+        collaborator_on(port, experiment(), PoisonedLine(client_to(port, EXPERIMENT_ID), ONE)).run()
     assert aggregator.records == []
 
 
