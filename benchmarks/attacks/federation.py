@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,13 @@ from openfl.protocols import aggregator_pb2
 
 from benchmarks.attacks.attacks import ATTACKS, MAX_CLIPS
 from benchmarks.attacks.problem import CLIPS, ENVOYS, SIZE, Problem
-from superb_ks.aggregator.aggregator import PackedAggregator
+from superb_ks.aggregator.aggregator import Aggregator
 from superb_ks.schedule import TRAIN
 from superb_ks.settings import Privacy, Settings
 from superb_ks.strategy_settings import STRATEGIES, FedProx, TrimmedMean
 from superb_ks.transport import messages
 from superb_ks.types import Vector
-from tests.support.aggregator import new_state_folder, packed_aggregator
+from tests.support.aggregator import new_state_folder
 
 ROUNDS = 20
 NAMES = [f"env_{number}" for number in range(1, ENVOYS + 1)]
@@ -40,16 +41,15 @@ class Outcome(NamedTuple):
 
 def experiment(column: str, attack: str, liars: int, seed: int, rounds: int = ROUNDS) -> Outcome:
     """Run an experiment in which the last `liars` of the envoys lie in every round."""
-    problem, settings = Problem(seed), COLUMNS[column].to_dict()
-    chosen = {"strategy": settings["strategy"], "privacy": settings["privacy"]}
+    problem, settings = Problem(seed), replace(COLUMNS[column], rounds=rounds)
     with tempfile.TemporaryDirectory() as folder:
         at = new_state_folder(Path(folder) / "state", SIZE)
-        aggregator = packed_aggregator(at, NAMES, rounds, **chosen)
         deceived = [ATTACKS[attack].card_lies and number >= ENVOYS - liars for number in range(ENVOYS)]
-        aggregator.clip_limits = {
+        limits = {
             name: MAX_CLIPS if lies else clips
             for name, clips, lies in zip(NAMES, CLIPS, deceived, strict=True)
         }
+        aggregator = Aggregator(NAMES, settings, at, experiment_id="attacks", clip_limits=limits)
         try:
             return _followed(aggregator, problem, column, attack, liars, seed)
         finally:
@@ -58,7 +58,7 @@ def experiment(column: str, attack: str, liars: int, seed: int, rounds: int = RO
 
 
 def _followed(
-    aggregator: PackedAggregator, problem: Problem, column: str, attack: str, liars: int, seed: int
+    aggregator: Aggregator, problem: Problem, column: str, attack: str, liars: int, seed: int
 ) -> Outcome:
     strategy, lie = COLUMNS[column].strategy, ATTACKS[attack]
     mu = strategy.mu if isinstance(strategy, FedProx) else 0.0
@@ -79,9 +79,7 @@ def _followed(
                 _upload(aggregator, name, task.name, clips, update)
 
 
-def _upload(
-    aggregator: PackedAggregator, name: str, task_name: str, clips: int, update: Vector | None
-) -> None:
+def _upload(aggregator: Aggregator, name: str, task_name: str, clips: int, update: Vector | None) -> None:
     """Deliver results as OpenFL's service hands them to the aggregator."""
     number = aggregator.round_number
     results = aggregator_pb2.TaskResults(task_name=task_name, round_number=number, data_size=clips)

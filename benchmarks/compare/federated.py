@@ -7,9 +7,6 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-import cloudpickle
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
-
 from benchmarks.compare import tasks as compare_tasks
 from benchmarks.compare.plan import Job
 from benchmarks.compare.results import PASSES, class_accuracies, row
@@ -46,15 +43,12 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
     experiment = FederatedExperiment(connection, f"compare-{uuid.uuid4().hex[:12]}")
     started = time.monotonic()
     spec = ModelSpec.of(settings, labels).sealed()
-    # The nodes do not have this module: what is defined there travels with the pickles.
-    cloudpickle.register_pickle_by_value(compare_tasks)
+    garbage_from = job.envoys - job.garbage + 1 if job.garbage else None
     experiment.start(
-        model_provider=SpecifiedModel(spec),
-        task_keeper=compare_tasks.comparison_tasks(
-            settings, garbage_from=job.envoys - job.garbage + 1 if job.garbage else None
-        ),
-        data_loader=compare_tasks.RankedShards(spec),
+        model=spec,
+        tasks=compare_tasks.comparison_tasks(settings, garbage_from),
         settings=settings,
+        shard=compare_tasks.ranked_shard(spec),
     )
     history, validated = _follow(experiment, settings, cards, started)
     federation.check()

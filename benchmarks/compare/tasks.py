@@ -1,11 +1,11 @@
-"""What the comparison ships to the envoys: the tutorial's tasks, more measured, on demand an attack.
+"""What the comparison ships to the envoys, as source.
 
-Nodes do not have this module; the one who submits lets cloudpickle send it by value.
+The tasks are the tutorial's, with more measured, and on demand an attack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 from transformers.trainer_utils import TrainOutput
 
 from benchmarks.compare.results import PASSES
-from superb_ks.collaborator.shard_data import ShardData
+from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.model.packing import pack, unpack
+from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import Settings
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer, round_seed
@@ -24,12 +25,13 @@ GARBAGE_SCALE = 1.0
 """Standard deviation of the weights that a faulty envoy sends; the tiny model's own are around 0.05."""
 
 
-class RankedShards(ShardData):
-    """An envoy's shard, its splits by name, and its rank under "rank"."""
+def ranked_shard(spec: ModelSpec) -> Callable[[Any], Mapping[str, Any]]:
+    """Return what opens an envoy's shard as `{"train": …, "val": …, "test": …, "rank": from 1}`."""
 
-    def get_train_loader(self, **kwargs: Any) -> Mapping[str, Any]:
-        """Return `{"train": …, "val": …, "test": …, "rank": from 1}`."""
-        return {**super().get_train_loader(), "rank": self.shard_descriptor.rank}
+    def open_ranked_shard(shard_descriptor: Any) -> Mapping[str, Any]:
+        return {**open_shard(shard_descriptor, spec), "rank": shard_descriptor.rank}
+
+    return open_ranked_shard
 
 
 def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> TaskInterface:

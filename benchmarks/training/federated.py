@@ -142,9 +142,7 @@ def federated_seconds(clips: int) -> float:
 
 def _submit(director_port: int, aggregator_port: int) -> float:
     """Run the tutorial's tasks on a federation that is up."""
-    from superb_ks.collaborator.openfl_adapter import SpecifiedModel
-
-    from superb_ks.collaborator.shard_data import ShardData
+    from superb_ks.model.packing import pack
     from superb_ks.model.spec import ModelSpec
     from superb_ks.settings import SUPERB_LABELS
     from superb_notebook.connect import connect
@@ -155,15 +153,9 @@ def _submit(director_port: int, aggregator_port: int) -> float:
     spec = ModelSpec.of(settings, SUPERB_LABELS).sealed()
     tasks = tutorial_tasks(settings)
     experiment = FederatedExperiment(connect(settings), "training")
-    model = SpecifiedModel(spec)
-    model.provide_model()
+    initial = pack(spec.build())
     started = time.perf_counter()
-    experiment.start(
-        model_provider=model,
-        task_keeper=tasks,
-        data_loader=ShardData(spec),
-        settings=settings,
-    )
+    experiment.start(model=spec, tasks=tasks, settings=settings, initial_weights=initial)
     for _ in experiment.records():
         pass
     return time.perf_counter() - started

@@ -114,15 +114,15 @@ def evaluate(model: torch.nn.Module) -> float:
     return float(list(model.parameters())[-1].detach().reshape(-1)[0])
 
 
+@dataclass(frozen=True)
 class EventLog:
     """A file to which all processes of a run append what happens, one JSON object a line.
 
-    Args:
+    Attributes:
         path: the file; lines are short enough for the operating system to append each at once.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = str(path)
+    path: str | Path
 
     def note(self, event: str, **values: Any) -> None:
         """Append `{"t": seconds since the epoch, "event": event, …}`."""

@@ -134,11 +134,10 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     from openfl.interface.interactive_api.federation import Federation as OpenFLFederation
     from torch.nn.utils.parametrize import remove_parametrizations
 
-    from benchmarks.transport import data as transport_data
     from benchmarks.transport import job as transport_job
     from benchmarks.transport import openfl_tasks as transport_openfl_tasks
 
-    for module in (transport_data, transport_job, transport_openfl_tasks):
+    for module in (transport_job, transport_openfl_tasks):
         cloudpickle.register_pickle_by_value(module)
     log = EventLog(events)
     model = transport_job.random_model(job.size, job.seed)
@@ -153,7 +152,7 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     experiment.start(
         model_provider=ModelInterface(model=model, optimizer=optimizer, framework_plugin=ADAPTER),
         task_keeper=transport_openfl_tasks.tasks(log),
-        data_loader=transport_data.NoData(),
+        data_loader=transport_openfl_tasks.NoData(),
         rounds_to_train=job.rounds,
         opt_treatment="CONTINUE_GLOBAL",
         override_config={"network.settings.agg_port": aggregator_port},

@@ -63,19 +63,13 @@ def copy_nodes(folder: Path) -> Path:
 
 def notebook(job: Job, director_port: int, aggregator_port: int, events: str) -> None:
     """Submit the job and follow it to its end."""
-    import cloudpickle
-    from openfl.interface.interactive_api.experiment import TaskInterface
-
-    from benchmarks.transport import data as transport_data
     from benchmarks.transport import job as transport_job
-    from benchmarks.transport import ours_model as transport_ours_model
+    from benchmarks.transport import ours_model
+    from superb_ks.model.packing import pack
     from superb_ks.settings import Addresses, Failures, Settings
     from superb_notebook.connect import connect
     from superb_notebook.experiment import FederatedExperiment
 
-    # The other nodes know neither module, so what is defined there travels with the pickles.
-    for module in (transport_data, transport_job, transport_ours_model):
-        cloudpickle.register_pickle_by_value(module)
     log = EventLog(events)
     settings = Settings(
         addresses=Addresses(director_port=director_port, aggregator_port=aggregator_port),
@@ -83,18 +77,17 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
         failures=Failures(min_envoys=job.clients),
         **job.settings,
     )
-    provider = transport_ours_model.BenchmarkModel(job)
-    log.note("initial", value=transport_job.evaluate(provider.build_initial()))
-    tasks = TaskInterface()
-    transport_ours_model.register_tasks(tasks, log)
+    initial = transport_job.random_model(job.size, job.seed)
+    log.note("initial", value=transport_job.evaluate(initial))
     federation = connect(settings)
     experiment = FederatedExperiment(federation, "transport")
     log.note("submit")
     experiment.start(
-        model_provider=provider,
-        task_keeper=tasks,
-        data_loader=transport_data.NoData(),
+        model=ours_model.model_of(job.size),
+        tasks=ours_model.tasks(log),
         settings=settings,
+        shard=ours_model.no_shard,
+        initial_weights=pack(initial),
     )
     log.note("submitted")
     round_seconds = [
@@ -102,7 +95,7 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     ]
     if experiment.status() != "finished":
         raise RuntimeError(f"the experiment is {experiment.status()}")
-    log.note("finished", round_seconds=round_seconds, archive_bytes=experiment.archive_bytes)
+    log.note("finished", round_seconds=round_seconds, experiment_bytes=len(experiment.text))
 
 
 def main() -> None:

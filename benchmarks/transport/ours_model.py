@@ -1,44 +1,34 @@
-"""What this project's engine ships for the job: model, tasks and a data loader without data."""
+"""What this project's engine ships for the job, as source: model, tasks, and a shard without data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from openfl.interface.interactive_api.experiment import TaskInterface
-from superb_ks.collaborator.openfl_adapter import SpecifiedModel
 from torch import nn
 
-from benchmarks.transport.job import EventLog, Job, empty_model, evaluate, random_model, train_step
-from superb_ks.model.spec import ModelSpec
+from benchmarks.transport.job import EventLog, empty_model, evaluate, train_step
 
 
-class BenchmarkModel(SpecifiedModel):
-    """A Wav2Vec2 of a given size, everything trained.
+def model_of(size: str) -> Callable[[], nn.Module]:
+    """Return what builds a Wav2Vec2 of a given size on a node, everything trained."""
 
-    Args:
-        job: says which size, and the seed of the initial weights.
-    """
+    def build_model() -> nn.Module:
+        return empty_model(size)
 
-    def __init__(self, job: Job) -> None:
-        super().__init__(ModelSpec("scratch", ("yes", "no")))  # a specification of some kind is expected
-        self.job = job
-
-    def build_initial(self) -> nn.Module:
-        """Build the model that the experiment starts from, in this process."""
-        self.model = random_model(self.job.size, self.job.seed)
-        return self.model
-
-    def provide_model(self) -> nn.Module:
-        """Return this process's model; on a node its weights come with the first round."""
-        if self.model is None:
-            self.model = empty_model(self.job.size)
-        return self.model
+    return build_model
 
 
-def register_tasks(tasks: TaskInterface, log: EventLog) -> None:
-    """Register `train`, `validate` and `test`, which note when they start."""
+def no_shard(shard_descriptor: Any) -> None:
+    """Open a shard that is not asked for anything."""
 
-    @tasks.register_fl_task(
+
+def tasks(log: EventLog) -> TaskInterface:
+    """Return `train`, `validate` and `test`, which note when they start."""
+    registry = TaskInterface()
+
+    @registry.register_fl_task(
         model="model", data_loader="loader", device="device", optimizer="optimizer", round_num="round_num"
     )
     def train(model: nn.Module, loader: Any, device: str, optimizer: Any, round_num: int) -> dict[str, float]:
@@ -46,14 +36,16 @@ def register_tasks(tasks: TaskInterface, log: EventLog) -> None:
         train_step(model)
         return {"loss": 0.0, "clips": 1}
 
-    @tasks.register_fl_task(model="model", data_loader="loader", device="device", round_num="round_num")
+    @registry.register_fl_task(model="model", data_loader="loader", device="device", round_num="round_num")
     def validate(model: nn.Module, loader: Any, device: str, round_num: int) -> dict[str, float]:
         value = evaluate(model)
         log.note("evaluate", round=round_num, value=value)
         return {"accuracy": value, "clips": 1}
 
-    @tasks.register_fl_task(model="model", data_loader="loader", device="device", round_num="round_num")
+    @registry.register_fl_task(model="model", data_loader="loader", device="device", round_num="round_num")
     def test(model: nn.Module, loader: Any, device: str, round_num: int) -> dict[str, float]:
         value = evaluate(model)
         log.note("evaluate", round=round_num, value=value)
         return {"accuracy": value, "clips": 1}
+
+    return registry

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from superb_ks.addresses import Addresses
 from superb_ks.checked import (
@@ -178,7 +179,7 @@ class Settings(Checked):
 
     def for_nodes(self) -> Settings:
         """Return the same without what concerns the notebook alone, `NOTEBOOKS_OWN`."""
-        own = {item.name: item.default for item in fields(self) if item.name in NOTEBOOKS_OWN}
+        own: dict[str, Any] = {item.name: item.default for item in fields(self) if item.name in NOTEBOOKS_OWN}
         return replace(self, **own)
 
     @property

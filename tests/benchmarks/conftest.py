@@ -9,7 +9,7 @@ import pytest
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
 from tests.speech_commands.conftest import archives, write_wav  # noqa: F401 (fixtures)
-from tests.superb_ks.aggregator.conftest import openfl_put_back  # noqa: F401 (fixture)
+from tests.superb_ks.conftest import openfl_put_back  # noqa: F401 (fixture)
 
 
 @pytest.fixture(scope="session")

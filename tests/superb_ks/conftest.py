@@ -22,6 +22,20 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
+def openfl_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back, after a test, what an aggregator puts in the place of OpenFL's own."""
+    from openfl.protocols import aggregator_pb2_grpc
+    from openfl.transport.grpc import aggregator_server
+
+    for module, name in (
+        (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
+        (aggregator_server, "cpu_count"),
+        (aggregator_server, "channel_options"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+
+
+@pytest.fixture
 def global_seeds_untouched() -> Iterator[None]:
     """Fail a test after which the global generators stand elsewhere than before."""
     import torch

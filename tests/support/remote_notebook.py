@@ -16,7 +16,7 @@ from pathlib import Path
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import follow
-from tests.support.sine_experiment import SineData, SineModel, sine_tasks
+from tests.support.sine_experiment import sine_model, sine_shard, sine_tasks
 
 
 def main() -> None:
@@ -24,9 +24,9 @@ def main() -> None:
     settings, script = pickle.loads(Path(sys.argv[1]).read_bytes())
     experiment = FederatedExperiment(connect(settings), settings.experiment_name)
     experiment.start(
-        model_provider=SineModel(script),
-        task_keeper=sine_tasks(script),
-        data_loader=SineData(script),
+        model=sine_model(script),
+        tasks=sine_tasks(script),
+        shard=sine_shard(script),
         settings=settings,
     )
     outcome = follow(experiment, on_record=lambda record: print(json.dumps(record), flush=True))

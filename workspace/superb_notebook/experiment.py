@@ -199,7 +199,7 @@ def _write(
         )
     functions = [registered[name] for name in FUNCTIONS]
     own_model = None if isinstance(model, ModelSpec) else model
-    source = write_tasks([*functions, *filter(None, (own_model, shard))])
+    source = write_tasks([*functions, *(each for each in (own_model, shard) if each is not None)])
     arguments = task_arguments(tasks)
     return Experiment(
         settings=settings.for_nodes(),

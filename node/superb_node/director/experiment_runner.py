@@ -54,6 +54,7 @@ class ExperimentRunner(OpenFLExperiment):
         self._experiments = experiments
         self._listen_host = listen_host
         self._invite = invite
+        self.aggregator: Aggregator | None = None
         self._stopped = False
         self.declined_by: set[str] = set()  # envoys whose owners do not let it run there
 

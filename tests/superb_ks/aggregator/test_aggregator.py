@@ -1,6 +1,7 @@
 """Rounds as the aggregator keeps them, without a network: calls as OpenFL's service makes them."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 from openfl.protocols import aggregator_pb2
 
 from superb_ks.aggregator import model_file
-from superb_ks.aggregator.aggregator import PackedAggregator
+from superb_ks.aggregator.aggregator import Aggregator
 from superb_ks.aggregator.uploads import Results
-from superb_ks.settings import STRATEGIES
+from superb_ks.settings import STRATEGIES, Privacy, strategy_named
 from superb_ks.transport import messages
-from tests.support.aggregator import new_state_folder, packed_aggregator
+from tests.support.aggregator import aggregator_on, new_state_folder
 
 SIZE = 4
 
@@ -27,19 +28,12 @@ def made_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(folder: Path, openfl_put_back):
-    """Return what makes an aggregator on the folder, as OpenFL's plan does."""
+def start(folder: Path, openfl_put_back: None):
+    """Return what makes an aggregator on the folder, as the director does."""
     made = []
 
-    def make(
-        names: str = "ab",
-        rounds: int = 2,
-        at: Path = folder,
-        fraction: float = 1.0,
-        seed: int = 0,
-        **settings,
-    ) -> PackedAggregator:
-        aggregator = packed_aggregator(at, list(names), rounds, fraction, seed, **settings)
+    def make(names: str = "ab", rounds: int = 2, at: Path = folder, **changes) -> Aggregator:
+        aggregator = aggregator_on(at, list(names), rounds, **changes)
         made.append(aggregator)
         return aggregator
 
@@ -49,16 +43,14 @@ def start(folder: Path, openfl_put_back):
         aggregator.state.close()
 
 
-def report(
-    aggregator: PackedAggregator, name: str, task: str, weights: float | None = None, **metrics
-) -> None:
+def report(aggregator: Aggregator, name: str, task: str, weights: float | None = None, **metrics) -> None:
     arrays = {key: np.asarray(value, np.float64) for key, value in metrics.items()}
     vector = None if weights is None else np.full(SIZE, weights, np.float32)
     clips = 10 * (1 + ord(name) - ord("a"))
     aggregator.send_local_task_results(name, aggregator.round_number, task, clips, Results(arrays, vector))
 
 
-def work(aggregator: PackedAggregator, name: str, weights: float = 1.0, accuracy: float = 0.5) -> None:
+def work(aggregator: Aggregator, name: str, weights: float = 1.0, accuracy: float = 0.5) -> None:
     """Do what `name` is asked to in the current round."""
     tasks, _, _, _ = aggregator.get_tasks(name)
     for task in tasks or []:
@@ -66,7 +58,7 @@ def work(aggregator: PackedAggregator, name: str, weights: float = 1.0, accuracy
         report(aggregator, name, task.name, weights if trains else None, accuracy=accuracy, loss=1.0)
 
 
-def texts(aggregator: PackedAggregator, task: str) -> list[str]:
+def texts(aggregator: Aggregator, task: str) -> list[str]:
     return [record["metric_name"] for record in aggregator.records if record["task_name"] == task]
 
 
@@ -80,8 +72,7 @@ def test_a_round_by_hand(start):
 
 
 def test_an_update_weighs_no_more_than_the_shard_card_counts_clips(start):
-    aggregator = start()
-    aggregator.clip_limits = {"a": 10, "b": 5}
+    aggregator = start(clip_limits={"a": 10, "b": 5})
     work(aggregator, "a", weights=1)
     work(aggregator, "b", weights=4)  # claims 20 clips
     assert aggregator.state.last.read().tolist() == [2.0] * SIZE  # (10 · 1 + 5 · 4) / 15
@@ -185,7 +176,7 @@ def test_a_drop_out_wakes_who_waits_for_room(start):
 
 
 def test_fewer_than_the_minimum_fails_by_name_and_keeps_the_aggregate(start):
-    aggregator = start("ab", min_collaborators=2)
+    aggregator = start("ab", min_envoys=2)
     work(aggregator, "a", weights=1)
     work(aggregator, "b", weights=1)
     aggregator.drop("b", "did not report")
@@ -205,7 +196,7 @@ def test_the_cut_off_closes_a_round(start):
     assert aggregator.state.last.read().tolist() == [2.0] * SIZE
 
 
-def waiting_upload(aggregator: PackedAggregator, name: str, weights: float) -> threading.Thread:
+def waiting_upload(aggregator: Aggregator, name: str, weights: float) -> threading.Thread:
     """Start an upload as OpenFL's service takes it in; returns once it waits for its turn, or is read."""
     head = aggregator_pb2.TaskResults(task_name="train", round_number=aggregator.round_number, data_size=10)
     head.header.sender = name
@@ -321,14 +312,14 @@ def test_a_model_comes_part_by_part_until_its_round_is_over(start, monkeypatch):
 
 def test_a_strategy_by_its_name(start):
     """One of three sends garbage: the average follows it, median and trimmed mean do not."""
-    aggregator = start("abc", strategy={"name": "median"})
+    aggregator = start("abc", strategy=strategy_named("median"))
     for name, weights in (("c", 3.0), ("b", 1e11), ("a", 1.0)):
         work(aggregator, name, weights=weights)
     assert aggregator.state.last.read().tolist() == [3.0] * SIZE
     assert not aggregator.state.updates_folder.exists()
 
 
-def train_rounds(aggregator: PackedAggregator, numbers: range, names: str = "cab") -> None:
+def train_rounds(aggregator: Aggregator, numbers: range, names: str = "cab") -> None:
     """Let `names` train in rounds, each to other weights, the same in every run."""
     for number in numbers:
         for name in names:
@@ -337,7 +328,7 @@ def train_rounds(aggregator: PackedAggregator, numbers: range, names: str = "cab
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_resumed_with_any_strategy_the_model_is_bit_identical(start, tmp_path, strategy):
-    settings = {"strategy": {"name": strategy}}
+    settings = {"strategy": strategy_named(strategy)}
     whole = start("abc", rounds=4, at=made_folder(tmp_path / "whole"), **settings)
     train_rounds(whole, range(4))
     interrupted = start("abc", rounds=4, at=made_folder(tmp_path / "interrupted"), **settings)
@@ -353,7 +344,7 @@ def test_resumed_with_any_strategy_the_model_is_bit_identical(start, tmp_path, s
     assert models == (["round-4.moments.safetensors"] if strategy in ("fedadam", "fedyogi") else [])
 
 
-PRIVATE = {"clip_norm": 2.0, "noise_multiplier": 1e-9, "delta": 1e-5}  # noise that cannot be seen
+PRIVATE = Privacy(clip_norm=2.0, noise_multiplier=1e-9)  # noise that cannot be seen
 
 
 def test_a_private_round_by_hand(start):
@@ -369,10 +360,10 @@ def test_a_private_round_by_hand(start):
 
 @pytest.mark.parametrize("strategy", [name for name, kind in STRATEGIES.items() if kind.averages])
 def test_private_rounds_lead_where_the_mean_of_the_clipped_changes_leads(start, tmp_path, strategy):
-    settings = {"strategy": {"name": strategy}}
+    settings = {"strategy": strategy_named(strategy)}
     private = start("abc", at=made_folder(tmp_path / "private"), privacy=PRIVATE, **settings)
     expected = start("abc", at=made_folder(tmp_path / "expected"), **settings)
-    longest = PRIVATE["clip_norm"] / np.sqrt(SIZE)  # of a change that is the same in every weight
+    longest = PRIVATE.clip_norm / np.sqrt(SIZE)  # of a change that is the same in every weight
     for number in range(2):
         before = float(private.state.last.read()[0])
         changes = {name: 2.0 ** (number - ord(name) + ord("b")) for name in "abc"}
@@ -389,19 +380,14 @@ def test_a_strategy_without_bounded_sensitivity_is_refused(start, strategy):
     with pytest.raises(
         ValueError, match=r"^Settings.strategy is .*; legal: FedAvg\(...\) or .* with privacy$"
     ):
-        start(strategy={"name": strategy}, privacy=PRIVATE)
-
-
-def test_an_unknown_strategy_is_named(start):
-    with pytest.raises(ValueError, match="^Settings.strategy is 'fedsgd'; legal: 'fedavg' or 'fedprox' or"):
-        start(strategy={"name": "fedsgd"})
+        start(strategy=strategy_named(strategy), privacy=PRIVATE)
 
 
 def test_a_resumed_experiment_goes_on_with_what_is_spent(start, folder):
-    first = start("ab", rounds=4, privacy={**PRIVATE, "noise_multiplier": 2.0})
+    first = start("ab", rounds=4, privacy=replace(PRIVATE, noise_multiplier=2.0))
     train_rounds(first, range(2), "ab")
     first.state.close()
-    second = start("ab", rounds=4, privacy={**PRIVATE, "noise_multiplier": 2.0})
+    second = start("ab", rounds=4, privacy=replace(PRIVATE, noise_multiplier=2.0))
     train_rounds(second, range(2, 4), "ab")
     told = [r["metric_value"] for r in second.records if r["metric_name"] == "epsilon"]
     assert len(told) == 4
@@ -419,7 +405,7 @@ def test_a_round_that_nobody_was_left_in_spends_nothing(start):
 
 
 def test_another_strategy_does_not_inherit_moments(start, folder):
-    first = start("abc", rounds=6, strategy={"name": "fedadam"})
+    first = start("abc", rounds=6, strategy=strategy_named("fedadam"))
     train_rounds(first, range(2))
     first.state.close()
     assert (folder / "round-2.moments.safetensors").is_file()
@@ -431,13 +417,13 @@ def test_another_strategy_does_not_inherit_moments(start, folder):
 
 
 def test_an_update_that_cannot_be_kept_ends_the_experiment(start, folder):
-    aggregator = start("abc", strategy={"name": "median"})
+    aggregator = start("abc", strategy=strategy_named("median"))
     (folder / "updates").write_text("in the way")
     work(aggregator, "a")
     assert aggregator.failure.startswith("director: the update of a cannot be kept: ")
 
 
-def trainers(aggregator: PackedAggregator, names: str) -> str:
+def trainers(aggregator: Aggregator, names: str) -> str:
     """Return who is asked to train in the current round."""
     tasks = {name: aggregator.get_tasks(name)[0] or [] for name in names}
     return "".join(name for name in names if any(task.name == "train" for task in tasks[name]))

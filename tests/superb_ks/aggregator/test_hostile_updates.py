@@ -4,18 +4,19 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from superb_ks.aggregator.aggregator import PackedAggregator
+from superb_ks.aggregator.aggregator import Aggregator
 from superb_ks.aggregator.model_file import ModelFile
 from superb_ks.aggregator.strategies.updates import MAX_WEIGHT
 from superb_ks.aggregator.uploads import Results
 from superb_ks.settings import STRATEGIES, Privacy
-from tests.support.aggregator import new_state_folder, packed_aggregator
+from tests.support.aggregator import aggregator_on, new_state_folder
 
 SIZE, ROUNDS, NAMES = 2, 3, "abc"
 MAX_CLIPS = 2**31 - 1  # more do not fit into OpenFL's message
@@ -33,8 +34,8 @@ WEIGHT = st.one_of(
 UPDATE = st.tuples(st.integers(1, MAX_CLIPS) | st.just(MAX_CLIPS), st.tuples(*[WEIGHT] * SIZE))
 ROUND = st.tuples(*[UPDATE] * len(NAMES))
 
-KINDS = {name: {"strategy": {"name": name}} for name in STRATEGIES}
-KINDS["private"] = {"privacy": Privacy(clip_norm=1.0, noise_multiplier=1.0).to_dict()}
+KINDS: dict[str, dict[str, Any]] = {name: {"strategy": kind()} for name, kind in STRATEGIES.items()}
+KINDS["private"] = {"privacy": Privacy(clip_norm=1.0, noise_multiplier=1.0)}
 
 
 def every_weight(value: float) -> tuple[int, tuple[float, ...]]:
@@ -42,8 +43,8 @@ def every_weight(value: float) -> tuple[int, tuple[float, ...]]:
 
 
 @contextlib.contextmanager
-def running(at: Path, **chosen) -> Iterator[PackedAggregator]:
-    aggregator = packed_aggregator(at, list(NAMES), ROUNDS, **chosen)
+def running(at: Path, **chosen) -> Iterator[Aggregator]:
+    aggregator = aggregator_on(at, list(NAMES), ROUNDS, **chosen)
     try:
         yield aggregator
     finally:
@@ -58,7 +59,7 @@ def new_folder(tmp_path: Path) -> Callable[[], Path]:
     return lambda: new_state_folder(tmp_path / str(next(numbers)), SIZE)
 
 
-def take_in(aggregator: PackedAggregator, sent) -> None:
+def take_in(aggregator: Aggregator, sent) -> None:
     """Let everybody do a round's tasks, with one update each of `sent`."""
     for name, (clips, weights) in zip(NAMES, sent, strict=True):
         for task in aggregator.get_tasks(name)[0] or []:
@@ -68,7 +69,7 @@ def take_in(aggregator: PackedAggregator, sent) -> None:
             aggregator.send_local_task_results(name, aggregator.round_number, task.name, clips, results)
 
 
-def refused(aggregator: PackedAggregator, number: int) -> set[str]:
+def refused(aggregator: Aggregator, number: int) -> set[str]:
     return {
         record["metric_origin"]
         for record in aggregator.records
@@ -76,7 +77,7 @@ def refused(aggregator: PackedAggregator, number: int) -> set[str]:
     }
 
 
-def is_published_finite(aggregator: PackedAggregator) -> bool:
+def is_published_finite(aggregator: Aggregator) -> bool:
     """Say whether the model on the disk, and the moments beside it, hold finite numbers alone."""
     tensors = {"round-*[0-9].safetensors": ("trained",), "*.moments.safetensors": ("m", "v")}
     return all(
@@ -117,7 +118,7 @@ def test_parameters_that_lead_beyond_float32_end_the_experiment_and_it_can_be_re
 ):
     """Their author is to blame, and nobody's update: the round's start is kept."""
     at = new_folder()
-    with running(at, strategy={"name": strategy, **absurd}) as aggregator:
+    with running(at, strategy=STRATEGIES[strategy](**absurd)) as aggregator:
         take_in(aggregator, [(1, (1.0, 0.0))] * 3)
         assert "round 0 could not be closed: values of round-1." in aggregator.failure
         assert aggregator.failure.endswith("safetensors are not finite (NaN or infinity)")
