@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import resource
 import shutil
-import socket
 import threading
 import time
 import zipfile
@@ -16,6 +15,7 @@ import numpy as np
 import psutil
 
 import superb_notebook.archive
+from superb_node import local_socket
 from superb_notebook.connect import FederationError
 from tests.drills.drill import drill
 from tests.support.lab import ROOT, Lab, Outcome, at, follow, wait_until
@@ -59,11 +59,7 @@ def living(lab: Lab) -> set[str]:
 @drill("aggregator's port is taken", quick=True)
 def port_taken(lab: Lab) -> str:
     """One clear error; with the port free, the next experiment runs."""
-    with socket.socket() as taken:
-        # Connections of earlier experiments that linger on the port are no reason to fail.
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", lab.aggregator_port))
-        taken.listen()
+    with local_socket.only_listener(lab.aggregator_port):
         outcome, seconds = timed(lab.run)
     return one_clear_error(lab, outcome, seconds, str(lab.aggregator_port))
 

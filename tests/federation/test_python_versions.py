@@ -16,6 +16,7 @@ import grpc
 import pytest
 from openfl.protocols import director_pb2, director_pb2_grpc
 
+from tests.support import dial
 from tests.support.lab import ROOT, Lab
 
 pytestmark = pytest.mark.federation
@@ -59,8 +60,7 @@ def test_another_python_is_refused_in_one_line_on_both_sides(
 ) -> None:
     told = (("python-version", "3.9"),)
     logged = lab.log("director").count(f"{who} runs Python 3.9")
-    channel = grpc.insecure_channel(f"localhost:{lab.director_port}")
-    with channel, pytest.raises(grpc.RpcError) as refused:
+    with dial.channel(lab.director_port) as channel, pytest.raises(grpc.RpcError) as refused:
         call(director_pb2_grpc.DirectorStub(channel), told)
     words = refused.value.details()
     assert words.startswith(f"{who} runs Python 3.9 and the director Python {HERE}; ")

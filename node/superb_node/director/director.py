@@ -16,6 +16,7 @@ from typing import Any
 
 from openfl.component.director import Director as OpenFLDirector
 
+from superb_node import local_socket
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.director import experiment_store as store
@@ -53,7 +54,7 @@ class Director(OpenFLDirector):
         self.experiments = ExperimentStore(experiments_folder)
         self.gate = gate or Gate(GateSettings(), "the director's owner", experiments_folder / ".approval")
         self.pending_approvals = PendingApprovals(self.gate, self.experiments)
-        self.listen_host = "localhost"
+        self.listen_host = local_socket.HOST
         self.experiments_registry = ExperimentQueue()
         self.envoy_names = EnvoyNames(
             self._shard_registry, self.access_rules, MAX_MISSED_SIGNS * self.envoy_health_check_period

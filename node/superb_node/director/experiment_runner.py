@@ -16,8 +16,7 @@ from openfl.transport import AggregatorGRPCServer
 
 from superb_node.director import experiment_store as store
 from superb_node.director.experiment_store import ExperimentStore
-from superb_node.director.listening import require_free
-from superb_node.loopback import bare
+from superb_node.director.listening import listening_address
 from superb_node.workspace import IsolatedWorkspace
 
 logger = logging.getLogger("director")
@@ -77,13 +76,12 @@ class ExperimentRunner(Experiment):
                 server = self._create_aggregator_grpc_server(**security)
                 # Corrects: whether collaborators must show a certificate was up to the experiment's plan.
                 server.require_client_auth = True
-                port = server.uri.rpartition(":")[2]
-                require_free(bare(self._listen_host), int(port))
-                server.uri = f"{self._listen_host}:{port}"
-                self.aggregator = server.aggregator
-                self.aggregator.clip_limits = self._clip_limits
-                await self._serve(server)
-                failure = self.aggregator.failure
+                port = int(server.uri.rpartition(":")[2])
+                with listening_address(self._listen_host, port) as server.uri:
+                    self.aggregator = server.aggregator
+                    self.aggregator.clip_limits = self._clip_limits
+                    await self._serve(server)
+                    failure = self.aggregator.failure
             ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED
         except Exception as error:
             logger.exception("Experiment %s failed", self.name)

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from openfl.federated import Plan
 
+from superb_node import local_socket
 from superb_node.reports import LEFT, TASK_RAISED
 
 PLAN = Path("plan/plan.yaml")
@@ -34,7 +35,10 @@ def run_collaborator(
         cuda_devices: numbers of those that may be used.
     """
     plan = Plan.parse(PLAN)
-    plan.config["network"]["settings"].update(network)
+    settings = plan.config["network"]["settings"]
+    settings.update(network)
+    if network["agg_addr"] == local_socket.HOST:
+        settings["agg_port"] = local_socket.path(settings["agg_port"])
     collaborator = plan.get_collaborator(name, *certificates, shard_descriptor=shard_descriptor)
     collaborator.set_available_devices(cuda=cuda_devices)
     collaborator.run()
