@@ -94,7 +94,7 @@ def test_a_demo_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Pat
 
 def test_certificates_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Path) -> None:
     line = said(run(checkout, "-m", "certificates", home=tmp_path / "home"))
-    assert line == "certs: certs/authority cannot be written: Permission denied"
+    assert line == "certs: certs/director cannot be written: Permission denied"
 
 
 def test_a_cache_that_cannot_be_written(checkout: Path) -> None:

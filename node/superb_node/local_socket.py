@@ -108,7 +108,7 @@ def who_else(address: str) -> str:
     """
     own = f"{NAME}{os.geteuid()}"
     if why_refused("localhost", int(address.rpartition(":")[2]), None):
-        return f". Something at {address} speaks TLS: for a director with TLS, start with certificates"
+        return f". Something at {address} speaks TLS: a call there needs certificates"
     if any(found.name != own for found in FOLDERS.glob(f"{NAME}[0-9]*")):
         return ". Other accounts have directors or envoys on this machine: across accounts use make certs"
     return ""

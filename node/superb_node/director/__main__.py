@@ -18,7 +18,7 @@ try:
     from superb_node import local_socket
     from superb_node.approval.gate import Gate
     from superb_node.approval.store import APPROVAL_FOLDER
-    from superb_node.certificates import Certificates
+    from superb_node.certificates import Certificates, warn_of_authority_key
     from superb_node.director.config import DirectorConfig
     from superb_node.director.listening import own_port, require_tls_or_loopback
     from superb_node.errors import ConfigError
@@ -99,6 +99,8 @@ def main() -> int:
         folder = arguments.certificates
         certificates = None if folder is None else Certificates.in_folder(folder)
         require_tls_or_loopback(config.listen_host, certificates, arguments.plaintext)
+        if certificates is not None:
+            warn_of_authority_key(certificates)
         over_tcp = certificates is not None or arguments.plaintext
         host = in_uri(config.listen_host) if over_tcp else local_socket.HOST
         with (

@@ -19,7 +19,7 @@ try:
     from superb_node import local_socket
     from superb_node.approval.gate import Gate
     from superb_node.approval.store import APPROVAL_FOLDER
-    from superb_node.certificates import Certificates
+    from superb_node.certificates import Certificates, warn_of_authority_key
     from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
     from superb_node.envoy.dialling import require_tls_or_loopback
     from superb_node.envoy.libraries import before_experiment, preload
@@ -69,6 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
     folder = arguments.certificates
     certificates = None if folder is None else Certificates.in_folder(folder)
     require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext)
+    if certificates is not None:
+        warn_of_authority_key(certificates)
     over_tcp = certificates is not None or arguments.plaintext
     config = EnvoyConfig.load(arguments.config)
     if config.cpu_threads is not None:
