@@ -24,9 +24,10 @@ from benchmarks.transport.engine import (
     run_notebook,
 )
 from benchmarks.transport.job import EventLog, Job
-from demo.federation import Federation, free_ports
+from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_node.names import envoy_name
+from tests.support.by_tcp import ByTcp
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 180.0
@@ -48,15 +49,6 @@ shard_descriptor:
   params:
     rank_worldsize: {rank}, {clients}
 """
-
-
-class ByTcp(Federation):
-    """A federation whose director listens on TCP without TLS, as OpenFL's own does."""
-
-    def _channel(self) -> grpc.Channel:
-        address = f"{self.director_host}:{self.director_port}"
-        # A proxy of the environment has no business between two processes of one machine.
-        return grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
 
 
 def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:

@@ -22,6 +22,7 @@ from demo.process import ServiceProcess, stop_all
 from superb_ks.settings import Addresses
 from superb_node import local_socket
 from superb_node.loopback import ALLOW_PLAINTEXT
+from tests.support.by_tcp import ByTcp
 from tests.support.lab import Lab, at, follow, wait_until
 from tests.support.other_account import NOBODY, STRANGER, UID, forget, open_to_all, why_not
 from tests.support.sine_experiment import Gate, Script
@@ -180,20 +181,11 @@ def test_another_account_reads_nothing_that_the_services_wrote() -> None:
     assert not written
 
 
-class TcpLab(Lab):
-    """A `Lab` without TLS on the network's own ports, as its owners asked."""
+class TcpLab(ByTcp, Lab):
+    """A `Lab` without TLS on TCP ports."""
 
     def addresses(self, **changes: Any) -> Addresses:
         return super().addresses(**{"insecure_allow_plaintext_on_network": True, **changes})
-
-    def _channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(f"localhost:{self.director_port}", [("grpc.enable_http_proxy", 0)])
-
-    def _director_command(self) -> list[str]:
-        return [*super()._director_command(), "director_config.yaml", ALLOW_PLAINTEXT]
-
-    def _envoy_command(self, name: str) -> list[str]:
-        return [*super()._envoy_command(name), "envoy_config.yaml", ALLOW_PLAINTEXT]
 
 
 def test_tcp_without_tls_is_for_those_who_ask_for_it(tmp_path: Path) -> None:
