@@ -22,6 +22,7 @@ from demo.errors import DemoError
 from demo.interrupts import held_back
 from demo.process import ProcessDied, ServiceProcess, stop_all
 from superb_node import local_socket
+from superb_node.errors import ConfigError
 from superb_node.names import envoy_name
 
 __all__ = ["Federation", "NotReady", "ProcessDied", "free_ports"]
@@ -190,7 +191,11 @@ class Federation:
 
     def _channel(self) -> grpc.Channel:
         """Return a connection to the director."""
-        return grpc.insecure_channel(f"{local_socket.HOST}:{local_socket.path(self.director_port)}")
+        try:
+            socket_path = local_socket.path(self.director_port)
+        except ConfigError as error:
+            raise DemoError(str(error)) from error
+        return grpc.insecure_channel(f"{local_socket.HOST}:{socket_path}")
 
     def _director_command(self) -> list[str]:
         return ["bash", "start_director.sh"]

@@ -114,7 +114,8 @@ def test_nothing_listens_on_tcp_and_nothing_is_left(lab: Lab, tmp_path: Path) ->
 def test_another_account_cannot_call_the_services(lab: Lab, tmp_path: Path) -> None:
     gate = Gate(str(tmp_path / "gate"), last_round=0)
     experiment = lab.submit(Script(gate=gate), name="private", rounds=1)
-    wait_until(lambda: Path(local_socket.path(lab.aggregator_port)).is_socket(), 60)
+    # Envoys are invited when the aggregator listens.
+    wait_until(lambda: "Experiment private" in lab.log(lab.first), 60)
     theirs, ours = calls(lab, *NOBODY), calls(lab)
     (tmp_path / "gate").touch()
     assert set(theirs.values()) == {"UNAVAILABLE"}, theirs
