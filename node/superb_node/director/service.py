@@ -66,7 +66,7 @@ def address_of(context: Any) -> str:
 class DirectorService(DirectorGRPCServer):
     """Serves notebook and envoys."""
 
-    def __init__(self, *, listen_host: str, listen_port: int | str, **settings: Any) -> None:
+    def __init__(self, *, listen_host: str, listen_port: int | str = 50050, **settings: Any) -> None:
         set_server_options()
         super().__init__(listen_host=listen_host, listen_port=listen_port, **settings)
         self._shown = local_socket.shown(listen_host, listen_port)
