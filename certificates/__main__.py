@@ -9,14 +9,13 @@ from pathlib import Path
 
 from certificates.authority import AUTHORITY_DAYS, NODE_DAYS
 from certificates.federation import (
-    AUTHORITY,
     Entry,
-    has_authority,
+    authority_home,
     list_certificates,
     make_certificates,
     renew_certificates,
 )
-from superb_node.certificates import WARNING_DAYS, CertificateError
+from superb_node.certificates import AUTHORITY, WARNING_DAYS, CertificateError, authorities
 from superb_node.command_line import set_up_output
 from superb_node.names import envoy_name
 
@@ -26,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_output()
     options = _parser().parse_args(arguments)
     try:
-        entries = list_certificates(options.folder) if options.list else _made(options)
+        options.authorities = options.authorities or authorities()
+        listed = list_certificates(options.folder, options.authorities) if options.list else None
+        entries = listed or _made(options)
     except CertificateError as error:
         print(f"certs: {error}", file=sys.stderr)
         return 2
@@ -36,20 +37,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if any(entry.warning for entry in entries) else 0
     print(
         f"Take each folder of {options.folder}/ to its node, and nowhere else: its key says who it is. "
-        f"{options.folder}/authority/ stays here; anyone who has it can create any identity."
+        f"{authority_home(options.folder, options.authorities)} has the authority's key; anyone who has it "
+        "can create any identity."
     )
     return 0
 
 
 def _made(options: argparse.Namespace) -> list[Entry]:
-    exists, renewed = has_authority(options.folder), []
+    exists, renewed = authority_home(options.folder, options.authorities) is not None, []
     if exists and options.force is not None:
-        renewed = renew_certificates(options.folder, options.force, hosts=options.host, days=options.days)
+        renewed = renew_certificates(
+            options.folder,
+            options.force,
+            authorities=options.authorities,
+            hosts=options.host,
+            days=options.days,
+        )
         if options.envoys is None:  # no others need be named
             return renewed
     usual: list[str] = [] if exists else ["2"]
     made = make_certificates(
         options.folder,
+        authorities=options.authorities,
         hosts=options.host,
         user=options.user,
         envoys=_envoy_names(usual if options.envoys is None else options.envoys),
@@ -90,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Make the authority of a federation, and a key and certificate for each node.",
     )
     parser.add_argument("--folder", type=Path, default=Path("certs"), help="where they are (certs)")
+    parser.add_argument(
+        "--authorities", type=Path, help="where authorities' keys are kept (~/.superb-federation-authority)"
+    )
     parser.add_argument(
         "--host", nargs="*", default=[], help="names and addresses under which the director is dialled"
     )

@@ -13,21 +13,22 @@ from cryptography.x509.oid import NameOID
 from certificates.authority import AUTHORITY_DAYS, NODE_DAYS, Pair, host_entries, issue, new_authority, now
 from certificates.folder import pair_in, publish
 from superb_node.certificates import (
+    AUTHORITY,
     CERTIFICATE,
     DIRECTOR,
     ENVOY,
+    ROOT_CERTIFICATE,
     SPIFFE_DOMAIN,
     USER,
     WARNING_DAYS,
     CertificateError,
     alternative_names,
+    folder_name_of,
     hosts_of,
     read_certificate,
 )
 from superb_node.loopback import LOCAL_HOSTS
 from superb_node.names import illegal_name, is_legal_name
-
-AUTHORITY = "authority"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Entry:
 def make_certificates(
     folder: Path,
     *,
+    authorities: Path | None = None,
     hosts: Sequence[str] = (),
     user: str = "notebook",
     envoys: Sequence[str] = (),
@@ -77,7 +79,9 @@ def make_certificates(
     its node needs and nothing that another one must not have.
 
     Args:
-        folder: holds `authority/`, `director/` and a folder for each user and envoy.
+        folder: holds `director/` and a folder for each user and envoy.
+        authorities: holds a folder for the authority of each federation; None: it is `authority/` in
+            `folder`, as it is wherever that exists.
         hosts: names and addresses under which the director is dialled, besides those of its own machine; by
             default those of the certificate that it has.
         user: the name under which the notebook submits experiments.
@@ -98,8 +102,8 @@ def make_certificates(
         hosts = hosts_of(read_certificate(folder / DIRECTOR / CERTIFICATE))
     wanted = {DIRECTOR: DIRECTOR, user: USER, **dict.fromkeys(envoys, ENVOY)}
     addresses = _with_local_hosts(hosts)
-    is_new = not has_authority(folder)
-    authority = _authority_in(folder, authority_days, starts)
+    authority, home = _authority_of(folder, authorities, authority_days, starts)
+    is_new = not (home / CERTIFICATE).exists()
     # Everything is made before anything is written: a mistake leaves the folder as it was.
     pairs = {}
     for name, role in wanted.items():
@@ -109,21 +113,27 @@ def make_certificates(
         else:
             _require_fitting(folder / name, role, needed, authority.certificate)
     if is_new:
-        publish(folder / AUTHORITY, authority)
+        publish(home, authority)
     for name, pair in pairs.items():
         publish(folder / name, pair, authority.certificate)
     nodes = [_entry(folder / name, made=name in pairs) for name in wanted]
-    return [_entry(folder / AUTHORITY, made=is_new), *nodes]
+    return [_entry(home, AUTHORITY, made=is_new), *nodes]
 
 
 def renew_certificates(
-    folder: Path, names: Sequence[str] = (), *, hosts: Sequence[str] = (), days: float = NODE_DAYS
+    folder: Path,
+    names: Sequence[str] = (),
+    *,
+    authorities: Path | None = None,
+    hosts: Sequence[str] = (),
+    days: float = NODE_DAYS,
 ) -> list[Entry]:
     """Make new keys and certificates of nodes, each for the role and hosts that it has, and nothing else.
 
     Args:
         folder: as of `make_certificates`.
         names: of the nodes, by default all.
+        authorities: as of `make_certificates`.
         hosts: as of `make_certificates`.
         days: lifetime of the new ones.
 
@@ -137,7 +147,7 @@ def renew_certificates(
     for name in names:
         if name not in nodes:
             raise CertificateError(f"{name!r} is not in {folder}, which has {', '.join(nodes) or 'no node'}")
-    authority = _authority_in(folder, AUTHORITY_DAYS, None)
+    authority, home = _authority_of(folder, authorities, AUTHORITY_DAYS, None)
     pairs = {}
     for name in names or nodes:
         role, needed = nodes[name].role, nodes[name].hosts
@@ -146,11 +156,15 @@ def renew_certificates(
         pairs[name] = issue(authority, role, name, needed, days)
     for name, pair in pairs.items():
         publish(folder / name, pair, authority.certificate)
-    return [_entry(folder / AUTHORITY), *(_entry(folder / name, made=True) for name in pairs)]
+    return [_entry(home, AUTHORITY), *(_entry(folder / name, made=True) for name in pairs)]
 
 
-def list_certificates(folder: Path) -> list[Entry]:
-    """Return the certificates in a folder, the authority first.
+def list_certificates(folder: Path, authorities: Path | None = None) -> list[Entry]:
+    """Return the certificates in a folder, and before them that of the authority if it is kept here.
+
+    Args:
+        folder: as of `make_certificates`.
+        authorities: as of `make_certificates`.
 
     Raises:
         CertificateError: there are none, or one is damaged.
@@ -158,12 +172,19 @@ def list_certificates(folder: Path) -> list[Entry]:
     found = sorted(path.parent for path in folder.glob(f"[!.]*/{CERTIFICATE}"))
     if not found:
         raise CertificateError(f"no certificates in {folder}; make some: make certs")
-    return sorted((_entry(each) for each in found), key=lambda entry: entry.role != AUTHORITY)
+    home = authority_home(folder, authorities)
+    kept = home is not None and (home / CERTIFICATE).exists()
+    nodes = [_entry(each) for each in found if each.name != AUTHORITY]
+    return [_entry(home, AUTHORITY), *nodes] if home is not None and kept else nodes
 
 
-def has_authority(folder: Path) -> bool:
-    """Return whether certificates were made in `folder` before, and more can be."""
-    return (folder / AUTHORITY / CERTIFICATE).exists()
+def authority_home(folder: Path, authorities: Path | None = None) -> Path | None:
+    """Return where the authority of the certificates in a folder is kept; None if it has none yet."""
+    inside = folder / AUTHORITY
+    nodes = sorted(folder.glob(f"[!.]*/{ROOT_CERTIFICATE}"))
+    if (inside / CERTIFICATE).exists() or (nodes and authorities is None):
+        return inside
+    return authorities / folder_name_of(read_certificate(nodes[0])) if nodes and authorities else None
 
 
 def _with_local_hosts(hosts: Sequence[str]) -> list[str]:
@@ -182,20 +203,24 @@ def _require_names(user: str, envoys: Sequence[str]) -> None:
         seen[name.lower()] = "the user" if name == user else "another envoy"
 
 
-def _authority_in(folder: Path, days: float, starts: datetime | None) -> Pair:
-    """Read the authority, or make one for a folder without any certificates."""
-    home = folder / AUTHORITY
-    if has_authority(folder):
-        if read_certificate(home / CERTIFICATE).not_valid_after_utc <= now():
-            raise CertificateError(f"the authority in {home} has expired; make a new one in another folder")
-        return pair_in(home)
-    others = sorted(path.parent.name for path in folder.glob(f"[!.]*/{CERTIFICATE}"))
-    if others:
+def _authority_of(
+    folder: Path, authorities: Path | None, days: float, starts: datetime | None
+) -> tuple[Pair, Path]:
+    """Read the authority, or make one for a folder without any certificates; returns also its folder."""
+    home = authority_home(folder, authorities)
+    if home is None:
+        new = new_authority(days, starts)
+        return new, folder / AUTHORITY if authorities is None else authorities / folder_name_of(
+            new.certificate
+        )
+    if not (home / CERTIFICATE).exists():
         raise CertificateError(
-            f"{folder} holds the certificate of {others[0]} but no {AUTHORITY}/ to sign more; "
+            f"{folder} holds certificates, but their authority is not in {home} to sign more; "
             "run this where the authority is kept, or choose another folder"
         )
-    return new_authority(days, starts)
+    if read_certificate(home / CERTIFICATE).not_valid_after_utc <= now():
+        raise CertificateError(f"the authority in {home} has expired; make a new one in another folder")
+    return pair_in(home), home
 
 
 def _require_fitting(folder: Path, role: str, hosts: Sequence[str], authority: x509.Certificate) -> None:
@@ -215,10 +240,10 @@ def _require_fitting(folder: Path, role: str, hosts: Sequence[str], authority: x
         raise CertificateError(f"{folder} is of another authority; {again}") from error
 
 
-def _entry(folder: Path, made: bool = False) -> Entry:
+def _entry(folder: Path, name: str = "", made: bool = False) -> Entry:
     certificate = read_certificate(folder / CERTIFICATE)
-    name, role = AUTHORITY, AUTHORITY
-    if folder.name != AUTHORITY:
+    role = name
+    if not name:
         (common_name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         uris = alternative_names(certificate).get_values_for_type(x509.UniformResourceIdentifier)
         roles = [

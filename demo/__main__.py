@@ -20,7 +20,7 @@ from demo.interrupts import Interrupted, ignored, raise_interrupted
 from demo.options import WORKSPACE, Options, parse_options
 from demo.report import LiveProgress, envoys, print_results
 from demo.run_folder import RunFolder
-from superb_node.command_line import set_up_output
+from superb_node.command_line import keep_files_private, set_up_output
 
 ROOT = WORKSPACE.parent
 RUNS = ROOT / "runs"
@@ -31,6 +31,7 @@ _CAUSE_SECONDS = 2.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C."""
     set_up_output()
+    keep_files_private()
     try:
         if sys.platform == "win32":
             raise DemoError("Linux or macOS is needed; on Windows use WSL 2")

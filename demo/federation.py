@@ -21,6 +21,8 @@ from demo.envoy_config import ShardValue, set_shard_params
 from demo.errors import DemoError
 from demo.interrupts import held_back
 from demo.process import ProcessDied, ServiceProcess, stop_all
+from superb_node import local_socket
+from superb_node.errors import ConfigError
 from superb_node.names import envoy_name
 
 __all__ = ["Federation", "NotReady", "ProcessDied", "free_ports"]
@@ -189,9 +191,11 @@ class Federation:
 
     def _channel(self) -> grpc.Channel:
         """Return a connection to the director."""
-        address = f"{self.director_host}:{self.director_port}"
-        # A proxy of the environment has no business between two processes of one machine.
-        return grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+        try:
+            socket_path = local_socket.path(self.director_port)
+        except ConfigError as error:
+            raise DemoError(str(error)) from error
+        return grpc.insecure_channel(f"{local_socket.HOST}:{socket_path}")
 
     def _director_command(self) -> list[str]:
         return ["bash", "start_director.sh"]

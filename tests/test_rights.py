@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import subprocess
@@ -13,24 +12,10 @@ from pathlib import Path
 import pytest
 
 from demo.federation import free_ports
+from tests.support.other_account import forget, open_to_all, unprivileged
 
 ROOT = Path(__file__).resolve().parents[1]
-# A user that no machine has; what it may read, root has to let it, for Python may lie in root's home.
-NOBODY = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
-NOBODY += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
 NO_HOME = "this user has no home folder; set HOME to a folder, such as HOME=/tmp"
-
-
-@functools.cache
-def unprivileged() -> tuple[str, ...]:
-    """What a command is run with so that the rights of files count."""
-    if os.geteuid() != 0:
-        return ()
-    try:
-        subprocess.run([*NOBODY, sys.executable, "-c", ""], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"root may write everywhere, and setpriv does not make it another user here: {error}")
-    return tuple(NOBODY)
 
 
 def run(
@@ -64,12 +49,11 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
         folder.chmod(0o555)
     (tmp_path / "home").mkdir(mode=0o777)
     (tmp_path / "home").chmod(0o777)
-    for above in (tmp_path, *tmp_path.parents):
-        if above.stat().st_uid == os.geteuid() and above != Path("/") and above.is_relative_to("/tmp"):
-            above.chmod(above.stat().st_mode | 0o055)
+    open_to_all(tmp_path)
     yield tmp_path / "checkout"
     for folder in folders:
         folder.chmod(0o755)
+    forget()
 
 
 def test_a_director_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Path) -> None:
@@ -110,7 +94,7 @@ def test_a_demo_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Pat
 
 def test_certificates_in_a_folder_that_cannot_be_written(checkout: Path, tmp_path: Path) -> None:
     line = said(run(checkout, "-m", "certificates", home=tmp_path / "home"))
-    assert line == "certs: certs/authority cannot be written: Permission denied"
+    assert line == "certs: certs/director cannot be written: Permission denied"
 
 
 def test_a_cache_that_cannot_be_written(checkout: Path) -> None:

@@ -24,9 +24,10 @@ from benchmarks.transport.engine import (
     run_notebook,
 )
 from benchmarks.transport.job import EventLog, Job
-from demo.federation import Federation, free_ports
+from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_node.names import envoy_name
+from tests.support.by_tcp import ByTcp
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 180.0
@@ -110,7 +111,7 @@ def wait_until_registered(run_dir: Path, port: int, started: list[ServiceProcess
     Raises:
         EngineFailed: a process ended, or it took too long.
     """
-    director = Federation(run_dir, director_port=port)  # asks only; nothing is started with it
+    director = ByTcp(run_dir, director_port=port)  # asks only; nothing is started with it
     expected = {process.name for process in started} - {"director"}
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.transport.engine import Run, notebook_arguments, run_notebook
 from benchmarks.transport.job import EventLog, Job
-from demo.federation import Federation
+from tests.support.by_tcp import ByTcp
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +32,7 @@ def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
         benchmarks.transport.engine.DidNotFinish: the limit has passed.
     """
     nodes = prepare_nodes(run_dir / "nodes")
-    with Federation(run_dir, envoys=job.clients, root=nodes) as federation:
+    with ByTcp(run_dir, envoys=job.clients, root=nodes) as federation:
         pids = {name: process.pid for name, process in federation.processes.items()}
         roles = {name: "server" if name == "director" else "client" for name in pids}
         arguments = notebook_arguments(
@@ -72,7 +72,12 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
 
     log = EventLog(events)
     settings = Settings(
-        addresses=Addresses(director_port=director_port, aggregator_port=aggregator_port),
+        # By TCP, as the other engines, so that the loopback's bytes can be counted.
+        addresses=Addresses(
+            director_port=director_port,
+            aggregator_port=aggregator_port,
+            insecure_allow_plaintext_on_network=True,
+        ),
         rounds=job.rounds,
         failures=Failures(min_envoys=job.clients),
         **job.settings,

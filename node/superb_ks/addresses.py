@@ -41,8 +41,8 @@ class Addresses(Checked):
 
     Attributes:
         director_host: name or address under which the director is reached from here.
-        director_port: TCP port of the director.
-        aggregator_port: TCP port that the director opens for the envoys while an experiment runs.
+        director_port: of the director; a port of TCP with TLS, and a name for a socket without.
+        aggregator_port: what the director opens for the envoys while an experiment runs, in the same way.
         certificates: folder of `make certs` with which the notebook proves its identity, and uses TLS with
             the director; None: no TLS, with a director on this machine.
         insecure_allow_plaintext_on_network: True allows a director on another machine without TLS: anyone on

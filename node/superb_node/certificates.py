@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from superb_node.errors import ConfigError
@@ -21,6 +23,8 @@ DIRECTOR, USER, ENVOY = "director", "user", "envoy"
 """The roles that a certificate can have."""
 SPIFFE_DOMAIN = "spiffe://superb-ks/"
 """A certificate says its role and name as a SPIFFE id, such as `spiffe://superb-ks/envoy/env_one`."""
+AUTHORITY = "authority"
+"""The role of who signs, and the folder of its key where that lies next to the nodes' folders."""
 WARNING_DAYS = 30
 """Days before its end from which a certificate is reported as one to renew."""
 
@@ -84,6 +88,32 @@ class Certificates:
     def files(self) -> tuple[Path, Path, Path]:
         """The three files: the authority's certificate, the node's own, its key."""
         return self.root_certificate, self.certificate, self.private_key
+
+
+def authorities() -> Path:
+    """Return where `make certs` keeps the keys of authorities: outside of what travels to nodes."""
+    return Path.home() / ".superb-federation-authority"
+
+
+def folder_name_of(authority: x509.Certificate) -> str:
+    """Return the name of an authority's folder among others."""
+    return authority.fingerprint(SHA256()).hex()[:16]
+
+
+def warn_of_authority_key(certificates: Certificates) -> None:
+    """Say so if the account that will run experiments can read the key by which all identities are made.
+
+    No more than that: who tries TLS out on one machine has one account for everything.
+    """
+    root = certificates.root_certificate
+    own = authorities() / folder_name_of(read_certificate(root))
+    for folder in (root.parent.parent / AUTHORITY, own):
+        if os.access(folder / PRIVATE_KEY, os.R_OK):
+            logger.warning(
+                "This account runs experiments and can read the authority's key, which makes any identity: "
+                "move %s to another account or machine",
+                folder,
+            )
 
 
 def read_certificate(path: Path) -> x509.Certificate:

@@ -273,12 +273,43 @@ def test_a_name_keeps_its_role(folder: Path) -> None:
 def test_without_an_authority_nothing_is_signed(folder: Path) -> None:
     make(folder)
     (folder / "authority").rename(folder.parent / "kept_elsewhere")
-    with pytest.raises(CertificateError, match="holds the certificate of director but no authority/ to sign"):
+    with pytest.raises(CertificateError, match="but their authority is not in .*/authority to sign"):
         make(folder, envoys=["env_three"])
     (folder.parent / "kept_elsewhere").rename(folder / "authority")
     (folder / "authority" / "private_key.pem").unlink()
     with pytest.raises(CertificateError, match=r"authority/private_key.pem cannot be read: No such file"):
         make(folder, envoys=["env_three"])
+
+
+def test_each_federation_has_its_own_authority_outside_of_what_travels(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    for name in ("one", "two"):
+        assert make(tmp_path / name, authorities=kept)["authority"].made
+        assert not list(tmp_path.glob("*/authority"))
+    assert len(list(kept.iterdir())) == 2
+    assert {stat.S_IMODE(path.stat().st_mode) for path in [kept, *kept.iterdir()]} == {0o700}
+    (tmp_path / "one").rename(tmp_path / "moved")
+    before = contents(tmp_path / "moved")
+    entries = make(tmp_path / "moved", authorities=kept, envoys=["env_three"])
+    assert not entries["authority"].made
+    assert contents(tmp_path / "moved").items() > before.items()
+    roots = {path.read_bytes() for path in (tmp_path / "moved").glob("*/root_certificate.pem")}
+    assert len(roots) == 1
+    (own,) = [path.parent for path in kept.glob("*/certificate.pem") if path.read_bytes() in roots]
+    assert next(iter(list_certificates(tmp_path / "moved", kept))).role == "authority"
+    renew_certificates(tmp_path / "moved", ["env_three"], authorities=kept)
+    own.rename(tmp_path / "elsewhere")
+    assert next(iter(list_certificates(tmp_path / "moved", kept))).role == "director"
+    with pytest.raises(CertificateError, match=rf"their authority is not in {own} to sign more"):
+        make(tmp_path / "moved", authorities=kept, envoys=["env_four"])
+
+
+def test_one_that_is_next_to_the_nodes_is_still_used(folder: Path) -> None:
+    make(folder)
+    entries = make(folder, authorities=folder.parent / "kept", envoys=["env_three"])
+    assert not entries["authority"].made
+    assert not (folder.parent / "kept").exists()
+    certificate(folder / "env_three").verify_directly_issued_by(certificate(folder / "authority"))
 
 
 def test_a_damaged_authority_is_named(folder: Path) -> None:

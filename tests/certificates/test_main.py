@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(folder: Path, *options: str) -> int:
-    return main(["--folder", str(folder), *options])
+    return main(["--folder", str(folder), "--authorities", f"{folder}-authorities", *options])
 
 
 def test_it_makes_then_keeps_then_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +78,7 @@ def test_a_mistake_is_one_line(
 def shell(folder: Path, command: str, **variables: str) -> str:
     """Run a line of a shell in ``folder``; returns what it prints."""
     return subprocess.run(
-        command, shell=True, cwd=folder, env={**os.environ, **variables},
+        command, shell=True, cwd=folder, env={**os.environ, "HOME": str(folder / "home"), **variables},
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
 
@@ -122,6 +122,17 @@ def test_the_hint_that_is_printed_renews_that_certificate_alone(checkout: Path) 
     assert contents(checkout / "certs").keys() == before.keys()
     assert "for gpu1, " in shell(checkout, "make certs CERTS_OPTIONS=--list")
     assert "for gpu2, localhost" in shell(checkout, "make certs HOST=gpu2 CERTS_OPTIONS='--force director'")
+
+
+def test_the_authority_is_kept_outside_of_the_checkout(checkout: Path) -> None:
+    said = shell(checkout, "make certs")
+    (key,) = (checkout / "home" / ".superb-federation-authority").glob("*/private_key.pem")
+    assert said.endswith(
+        f"{key.parent} has the authority's key; anyone who has it can create any identity.\n"
+    )
+    assert sorted(path.name for path in (checkout / "certs").iterdir()) == (
+        ["director", "env_one", "env_two", "notebook"]
+    )
 
 
 def test_who_is_not_there_is_not_renewed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

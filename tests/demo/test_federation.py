@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from demo.federation import Federation, NotReady, ProcessDied, free_ports
+from superb_node import local_socket
 from superb_node.names import envoy_name
 
 from .conftest import ROOT, left_below, processes_below
@@ -72,7 +73,7 @@ def test_a_federation_comes_up_notices_a_death_and_goes(
             federation.check()
         assert (died.value.name, died.value.exit_code) == ("env_two", -9)
     assert not left_below(tmp_path)
-    assert not listens(federation.director_port)
+    assert not Path(local_socket.path(federation.director_port)).exists()
     logs = sorted(path.name for path in federation.logs_dir.iterdir())
     assert logs == ["director.log", "env_one.log", "env_two.log"]
 
@@ -87,12 +88,9 @@ def test_an_envoy_that_cannot_start_stops_everything(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_the_directors_death(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("localhost", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ProcessDied, match=str(port)) as died:
-            Federation(tmp_path, director_port=port).start()
+    (port,) = free_ports(1)
+    with local_socket.only_listener(port), pytest.raises(ProcessDied, match=str(port)) as died:
+        Federation(tmp_path, director_port=port).start()
     assert died.value.name == "director"
     assert not left_below(tmp_path)
 

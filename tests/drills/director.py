@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import socket
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
 
+from superb_node import local_socket
 from superb_notebook.connect import FederationError
 from tests.drills.drill import drill
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
@@ -54,11 +54,7 @@ def living(lab: Lab) -> set[str]:
 @drill("aggregator's port is taken", quick=True)
 def port_taken(lab: Lab) -> str:
     """One clear error; with the port free, the next experiment runs."""
-    with socket.socket() as taken:
-        # Connections of earlier experiments that linger on the port are no reason to fail.
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", lab.aggregator_port))
-        taken.listen()
+    with local_socket.only_listener(lab.aggregator_port):
         outcome, seconds = timed(lab.run)
     return one_clear_error(lab, outcome, seconds, str(lab.aggregator_port))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from superb_ks.transport import messages
 from superb_node.reports import AGGREGATOR_PORT_HEADER
 from tests.drills.drill import drill
 from tests.fuzz.live import AGGREGATOR, DIRECTOR, experiment_id
+from tests.support import dial
 from tests.support.experiments import experiment_text
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import Script
@@ -64,18 +64,12 @@ def attacked(lab: Lab, name: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for number in range(CONNECTIONS):
             port = (lab.director_port, lab.aggregator_port)[number % 2]
-            connection = held.enter_context(socket.create_connection(("localhost", port), timeout=5))
+            connection = held.enter_context(dial.connection(port, 5))
             with contextlib.suppress(OSError):  # what is no HTTP/2 is hung up on
                 connection.sendall(GREETINGS[number // 2 % len(GREETINGS)])
         for number in range(STREAMS):
             to_aggregator, to_director = (
-                held.enter_context(
-                    grpc.insecure_channel(
-                        f"localhost:{port}",
-                        [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)],
-                    )
-                )
-                for port in (lab.aggregator_port, lab.director_port)
+                held.enter_context(dial.channel(port)) for port in (lab.aggregator_port, lab.director_port)
             )
             half_upload(to_aggregator, known if number % 4 == 0 else (), number)
             half_submission(to_director, number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from superb_ks.transport.messages import EXPERIMENT
 from superb_node.reports import ID_HEADER
 from tests.fuzz.inputs import Draw, damaged_message, random_bytes, try_examples
 from tests.fuzz.targets import aggregator_call, director_requests
+from tests.support import dial
 from tests.support.lab import Lab, Outcome, at, follow
 from tests.support.sine_experiment import Script
 
@@ -108,12 +108,8 @@ def attack_one(lab: Lab, script: Script, send_until: Callable[..., None], quiet:
 def send_some(lab: Lab, inputs: list[Input], known_id: str, outcomes: Counter[str], flaws: list[str]) -> None:
     """Send messages over one connection to each service."""
     ports = {DIRECTOR: lab.director_port, AGGREGATOR: lab.aggregator_port}
-    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     with contextlib.ExitStack() as stack:
-        channels = {
-            service: stack.enter_context(grpc.insecure_channel(f"localhost:{port}", options))
-            for service, port in ports.items()
-        }
+        channels = {service: stack.enter_context(dial.channel(port)) for service, port in ports.items()}
         for service, method, sent, knows in inputs:
             if not method:
                 send_garbage(ports[service], sent)
@@ -130,10 +126,7 @@ def send_some(lab: Lab, inputs: list[Input], known_id: str, outcomes: Counter[st
 def send_garbage(port: int, sent: list[bytes]) -> None:
     """Send bytes that are not HTTP/2 over a connection of their own."""
     # It is hung up on, and the aggregator's port closes with its experiment.
-    with (
-        contextlib.suppress(OSError),
-        socket.create_connection(("localhost", port), timeout=CALL_SECONDS) as connection,
-    ):
+    with contextlib.suppress(OSError), dial.connection(port, CALL_SECONDS) as connection:
         for part in sent:
             connection.sendall(part)
 

@@ -21,6 +21,7 @@ from demo.federation import Federation
 from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
+from tests.support import dial
 from tests.support.sine_experiment import Script, sine_model, sine_shard, sine_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,7 +172,7 @@ class Lab(Federation):
 
     def envoy_channel(self, name: str) -> grpc.Channel:
         """Return a line to the director such as the envoy `name` has."""
-        return grpc.insecure_channel(f"localhost:{self.director_port}")
+        return dial.channel(self.director_port)
 
     def run(self, script: Script | None = None, *events: Event, **changes: Any) -> Outcome:
         """Submit an experiment and follow it to its end, with `events` on the way."""

@@ -14,7 +14,9 @@ from openfl.interface.interactive_api.federation import Federation
 
 from superb_ks.checked import is_int, is_real
 from superb_ks.settings import Addresses, Settings
+from superb_node import local_socket
 from superb_node.certificates import Certificates
+from superb_node.errors import ConfigError
 from superb_node.loopback import UnknownHost, bare, in_uri, is_loopback
 from superb_node.tls_diagnosis import why_refused
 from superb_notebook.director_client import PackedDirectorClient
@@ -55,17 +57,19 @@ def connect(settings: Settings) -> Federation:
     logging.getLogger("openfl").setLevel(logging.ERROR)
     addresses = settings.addresses
     # An IPv6 address is in brackets before a port.
-    host = in_uri(bare(addresses.director_host))
+    host, port = in_uri(bare(addresses.director_host)), str(addresses.director_port)
     own = _certificates(addresses)
     if own is None:
         _require_tls_or_loopback(addresses)
+    if _is_local(addresses):
+        host, port = local_socket.HOST, _socket_path(addresses)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
     try:
         federation = Federation(
             client_id=name,
             director_node_fqdn=host,
-            director_port=str(addresses.director_port),
+            director_port=port,
             tls=own is not None,
             cert_chain=own and own.root_certificate,
             api_cert=own and own.certificate,
@@ -74,7 +78,7 @@ def connect(settings: Settings) -> Federation:
         federation.dir_client = PackedDirectorClient(
             client_id=name,
             director_host=host,
-            director_port=addresses.director_port,
+            director_port=port,
             tls=own is not None,
             root_certificate=own and own.root_certificate,
             private_key=own and own.private_key,
@@ -92,10 +96,25 @@ def _why_not(error: grpc.RpcError, addresses: Addresses, own: Certificates | Non
     files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
     _is_loopback(addresses.director_host)  # says so if there is no such host
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
-    if reason := why_refused(bare(addresses.director_host), addresses.director_port, files):
+    if not _is_local(addresses) and (
+        reason := why_refused(bare(addresses.director_host), addresses.director_port, files)
+    ):
         return f"{no_answer}: {reason}"
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
-    return f"{no_answer}. Start one: cd director && bash {start}"
+    elsewhere = local_socket.who_else(address) if _is_local(addresses) else ""
+    return f"{no_answer}. Start one: cd director && bash {start}{elsewhere}"
+
+
+def _is_local(addresses: Addresses) -> bool:
+    """Return whether the director is one of this account, called by a socket that no other account has."""
+    return addresses.certificates is None and not addresses.insecure_allow_plaintext_on_network
+
+
+def _socket_path(addresses: Addresses) -> str:
+    try:
+        return local_socket.path(addresses.director_port)
+    except ConfigError as error:
+        raise FederationError(str(error)) from error
 
 
 def _certificates(addresses: Addresses) -> Certificates | None:

@@ -1,6 +1,6 @@
 """Who may call the aggregator's service: the enrolled envoys, each in its own name.
 
-Without TLS there is no certificate to ask, and the aggregator listens on the loopback only.
+Without TLS there is no certificate to ask, and the aggregator listens on a socket of its account only.
 """
 
 from __future__ import annotations

@@ -15,11 +15,12 @@ from pathlib import Path
 from superb_node import command_line
 
 try:
+    from superb_node import local_socket
     from superb_node.approval.gate import Gate
     from superb_node.approval.store import APPROVAL_FOLDER
-    from superb_node.certificates import Certificates
+    from superb_node.certificates import Certificates, warn_of_authority_key
     from superb_node.director.config import DirectorConfig
-    from superb_node.director.listening import require_free_port, require_tls_or_loopback
+    from superb_node.director.listening import own_port, require_tls_or_loopback
     from superb_node.errors import ConfigError
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri
     from superb_node.stop_signals import StoppedBySignal, stop_on_signals
@@ -51,22 +52,23 @@ def only_director_in(home: Path) -> Iterator[None]:
         yield
 
 
-def serve(home: Path, config: DirectorConfig, certificates: Certificates | None = None) -> int:
-    """Serve until a signal comes, with mutual TLS if there are certificates; returns the signal's number."""
+def serve(home: Path, config: DirectorConfig, address: str, certificates: Certificates | None = None) -> int:
+    """Serve at `address` until a signal comes; returns its number. With certificates, by mutual TLS."""
     # OpenFL takes seconds to import; a mistake in the config is reported before that.
     from superb_node.director.director import Director
     from superb_node.director.service import DirectorService
 
     gate = Gate(config.gate, "the director's owner", home / APPROVAL_FOLDER / ROLE)
     gate.announce(config.listen_host)
+    host, _, port = address.rpartition(":")
     service = DirectorService(
         director_cls=Director,
         tls=certificates is not None,
         root_certificate=certificates and certificates.root_certificate,
         private_key=certificates and certificates.private_key,
         certificate=certificates and certificates.certificate,
-        listen_host=in_uri(config.listen_host),
-        listen_port=config.listen_port,
+        listen_host=host,
+        listen_port=port,
         sample_shape=list(config.sample_shape),
         target_shape=list(config.target_shape),
         envoy_health_check_period=config.envoy_health_check_period,
@@ -97,9 +99,16 @@ def main() -> int:
         folder = arguments.certificates
         certificates = None if folder is None else Certificates.in_folder(folder)
         require_tls_or_loopback(config.listen_host, certificates, arguments.plaintext)
-        require_free_port(config.listen_host, config.listen_port)
-        with only_director_in(home), own_work_folder(home / WORK_FOLDER / str(config.listen_port), ROLE):
-            stopped_by = serve(home, config, certificates)
+        if certificates is not None:
+            warn_of_authority_key(certificates)
+        over_tcp = certificates is not None or arguments.plaintext
+        host = in_uri(config.listen_host) if over_tcp else local_socket.HOST
+        with (
+            own_port(host, config.listen_port) as address,
+            only_director_in(home),
+            own_work_folder(home / WORK_FOLDER / str(config.listen_port), ROLE),
+        ):
+            stopped_by = serve(home, config, address, certificates)
     except ConfigError as error:
         print(f"{ROLE}: {error}", file=sys.stderr)
         return 2

@@ -2,7 +2,7 @@
 
 A certificate of the federation says both in a SPIFFE id, `spiffe://superb-ks/envoy/env_one`, and the name
 again as its common name, which OpenFL uses. Without TLS there is no certificate and callers name themselves;
-the director then listens on the loopback only.
+the director then listens on a socket of its account only.
 
 Corrects: OpenFL 1.7.1's director checks no role and no name. Anyone with a certificate of the authority may
 register under any name, fetch every archive, and submit code that runs on all envoys.

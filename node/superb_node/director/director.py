@@ -16,6 +16,7 @@ from typing import Any
 
 from openfl.component.director import Director as OpenFLDirector
 
+from superb_node import local_socket
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.director import experiment_store as store
@@ -53,7 +54,7 @@ class Director(OpenFLDirector):
         self.experiments = ExperimentStore(experiments_folder)
         self.gate = gate or Gate(GateSettings(), "the director's owner", experiments_folder / ".approval")
         self.pending_approvals = PendingApprovals(self.gate, self.experiments)
-        self.listen_host = "localhost"
+        self.listen_host = local_socket.HOST
         self.experiments_registry = ExperimentQueue()
         self.envoy_names = EnvoyNames(
             self._shard_registry, self.access_rules, MAX_MISSED_SIGNS * self.envoy_health_check_period
@@ -133,10 +134,11 @@ class Director(OpenFLDirector):
         """Let the experiment go on without envoys that send no heartbeat."""
         while True:
             await asyncio.sleep(1)
-            for envoy_name in experiment.collaborators:
+            aggregator = experiment.aggregator
+            for envoy_name in experiment.collaborators if aggregator is not None else ():
                 if self.envoy_names.is_silent(envoy_name) and experiment.wants(envoy_name):
                     seconds = self.envoy_names.seconds_of_silence(envoy_name)
-                    experiment.aggregator.drop(envoy_name, f"no heartbeat for {seconds:.0f} s")
+                    aggregator.drop(envoy_name, f"no heartbeat for {seconds:.0f} s")
 
     async def wait_experiment(self, envoy_name: str) -> str:
         """Return the name of an experiment that has work for `envoy_name`, as soon as there is one."""

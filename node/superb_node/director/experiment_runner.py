@@ -20,8 +20,7 @@ from superb_ks.aggregator.aggregator import Aggregator
 from superb_ks.experiment import Experiment
 from superb_node.director import experiment_store as store
 from superb_node.director.experiment_store import ExperimentStore
-from superb_node.director.listening import require_free
-from superb_node.loopback import bare
+from superb_node.director.listening import listening_address
 
 logger = logging.getLogger("director")
 
@@ -85,11 +84,10 @@ class ExperimentRunner(OpenFLExperiment):
         ended = store.INTERRUPTED  # if the director ends first
         failure = None
         try:
-            require_free(bare(self._listen_host), self.aggregator_port)
-            self.aggregator = await asyncio.to_thread(self._make_aggregator)
-            server = self._make_server(self.aggregator, **security)
-            await self._serve(server)
-            failure = self.aggregator.failure
+            with listening_address(self._listen_host, self.aggregator_port) as address:
+                self.aggregator = await asyncio.to_thread(self._make_aggregator)
+                await self._serve(self._make_server(self.aggregator, address, **security))
+                failure = self.aggregator.failure
             ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED
         except Exception as error:
             logger.exception("Experiment %s failed", self.name)
@@ -112,12 +110,14 @@ class ExperimentRunner(OpenFLExperiment):
             clip_limits=self._clip_limits,
         )
 
-    def _make_server(self, aggregator: Aggregator, *, tls: bool, **files: Any) -> AggregatorGRPCServer:
+    def _make_server(
+        self, aggregator: Aggregator, address: str, *, tls: bool, **files: Any
+    ) -> AggregatorGRPCServer:
         server = AggregatorGRPCServer(
             aggregator=aggregator, agg_port=self.aggregator_port, use_tls=tls, **files
         )
         # Corrects: it listens on all interfaces.
-        server.uri = f"{self._listen_host}:{self.aggregator_port}"
+        server.uri = address
         return server
 
     async def _serve(self, server: AggregatorGRPCServer) -> None:

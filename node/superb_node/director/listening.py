@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
+from superb_node import local_socket
 from superb_node.certificates import CertificateError, Certificates
 from superb_node.errors import ConfigError
 from superb_node.loopback import (
@@ -14,6 +17,7 @@ from superb_node.loopback import (
     HostRefused,
     UnknownHost,
     addresses_of,
+    bare,
     is_loopback,
 )
 
@@ -75,19 +79,43 @@ def _is_known_loopback(host: str) -> bool:
         return False
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Fail early, and with a better message than gRPC's, if something listens at `host:port`.
+@contextmanager
+def own_port(host: str, port: int) -> Iterator[str]:
+    """Have the director's port while inside, as `listening_address`; fail in words for its owner.
 
     Raises:
-        ConfigError: the port is taken, or the host is not an address of this machine.
+        ConfigError: somebody else has the port, or `host` is not an address of this machine.
     """
-    try:
-        require_free(host, port)
-    except OSError as error:
-        advice = "DIRECTOR_HOST must be a name or an address of this machine"
-        if error.errno == errno.EADDRINUSE:
-            advice = "Is another director running? Stop it, or choose another port with DIRECTOR_PORT"
-        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}). {advice}") from error
+    with ExitStack() as held:
+        try:
+            address = held.enter_context(listening_address(host, port))
+        except OSError as error:
+            advice = "DIRECTOR_HOST must be a name or an address of this machine"
+            if error.errno == errno.EADDRINUSE:
+                advice = "Is another director running? Stop it, or choose another port with DIRECTOR_PORT"
+            where = local_socket.shown(bare(host), port)
+            raise ConfigError(f"cannot listen on {where} ({error.strerror}). {advice}") from error
+        yield address
+
+
+@contextmanager
+def listening_address(host: str, port: int) -> Iterator[str]:
+    """Have a port while inside; yields the address on which gRPC then listens.
+
+    Args:
+        host: as it stands in an address, such as "[::1]"; `local_socket.HOST` for a socket.
+        port: of TCP, or for which the socket stands.
+
+    Raises:
+        OSError: somebody else has it, or `host` is not an address of this machine.
+        ConfigError: the folder of the sockets is not this account's alone.
+    """
+    if host == local_socket.HOST:
+        with local_socket.only_listener(port) as path:
+            yield f"{host}:{path}"
+    else:
+        require_free(bare(host), port)
+        yield f"{host}:{port}"
 
 
 def require_free(host: str, port: int) -> None:

@@ -23,6 +23,7 @@ from openfl.transport.grpc import director_server as openfl_server
 from openfl.transport.grpc.director_server import CLIENT_ID_DEFAULT
 from openfl.transport.grpc.grpc_channel_options import channel_options
 
+from superb_node import local_socket
 from superb_node.channel_options import set_server_options
 from superb_node.director.authorization import AuthorizationInterceptor
 from superb_node.director.experiment_store import Refused
@@ -65,12 +66,20 @@ def refusing(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def address_of(context: Any) -> str:
+    """Return where a caller is, for the log: an address, or `unix` for a program of this account."""
+    return unquote(context.peer()).rstrip(":")
+
+
 class DirectorService(DirectorGRPCServer):
     """Serves notebook and envoys."""
 
-    def __init__(self, *, listen_host: str, **settings: Any) -> None:
+    def __init__(self, *, listen_host: str, listen_port: int | str = 50050, **settings: Any) -> None:
         set_server_options()
-        super().__init__(listen_host=listen_host, **settings)
+        super().__init__(listen_host=listen_host, listen_port=listen_port, **settings)
+        self._shown = local_socket.shown(listen_host, listen_port)
+        if listen_host == local_socket.HOST:
+            self._shown += ", for programs of this account only"
         self.director.listen_host = listen_host
         self._submissions, self._viewers = (
             Places(MAX_SUBMISSIONS, "submissions"),
@@ -96,7 +105,7 @@ class DirectorService(DirectorGRPCServer):
             asyncio.create_task(self._run_server()),
         ]
         await asyncio.sleep(0.1)
-        logger.info("Director listens on %s; Ctrl-C stops it", self.listen_uri)
+        logger.info("Director listens on %s; Ctrl-C stops it", self._shown)
         await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
         for task in background:
             if task.done():
@@ -132,7 +141,7 @@ class DirectorService(DirectorGRPCServer):
             require_moderate_card(request.shard_info)
             self.director.envoy_names.claim(name, home)
         except Refused as refusal:
-            logger.warning("Refused %s: %s", unquote(context.peer()), refusal)
+            logger.warning("Refused %s: %s", address_of(context), refusal)
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
         answer = await super().UpdateShardInfo(request, context)
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
@@ -185,7 +194,7 @@ class DirectorService(DirectorGRPCServer):
         except Busy as busy:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
         except Stalled as stalled:
-            logger.warning("Gave up a submission of %s: %s", unquote(context.peer()), stalled)
+            logger.warning("Gave up a submission of %s: %s", address_of(context), stalled)
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"the submission stalled: {stalled}")
         except OSError as error:
             reason = f"the director cannot store the experiment: {error}"

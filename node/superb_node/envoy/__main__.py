@@ -16,9 +16,10 @@ from pathlib import Path
 from superb_node import command_line
 
 try:
+    from superb_node import local_socket
     from superb_node.approval.gate import Gate
     from superb_node.approval.store import APPROVAL_FOLDER
-    from superb_node.certificates import Certificates
+    from superb_node.certificates import Certificates, warn_of_authority_key
     from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
     from superb_node.envoy.dialling import require_tls_or_loopback
     from superb_node.envoy.libraries import before_experiment, preload
@@ -68,6 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
     folder = arguments.certificates
     certificates = None if folder is None else Certificates.in_folder(folder)
     require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext)
+    if certificates is not None:
+        warn_of_authority_key(certificates)
+    over_tcp = certificates is not None or arguments.plaintext
     config = EnvoyConfig.load(arguments.config)
     if config.cpu_threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(config.cpu_threads)  # read when torch is imported
@@ -85,8 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
             gate=gate,
             get_ready=lambda: before_experiment(libraries, arguments.director_host, arguments.director_port),
             shard_name=arguments.name,
-            director_host=in_uri(host),
-            director_port=port,
+            director_host=in_uri(host) if over_tcp else local_socket.HOST,
+            director_port=port if over_tcp else local_socket.path(port),
             shard_descriptor=descriptor,
             tls=certificates is not None,
             root_certificate=certificates and certificates.root_certificate,

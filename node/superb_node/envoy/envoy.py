@@ -20,6 +20,7 @@ from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 
 from superb_ks.experiment import UnsoundExperiment
+from superb_node import local_socket
 from superb_node.approval.gate import Declined, Gate
 from superb_node.channel_options import set_client_options
 from superb_node.envoy.approval_wait import wait_for_approval
@@ -60,10 +61,10 @@ class Envoy(OpenFLEnvoy):
         self.gate = gate
         self._get_ready = get_ready
         self._last_refusal = ""
-        self._director = f"{settings['director_host']}:{settings['director_port']}"
+        self._director = local_socket.shown(settings["director_host"], settings["director_port"])
         files = (self.root_certificate, self.certificate, self.private_key)
         self._refusals = RefusalDetector(
-            settings["director_host"], int(settings["director_port"]), files if settings["tls"] else None
+            settings["director_host"], settings["director_port"], files if settings["tls"] else None
         )
         self._director_host, self.tls = settings["director_host"], bool(settings["tls"])
         stub = self.director_client.stub
@@ -157,10 +158,12 @@ class Envoy(OpenFLEnvoy):
 
     def _begin_to_wait_for_director(self) -> None:
         script = "start_director_with_tls.sh HOST" if self.tls else "start_director.sh"
+        local = self._director_host == local_socket.HOST
         logger.info(
-            "No director at %s yet; trying again every second. Start one: cd director && bash %s",
+            "No director at %s yet; trying again every second. Start one: cd director && bash %s%s",
             self._director,
             script,
+            local_socket.who_else(self._director) if local else "",
         )
         # From now on it waits for a connection, for the reason that heartbeats do.
         stub = self.director_client.stub

@@ -11,6 +11,7 @@ import grpc
 from openfl.transport import AggregatorGRPCClient
 
 from superb_ks.experiment import Experiment
+from superb_node import local_socket
 from superb_node.reports import LEFT, TASK_RAISED
 
 
@@ -58,7 +59,7 @@ def run_collaborator(
 
     client = AggregatorGRPCClient(
         agg_addr=address.host,
-        agg_port=address.port,
+        agg_port=local_socket.path(address.port) if address.host == local_socket.HOST else address.port,
         aggregator_uuid=address.experiment_id,
         federation_uuid=address.experiment_id,
         single_col_cert_common_name="",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 
+from superb_node import local_socket
 from superb_node.tls_diagnosis import NO_REASON, why_refused
 
 MAX_CLOSED_CONNECTIONS = 5
@@ -35,12 +36,12 @@ class RefusalDetector:
     """Looks into calls that failed: is the director away, or does it refuse?
 
     Args:
-        host: of the director; an IPv6 address may be in brackets.
-        port: of the director.
+        host: of the director; an IPv6 address may be in brackets. `local_socket.HOST` for a socket.
+        port: of the director, or its socket's path.
         certificates: files of the authority's certificate, our own, and its key; None to speak without TLS.
     """
 
-    def __init__(self, host: str, port: int, certificates: tuple[Path, Path, Path] | None) -> None:
+    def __init__(self, host: str, port: int | str, certificates: tuple[Path, Path, Path] | None) -> None:
         self._host, self._port = host, port
         self._certificates = certificates
         self._closed = 0
@@ -56,7 +57,9 @@ class RefusalDetector:
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:  # such as another Python: it stays
                 refused.exit_code = 2
             raise refused from None
-        reason = why_refused(self._host.strip("[]"), self._port, self._certificates)
+        if self._host == local_socket.HOST:  # there TLS is nobody's
+            return
+        reason = why_refused(self._host.strip("[]"), int(self._port), self._certificates)
         self._closed = self._closed + 1 if reason == NO_REASON else 0
         if reason and (reason != NO_REASON or self._closed >= MAX_CLOSED_CONNECTIONS):
             raise ShardRefused(f"no way to the director at {self._host}:{self._port}: {reason}") from None

@@ -13,7 +13,7 @@ import pytest
 from demo.federation import free_ports
 from superb_node.director.__main__ import only_director_in
 from superb_node.director.config import DirectorConfig
-from superb_node.director.listening import require_free_port
+from superb_node.director.listening import own_port
 from superb_node.errors import ConfigError
 from superb_node.work_folder import MARKER, own_work_folder
 
@@ -76,14 +76,21 @@ def test_a_taken_port_is_named(address):
             pytest.skip(f"this machine has no address {address}")
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"cannot listen on localhost:{port} .*DIRECTOR_PORT"):
-            require_free_port("localhost", port)
-    require_free_port("localhost", port)
+        with (
+            pytest.raises(ConfigError, match=rf"cannot listen on localhost:{port} .*DIRECTOR_PORT"),
+            own_port("localhost", port),
+        ):
+            pass
+    with own_port("localhost", port) as address_to_listen_on:
+        assert address_to_listen_on == f"localhost:{port}"
 
 
 def test_a_foreign_host_is_named():
-    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:50050"):
-        require_free_port("192.0.2.1", 50050)
+    with (
+        pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:50050"),
+        own_port("192.0.2.1", 50050),
+    ):
+        pass
 
 
 def test_the_work_folder_is_swept_only_with_our_marker(tmp_path):

@@ -102,7 +102,7 @@ def test_an_ipv6_address_is_dialled_in_brackets(host: str, monkeypatch: pytest.M
 
     monkeypatch.setattr("superb_notebook.connect.Federation", dial)
     with pytest.raises(Dialled):
-        connect(at(director_host=host))
+        connect(at(director_host=host, insecure_allow_plaintext_on_network=True))
     assert dialled == ["[::1]"]
 
 
