@@ -34,6 +34,7 @@ from superb_node.director.service import DirectorService
 from superb_node.workspace import IsolatedWorkspace
 from tests.fuzz.inputs import Draw, archive_of, damaged, damaged_archive, damaged_message, one_in
 from tests.support.aggregator import new_state_folder, packed_aggregator
+from tests.support.cards import CARD
 
 Send = Callable[[Draw], str]
 Target = Callable[[Path], AbstractContextManager[Send]]
@@ -176,7 +177,8 @@ def director(folder: Path) -> Iterator[Send]:
     )
     requests = director_requests("known", "env_one")
     shard = requests["UpdateShardInfo"].shard_info
-    shard.MergeFrom(director_pb2.ShardInfo(sample_shape=["16000"], target_shape=["1"], n_samples=12))
+    shapes = {"sample_shape": ["16000"], "target_shape": ["1"]}
+    shard.MergeFrom(director_pb2.ShardInfo(**shapes, n_samples=12, shard_description=CARD))
     shard.node_info.name = "env_one"
     shard.node_info.cuda_devices.add(index=0, name="card")
     requests["UpdateEnvoyStatus"].cuda_devices.extend(shard.node_info.cuda_devices)

@@ -32,9 +32,10 @@ from superb_node.director.limits import (
     MAX_VIEWERS,
     SERVER_OPTIONS,
     Busy,
+    IllegalShard,
     Places,
     Stalled,
-    require_moderate_card,
+    require_legal_shard,
     timely,
 )
 from superb_node.director.python_version import OtherPython, require_same_python
@@ -122,11 +123,11 @@ class DirectorService(DirectorGRPCServer):
         name, home = request.shard_info.node_info.name, str(get_headers(context).get(HOME_HEADER, ""))
         try:
             require_same_python(f"envoy {name!r}", get_headers(context))
-            require_moderate_card(request.shard_info)
+            require_legal_shard(request.shard_info)
             self.director.envoy_names.claim(name, home)
         except Refused as refusal:
             logger.warning("Refused %s: %s", unquote(context.peer()), refusal)
-            lasts = isinstance(refusal, OtherPython)  # a name that is taken may become free
+            lasts = isinstance(refusal, OtherPython | IllegalShard)  # a name that is taken may become free
             code = grpc.StatusCode.FAILED_PRECONDITION if lasts else grpc.StatusCode.ALREADY_EXISTS
             await context.abort(code, str(refusal))
         answer = await super().UpdateShardInfo(request, context)

@@ -13,6 +13,7 @@ from superb_node.envoy.__main__ import own_folder
 from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
 from superb_node.errors import ConfigError
 from superb_node.work_folder import MARKER
+from tests.support.cards import CARD
 
 ENVOY = Path(__file__).resolve().parents[3] / "envoy"
 SERVICE = [sys.executable, "-m", "superb_node.envoy"]
@@ -258,26 +259,21 @@ def test_the_envoy_is_refused_before_it_looks_for_its_data(tmp_path):
 
 DESCRIPTOR = """
 class Shard:
-    def __init__(self, description="text", times=1):
-        self.dataset_description = description * times
+    def __init__(self, description):
+        self.dataset_description = description
 """
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
-    [
-        ({"description": []}, "list '[]'"),
-        ({"description": 7}, "int '7'"),
-        ({"times": 300_000}, "str 'texttext"),
-    ],
+    ("description", "said"), [([], "it is list, no text"), ("in words", "'in words' is not JSON")]
 )
-def test_a_description_that_cannot_be_sent_is_named(tmp_path, monkeypatch, params, said):
+def test_a_description_that_is_no_card_is_named_to_its_owner(tmp_path, monkeypatch, description, said):
     (tmp_path / "own_descriptor.py").write_text(DESCRIPTOR, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    assert build_descriptor(EnvoyConfig("own_descriptor.Shard")).dataset_description == "text"
-    with pytest.raises(ConfigError, match="a text of up to 1,000,000 characters is legal") as refused:
-        build_descriptor(EnvoyConfig("own_descriptor.Shard", params))
-    assert f"its dataset_description is {said}" in str(refused.value)
+    build_descriptor(EnvoyConfig("own_descriptor.Shard", {"description": CARD}))
+    with pytest.raises(ConfigError) as refused:
+        build_descriptor(EnvoyConfig("own_descriptor.Shard", {"description": description}))
+    assert f"own_descriptor.Shard: its dataset_description is no shard card: {said}" in str(refused.value)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
