@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 SPLITS = ("train", "val", "test")
 MAX_BYTES = 64 * 2**10
 """Of a card, and of all that an envoy says when it registers; the tutorial's card has about 1,000."""
-MAX_CLASSES, MAX_LETTERS, MAX_NUMBER = 200, 60, 10**9
+MAX_CLASSES, MAX_LETTERS, MAX_NUMBER = 100, 60, 10**9
 """Classes; letters of a text, such as the name of a class; clips, speakers or seconds."""
 
 
