@@ -60,7 +60,7 @@ def admit(metrics: Metrics, room: int) -> tuple[Metrics, str]:
 
 def count_records(metrics: Metrics) -> int:
     """Return how many records metrics make (see `as_records`)."""
-    return sum(np.count_nonzero(value) if value.ndim else 1 for value in metrics.values())
+    return sum(int(np.count_nonzero(value)) if value.ndim else 1 for value in metrics.values())
 
 
 def _fault_of(name: str, value: NDArray[np.float64]) -> str:

@@ -13,10 +13,11 @@ from openfl.interface.interactive_api.federation import Federation
 from superb_ks.settings import Addresses, Settings
 from superb_node.certificates import Certificates
 from superb_node.command_line import SafeFormatter
+from superb_node.errors import ToldError
 from superb_node.loopback import UnknownHost, bare, in_uri, is_loopback
 from superb_node.names import fault_of_envoy_name
 from superb_node.shard_card import NoCard, read_card
-from superb_node.text import printable, safe_lines
+from superb_node.text import printable
 from superb_node.tls_diagnosis import why_refused
 from superb_notebook.director_client import PackedDirectorClient
 
@@ -26,14 +27,8 @@ CLIENT_ID = "notebook"
 """The name under which a notebook's experiments are submitted; without TLS, callers name themselves."""
 
 
-class FederationError(RuntimeError):
-    """The federation cannot do what was asked; the message says what to do about it.
-
-    It may be made of what the director says, so it holds nothing that a terminal would obey.
-    """
-
-    def __init__(self, message: object) -> None:
-        super().__init__(safe_lines(str(message)))
+class FederationError(ToldError):
+    """The federation cannot do what was asked; the message says what to do about it."""
 
 
 def connect(settings: Settings) -> Federation:

@@ -22,6 +22,7 @@ from superb_ks.aggregator.assigner import ScheduledAssigner
 from superb_ks.schedule import FUNCTIONS
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
+from superb_node.errors import ToldError
 from superb_node.names import illegal_name, is_legal_name
 from superb_notebook.archive import digest, pack_workspace
 from superb_notebook.connect import FederationError, require_disjoint_shards, shard_cards
@@ -29,7 +30,7 @@ from superb_notebook.connect import FederationError, require_disjoint_shards, sh
 logger = logging.getLogger(__name__)
 
 
-class ExperimentFailed(RuntimeError):
+class ExperimentFailed(ToldError):
     """The experiment ended without finishing; the message holds who failed and why."""
 
 

@@ -32,8 +32,11 @@ EVENTS = {
 
 Record = Mapping[str, Any]
 
-# A traceback as Python prints it: frames, indented, and then the error.
-_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)")
+# A traceback as Python prints it, or with all of it indented: frames, which are indented more, and the error.
+_TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\):\n"
+    r"(?P<frames>(?P<indent> *?)  File .*\n(?:(?P=indent) .*\n)*)(?P=indent)"
+)
 _FRAME = re.compile(r"line (\d+), in (\S+)")
 _CELL = re.compile(r"confusion\[(\d+),(\d+)\]")
 

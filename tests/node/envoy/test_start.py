@@ -5,8 +5,10 @@ import fcntl
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from superb_node.envoy.__main__ import own_folder
@@ -14,6 +16,7 @@ from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devi
 from superb_node.errors import ConfigError
 from superb_node.work_folder import MARKER
 from tests.support.cards import CARD
+from tests.support.lab import sine_root
 
 ENVOY = Path(__file__).resolve().parents[3] / "envoy"
 SERVICE = [sys.executable, "-m", "superb_node.envoy"]
@@ -291,3 +294,29 @@ def test_a_file_system_without_locks_is_told_from_a_second_envoy(monkeypatch, wo
         own_folder(work.parent, "env_one"),
     ):
         pass
+
+
+class Hostile(grpc.GenericRpcHandler):
+    """A director that refuses every call with words that a terminal would obey."""
+
+    def service(self, _: object) -> grpc.RpcMethodHandler:
+        def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no\x1b]0;owned\x07\nenvoy: all is well")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def test_what_a_director_says_is_not_obeyed_by_the_owners_terminal(tmp_path: Path) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((Hostile(),))
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    home = sine_root(tmp_path / "root") / "envoy"
+    done = subprocess.run(
+        [*SERVICE, "--director-port", str(port)],
+        cwd=home, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    server.stop(0).wait()
+    assert done.returncode == 2
+    words = "envoy: the director refused: no\\x1b]0;owned\\x07\n  envoy: all is well\n"
+    assert done.stderr.endswith(words) and "\x1b" not in done.stderr

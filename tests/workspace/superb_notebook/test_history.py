@@ -5,6 +5,7 @@ import traceback
 
 import pytest
 
+from superb_notebook.experiment import ExperimentFailed
 from superb_notebook.history import History, Score, history_of, without_frames
 from superb_notebook.plots import plot_confusion, plot_learning, show
 from superb_notebook.tables import confusions_in_words, results_table
@@ -128,6 +129,8 @@ def test_traceback_of_an_envoy_is_shortened_to_its_error() -> None:
         short,
     )
     assert without_frames("no disk space\nat all") == "no disk space\nat all"
+    told = without_frames(str(ExperimentFailed(f"experiment failed. env_one: {trace}\x1b[2J")))
+    assert told == short.replace("\n", "\n  ") + "\\x1b[2J"
 
 
 def test_epsilon_belongs_to_the_round_that_spent_it() -> None:
