@@ -302,6 +302,7 @@ class Hostile(grpc.GenericRpcHandler):
     def service(self, _: object) -> grpc.RpcMethodHandler:
         def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no\x1b]0;owned\x07\nenvoy: all is well")
+            return b""
 
         return grpc.unary_unary_rpc_method_handler(refuse)
 
