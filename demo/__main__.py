@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from demo import notebook
 from demo.errors import DemoError
 from demo.federation import Federation
 from demo.interrupts import Interrupted, ignored, raise_interrupted
-from demo.options import WORKSPACE, Options, parse_options
+from demo.options import LISTED, TEST_FOLDER, WORKSPACE, Options, parse_options
 from demo.report import LiveProgress, envoys, print_results
 from demo.run_folder import RunFolder
 from superb_node.command_line import keep_files_private, set_up_output
@@ -88,7 +89,8 @@ def _run_in_folder(options: Options, console: Console) -> int:
 def _run(options: Options, folder: RunFolder, console: Console) -> None:
     """Everything between an empty run folder and a complete one."""
     if options.data_dir is None:
-        make_synthetic_speech(options.seed)
+        speech = make_synthetic_speech(options.seed)
+        options = replace(options, test_dir=speech / TEST_FOLDER)
     federation = Federation(folder.path, envoys=options.envoys, shard_params=options.shard_params)
     parameters = notebook_parameters(options, federation, folder.path)
     # The folder gets its final name when all is done; the notebook that is kept shows that one.
@@ -113,14 +115,15 @@ def _run(options: Options, folder: RunFolder, console: Console) -> None:
 def notebook_parameters(options: Options, federation: Federation, run_dir: Path) -> dict[str, Any]:
     """Values for the settings that the notebook has; paths as seen from the notebook."""
     test_data = options.test_dir
-    if isinstance(test_data, Path):
-        test_data = os.path.relpath(test_data, WORKSPACE)
+    if test_data == LISTED and options.data_dir is not None:
+        test_data = options.data_dir / f"{LISTED}.txt"
     parameters = {
         "DIRECTOR_HOST": federation.director_host,
         "DIRECTOR_PORT": federation.director_port,
         "AGGREGATOR_PORT": federation.aggregator_port,
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
-        "TEST_DATA": test_data,
+        "TEST_DATA": test_data and os.path.relpath(test_data, WORKSPACE),
+        "ENVOY_CONFIG": os.path.relpath(federation.first_config, WORKSPACE),
         "SEED": options.seed,
         **options.settings,
     }
@@ -128,8 +131,8 @@ def notebook_parameters(options: Options, federation: Federation, run_dir: Path)
     return {name: value for name, value in parameters.items() if name in known}
 
 
-def make_synthetic_speech(seed: int) -> None:
-    """Make the embedded speech, unless it is in the cache, before the envoys ask for it.
+def make_synthetic_speech(seed: int) -> Path:
+    """Make the embedded speech, unless it is in the cache, before the envoys ask for it; returns its folder.
 
     Raises:
         DemoError: it could not be made; why is on the terminal.
@@ -137,15 +140,21 @@ def make_synthetic_speech(seed: int) -> None:
     command = [sys.executable, "-m", "speech_commands.synthetic", "--seed", str(seed)]
     # In a session of its own it is told to end once, by this process, and can tidy up after itself.
     with subprocess.Popen(
-        command, cwd=ROOT / "envoy", stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=ROOT / "envoy",
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
+        start_new_session=True,
     ) as process:
         try:
-            exit_code = process.wait()
+            folder, _ = process.communicate()
         except BaseException:
             process.send_signal(signal.SIGINT)
             raise
-    if exit_code:
-        raise DemoError(f"the embedded speech could not be made (exit code {exit_code})")
+    if process.returncode:
+        raise DemoError(f"the embedded speech could not be made (exit code {process.returncode})")
+    return Path(folder.rstrip("\n"))
 
 
 def _wait_for_the_cause(federation: Federation) -> None:

@@ -150,6 +150,11 @@ class Federation:
         """Stop everything that was started; harmless when nothing runs."""
         stop_all(self.processes.values())
 
+    @property
+    def first_config(self) -> Path:
+        """Configuration of the first envoy, which says where all clips of the federation are."""
+        return self.nodes_dir / self.envoy_names[0] / "envoy_config.yaml"
+
     def check(self) -> None:
         """Raise ProcessDied if the director or an envoy has ended."""
         for process in self.processes.values():

@@ -61,7 +61,7 @@ class Options:
         alpha: of the partitions in SKEWED; the smaller, the more skew.
         data_dir: folder of the training archive; None for the embedded synthetic speech.
         test_dir: folder of the test archive, or LISTED for the clips that the training archive's testing list
-            names; None for the embedded synthetic speech.
+            names; None for the embedded synthetic speech, until it is made.
         seed: of speech, partition, initial weights and training.
         settings: values for the notebook's cell of settings, by name: MODEL, TUNING, STRATEGY, BASELINE and
             ROUNDS, as far as they were asked for.

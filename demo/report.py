@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from superb_node.text import safe_lines
+
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 _PLACES = {
     "notebook": "notebook.ipynb",
@@ -84,7 +86,7 @@ class LiveProgress:
             line = line.rstrip("\r").rpartition("\r")[2]
             for old, new in self._replace.items():
                 line = line.replace(old, new)
-            self._console.print(f"          {line}", markup=False, highlight=False)
+            self._console.print(f"          {safe_lines(line)}", markup=False, highlight=False)
 
     def flush(self) -> None:
         """Wait for the end of the line: papermill flushes after each piece of text."""

@@ -13,7 +13,6 @@ from speech_commands.settings import read_settings
 from speech_commands.shard import open_shard
 from superb_node.audio import SAMPLE_RATE
 from superb_node.errors import DataError, require_one_of
-from superb_node.labels import LISTED
 
 
 class SuperbShardDataset(ShardDataset):
@@ -93,8 +92,6 @@ class SuperbShardDescriptor(ShardDescriptor):
             partition=settings.partition,
             rank=self.rank if rank_worldsize else None,
             world_size=self.world_size if rank_worldsize else None,
-            data_dir=self._splits["train"].root,
-            test_dir=LISTED if settings.test_dir == LISTED else self._splits["test"].root,
             skipped=shard.skipped,
             **facts,
         )

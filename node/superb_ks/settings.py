@@ -140,8 +140,8 @@ class Settings(Checked):
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
             processor or the GPU computes in it. Evaluation is always in float32.
         experiment_name: letters, digits, "-" and "_", starting with a letter; None makes one up.
-        test_data: folder of the test archive, for scoring the final model in the notebook; "testing_list":
-            what the list of that name in the envoys' `data_dir` names; None: where the envoys say it is.
+        test_data: folder of a test archive, or the testing list of a training archive, for playing clips and
+            scoring the model in the notebook; None: what the envoy's folder next to the notebook's names.
         runs_dir: folder that receives one folder a run, relative to the notebook.
     """
 

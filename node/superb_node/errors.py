@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from superb_node.text import safe_lines
+
 
 class ConfigError(ValueError):
     """A setting cannot be used; the message names it and the legal values."""
+
+
+class ToldError(RuntimeError):
+    """An error that another machine may have told: its message holds nothing that a terminal would obey."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(safe_lines(str(message)))
 
 
 class DataError(ValueError):

@@ -99,6 +99,7 @@ def project(tmp_path: Path) -> Path:
 
 def write_notebook(root: Path, *sources: str) -> None:
     """Give the small project a notebook of these cells."""
+    (root / NOTEBOOK).parent.mkdir(exist_ok=True)
     nbformat.write(notebook_of(*sources), root / NOTEBOOK)
 
 

@@ -41,7 +41,8 @@ def test_the_testing_list_can_take_the_place_of_the_test_archive(tmp_path: Path)
     options = parse_options(["--data", str(tmp_path), "--test-data", "testing_list"])
     assert options.test_dir == options.shard_params["test_dir"] == "testing_list"
     federation = Federation(tmp_path)
-    assert notebook_parameters(options, federation, tmp_path)["TEST_DATA"] == "testing_list"
+    named = notebook_parameters(options, federation, tmp_path)["TEST_DATA"]
+    assert (WORKSPACE / named).resolve() == tmp_path.resolve() / "testing_list.txt"
 
 
 def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from demo.report import print_results
+from demo.report import LiveProgress, print_results
 
 SUMMARY: dict[str, Any] = {
     "model": "tiny",
@@ -105,3 +105,10 @@ def test_epsilon_gets_a_column_where_it_was_spent(run: Path) -> None:
     text = printed(run, {**SUMMARY, "rounds": rounds})
     assert ["1", "2.5000", "0.2500", "8.2", "2.50"] in cells(text)
     assert ["2", "1.2500", "-", "7.8", "5.00"] in cells(text)
+
+
+def test_nothing_that_a_notebook_prints_is_obeyed_by_the_terminal() -> None:
+    output = io.StringIO()
+    with LiveProgress(Console(file=output, width=120)) as progress:
+        progress.write("[red]env_one\x1b]52;c;b3duZWQ=\x07 [/]\n")
+    assert "[red]env_one\\x1b]52;c;b3duZWQ=\\x07 [/]" in output.getvalue() and "\x1b" not in output.getvalue()

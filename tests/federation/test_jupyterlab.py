@@ -70,8 +70,9 @@ def address(tmp_path: Path, federation: Federation) -> Iterator[str]:
     workspace = project / "workspace"
     shutil.copytree(ROOT / "workspace", workspace, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "benchmarks" / "results", project / "benchmarks" / "results")
-    settings = {"ROUNDS": 3, "EPOCHS_PER_ROUND": 10}
+    settings: dict[str, int | str] = {"ROUNDS": 3, "EPOCHS_PER_ROUND": 10}
     settings["AGGREGATOR_PORT"] = federation.aggregator_port
+    settings["TEST_DATA"] = str(tmp_path / "speech" / "speech_commands_test_set_v0.01")
     path = str(workspace / NAME)
     papermill.execute_notebook(path, path, settings, prepare_only=True)
     environment = {"DIRECTOR_PORT": str(federation.director_port)}

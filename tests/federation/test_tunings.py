@@ -19,6 +19,7 @@ from superb_notebook.clips import reachable_clips
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
 from superb_notebook.history import history_of
+from superb_notebook.local_data import own_folders
 from superb_notebook.tasks import tutorial_tasks
 
 pytestmark = [pytest.mark.federation, pytest.mark.slow]
@@ -60,8 +61,9 @@ def test_what_is_tuned_travels_and_the_merged_model_scores_as_the_federation_say
     history = history_of(experiment.records(), settings.rounds, list(cards))
     assert history.bytes_up() == 4 * trainable_layout(model)[-1].stop
 
+    own = own_folders(cards, federation.first_config)
     unpack(experiment.best_weights(), model)
-    plain, clips = merged(model), reachable_clips(cards, labels)
+    plain, clips = merged(model), reachable_clips(cards, labels, str(own.test))
     plain.requires_grad_(True)  # scored through the whole model, not through the cache
     scores = evaluate(plain, ClipDataset(clips, spec.feature_extractor()), "cpu")
     assert scores["clips"] == history.test.clips > 50

@@ -67,7 +67,7 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
         "labels": words,
     }
     with Federation(tmp_path / "nodes", envoys=1, shard_params=params) as running:
-        run_notebook(running, tmp_path / "run")
+        run_notebook(running, archives, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert np.asarray(summary["confusion"]).shape == (4, 4)
     assert summary["test_accuracy"] > 0.25
@@ -75,7 +75,7 @@ def test_words_of_ones_own(archives: Path, tmp_path: Path) -> None:
     assert [model.config.id2label[i] for i in range(4)] == words
 
 
-def run_notebook(federation: Federation, run_dir: Path, path: Path = NOTEBOOK) -> str:
+def run_notebook(federation: Federation, archives: Path, run_dir: Path, path: Path = NOTEBOOK) -> str:
     """Execute a notebook on `federation`, with one short round; returns its JSON, outputs included."""
     run_dir.mkdir()
     settings = {
@@ -84,6 +84,8 @@ def run_notebook(federation: Federation, run_dir: Path, path: Path = NOTEBOOK) -
         "DIRECTOR_PORT": federation.director_port,
         "AGGREGATOR_PORT": federation.aggregator_port,
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
+        "TEST_DATA": os.path.relpath(archives / TEST, WORKSPACE),
+        "ENVOY_CONFIG": os.path.relpath(federation.first_config, WORKSPACE),
     }
     known = notebook.settings_of(path)
     executed = run_dir / "notebook.ipynb"
@@ -98,9 +100,10 @@ def run_notebook(federation: Federation, run_dir: Path, path: Path = NOTEBOOK) -
 
 def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_path: Path) -> None:
     before = {path.name for path in WORKSPACE.iterdir()}
-    outputs = run_notebook(federation, tmp_path / "run")
+    outputs = run_notebook(federation, archives, tmp_path / "run")
     check_summary(json.loads((tmp_path / "run" / "summary.json").read_text()), tmp_path / "run")
     check_model(tmp_path / "run" / "model", next((archives / TEST / "yes").glob("*.wav")))
+    assert "This notebook plays and scores " in outputs
     scores = [re.search(rf"{who}: +(\d.*?)\\n", outputs) for who in ("Pipeline", "Federation")]
     assert scores[0] and scores[1] and scores[0][1] == scores[1][1]
 
@@ -108,8 +111,8 @@ def test_the_notebook_top_to_bottom(federation: Federation, archives: Path, tmp_
     assert {path.name for path in WORKSPACE.iterdir()} - before <= {"__pycache__"}
 
 
-def test_tuning_and_strategies(federation: Federation, tmp_path: Path) -> None:
-    outputs = run_notebook(federation, tmp_path / "run", notebook_named("2_"))
+def test_tuning_and_strategies(federation: Federation, archives: Path, tmp_path: Path) -> None:
+    outputs = run_notebook(federation, archives, tmp_path / "run", notebook_named("2_"))
     assert outputs.count("Best model, of round ") == 3
     assert "This notebook can read the owners' clips" in outputs
     # One of five owners sends noise: the text of the table has a row for each strategy.
@@ -118,8 +121,8 @@ def test_tuning_and_strategies(federation: Federation, tmp_path: Path) -> None:
     assert float(accuracy["median"][2]) > float(accuracy["mean"][2])
 
 
-def test_baselines(federation: Federation, tmp_path: Path) -> None:
-    outputs = run_notebook(federation, tmp_path / "run", notebook_named("3_"))
+def test_baselines(federation: Federation, archives: Path, tmp_path: Path) -> None:
+    outputs = run_notebook(federation, archives, tmp_path / "run", notebook_named("3_"))
     assert outputs.count("Best model, of round ") == 3
     assert len(re.findall(r" env_(?:one|two) +\S+% +\S+%", outputs)) == 2
     assert "Collecting all recordings gives" in outputs
@@ -129,8 +132,8 @@ def test_baselines(federation: Federation, tmp_path: Path) -> None:
     assert 0 < summary["baseline"]["test_accuracy"] <= 1
 
 
-def test_differential_privacy(federation: Federation, tmp_path: Path) -> None:
-    outputs = run_notebook(federation, tmp_path / "run", notebook_named("4_"))
+def test_differential_privacy(federation: Federation, archives: Path, tmp_path: Path) -> None:
+    outputs = run_notebook(federation, archives, tmp_path / "run", notebook_named("4_"))
     assert ", epsilon " in outputs, "the private experiment does not tell what it has spent"
     (row,) = re.findall(r'" +0\.5 +(\S+) +(\S+)% +(\S+)% +(\S+)%', outputs)
     assert float(row[3]) > float(row[1]), "two hundred envoys bear more noise than two"

@@ -37,6 +37,7 @@ from superb_node.reports import AGGREGATOR_PORT_HEADER
 from superb_node.text import printable
 from tests.fuzz.inputs import Draw, damaged, damaged_experiment, damaged_message, one_in
 from tests.support.aggregator import EXPERIMENT_ID, aggregator_on, new_state_folder
+from tests.support.cards import CARD
 from tests.support.experiments import experiment_text
 
 Send = Callable[[Draw], str]
@@ -175,7 +176,8 @@ def director(folder: Path) -> Iterator[Send]:
     )
     requests = director_requests("known", "env_one")
     shard = requests["UpdateShardInfo"].shard_info
-    shard.MergeFrom(director_pb2.ShardInfo(sample_shape=["16000"], target_shape=["1"], n_samples=12))
+    shapes = {"sample_shape": ["16000"], "target_shape": ["1"]}
+    shard.MergeFrom(director_pb2.ShardInfo(**shapes, n_samples=12, shard_description=CARD))
     shard.node_info.name = "env_one"
     shard.node_info.cuda_devices.add(index=0, name="card")
     requests["UpdateEnvoyStatus"].cuda_devices.extend(shard.node_info.cuda_devices)

@@ -99,7 +99,5 @@ def card(**changes: Any) -> dict[str, Any]:
         "partition": "iid",
         "rank": 1,
         "world_size": 2,
-        "data_dir": "/data/speech",
-        "test_dir": "/data/test",
         **changes,
     }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import html
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,7 +19,6 @@ from superb_ks.training.evaluation import evaluate
 from superb_node.audio import MAX_CLIP_SECONDS, read_header
 from superb_node.errors import DataError
 from superb_node.labels import (
-    LISTED,
     TESTING_LIST,
     composed,
     is_background,
@@ -29,6 +27,7 @@ from superb_node.labels import (
     list_key,
     read_lines,
 )
+from superb_notebook import local_data
 from superb_notebook.classify import read_wav
 from superb_notebook.history import Score
 
@@ -43,18 +42,22 @@ class ClipFolder:
         labels: their class numbers, int64 [n_clips].
     """
 
-    def __init__(self, root: Path | None, classes: Sequence[str], listed: bool = False) -> None:
+    def __init__(
+        self, root: Path | None, classes: Sequence[str], listed: bool = False, what: str = "those of a folder"
+    ) -> None:
         """Find the clips.
 
         Args:
             root: the test archive's folder; None for no clips at all.
             classes: class names in the order of their numbers.
             listed: take only what the folder's testing list names.
+            what: which clips these are, in words.
 
         Raises:
             ValueError: there is no such list, or it is no text.
         """
         self.classes = tuple(classes)
+        self._what = what
         self.paths: list[Path] = []
         labels: list[int] = []
         wanted = _listed_in(root) if listed and root is not None else None
@@ -75,7 +78,7 @@ class ClipFolder:
     def __str__(self) -> str:
         if not self.available:
             return "This notebook can read no test clips: nothing to play or score here"
-        return f"This notebook can read {len(self):,} test clips"
+        return f"This notebook plays and scores {len(self):,} test clips: {self._what}"
 
     @property
     def available(self) -> bool:
@@ -117,33 +120,36 @@ def _is_clip(path: Path) -> bool:
 
 
 def reachable_clips(
-    cards: Mapping[str, Mapping[str, Any]], classes: Sequence[str], test_data: str | None = None
+    cards: local_data.Cards, classes: Sequence[str], test_data: str | None = None
 ) -> ClipFolder:
-    """Open the test clips that this machine can read; none of them is a normal answer.
+    """Open the test clips that this notebook may play and score; none of them is a normal answer.
+
+    No card says where they are: an envoy is another's, and its path would be a trap.
 
     Args:
-        cards: the shard cards; their `test_dir` is tried if nothing else is given.
+        cards: the shard cards.
         classes: class names in the order of their numbers.
-        test_data: folder of the test archive, instead of what the cards say; "testing_list": the clips that
-            the testing list in a card's `data_dir` names.
+        test_data: folder of a test archive, or the testing list of a training archive, whose clips it names;
+            None: what `envoy/envoy_config.yaml` next to this folder names, if the envoys read such clips.
 
     Raises:
-        ValueError: `test_data` names no folder.
+        ValueError: `test_data` names neither.
     """
-    if test_data is not None and test_data != LISTED:
-        folder = Path(os.path.expanduser(test_data))
-        if not folder.is_dir():
-            raise ValueError(
-                f"test_data is {test_data!r}, no folder here; legal: a test archive's folder, "
-                f"{LISTED!r}, None"
-            )
-        return ClipFolder(folder, classes)
-    for card in cards.values():
-        listed = LISTED in (test_data, card.get("test_dir"))
-        place = card.get("data_dir" if listed else "test_dir")
-        if place and os.path.isdir(place):
-            return ClipFolder(Path(place), classes, listed)
-    return ClipFolder(None, classes)
+    if test_data is None:
+        own = local_data.own_folders(cards, local_data.OWN_CONFIG)
+        if own is None:
+            return ClipFolder(None, classes)
+        what = f"those of source {own.source} that envoy/envoy_config.yaml names"
+        return ClipFolder(own.test or own.train, classes, listed=own.test is None, what=what)
+    place = Path(os.path.expanduser(test_data))
+    if place.name == TESTING_LIST and place.is_file():
+        return ClipFolder(place.parent, classes, listed=True, what="those that the list TEST_DATA names")
+    if place.is_dir():
+        return ClipFolder(place, classes, what="those in TEST_DATA")
+    raise ValueError(
+        f"test_data is {test_data!r}, nothing of the kind is here; legal: a test archive's folder, "
+        f"a {TESTING_LIST}, None"
+    )
 
 
 def score(model: PreTrainedModel, clips: ClipFolder, extractor: Wav2Vec2FeatureExtractor) -> Score:

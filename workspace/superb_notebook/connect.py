@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import grpc
 from openfl.interface.interactive_api.federation import Federation
 
-from superb_ks.checked import is_int, is_real
 from superb_ks.settings import Addresses, Settings
 from superb_node import local_socket
 from superb_node.certificates import Certificates
-from superb_node.errors import ConfigError
+from superb_node.command_line import SafeFormatter
+from superb_node.errors import ConfigError, ToldError
 from superb_node.loopback import UnknownHost, bare, in_uri, is_loopback
+from superb_node.names import fault_of_envoy_name
+from superb_node.shard_card import NoCard, read_card
+from superb_node.text import printable
 from superb_node.tls_diagnosis import why_refused
 from superb_notebook.director_client import PackedDirectorClient
 
@@ -26,22 +27,8 @@ logger = logging.getLogger(__name__)
 CLIENT_ID = "notebook"
 """The name under which a notebook's experiments are submitted; without TLS, callers name themselves."""
 
-MAX_CHARACTERS = 1_000_000
-"""What the description of a shard may have; a card has about a thousand."""
 
-_SPLITS = ("train", "val", "test")
-# What a card says whose descriptor does not.
-_NOT_SAID: dict[str, Any] = {
-    "source": "unknown", "partition": "unknown", "rank": None, "world_size": None, "data_dir": "",
-    "test_dir": "", "speakers": {}, "seconds": {},
-}  # fmt: skip
-_FIELDS: dict[str, Any] = {
-    "source": str, "partition": str, "rank": (int, NoneType), "world_size": (int, NoneType), "data_dir": str,
-    "test_dir": str, "speakers": dict, "seconds": dict,
-}  # fmt: skip
-
-
-class FederationError(RuntimeError):
+class FederationError(ToldError):
     """The federation cannot do what was asked; the message says what to do about it."""
 
 
@@ -53,7 +40,9 @@ def connect(settings: Settings) -> Federation:
             there are none and the director is on another machine.
     """
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("openfl").setLevel(logging.ERROR)
     addresses = settings.addresses
     # An IPv6 address is in brackets before a port.
@@ -149,8 +138,8 @@ def _is_loopback(host: str) -> bool:
 def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
     """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name.
 
-    An envoy whose shard descriptor describes its data in another way is named in a warning and left out.
-    Folders that a card names are kept only where all nodes are on this machine, which is without TLS.
+    An envoy with another description of its data is named in a warning and left out, as one with a name that
+    no envoy may have. Its director has checked the same, but is another machine's.
 
     Raises:
         FederationError: the director refuses this notebook, or does not answer any more.
@@ -165,46 +154,12 @@ def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
     for name, info in sorted(registry.items()):
         if info["is_online"]:
             try:
-                card = read_card(info["shard_info"].shard_description)
-                # With TLS, envoys are others' machines: their paths mean something else here, or a trap.
-                cards[name] = {**card, "data_dir": "", "test_dir": ""} if federation.tls else card
-            except ValueError as error:
-                logger.warning("%s is left out, its dataset_description is no shard card: %s", name, error)
+                if fault := fault_of_envoy_name(name):
+                    raise NoCard(fault)
+                cards[name] = read_card(info["shard_info"].shard_description)
+            except NoCard as error:
+                logger.warning("%s is left out, it has no shard card: %s", printable(name), error)
     return cards
-
-
-def read_card(text: str) -> dict[str, Any]:
-    """Read what an envoy's shard descriptor returns as `dataset_description`.
-
-    Raises:
-        ValueError: it is not a JSON object with the class names and numbers of clips of a shard.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"it has {len(text):,} characters, and {MAX_CHARACTERS:,} are legal")
-    try:
-        card = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"{text[:60]!r} is not JSON") from None
-    if not isinstance(card, dict):
-        raise ValueError("it is not a JSON object")
-    labels = card.get("labels")
-    if not isinstance(labels, list) or not labels or not all(isinstance(each, str) for each in labels):
-        raise ValueError("its `labels` is no list of class names")
-    clips = card.get("clips")
-    for split in _SPLITS:
-        counts = clips.get(split) if isinstance(clips, dict) else None
-        if not isinstance(counts, dict) or not all(is_int(count, 0) for count in counts.values()):
-            raise ValueError(f"its `clips` has no numbers by class for {split}")
-    if not sum(card["clips"]["train"].values()):
-        raise ValueError("it has no training clips")
-    card = {**_NOT_SAID, **card}
-    for field, legal in _FIELDS.items():
-        if not isinstance(card[field], legal):
-            raise ValueError(f"its `{field}` is {str(card[field])[:60]!r}")
-    for field in ("speakers", "seconds"):
-        said = card[field]
-        card[field] = {split: said[split] if is_real(said.get(split)) else 0 for split in _SPLITS}
-    return card
 
 
 def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
+from superb_node.errors import ToldError
 from superb_node.names import illegal_name, is_legal_name
 from superb_notebook.connect import FederationError, require_disjoint_shards, shard_cards
 from superb_notebook.task_source import task_arguments, task_functions, write_tasks
@@ -25,7 +26,7 @@ from superb_notebook.task_source import task_arguments, task_functions, write_ta
 logger = logging.getLogger(__name__)
 
 
-class ExperimentFailed(RuntimeError):
+class ExperimentFailed(ToldError):
     """The experiment ended without finishing; the message holds who failed and why."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from superb_ks.metrics import MAX_POOLED
 from superb_ks.schedule import TEST_BEST, TEST_INITIAL, TRAIN, VALIDATE, RoundSchedule
 from superb_node.text import safe_lines
 
@@ -24,6 +24,7 @@ EVENTS = {
     "refused": "sent an update that was refused",
     "late": "was late",
     "capped": "counts for less than it claims",
+    "ignored": "sent metrics that were left out",
     "waiting": "waits for approval of its owner",
     "unchanged": "kept the model as it was",
 }
@@ -31,8 +32,11 @@ EVENTS = {
 
 Record = Mapping[str, Any]
 
-# A traceback as Python prints it: frames, indented, and then the error.
-_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)")
+# A traceback as Python prints it, or with all of it indented: frames, which are indented more, and the error.
+_TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\):\n"
+    r"(?P<frames>(?P<indent> *?)  File .*\n(?:(?P=indent) .*\n)*)(?P=indent)"
+)
 _FRAME = re.compile(r"line (\d+), in (\S+)")
 _CELL = re.compile(r"confusion\[(\d+),(\d+)\]")
 
@@ -94,12 +98,12 @@ class History:
         self._values: dict[tuple[str, str, int, str], float] = {}
 
     def add(self, record: Record) -> None:
-        """Take in one record; a value that is not a number is an event, and is left out."""
+        """Take in one record; a value that no aggregator reports is an event, and is left out."""
         task, metric, origin = record["task_name"], record["metric_name"], record["metric_origin"]
         value = float(record["metric_value"])
         if task in EVENTS:
             self.events.append(safe_lines(f"{origin} {EVENTS[task]}: {without_frames(metric)}"))
-        if not math.isfinite(value):
+        if not abs(value) <= MAX_POOLED:  # a NaN is not
             self.events.append(safe_lines(f"{origin} reported {value} as {metric} of {task}"))
             return
         self._values[task, metric, int(record["round"]), origin] = value
@@ -115,7 +119,7 @@ class History:
         envoys reported at the beginning. Counting clips solves both.
         """
         accuracy, clips = (self.value(task, name, openfl_round, origin) for name in ("accuracy", "clips"))
-        if accuracy is not None and clips:
+        if accuracy is not None and clips is not None and clips >= 1:
             return Score(round(accuracy * clips), round(clips))
         if origin != AGGREGATOR or not self.envoys:
             return None

@@ -27,6 +27,8 @@ _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
+    # A class is called what its owner calls it, dollars included.
+    "text.parse_math": False,
     "axes.labelcolor": GREY,
     "axes.edgecolor": "#9ca3af",
     "axes.titlesize": 11,

@@ -109,7 +109,7 @@ def summarize(
         "model": _model_name(settings.model),
         "tuning": settings.tuning.name,
         "strategy": settings.strategy.name,
-        "data": _common(_data_name(card) for card in cards.values()),
+        "data": _common(str(card["source"]) for card in cards.values()),
         "partition": _common(str(card["partition"]) for card in cards.values()),
         "envoys": len(history.envoys),
         "rounds": _rounds(history),
@@ -164,11 +164,6 @@ def _baseline(model: str, history: History) -> dict[str, Any]:
 def _model_name(model: str) -> str:
     """Return a model's name; of a folder, the last part."""
     return Path(model).name if Path(model).is_dir() else model
-
-
-def _data_name(card: Mapping[str, Any]) -> str:
-    """Return the name of a shard's source, or of the folder that it reads."""
-    return (card["source"] == "folder" and Path(card["data_dir"]).name) or str(card["source"])
 
 
 def _common(names: Iterable[str]) -> str:

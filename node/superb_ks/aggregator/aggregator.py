@@ -15,7 +15,7 @@ from openfl.protocols import aggregator_pb2
 from superb_ks.aggregator.round_keeper import RoundKeeper
 from superb_ks.aggregator.service import correct_aggregator_service
 from superb_ks.aggregator.uploads import Results
-from superb_ks.metrics import CLIPS, Metrics
+from superb_ks.metrics import CLIPS, MAX_LETTERS, MAX_RECORDS, Metrics, admit, count_records
 from superb_ks.schedule import TRAIN
 from superb_ks.settings import Settings
 from superb_ks.transport import messages
@@ -119,7 +119,8 @@ class Aggregator(RoundKeeper):
                 return
             if task_name == TRAIN:
                 data_size = self._believed(collaborator_name, data_size)
-            metrics: Metrics = {**results.metrics, CLIPS: np.asarray(float(max(0, data_size)))}
+            metrics = self._admitted(collaborator_name, task_name, results.metrics)
+            metrics[CLIPS] = np.asarray(float(max(0, data_size)))
             if task_name == TRAIN:
                 weights = results.weights
                 metrics["bytes_up"] = np.asarray(0.0 if weights is None else float(weights.nbytes))
@@ -127,6 +128,15 @@ class Aggregator(RoundKeeper):
             self._record(collaborator_name, task_name, metrics)
             self._round.reports[task_name][collaborator_name] = metrics
             self._close_round_if_complete()
+
+    def _admitted(self, collaborator_name: str, task_name: str, sent: Metrics) -> Metrics:
+        """Return the metrics that keep to the schema and to the budget; say once that others did not."""
+        metrics, left_out = admit(sent, MAX_RECORDS - self._round.records[collaborator_name])
+        self._round.records[collaborator_name] += count_records(metrics)
+        if left_out:
+            self._round.ignored = True
+            self._record(collaborator_name, "ignored", {f"{task_name}: {left_out}": np.asarray(0.0)})
+        return metrics
 
     def _believed(self, collaborator_name: str, clips: int) -> int:
         limit = self._clip_limits.get(collaborator_name, clips)
@@ -144,7 +154,7 @@ class Aggregator(RoundKeeper):
         )
         if not wanted and self._late[collaborator_name, self.round_number] < MAX_LATE_RECORDS:
             self._late[collaborator_name, self.round_number] += 1
-            what = f"{task_name[: messages.MAX_NAME_LENGTH]} of round {round_number}"
+            what = f"{task_name[:MAX_LETTERS]} of round {round_number}"
             self._record(collaborator_name, "late", {what: np.asarray(0.0)})
         return not wanted
 

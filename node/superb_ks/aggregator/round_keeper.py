@@ -201,20 +201,17 @@ class RoundKeeper:
 
     def _mark_if_best(self, reports: Mapping[str, Metrics]) -> None:
         # One collaborator that does not report a number is no reason to end the experiment of all.
-        scored = {
-            name: report
-            for name, report in reports.items()
-            if ACCURACY in report and report[ACCURACY].ndim == 0
-        }
-        metrics = pooled(scored)
+        metrics = pooled({name: report for name, report in reports.items() if ACCURACY in report})
         if ACCURACY not in metrics:
+            if self._round.ignored:  # it is said whose was left out
+                return
             known = ", ".join(sorted(pooled(reports)))
             raise UpdateRefused(f"validate returned no {ACCURACY!r}, only {known}")
         score = float(metrics[ACCURACY])
         best, best_round = self.state.manifest["best_score"], self.state.manifest["best_round"]
         # An experiment that was interrupted after it had marked this round's model marks it again.
         again = best_round == self.round_number
-        if np.isfinite(score) and (best is None or score > best or again):
+        if best is None or score > best or again:
             self.state.mark_best(score)
             self._record("aggregator", "best", {ACCURACY: np.asarray(score)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from openfl.component.assigner.tasks import Task
@@ -22,6 +23,8 @@ class Round:
     Attributes:
         reports: metrics by task and collaborator.
         updates: takes in what those who train send; set by the aggregator before the first report.
+        records: how many records the metrics of each collaborator have made.
+        ignored: whether a metric of anybody was left out.
     """
 
     updates: Updates
@@ -32,6 +35,8 @@ class Round:
         self._started = time.monotonic()
         names = dict.fromkeys(task.name for tasks_of_one in tasks.values() for task in tasks_of_one)
         self.reports: dict[str, dict[str, Metrics]] = {name: {} for name in names}
+        self.records: Counter[str] = Counter()
+        self.ignored = False
 
     @property
     def seconds(self) -> float:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from openfl.protocols import aggregator_pb2, base_pb2
 
-from superb_ks.metrics import Metrics
+from superb_ks.metrics import MAX_LETTERS, Metrics
 from superb_ks.types import Vector
 
 SERVICE = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"].full_name
@@ -34,10 +34,6 @@ CURRENT, BEST = ("model",), ("best",)
 PART_BYTES = 2**20
 """Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
 enough."""
-
-MAX_METRICS, MAX_NAME_LENGTH, MAX_VALUES = 256, 200, 2**16
-"""What the metrics of one task may have: names, bytes of a name, and values in all. A confusion matrix of a
-hundred classes has 10,000. Each value becomes a record that is kept and shown."""
 
 MAX_DIMENSIONS = 64
 """As many as an array of NumPy may have; a packed model has one."""
@@ -84,27 +80,20 @@ def metric_message(name: str, value: object, round_number: int) -> base_pb2.Name
 
 
 def read_metrics(tensors: Iterable[base_pb2.NamedTensor]) -> Metrics:
-    """Unwrap the metrics among `tensors`: float64 arrays of the shapes they were wrapped with.
+    """Unwrap the metrics among `tensors`: float64 arrays of the shapes they were wrapped with, of any values.
 
     Raises:
-        DamagedUpload: a metric's bytes do not have its shape, or there is too much of them.
+        DamagedUpload: a metric's bytes do not have its shape.
     """
     metrics: Metrics = {}
-    values = 0
     for tensor in tensors:
         if "metric" not in tensor.tags:
             continue
-        if len(tensor.name) > MAX_NAME_LENGTH:
-            letters = len(tensor.name)
-            raise DamagedUpload(f"a metric's name has {letters} letters, {MAX_NAME_LENGTH} are allowed")
-        values += len(tensor.data_bytes) // 8
-        if len(metrics) == MAX_METRICS or values > MAX_VALUES:
-            raise DamagedUpload(f"more than {MAX_METRICS} metrics, or than {MAX_VALUES} values in them")
         try:
             shape = tuple(tensor.transformer_metadata[0].int_list)
             metrics[tensor.name] = np.frombuffer(tensor.data_bytes, np.float64).reshape(shape)
         except (IndexError, ValueError) as error:
-            raise DamagedUpload(f"metric {tensor.name!r} is damaged: {error}") from error
+            raise DamagedUpload(f"metric {tensor.name[:MAX_LETTERS]!r} is damaged: {error}") from error
     return metrics
 
 

@@ -25,7 +25,7 @@ from superb_node.director.envoy_names import EnvoyNames
 from superb_node.director.experiment_runner import POLL_SECONDS, ExperimentQueue, ExperimentRunner
 from superb_node.director.experiment_store import ExperimentStore, Refused
 from superb_node.director.pending_approvals import PendingApprovals
-from superb_node.director.shard_card import training_clips
+from superb_node.shard_card import read_card, training_clips
 
 logger = logging.getLogger("director")
 
@@ -80,14 +80,12 @@ class Director(OpenFLDirector):
         )
 
     def _training_clips(self, collaborators: list[str]) -> dict[str, int]:
-        """Return how many training clips the shard card of each envoy counts, where it counts them."""
-        counted = {}
-        for name in collaborators:
-            shard = self._shard_registry.get(name, {}).get("shard_info", {})
-            clips = training_clips(shard.get("shard_description", ""))
-            if clips is not None:
-                counted[name] = clips
-        return counted
+        """Return how many training clips the shard card of each registered envoy counts."""
+        shards = {name: self._shard_registry[name] for name in collaborators if name in self._shard_registry}
+        return {
+            name: training_clips(read_card(shard["shard_info"]["shard_description"]))
+            for name, shard in shards.items()
+        }
 
     def own_manifest(self, name: str, caller: str) -> dict[str, Any]:
         """Return the manifest of an experiment of `caller`.
@@ -135,8 +133,12 @@ class Director(OpenFLDirector):
         while True:
             await asyncio.sleep(1)
             aggregator = experiment.aggregator
-            for envoy_name in experiment.collaborators if aggregator is not None else ():
-                if self.envoy_names.is_silent(envoy_name) and experiment.wants(envoy_name):
+            for envoy_name in experiment.collaborators:
+                if (
+                    aggregator is not None
+                    and self.envoy_names.is_silent(envoy_name)
+                    and experiment.wants(envoy_name)
+                ):
                     seconds = self.envoy_names.seconds_of_silence(envoy_name)
                     aggregator.drop(envoy_name, f"no heartbeat for {seconds:.0f} s")
 

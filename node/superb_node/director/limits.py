@@ -14,6 +14,7 @@ from typing import Any
 
 from superb_node.channel_options import SERVER_OPTIONS as COMMON_SERVER_OPTIONS
 from superb_node.director.experiment_store import Refused
+from superb_node.shard_card import MAX_BYTES, MAX_LETTERS, NoCard, read_card
 
 MEGABYTE = 2**20
 MESSAGE_BYTES = 4 * MEGABYTE
@@ -31,8 +32,8 @@ PART_BYTES, PART_TIMEOUT_SECONDS = MEGABYTE, 45.0
 """The least that has to arrive of a submission, and in how many seconds of waiting for it: 23 kB a second."""
 MAX_MODEL_SIZE = 2**30
 """Float32 values of a model: 4 GiB, four times wav2vec2-xls-r-300m."""
-MAX_ENVOYS, MAX_CARD_BYTES = 1000, 64 * 2**10
-"""Envoys that are remembered, and the bytes that one may say of itself and its shard."""
+MAX_ENVOYS = 1000
+"""Envoys that are remembered."""
 MAX_REPORT_CHARACTERS = 20_000
 """Of a report, such as a traceback."""
 
@@ -111,13 +112,26 @@ def announced_size(head: Any) -> int | None:
     return int(shapes[0][0])
 
 
-def require_moderate_card(shard: Any) -> None:
-    """Check what an envoy says of its shard, which the director keeps in memory.
+class IllegalShard(Refused):
+    """An envoy describes its shard in no legal way, and would again."""
+
+
+def require_legal_shard(shard: Any) -> None:
+    """Check what an envoy says of its shard, which the director keeps in memory and shows to every notebook.
 
     Raises:
-        Refused: it is too long, or lacks a shape.
+        IllegalShard: it is too long, lacks a shape, or its description is no shard card.
     """
-    if shard.ByteSize() > MAX_CARD_BYTES:
-        raise Refused(f"the shard's description has {shard.ByteSize():,} bytes; {MAX_CARD_BYTES:,} are legal")
+    name = repr(shard.node_info.name[:MAX_LETTERS])
+    if shard.ByteSize() > MAX_BYTES:
+        raise IllegalShard(
+            f"envoy {name} describes itself in {shard.ByteSize():,} bytes; {MAX_BYTES:,} are legal"
+        )
     if not shard.sample_shape or not shard.target_shape:
-        raise Refused("the shard has no sample_shape or no target_shape")
+        raise IllegalShard(f"the shard of envoy {name} has no sample_shape or no target_shape")
+    try:
+        read_card(shard.shard_description)
+    except NoCard as error:
+        raise IllegalShard(
+            f"envoy {name} is left out, its dataset_description is no shard card: {error}"
+        ) from error

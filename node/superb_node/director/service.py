@@ -33,9 +33,10 @@ from superb_node.director.limits import (
     MAX_VIEWERS,
     SERVER_OPTIONS,
     Busy,
+    IllegalShard,
     Places,
     Stalled,
-    require_moderate_card,
+    require_legal_shard,
     timely,
 )
 from superb_node.director.submission import receive_submission
@@ -138,11 +139,13 @@ class DirectorService(DirectorGRPCServer):
         """
         name, home = request.shard_info.node_info.name, str(get_headers(context).get(HOME_HEADER, ""))
         try:
-            require_moderate_card(request.shard_info)
+            require_legal_shard(request.shard_info)
             self.director.envoy_names.claim(name, home)
         except Refused as refusal:
             logger.warning("Refused %s: %s", address_of(context), refusal)
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(refusal))
+            lasts = isinstance(refusal, IllegalShard)  # a name that is taken may become free
+            code = grpc.StatusCode.FAILED_PRECONDITION if lasts else grpc.StatusCode.ALREADY_EXISTS
+            await context.abort(code, str(refusal))
         answer = await super().UpdateShardInfo(request, context)
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
             self.director.envoy_names.record(name, home)

@@ -27,6 +27,7 @@ try:
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
     from superb_node.names import fault_of_envoy_name
     from superb_node.stop_signals import StoppedBySignal, stop_on_signals
+    from superb_node.text import safe_lines
     from superb_node.work_folder import exclusive_lock, own_work_folder
 except ModuleNotFoundError as error:
     sys.exit(command_line.say_what_to_install("envoy", "-r sd_requirements.txt", error))
@@ -121,7 +122,7 @@ def main() -> int:
     try:
         run(parser.parse_args())
     except ValueError as error:  # ConfigError, the data's own errors, and ShardRefused, which may pass
-        print(f"{ROLE}: {error}", file=sys.stderr)
+        print(safe_lines(f"{ROLE}: {error}"), file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except ModuleNotFoundError as error:
         return command_line.say_what_to_install(ROLE, "-r sd_requirements.txt", error)

@@ -11,10 +11,8 @@ from typing import Any
 
 from superb_node.approval.settings import SETTINGS, GateSettings
 from superb_node.errors import ConfigError
+from superb_node.shard_card import NoCard, read_card
 from superb_node.yaml_config import read_yaml
-
-MAX_DESCRIPTION_CHARACTERS = 1_000_000
-"""Of a shard's description; a card has about a thousand."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def build_descriptor(config: EnvoyConfig) -> Any:
     """Make the shard descriptor that the config names; it finds and checks the data.
 
     Raises:
-        ConfigError: it cannot be imported, takes other parameters, or describes its data in no text.
+        ConfigError: it cannot be imported, takes other parameters, or describes its data by no shard card.
     """
     module_name, _, class_name = config.descriptor.rpartition(".")
     try:
@@ -94,13 +92,13 @@ def build_descriptor(config: EnvoyConfig) -> Any:
     except TypeError as error:
         raise ConfigError(f"shard_descriptor.params: {error}") from error
     descriptor = descriptor_class(**config.descriptor_params)
-    description = descriptor.dataset_description
-    if not isinstance(description, str) or len(description) > MAX_DESCRIPTION_CHARACTERS:
+    try:
+        read_card(descriptor.dataset_description)
+    except NoCard as error:
         raise ConfigError(
-            f"shard_descriptor.template {config.descriptor}: its dataset_description is "
-            f"{type(description).__name__} {str(description)[:60]!r}; a text of up to "
-            f"{MAX_DESCRIPTION_CHARACTERS:,} characters is legal"
-        )
+            f"shard_descriptor.template {config.descriptor}: its dataset_description is no shard card: "
+            f"{error}"
+        ) from error
     return descriptor
 
 

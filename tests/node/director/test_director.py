@@ -16,6 +16,7 @@ from superb_node.director.director import Director
 from superb_node.director.experiment_runner import ExperimentQueue
 from superb_node.director.experiment_store import Refused
 from superb_node.director.service import DirectorService
+from tests.support.cards import CARD
 from tests.support.experiments import changed_text, experiment_text
 
 SHAPES = {"sample_shape": ["16000"], "target_shape": ["1"]}
@@ -156,6 +157,7 @@ def test_a_shard_that_is_not_accepted_takes_no_name(tmp_path, shape, holder):
         request.shard_info.node_info.name = "env_one"
         request.shard_info.sample_shape.extend(shape)
         request.shard_info.target_shape.extend(SHAPES["target_shape"])
+        request.shard_info.shard_description = CARD
         context = SimpleNamespace(
             invocation_metadata=lambda: (("envoy_home", home),), peer=lambda: "here", abort=None
         )

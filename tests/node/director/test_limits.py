@@ -7,14 +7,18 @@ from typing import Any
 
 import grpc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openfl.protocols import base_pb2, director_pb2
 from openfl.transport import DirectorGRPCServer
 
 from superb_node.director import limits
 from superb_node.director.director import Director
 from superb_node.director.experiment_store import Refused
-from superb_node.director.limits import Busy, Places, Stalled, announced_size, require_moderate_card, timely
+from superb_node.director.limits import Busy, Places, Stalled, announced_size, require_legal_shard, timely
 from superb_node.director.service import DirectorService
+from superb_node.shard_card import MAX_BYTES, read_card
+from tests.support.cards import ANY_CARDS, CARD
 
 
 def part(size: int) -> director_pb2.ExperimentInfo:
@@ -65,14 +69,48 @@ def test_an_absurd_model_is_refused(shape: tuple[int, ...]) -> None:
         announced_size(head)
 
 
-def test_a_long_card_and_one_without_shapes_are_refused() -> None:
-    shard = director_pb2.ShardInfo(sample_shape=["1"], target_shape=["1"])
-    require_moderate_card(shard)
-    shard.shard_description = "x" * limits.MAX_CARD_BYTES
-    with pytest.raises(Refused, match="65,536 are legal"):
-        require_moderate_card(shard)
+def test_a_long_shard_one_without_shapes_and_one_without_a_card_are_refused_by_name() -> None:
+    shard = director_pb2.ShardInfo(sample_shape=["1"], target_shape=["1"], shard_description=CARD)
+    shard.node_info.name = "clinic"
+    require_legal_shard(shard)
+    shard.node_info.cuda_devices.add(name="x" * MAX_BYTES)
+    with pytest.raises(Refused, match="envoy 'clinic' describes itself in .* bytes; 65,536 are legal"):
+        require_legal_shard(shard)
+    shard.node_info.ClearField("cuda_devices")
+    shard.shard_description = "in words"
+    with pytest.raises(Refused, match="envoy 'clinic' is left out, .* no shard card: 'in words' is not JSON"):
+        require_legal_shard(shard)
     with pytest.raises(Refused, match="no sample_shape"):
-        require_moderate_card(director_pb2.ShardInfo(sample_shape=["1"]))
+        require_legal_shard(director_pb2.ShardInfo(sample_shape=["1"]))
+
+
+def registers(server: DirectorService, name: str, description: str) -> str:
+    request = director_pb2.UpdateShardInfoRequest()
+    shard = request.shard_info
+    shard.sample_shape.append("16000")
+    shard.target_shape.append("1")
+    shard.node_info.name, shard.shard_description = name, description.encode("utf-8", "replace").decode()
+    try:
+        return (
+            "accepted" if asyncio.run(server.UpdateShardInfo(request, Call())).accepted else "another shape"
+        )
+    except Aborted as refused:
+        return str(refused)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANY_CARDS, st.sampled_from(["liar", "aggregator", "Director", "authority", "../a", "a\x1b"]))
+def test_whatever_an_envoy_says_of_itself_the_honest_one_beside_it_is_listed(
+    server: DirectorService, description: str, name: str
+) -> None:
+    """The liar is listed with a card of the schema, or refused for good or for its name."""
+    assert registers(server, "honest", CARD) == "accepted"
+    assert registers(server, name, description) in ("accepted", "FAILED_PRECONDITION", "ALREADY_EXISTS")
+    listed = asyncio.run(server.GetEnvoys(director_pb2.GetEnvoysRequest(), Call())).envoy_infos
+    cards = {each.shard_info.node_info.name: each.shard_info.shard_description for each in listed}
+    assert {"honest"} <= set(cards) <= {"honest", "liar"}
+    for text in cards.values():
+        read_card(text)
 
 
 @pytest.fixture
@@ -119,7 +157,7 @@ def test_what_openfl_answers_with_a_traceback_is_refused(server: DirectorService
     shapeless.shard_info.node_info.name = "env_one"
     with pytest.raises(KeyError):
         asyncio.run(openfls.UpdateShardInfo(server, shapeless, Call()))
-    assert refused_with(server, ours.UpdateShardInfo, shapeless) == "ALREADY_EXISTS"
+    assert refused_with(server, ours.UpdateShardInfo, shapeless) == "FAILED_PRECONDITION"
 
     server.director.acknowledge_shard(
         {"node_info": {"name": "env_one"}, "sample_shape": ["16000"], "target_shape": ["1"]}

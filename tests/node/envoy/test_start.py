@@ -5,14 +5,18 @@ import fcntl
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from superb_node.envoy.__main__ import own_folder
 from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
 from superb_node.errors import ConfigError
 from superb_node.work_folder import MARKER
+from tests.support.cards import CARD
+from tests.support.lab import sine_root
 
 ENVOY = Path(__file__).resolve().parents[3] / "envoy"
 SERVICE = [sys.executable, "-m", "superb_node.envoy"]
@@ -258,26 +262,21 @@ def test_the_envoy_is_refused_before_it_looks_for_its_data(tmp_path):
 
 DESCRIPTOR = """
 class Shard:
-    def __init__(self, description="text", times=1):
-        self.dataset_description = description * times
+    def __init__(self, description):
+        self.dataset_description = description
 """
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
-    [
-        ({"description": []}, "list '[]'"),
-        ({"description": 7}, "int '7'"),
-        ({"times": 300_000}, "str 'texttext"),
-    ],
+    ("description", "said"), [([], "it is list, no text"), ("in words", "'in words' is not JSON")]
 )
-def test_a_description_that_cannot_be_sent_is_named(tmp_path, monkeypatch, params, said):
+def test_a_description_that_is_no_card_is_named_to_its_owner(tmp_path, monkeypatch, description, said):
     (tmp_path / "own_descriptor.py").write_text(DESCRIPTOR, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    assert build_descriptor(EnvoyConfig("own_descriptor.Shard")).dataset_description == "text"
-    with pytest.raises(ConfigError, match="a text of up to 1,000,000 characters is legal") as refused:
-        build_descriptor(EnvoyConfig("own_descriptor.Shard", params))
-    assert f"its dataset_description is {said}" in str(refused.value)
+    build_descriptor(EnvoyConfig("own_descriptor.Shard", {"description": CARD}))
+    with pytest.raises(ConfigError) as refused:
+        build_descriptor(EnvoyConfig("own_descriptor.Shard", {"description": description}))
+    assert f"own_descriptor.Shard: its dataset_description is no shard card: {said}" in str(refused.value)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
@@ -295,3 +294,30 @@ def test_a_file_system_without_locks_is_told_from_a_second_envoy(monkeypatch, wo
         own_folder(work.parent, "env_one"),
     ):
         pass
+
+
+class Hostile(grpc.GenericRpcHandler):
+    """A director that refuses every call with words that a terminal would obey."""
+
+    def service(self, _: object) -> grpc.RpcMethodHandler:
+        def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no\x1b]0;owned\x07\nenvoy: all is well")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def test_what_a_director_says_is_not_obeyed_by_the_owners_terminal(tmp_path: Path) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((Hostile(),))
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    home = sine_root(tmp_path / "root") / "envoy"
+    done = subprocess.run(
+        [*SERVICE, "--director-port", str(port)],
+        cwd=home, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    server.stop(0).wait()
+    assert done.returncode == 2
+    words = "envoy: the director refused: no\\x1b]0;owned\\x07\n  envoy: all is well\n"
+    assert done.stderr.endswith(words) and "\x1b" not in done.stderr

@@ -1,19 +1,27 @@
 """Rounds as the aggregator keeps them, without a network: calls as OpenFL's service makes them."""
 
+import json
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openfl.protocols import aggregator_pb2
 
 from superb_ks.aggregator import model_file
 from superb_ks.aggregator.aggregator import Aggregator
 from superb_ks.aggregator.uploads import Results
+from superb_ks.metrics import MAX_LETTERS, MAX_RECORDS
 from superb_ks.settings import STRATEGIES, Privacy, strategy_named
 from superb_ks.transport import messages
+from superb_notebook.history import Score, history_of
+from superb_notebook.tables import confusions_in_words, envoys_table, results_table
 from tests.support.aggregator import aggregator_on, new_state_folder
+from tests.support.any_metrics import ANY_METRICS
 
 SIZE = 4
 
@@ -86,7 +94,7 @@ def test_an_update_weighs_no_more_than_the_shard_card_counts_clips(start):
 
 
 def test_the_best_model_is_the_one_with_the_highest_validation(start):
-    """The last aggregate is eligible, an equal score does not replace an earlier one, a NaN never wins."""
+    """The last aggregate is eligible, an equal score does not replace an earlier one, no score never wins."""
     aggregator = start("a", rounds=4)
     for accuracy, weights in ((float("nan"), 1), (0.3, 2), (0.9, 3), (0.9, 4), (0.2, 5)):
         work(aggregator, "a", weights=weights, accuracy=accuracy)
@@ -527,3 +535,65 @@ def test_metrics_alone_do_not_end_an_upload_that_is_under_way(start):
     aggregator._uploads._receiving.add("a")
     report(aggregator, "a", "validate", accuracy=0.5, loss=1.0)
     assert aggregator._uploads.under_way == {"a"}
+
+
+LONGEST = "x" * (MAX_LETTERS - 4)
+
+
+def flood(aggregator: Aggregator, name: str) -> None:
+    """Send more records than a round has room for, by the longest names, and then results again."""
+    for task in aggregator.get_tasks(name)[0]:
+        numbers = {f"{LONGEST}{number:4}": -1 / 3e11 for number in range(200)}
+        tables = {f"{LONGEST}{letter}": np.full((59, 100), -1 / 3e11) for letter in "abc"}
+        report(aggregator, name, task.name, 1.0 if task.task_type == "train" else None, **numbers, **tables)
+    for _ in range(20):
+        report(aggregator, name, "validate", accuracy=1.0)
+
+
+def test_one_envoy_fills_neither_the_log_nor_the_disk(start, folder):
+    """The honest ones' figures are those without it, and what was left out is said once a task."""
+    aggregator = start("abc", rounds=2)
+    for _ in range(4):
+        work(aggregator, "a", accuracy=0.25)
+        flood(aggregator, "c")
+        work(aggregator, "b", accuracy=0.5)
+    assert aggregator.failure is None and aggregator.state.manifest["round"] == 4
+
+    size = (folder / "records.jsonl").stat().st_size
+    assert 4 * MAX_RECORDS * 150 < size < 4 * MAX_RECORDS * 250, "12,000 records a round, of up to 250 bytes"
+    for number in range(4):
+        theirs = [r for r in aggregator.records if (r["round"], r["metric_origin"]) == (number, "c")]
+        assert MAX_RECORDS <= len(theirs) <= MAX_RECORDS + 20  # and clips, bytes_up, late, ignored
+        said = [r["metric_name"] for r in theirs if r["task_name"] == "ignored"]
+        assert len(said) == len({r["task_name"] for r in theirs} - {"ignored", "late"})
+    history = history_of(aggregator.records, 2, "abc")
+    assert history.score("validate", 1) == Score(12, 30)  # 0.25 of 10 clips and 0.5 of 20
+    assert history.test is not None
+    assert any("c sent metrics that were left out: validate: " in event for event in history.events)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(ANY_METRICS, min_size=7, max_size=7))
+def test_whatever_metrics_one_envoy_sends_the_experiment_ends_and_the_notebook_shows_it(sent):
+    with tempfile.TemporaryDirectory() as place:
+        folder = new_state_folder(Path(place), SIZE)
+        aggregator = aggregator_on(folder, ["a", "b"], 2)
+        left = iter(sent)
+        while not aggregator.get_tasks("a")[3]:
+            work(aggregator, "a", accuracy=0.5)
+            for task in aggregator.get_tasks("b")[0] or []:
+                weights = np.ones(SIZE, np.float32) if task.task_type == "train" else None
+                number, results = aggregator.round_number, Results(next(left), weights)
+                aggregator.send_local_task_results("b", number, task.name, 20, results)
+        assert aggregator.failure is None
+        aggregator.state.close()
+        lines = (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    history = history_of(map(json.loads, lines), 2, "ab")
+    assert history.test is not None and len(history.results()) == 2
+    assert history.score("validate", 0, "a") == Score(5, 10)
+    assert all(line.isprintable() for event in history.events for line in event.split("\n"))
+    (
+        repr(results_table(history)),
+        repr(envoys_table(history)),
+        confusions_in_words(history.confusion(3), "xyz"),
+    )

@@ -72,19 +72,6 @@ def test_an_upload_of_another_length_is_damaged(chunks, reason):
         messages.fill(np.empty(2, np.float32), chunks)
 
 
-@pytest.mark.parametrize(
-    ("metrics", "message"),
-    [
-        ({"x" * 201: 1.0}, "a metric's name has 201 letters, 200 are allowed"),
-        ({str(number): 1.0 for number in range(257)}, "more than 256 metrics"),
-        ({"confusion": np.zeros(2**16 + 1)}, "or than 65536 values in them"),
-    ],
-)
-def test_absurd_metrics_are_refused(metrics, message):
-    with pytest.raises(messages.DamagedUpload, match=message):
-        messages.read_metrics([messages.metric_message(name, value, 0) for name, value in metrics.items()])
-
-
 def test_an_announcement_of_absurd_length_is_read_in_part():
     shape = base_pb2.MetadataProto(int_list=[2**31 - 1] * 100_000)
     tensor = base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape])

@@ -51,8 +51,7 @@ def test_the_notebook_has_the_clips_that_the_envoys_have(archive: tuple[Path, Pa
     params = {"labels": list(CLASSES), "on_bad_clip": "skip"}
     where = "testing_list" if listed else str(test)
     shard = SuperbShardDescriptor("1, 1", "folder", str(train), where, **params).get_dataset("test")
-    card = {"data_dir": str(train), "test_dir": where}
-    clips = reachable_clips({"env_one": card}, CLASSES)
+    clips = reachable_clips({}, CLASSES, str(train / "testing_list.txt" if listed else test))
     theirs = {str(key): shard[row] for row, key in enumerate(shard._split.table.keys)}
     ours = {f"{path.parent.name}/{path.name}": clips[row] for row, path in enumerate(clips.paths)}
     assert len(ours) == (3 if listed else 13)
@@ -65,14 +64,11 @@ def test_the_notebook_has_the_clips_that_the_envoys_have(archive: tuple[Path, Pa
         assert not waveform[len(expected) :].any()
 
 
-def test_the_word_that_asks_for_the_list_goes_before_the_cards(archive: tuple[Path, Path]) -> None:
-    train, test = archive
-    cards = {"env_one": {"data_dir": str(train), "test_dir": str(test)}}
-    assert len(reachable_clips(cards, CLASSES, "testing_list")) == 3
-    assert len(reachable_clips({"a": {"data_dir": "/nowhere", "test_dir": "testing_list"}}, CLASSES)) == 0
+def test_a_list_that_is_no_text_is_named(archive: tuple[Path, Path]) -> None:
+    train, _ = archive
     (train / "testing_list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="testing_list.txt: not a readable UTF-8 text"):
-        reachable_clips(cards, CLASSES, "testing_list")
+        reachable_clips({}, CLASSES, str(train / "testing_list.txt"))
 
 
 def test_a_corpus_and_its_folder_agree(archive: tuple[Path, Path]) -> None:

@@ -13,6 +13,7 @@ from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
+from superb_notebook import local_data
 from superb_notebook.clips import ClipFolder, players, reachable_clips, score
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "speech_commands_test_set_v0.01"
@@ -69,23 +70,20 @@ def test_one_of_each_word_is_drawn_from_the_seed(archive: Path) -> None:
     assert {clips.one_of_each(["yes"], seed)[0] for seed in range(20)} == {3, 4}
 
 
-def test_cards_folder_is_used_if_it_can_be_reached(archive: Path) -> None:
-    cards = {"a": {"test_dir": "/nowhere/at/all"}, "b": {"test_dir": str(archive)}}
-    assert len(reachable_clips(cards, SUPERB_LABELS)) == 5
-
-
-def test_no_clips_within_reach_is_an_empty_folder() -> None:
-    for card in ({"test_dir": "/nowhere/at/all"}, {"test_dir": None}, {}):
-        clips = reachable_clips({"a": card}, SUPERB_LABELS)
+def test_no_folder_that_a_card_names_is_opened(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_data, "OWN_CONFIG", Path("/nowhere/at/all"))
+    for place in (str(archive), "/proc", ["/proc"], None):
+        cards = {"a": {"source": "folder", "data_dir": place, "test_dir": place}}
+        clips = reachable_clips(cards, SUPERB_LABELS)
         assert (len(clips), clips.labels.shape, clips.one_of_each(["yes"])) == (0, (0,), [])
 
 
-def test_given_folder_wins_and_must_be_there(archive: Path, tmp_path: Path) -> None:
-    (tmp_path / "own" / "no").mkdir(parents=True)
-    cards = {"a": {"test_dir": str(archive)}}
-    assert len(reachable_clips(cards, SUPERB_LABELS, str(tmp_path / "own"))) == 0
-    with pytest.raises(ValueError, match="test_data is '/nowhere/at/all'"):
-        reachable_clips(cards, SUPERB_LABELS, "/nowhere/at/all")
+def test_the_folder_of_test_data_is_played_and_must_be_there(archive: Path) -> None:
+    clips = reachable_clips({}, SUPERB_LABELS, str(archive))
+    assert str(clips) == "This notebook plays and scores 5 test clips: those in TEST_DATA"
+    for wrong in ("/nowhere/at/all", "testing_list", str(archive / "LICENSE")):
+        with pytest.raises(ValueError, match="test_data is '.*legal: a test archive's folder, "):
+            reachable_clips({}, SUPERB_LABELS, wrong)
 
 
 def test_players_hold_the_clips_at_their_own_loudness() -> None:

@@ -7,7 +7,10 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from demo.federation import free_ports
 from superb_ks.settings import Addresses, Settings
@@ -18,7 +21,8 @@ from superb_notebook.connect import (
     shard_cards,
     shared_labels,
 )
-from superb_notebook.plots import plot_shards
+from superb_notebook.plots import plot_confusion, plot_shards, show
+from tests.support.cards import ANY_CARDS, WHOLE
 
 
 def card(rank: int, **changes: Any) -> dict[str, Any]:
@@ -114,13 +118,8 @@ def test_a_name_that_nobody_answers_at_is_said_so() -> None:
         connect(at(director_port=port))
 
 
-WHOLE = {"labels": ["yes", "no"], "clips": dict.fromkeys(("train", "val", "test"), {"yes": 3, "no": 2})}
-
-
 class Registry:
-    """Stands in for a federation whose director knows envoys by these descriptions."""
-
-    tls = False
+    """Stands in for a federation whose director, another machine's, lists envoys with these descriptions."""
 
     def __init__(self, **descriptions: str) -> None:
         self._descriptions = descriptions
@@ -132,56 +131,40 @@ class Registry:
         }
 
 
-@pytest.mark.parametrize(
-    ("description", "reason"),
-    [
-        ("Recordings of our clinic, 2019 to 2025.", "'Recordings of our clinic, 2019 to 2025.' is not JSON"),
-        ("", "'' is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("[1, 2]", "it is not a JSON object"),
-        ('"text"', "it is not a JSON object"),
-        ("null", "it is not a JSON object"),
-        ("{}", "its `labels` is no list of class names"),
-        (json.dumps({**WHOLE, "labels": "yes"}), "its `labels` is no list of class names"),
-        (json.dumps({**WHOLE, "labels": [1, 2]}), "its `labels` is no list of class names"),
-        (json.dumps({"labels": ["yes"]}), "its `clips` has no numbers by class for train"),
-        (json.dumps({**WHOLE, "clips": 7}), "its `clips` has no numbers by class for train"),
-        (json.dumps({**WHOLE, "clips": {"train": {"yes": 1}}}), "no numbers by class for val"),
-        (json.dumps({**WHOLE, "clips": {"train": {"yes": "many"}}}), "no numbers by class for train"),
-        (json.dumps({**WHOLE, "clips": dict.fromkeys(("train", "val", "test"), {})}), "no training clips"),
-        (json.dumps({**WHOLE, "rank": "first"}), "its `rank` is 'first'"),
-        (json.dumps({**WHOLE, "source": None}), "its `source` is 'None'"),
-        (json.dumps({**WHOLE, "test_dir": 3}), "its `test_dir` is '3'"),
-        (json.dumps({**WHOLE, "notes": "x" * 1_000_000}), "characters, and 1,000,000 are legal"),
-    ],
-)
-def test_an_envoy_without_a_card_is_named_and_left_out(
-    description: str, reason: str, caplog: pytest.LogCaptureFixture
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ANY_CARDS, st.sampled_from(["liar", "aggregator", "director", "a\x1b[2J", "../a"]))
+def test_whatever_a_director_lists_the_honest_envoy_is_shown(
+    caplog: pytest.LogCaptureFixture, description: str, name: str
 ) -> None:
-    cards = shard_cards(Registry(clinic=description, env_one=json.dumps(card(1, **WHOLE))))
-    assert list(cards) == ["env_one"]
-    (said,) = caplog.messages
-    assert said.startswith("clinic is left out, its dataset_description is no shard card: ")
-    assert "\n" not in said
+    caplog.clear()
+    honest = json.dumps({**WHOLE, "rank": 7, "world_size": 2})
+    cards = shard_cards(Registry(**{"honest": honest, name: description}))
+    assert cards["honest"]["rank"] == 7 and set(cards) <= {"honest", "liar"}
+    said = [message for message in caplog.messages if " is left out, it has no shard card: " in message]
+    assert len(said) == 2 - len(cards)
+    assert all(message.isprintable() and message.startswith(name[:1]) for message in said)
 
 
-def test_what_a_card_does_not_say_is_filled_in() -> None:
-    speakers = json.dumps({**WHOLE, "speakers": {"train": 4}})
-    cards = shard_cards(Registry(clinic=json.dumps(WHOLE), phone=speakers))
-    assert shared_labels(cards) == ("yes", "no")
-    none = dict.fromkeys(("train", "val", "test"), 0)
-    assert cards["clinic"] == {
-        **WHOLE, "source": "unknown", "partition": "unknown", "rank": None, "world_size": None,
-        "data_dir": "", "test_dir": "", "speakers": none, "seconds": none,
-    }  # fmt: skip
-    assert cards["phone"]["speakers"] == {**none, "train": 4}
-    assert len(plot_shards(cards).axes) == 4
+# Letters that the plots' font has.
+NAMES = st.text(st.characters(max_codepoint=0x24F), min_size=1, max_size=60).filter(str.isprintable)
 
 
-@pytest.mark.parametrize("tls", [False, True])
-def test_a_stranger_names_no_folder_of_this_machine(tls: bool) -> None:
+@settings(max_examples=10, deadline=None)
+@given(st.lists(NAMES, min_size=1, max_size=6, unique=True))
+@example(["$\\frac{$", "<b>", "_"])
+def test_a_class_may_be_called_whatever_the_schema_lets_it(labels: list[str]) -> None:
+    clips = dict.fromkeys(("train", "val", "test"), {labels[0]: 3})
+    cards = shard_cards(Registry(clinic=json.dumps({"labels": labels, "clips": clips})))
+    assert shared_labels(cards) == tuple(labels)
+    show(plot_shards(cards), "shards")
+    show(plot_confusion(np.eye(len(labels), dtype=int), labels), "confusion")
+
+
+def test_no_path_that_a_card_names_reaches_the_notebook() -> None:
     folders = {"data_dir": "/proc", "test_dir": "/home/me/Music"}
-    registry = Registry(env_one=json.dumps({**WHOLE, **folders}))
-    registry.tls = tls
-    (card,) = shard_cards(registry).values()
-    assert {name: card[name] for name in folders} == (dict.fromkeys(folders, "") if tls else folders)
+    (card,) = shard_cards(Registry(env_one=json.dumps({**WHOLE, **folders}))).values()
+    assert not {"/proc", "/home/me/Music"} & set(map(str, card.values())) and not card.keys() & folders.keys()
+
+
+def test_an_error_made_of_what_a_director_says_holds_nothing_that_a_terminal_obeys() -> None:
+    assert str(FederationError("no: \x1b]0;owned\x07\nforged")) == "no: \\x1b]0;owned\\x07\n  forged"

@@ -5,9 +5,13 @@ import traceback
 
 import pytest
 
+from superb_notebook.experiment import ExperimentFailed
 from superb_notebook.history import History, Score, history_of, without_frames
+from superb_notebook.plots import plot_confusion, plot_learning, show
+from superb_notebook.tables import confusions_in_words, results_table
 from tests.workspace.experiment_records import (
     ENVOYS,
+    LABELS,
     UPDATE_BYTES,
     record,
     scores,
@@ -125,6 +129,8 @@ def test_traceback_of_an_envoy_is_shortened_to_its_error() -> None:
         short,
     )
     assert without_frames("no disk space\nat all") == "no disk space\nat all"
+    told = without_frames(str(ExperimentFailed(f"experiment failed. env_one: {trace}\x1b[2J")))
+    assert told == short.replace("\n", "\n  ") + "\\x1b[2J"
 
 
 def test_epsilon_belongs_to_the_round_that_spent_it() -> None:
@@ -152,3 +158,18 @@ def test_what_an_envoy_says_is_obeyed_by_no_terminal_and_no_cell_is_outside_of_t
     history.add(record(2, "aggregator", "test_best", "confusion[1,0]", 3))
     assert history.events == ["env_one ended the experiment: \\x1b[2Jgone\n  env_two dropped out"]
     assert history.confusion(2).tolist() == [[0, 0], [3, 0]]
+
+
+@pytest.mark.parametrize("value", [1e15, -1e15, 1e16, 0.2])
+def test_whatever_numbers_a_director_streams_they_are_drawn_and_counted(value: float) -> None:
+    history = History(1, ["env_one"])
+    for origin in ("env_one", "aggregator"):
+        for number, task in enumerate(("validate", "validate", "test_best")):
+            for metric in ("accuracy", "loss", "clips", "confusion[0,0]", "confusion[1,0]"):
+                history.add(record(number, origin, task, metric, value))
+        history.add(record(0, origin, "train", "loss", value))
+        history.add(record(0, origin, "round", "seconds", 1.0))
+    show(plot_learning(history), "learning")
+    show(plot_confusion(history.confusion(2), LABELS[:2]), "confusion")
+    assert repr(results_table(history)) and str(history.test)
+    confusions_in_words(history.confusion(2), LABELS[:2])

@@ -1,4 +1,4 @@
-"""The owners' clips are read by their own descriptor, where they can be read, and not elsewhere."""
+"""The owners' clips are read where the person's own config says that they are, and not elsewhere."""
 
 from __future__ import annotations
 
@@ -7,32 +7,45 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
 from superb_notebook import local_data
+from superb_notebook.clips import reachable_clips
 from superb_notebook.local_data import reachable_data
 
 EXTRACTOR = ModelSpec("scratch", SUPERB_LABELS).feature_extractor()
+TRAIN, TEST = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
+OURS = "superb_shard_descriptor.SuperbShardDescriptor"
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with both archives, and beside them an envoy's folder whose config names them."""
     folder = tmp_path_factory.mktemp("speech")
     write_corpus(folder, seed=0, size=Size(2, 1, 1, 2, 2, 2))
-    names = {"data_dir": "speech_commands_v0.01", "test_dir": "speech_commands_test_set_v0.01"}
-    return {key: str(folder / name) for key, name in names.items()}
+    (folder / "envoy").mkdir()
+    return folder
 
 
-def cards_of(places: dict[str, str], **changes: Any) -> dict[str, dict[str, Any]]:
-    return {name: {"labels": list(SUPERB_LABELS), **places, **changes} for name in ("env_one", "env_two")}
+def config(speech: Path, template: str = OURS, **changes: Any) -> Path:
+    path = speech / "envoy" / "envoy_config.yaml"
+    params = {"rank_worldsize": "1, 2", "source": "folder", "data_dir": f"../{TRAIN}", **changes}
+    path.write_text(yaml.safe_dump({"shard_descriptor": {"template": template, "params": params}}))
+    return path
 
 
-def test_shards_together_are_all_clips(corpus: dict[str, str]) -> None:
-    data = reachable_data(cards_of(corpus))
-    assert data.available and "can read" in str(data)
+def cards(source: str = "folder", **lies: Any) -> dict[str, dict[str, Any]]:
+    card = {"labels": list(SUPERB_LABELS), "source": source, **lies}
+    return {"env_one": card, "env_two": card}
+
+
+def test_shards_together_are_all_clips(speech: Path) -> None:
+    data = reachable_data(cards(), str(config(speech)))
+    assert data.available and str(data) == "This notebook can read the owners' clips (folder)"
     pooled, shards = data.pooled(EXTRACTOR), data.shards(EXTRACTOR, count=2)
     assert len(shards) == 2
     for split in ("train", "val", "test"):
@@ -41,26 +54,42 @@ def test_shards_together_are_all_clips(corpus: dict[str, str]) -> None:
     assert waveform.dtype == np.float32 and 0 <= label < 12
 
 
+def test_the_test_clips_are_those_of_the_config_too(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_data, "OWN_CONFIG", config(speech))
+    clips = reachable_clips(cards(), SUPERB_LABELS)
+    assert {path.parents[1] for path in clips.paths} == {(speech / TEST).resolve()}
+    assert str(clips).endswith(
+        f" {len(clips)} test clips: those of source folder that envoy/envoy_config.yaml names"
+    )
+    config(speech, test_dir="testing_list")
+    listed = reachable_clips(cards(), SUPERB_LABELS)
+    assert {path.parents[1] for path in listed.paths} == {(speech / TRAIN).resolve()}
+
+
 @pytest.mark.parametrize(
-    "changes", [{"data_dir": ""}, {"data_dir": "/no/such"}], ids=["not said", "another machine"]
+    ("source", "changes"),
+    [
+        ("synthetic", {}),
+        ("folder", {"data_dir": "/no/such"}),
+        ("folder", {"data_dir": None}),
+        ("folder", {"sorce": "folder"}),
+        ("folder", {"template": "own.Descriptor"}),
+        ("hub", {"source": "hub", "data_dir": None}),
+    ],
+    ids=["others' clips", "not there", "not said", "misspelt", "another descriptor", "no folders"],
 )
-def test_out_of_reach_is_a_normal_answer(corpus: dict[str, str], changes: dict[str, str]) -> None:
-    data = reachable_data(cards_of(corpus, **changes))
+def test_out_of_reach_is_a_normal_answer(speech: Path, source: str, changes: dict[str, Any]) -> None:
+    data = reachable_data(cards(source), str(config(speech, **changes)))
     assert not data.available and "cannot read" in str(data)
     assert data.shards(EXTRACTOR, count=5) == []
-    assert {split: len(clips) for split, clips in data.pooled(EXTRACTOR).items()} == {
-        "train": 0,
-        "val": 0,
-        "test": 0,
-    }
+    assert not any(map(len, data.pooled(EXTRACTOR).values()))
 
 
-def test_owners_with_folders_of_their_own_are_not_pooled(corpus: dict[str, str], tmp_path: Path) -> None:
-    cards = cards_of(corpus)
-    cards["env_two"]["data_dir"] = str(tmp_path)
-    assert not reachable_data(cards).available
+def test_no_path_of_a_card_is_followed(speech: Path, tmp_path: Path) -> None:
+    lies = {"data_dir": str(speech / TRAIN), "test_dir": str(speech / TEST)}
+    assert not reachable_data(cards(**lies), str(tmp_path / "no_such_config.yaml")).available
 
 
-def test_without_the_owners_code_nothing_is_read(corpus: dict[str, str], tmp_path: Path, monkeypatch) -> None:
+def test_without_the_owners_code_nothing_is_read(speech: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(local_data, "ENVOY", tmp_path)
-    assert not reachable_data(cards_of(corpus)).available
+    assert not reachable_data(cards(), str(config(speech))).available

@@ -72,11 +72,8 @@ def test_a_round_without_an_update_is_summed_up_too() -> None:
     assert [row["train_loss"] for row in told["rounds"]] == [pytest.approx(1.25), None]
 
 
-def test_data_is_the_source_or_the_folders_name() -> None:
+def test_data_is_the_sources_of_the_cards() -> None:
     assert summary_of()["data"] == "synthetic"
-    assert (
-        summary_of(source="folder", data_dir="/a/b/speech_commands_v0.01")["data"] == "speech_commands_v0.01"
-    )
 
 
 def test_model_folder_is_told_by_its_name_alone(tmp_path: Path) -> None:
@@ -146,7 +143,3 @@ def test_what_is_no_folder_takes_no_run(tmp_path: Path, kind: str) -> None:
         runs.symlink_to("nowhere")
     with pytest.raises(OSError, match=r"no run can be saved in .*runs \(.+\): make it a folder .* RUN_DIR"):
         new_run(runs)
-
-
-def test_the_data_of_a_folder_without_a_name_is_its_source() -> None:
-    assert summary_of(source="folder", data_dir="")["data"] == "folder"
