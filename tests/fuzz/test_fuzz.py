@@ -23,5 +23,5 @@ def test_nothing_that_is_sent_crashes_hangs_or_ends_an_experiment(tmp_path: Path
     outcomes, flaws, _ = fuzz_in_process(INPUTS, seed=0)
     assert flaws == []
     assert outcomes.total() >= INPUTS
-    assert {"aggregator: answered", "director: answered", "archive: unpacked"} <= set(outcomes)
-    assert {"aggregator: INVALID_ARGUMENT", "director: INVALID_ARGUMENT", "archive: refused"} <= set(outcomes)
+    assert {"aggregator: answered", "director: answered", "experiment: read"} <= set(outcomes)
+    assert {"aggregator: INVALID_ARGUMENT", "director: INVALID_ARGUMENT", "experiment: refused"} <= set(outcomes)

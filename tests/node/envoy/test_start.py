@@ -11,6 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from demo.federation import free_ports
+from superb_node import local_socket
 from superb_node.envoy.__main__ import own_folder
 from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
 from superb_node.errors import ConfigError
@@ -310,14 +312,16 @@ class Hostile(grpc.GenericRpcHandler):
 def test_what_a_director_says_is_not_obeyed_by_the_owners_terminal(tmp_path: Path) -> None:
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_generic_rpc_handlers((Hostile(),))
-    port = server.add_insecure_port("localhost:0")
-    server.start()
     home = sine_root(tmp_path / "root") / "envoy"
-    done = subprocess.run(
-        [*SERVICE, "--director-port", str(port)],
-        cwd=home, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    server.stop(0).wait()
+    (port,) = free_ports(1)
+    with local_socket.only_listener(port) as path:
+        server.add_insecure_port(f"{local_socket.HOST}:{path}")
+        server.start()
+        done = subprocess.run(
+            [*SERVICE, "--director-port", str(port)],
+            cwd=home, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        server.stop(0).wait()
     assert done.returncode == 2
     words = "envoy: the director refused: no\\x1b]0;owned\\x07\n  envoy: all is well\n"
     assert done.stderr.endswith(words) and "\x1b" not in done.stderr
