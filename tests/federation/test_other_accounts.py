@@ -23,6 +23,7 @@ from superb_ks.settings import Addresses
 from superb_node import local_socket
 from superb_node.loopback import ALLOW_PLAINTEXT
 from tests.support.by_tcp import ByTcp
+from tests.support.cards import CARD
 from tests.support.lab import Lab, at, follow, wait_until
 from tests.support.other_account import NOBODY, STRANGER, UID, forget, open_to_all, why_not
 from tests.support.sine_experiment import Gate, Script
@@ -35,11 +36,12 @@ CALLS = """
 import json, sys
 import grpc
 from openfl.protocols import director_pb2 as messages
-director, aggregator, folder = sys.argv[1:]
+director, aggregator, folder, card = sys.argv[1:]
 calls = {
     "register": ("UpdateShardInfo", messages.UpdateShardInfoRequest(
         shard_info=messages.ShardInfo(
-            node_info={"name": "stranger"}, sample_shape=["16000"], target_shape=["1"])
+            node_info={"name": "stranger"}, sample_shape=["16000"], target_shape=["1"],
+            shard_description=card)
     )),
     "submit": ("SetNewExperiment", messages.ExperimentInfo(name="stranger")),
     "read": ("GetMetricStream", messages.GetMetricStreamRequest(experiment_name="private")),
@@ -54,9 +56,8 @@ for what, (method, request) in calls.items():
     for address in (f"localhost:{port}", f"127.0.0.1:{port}", f"unix:{folder}/{port}"):
         channel = grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
         call = channel.stream_stream(f"/openfl.{service}/{method}")
-        headers = [("python-version", "%d.%d" % sys.version_info[:2])]
         try:
-            for _ in call(iter([request.SerializeToString()]), timeout=5, metadata=headers):
+            for _ in call(iter([request.SerializeToString()]), timeout=5):
                 break
             code = "OK"
         except grpc.RpcError as error:
@@ -69,7 +70,8 @@ print(json.dumps(said))
 def calls(lab: Lab, *account: str) -> dict[str, str]:
     """Return what comes of calling both services as an account, by default ours."""
     ports = str(lab.director_port), str(lab.aggregator_port)
-    command = [*account, sys.executable, "-c", CALLS, *ports, str(Path(local_socket.path(1)).parent)]
+    folder = str(Path(local_socket.path(1)).parent)
+    command = [*account, sys.executable, "-c", CALLS, *ports, folder, CARD]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
     said: dict[str, str] = json.loads(result.stdout)
     return said
@@ -171,7 +173,7 @@ def test_another_account_reads_nothing_that_the_services_wrote() -> None:
         os.chmod(name, 0o755)
         gate = Gate(f"{name}/gate", last_round=1)
         experiment = lab.submit(Script(gate=gate), rounds=2)
-        wait_until(lambda: any(lab.nodes_dir.glob("env_one/work/env_one/*/*")), 60)
+        wait_until(lambda: f"Experiment {experiment.experiment_name}" in lab.log("env_one"), 60)
         command = [*STRANGER, "find", name, "-type", "f", "-readable"]
         found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
         Path(gate.file).touch()
