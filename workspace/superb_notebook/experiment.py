@@ -192,8 +192,10 @@ class FederatedExperiment(FLExperiment):
         """
         self.plan.authorized_cols = self._envoys
         self._serialize_interface_objects(model_provider, task_keeper, data_loader, task_assigner)
-        Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
         spec = getattr(model_provider, "spec", None)
+        # An envoy gets the model's files ready before the experiment begins, which may not do so itself.
+        self.plan.config["submission"]["settings"]["model"] = getattr(spec, "name", "")
+        Plan.dump(Path("plan") / self.plan.name, self.plan.config, freeze=False)
         archive = pack_workspace(Path.cwd(), with_checkpoint=getattr(spec, "travels", False))
         self.arch_path, self.archive_bytes = str(archive), archive.stat().st_size
         self.archive_digest = digest(archive)

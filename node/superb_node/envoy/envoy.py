@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,17 @@ import grpc
 from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 
-from superb_node.approval.archive import UnsoundArchive
+from superb_node.approval.archive import UnsoundArchive, unpack
 from superb_node.approval.gate import Declined, Gate
 from superb_node.channel_options import set_client_options
-from superb_node.envoy.approval_wait import wait_for_approval
+from superb_node.envoy.approval_wait import ASK_SECONDS, still_runs, wait_for_approval
 from superb_node.envoy.download import DamagedArchive, author_of, receive_archive
-from superb_node.envoy.participation import failure_report, lost_the_aggregator, one_line, run_collaborator
+from superb_node.envoy.models import provide
+from superb_node.envoy.participation import failure_report, needs_of, one_line
 from superb_node.envoy.refusals import RefusalDetector, ShardRefused
+from superb_node.envoy.template import Template, WorkerFailed
 from superb_node.names import illegal_name, is_legal_name
-from superb_node.reports import DECLINED, HOME_HEADER, PYTHON, PYTHON_HEADER, WAITS
-from superb_node.workspace import IsolatedWorkspace
+from superb_node.reports import DECLINED, HOME_HEADER, LEFT, PYTHON, PYTHON_HEADER, WAITS
 
 logger = logging.getLogger("envoy")
 
@@ -45,15 +48,15 @@ class Envoy(OpenFLEnvoy):
 
     Args:
         gate: of this node's owner.
-        get_ready: called before each experiment that is let in.
+        template: forks the workers that experiments run in.
         settings: of OpenFL's envoy.
     """
 
-    def __init__(self, *, gate: Gate, get_ready: Callable[[], None] = lambda: None, **settings: Any) -> None:
+    def __init__(self, *, gate: Gate, template: Template, **settings: Any) -> None:
         set_client_options()
         super().__init__(**settings)
         self.gate = gate
-        self._get_ready = get_ready
+        self._template = template
         self._author = ""
         self._last_refusal = ""
         self._director = f"{settings['director_host']}:{settings['director_port']}"
@@ -61,11 +64,7 @@ class Envoy(OpenFLEnvoy):
         self._refusals = RefusalDetector(
             settings["director_host"], int(settings["director_port"]), files if settings["tls"] else None
         )
-        self._network = {
-            "agg_addr": settings["director_host"],
-            "use_tls": settings["tls"],
-            "require_client_auth": True,
-        }
+        self._tls = settings["tls"]
         stub = self.director_client.stub
         # The director tells two envoys of the same name apart by where they run.
         home = (HOME_HEADER, os.fsencode(f"{socket.gethostname()}:{Path.cwd()}").hex())
@@ -158,7 +157,7 @@ class Envoy(OpenFLEnvoy):
             return
 
     def _begin_to_wait_for_director(self) -> None:
-        script = "start_director_with_tls.sh HOST" if self._network["use_tls"] else "start_director.sh"
+        script = "start_director_with_tls.sh HOST" if self._tls else "start_director.sh"
         logger.info(
             "No director at %s yet; trying again every second. Start one: cd director && bash %s",
             self._director,
@@ -185,20 +184,19 @@ class Envoy(OpenFLEnvoy):
     def _take_part(self, experiment_name: str, archive: Path) -> None:
         """Run an experiment if the owner lets it in; the archive goes in any case."""
         try:
-            wanted = self._is_let_in(experiment_name, archive.read_bytes())
-            self._get_ready()
-            if wanted:
+            if self._is_let_in(experiment_name, archive.read_bytes()):
                 self._run_experiment(experiment_name, archive)
             else:
                 logger.info("Experiment %s ended before it was approved", experiment_name)
         except (Declined, UnsoundArchive) as declined:
             logger.warning("Experiment %s: %s", experiment_name, declined)
             self._report(experiment_name, DECLINED, str(declined))
+        except WorkerFailed as failed:
+            level = logging.WARNING if failed.code == LEFT else logging.ERROR
+            logger.log(level, "Experiment %s failed: %s", experiment_name, failed.text)
+            self._report(experiment_name, failed.code, failed.text)
         except Exception as error:  # also a full disk: the director goes on without us
-            if lost_the_aggregator(error):
-                logger.warning("Experiment %s: %s", experiment_name, error)
-            else:
-                logger.exception("Experiment %s failed", experiment_name)
+            logger.exception("Experiment %s failed", experiment_name)
             self._report_failure(experiment_name, error)
         except BaseException as stop:
             self._report_failure(experiment_name, stop)
@@ -223,15 +221,19 @@ class Envoy(OpenFLEnvoy):
         logger.info("Experiment %s", experiment_name)
         self.is_experiment_running = True
         try:
-            with IsolatedWorkspace(f"{self.name}_{experiment_name}", archive, self.install_requirements):
-                self._run_collaborator()
+            with _unpacked(archive, Path(f"{self.name}_{experiment_name}").absolute()) as folder:
+                self._run_worker(experiment_name, folder)
             logger.info("Experiment %s is over", experiment_name)
         finally:
             self.is_experiment_running = False
 
-    def _run_collaborator(self) -> None:
-        certificates = (self.root_certificate, self.private_key, self.certificate)
-        run_collaborator(self.name, self._network, certificates, self.shard_descriptor, self.cuda_devices)
+    def _run_worker(self, experiment_name: str, folder: Path) -> None:
+        """Run the experiment in a process of its own, which ends with it, or is ended once it is over."""
+        port, model = needs_of(folder)
+        source = provide(model)
+        job = {"folder": str(folder), "port": port, "model": source and str(source)}
+        stub = self.director_client.stub
+        self._template.run(job, lambda: still_runs(experiment_name, stub, self.name), ASK_SECONDS)
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""
@@ -242,3 +244,15 @@ class Envoy(OpenFLEnvoy):
             self.director_client.set_experiment_failed(experiment_name, code, text)
         except grpc.RpcError as unreachable:
             logger.warning("The director was not told: %s", one_line(unreachable))
+
+
+@contextmanager
+def _unpacked(archive: Path, folder: Path) -> Iterator[Path]:
+    """Unpack an archive into a folder of its own, which is gone afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        unpack(archive.read_bytes(), folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import yaml
 from openfl.federated import Plan
 
+from superb_node.command_line import legal_port
 from superb_node.reports import LEFT, TASK_RAISED
 
 PLAN = Path("plan/plan.yaml")
@@ -38,6 +40,20 @@ def run_collaborator(
     collaborator = plan.get_collaborator(name, *certificates, shard_descriptor=shard_descriptor)
     collaborator.set_available_devices(cuda=cuda_devices)
     collaborator.run()
+
+
+def needs_of(folder: Path) -> tuple[int, str]:
+    """Return the port of the aggregator, and the name of the model, of an experiment that is unpacked.
+
+    Raises:
+        ValueError: its plan does not tell them.
+    """
+    plan = yaml.safe_load((folder / PLAN).read_bytes())
+    try:
+        port, model = plan["network"]["settings"]["agg_port"], plan["submission"]["settings"].get("model", "")
+        return legal_port(port), str(model)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"the experiment's plan, {PLAN}, lacks {error}") from error
 
 
 def failure_report(error: BaseException) -> tuple[int, str]:
