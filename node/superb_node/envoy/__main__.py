@@ -21,7 +21,6 @@ try:
     from superb_node.certificates import Certificates
     from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
     from superb_node.envoy.dialling import require_tls_or_loopback
-    from superb_node.envoy.landlock import possible
     from superb_node.errors import ConfigError
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
     from superb_node.names import fault_of_envoy_name
@@ -96,7 +95,6 @@ def run(arguments: argparse.Namespace) -> None:
     ):
         gate = Gate(config.gate, f"the owner of {arguments.name}", home / APPROVAL_FOLDER / arguments.name)
         gate.announce(host)
-        logger.info("Experiments run in a process of their own; %s", possible())
         Envoy(
             gate=gate,
             template=template,

@@ -27,6 +27,7 @@ from superb_node.approval.gate import Declined, Gate
 from superb_node.channel_options import set_client_options
 from superb_node.envoy.approval_wait import ASK_SECONDS, still_runs, wait_for_approval
 from superb_node.envoy.download import DamagedArchive, author_of, receive_archive
+from superb_node.envoy.landlock import possible
 from superb_node.envoy.models import provide
 from superb_node.envoy.participation import failure_report, needs_of, one_line
 from superb_node.envoy.refusals import RefusalDetector, ShardRefused
@@ -84,6 +85,7 @@ class Envoy(OpenFLEnvoy):
             ShardRefused: the director does not accept the shard.
         """
         self._register()
+        logger.info("Experiments run in processes of their own; %s", possible())
         # A daemon thread: OpenFL's pool thread keeps the process alive after Ctrl-C.
         threading.Thread(target=self.send_health_check, name="heartbeat", daemon=True).start()
         self.run()

@@ -32,6 +32,10 @@ _NETWORK_ABI, _SCOPE_ABI = 4, 6
 _ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
 
 
+_CAPABILITIES_VERSION = 0x20080522
+_READ_ANYBODYS_FILES = 1 << 1
+
+
 class _Ruleset(ctypes.Structure):
     _fields_ = [("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scope", ctypes.c_uint64)]
 
@@ -44,6 +48,14 @@ class _Beneath(ctypes.Structure):
 
 class _Port(ctypes.Structure):
     _fields_ = [("rights", ctypes.c_uint64), ("port", ctypes.c_uint64)]
+
+
+class _Capabilities(ctypes.Structure):
+    _fields_ = [
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    ]
 
 
 def abi() -> int:
@@ -73,7 +85,8 @@ def possible() -> str:
 def restrict(readable: Iterable[Path], writable: Iterable[Path], ports: Iterable[int]) -> None:
     """Give up all files but these, all TCP ports, and signals to processes that are not restricted.
 
-    What this process has open stays open. It has one thread only: others would keep their rights.
+    Root keeps its power over files, within these, and loses the others. What this process has open stays
+    open. It has one thread only: others would keep their rights.
 
     Args:
         readable: files and folders that may be read and executed; what is not there is left out.
@@ -102,6 +115,7 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path], ports: Iterable
         for port in ports if network else ():
             _add_rule(ruleset, _NET_PORT, _Port(_CONNECT_TCP, port))
         _prctl(_NO_NEW_PRIVS, 1)
+        _drop_capabilities()
         _call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     finally:
         os.close(ruleset)
@@ -122,6 +136,19 @@ def _allow_beneath(ruleset: int, path: Path, rights: int) -> None:
 
 def _add_rule(ruleset: int, kind: int, rule: ctypes.Structure) -> None:
     _call(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(kind), ctypes.byref(rule), ctypes.c_uint32(0))
+
+
+def _drop_capabilities() -> None:
+    """Give up what makes root mighty: one of its powers is to look into any process, past Landlock."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
+    words = (_Capabilities * 2)()
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.capget(header, words) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    kept = words[0].permitted & _READ_ANYBODYS_FILES
+    words[0], words[1] = _Capabilities(kept, kept, 0), _Capabilities(0, 0, 0)
+    if library.capset(header, words) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _call(number: int, *arguments: object) -> int:

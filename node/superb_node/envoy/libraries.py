@@ -10,7 +10,15 @@ from superb_node.envoy.threads import fair_threads
 
 logger = logging.getLogger("envoy")
 
-PRELOADED = ("torch", "transformers.trainer", "transformers.models.wav2vec2.modeling_wav2vec2")
+PRELOADED = (
+    "torch",
+    "transformers.trainer",
+    "transformers.models.wav2vec2.feature_extraction_wav2vec2",
+    "transformers.models.wav2vec2.modeling_wav2vec2",
+    "openfl.federated.task.task_runner",
+    "openfl.interface.interactive_api.experiment",
+    "openfl.plugins.interface_serializer.cloudpickle_serializer",
+)
 
 
 def preload() -> None:

@@ -15,6 +15,7 @@ from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.envoy.envoy import Envoy
 from superb_node.envoy.refusals import ShardRefused
+from superb_node.envoy.template import WorkerFailed
 from superb_node.reports import AUTHOR_HEADER, DECLINED, TASK_RAISED
 from tests.node.approval.test_archive import packed
 
@@ -100,7 +101,7 @@ def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         shard = SimpleNamespace(sample_shape=["16000"], target_shape=["1"], dataset_description="")
         gate = Gate(GateSettings(), "the owner of env_one", tmp_path / "approval")
         envoy = envoy_class(
-            **({"gate": gate} if envoy_class is Envoy else {}),
+            **({"gate": gate, "template": None} if envoy_class is Envoy else {}),
             shard_name="env_one",
             director_host="localhost",
             director_port=1,
@@ -149,10 +150,11 @@ def test_what_is_not_an_archive_is_declined_with_the_reason_and_nothing_stays(ma
 def test_a_task_that_raises_is_reported_with_a_traceback_and_nothing_stays(make_envoy, tmp_path, monkeypatch):
     envoy = make_envoy(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(len(CODE), CODE)])])
 
-    def fail() -> None:
-        raise ValueError("no such label")
+    def fail(name: str, folder: Path) -> None:
+        assert (folder / "x.py").is_file()
+        raise WorkerFailed(TASK_RAISED, "Traceback: no such label")
 
-    monkeypatch.setattr(envoy, "_run_collaborator", fail)
+    monkeypatch.setattr(envoy, "_run_worker", fail)
     assert isinstance(run(envoy), Stop)
     ((name, code, description),) = envoy.director_client.failures
     assert (name, code) == ("exp", TASK_RAISED)
@@ -220,10 +222,10 @@ def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make_en
     archive.write_bytes(CODE)
     envoy = make_envoy(Envoy)
 
-    def stopped() -> None:
+    def stopped(name: str, folder: Path) -> None:
         raise Stop("SIGTERM")
 
-    monkeypatch.setattr(envoy, "_run_collaborator", stopped)
+    monkeypatch.setattr(envoy, "_run_worker", stopped)
     with pytest.raises(Stop):
         envoy._take_part("exp", archive)
     assert envoy.director_client.failures == [("exp", 2, "stopped by its owner (SIGTERM)")]
