@@ -1,4 +1,4 @@
-"""What a process keeps when it has given up its rights; each in a process of its own: nobody gets them back."""
+"""What a process keeps that has given up its rights; each is one of its own, as nobody gets them back."""
 
 from __future__ import annotations
 

@@ -94,6 +94,12 @@ def running() -> Iterator[Service]:
         process.communicate()
 
 
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Service]:
+    with running() as service:
+        yield service
+
+
 @pytest.fixture
 def service() -> Iterator[Service]:
     with running() as service:
@@ -101,12 +107,12 @@ def service() -> Iterator[Service]:
 
 
 def test_each_job_has_a_process_that_knows_what_was_prepared_and_nothing_of_the_others(
-    service: Service,
+    lasting: Service,
 ) -> None:
-    assert service.do("assert held == ['prepared']; held.append('mine')") == "done"
-    assert service.do("assert held == ['prepared']") == "done"
-    assert len(set(service.pids)) == 4
-    assert all(is_gone(pid) for pid in service.pids[2:])
+    assert lasting.do("assert held == ['prepared']; held.append('mine')") == "done"
+    assert lasting.do("assert held == ['prepared']") == "done"
+    assert len(set(lasting.pids[-2:])) == 2
+    assert all(is_gone(pid) for pid in lasting.pids[2:])
 
 
 @pytest.mark.parametrize(
@@ -130,38 +136,44 @@ def test_each_job_has_a_process_that_knows_what_was_prepared_and_nothing_of_the_
     ],
 )
 def test_why_a_worker_failed_is_told_and_the_next_one_works(
-    service: Service, code: str, number: int, text: str
+    lasting: Service, code: str, number: int, text: str
 ) -> None:
-    outcome = service.do(code)
+    outcome = lasting.do(code)
     assert outcome.startswith(f"failed {number} ")
     assert text in outcome.encode().decode("unicode_escape")
-    assert service.do("pass") == "done"
+    assert lasting.do("pass") == "done"
 
 
-def test_a_worker_that_writes_what_it_likes_is_not_believed(service: Service) -> None:
+def test_a_worker_that_writes_what_it_likes_is_not_believed(lasting: Service) -> None:
     forged = (
         "import os\nfor fd in range(3, 20):\n  try: os.write(fd, b'\\xff' * 5000)\n  except OSError: pass\n"
     )
-    assert service.do(forged + "os._exit(3)") == 'failed 1 "the process of the experiment ended with 3"'
-    assert service.do("pass") == "done"
+    assert lasting.do(forged + "os._exit(3)") == 'failed 1 "the process of the experiment ended with 3"'
+    assert lasting.do("pass") == "done"
 
 
-def test_a_worker_that_nobody_wants_is_ended_in_the_middle_of_a_task(service: Service) -> None:
+def test_a_worker_that_nobody_wants_is_ended_in_the_middle_of_a_task(lasting: Service) -> None:
     began = time.monotonic()
-    assert service.do("import time; time.sleep(60)", unwanted=True) == "ended"
+    assert lasting.do("import time; time.sleep(60)", unwanted=True) == "ended"
     assert time.monotonic() - began < 10
-    assert is_gone(service.pids[-1])
-    assert service.do("pass") == "done"
+    assert is_gone(lasting.pids[-1])
+    assert lasting.do("pass") == "done"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives us the children of our children")
-def test_what_a_worker_leaves_behind_is_ended(service: Service, tmp_path: Path) -> None:
+def test_what_a_worker_leaves_behind_is_ended(lasting: Service, tmp_path: Path) -> None:
     told = tmp_path / "pid"
-    leave = f"import os, time\nif os.fork() == 0:\n  os.setsid()\n  open({str(told)!r}, 'w').write(str(os.getpid()))\n"
-    assert (
-        service.do(leave + f"  time.sleep(60)\nwhile not os.path.exists({str(told)!r}): time.sleep(0.01)")
-        == "done"
-    )
+    code = f"""
+import os, pathlib, time
+told = pathlib.Path({str(told)!r})
+if os.fork() == 0:
+    os.setsid()
+    told.write_text(str(os.getpid()))
+    time.sleep(60)
+while not (told.exists() and told.read_text()):
+    time.sleep(0.01)
+"""
+    assert lasting.do(code) == "done"
     wait_until(lambda: is_gone(int(told.read_text())), 5)
 
 
@@ -196,17 +208,17 @@ def test_a_template_that_is_gone_ends_the_service(service: Service) -> None:
     assert all(is_gone(pid) for pid in service.pids)
 
 
-def test_a_workers_memory_is_the_systems_again(service: Service) -> None:
+def test_a_workers_memory_is_the_systems_again(lasting: Service) -> None:
     def megabytes() -> float:
-        return sum(psutil.Process(pid).memory_info().rss for pid in service.pids[:2]) / 2**20
+        return sum(psutil.Process(pid).memory_info().rss for pid in lasting.pids[:2]) / 2**20
 
-    assert service.do("pass") == "done"
+    assert lasting.do("pass") == "done"
     before = megabytes()
-    assert service.do("data = b'x' * 300 * 2**20; assert data[-1] == 120") == "done"
+    assert lasting.do("data = b'x' * 300 * 2**20; assert data[-1] == 120") == "done"
     assert abs(megabytes() - before) < 5
 
 
-def test_a_worker_has_no_terminal(service: Service) -> None:
+def test_a_worker_has_no_terminal(lasting: Service) -> None:
     assert (
-        service.do("import os, sys; assert os.getsid(0) == os.getpid(); assert not os.read(0, 1)") == "done"
+        lasting.do("import os, sys; assert os.getsid(0) == os.getpid(); assert not os.read(0, 1)") == "done"
     )
