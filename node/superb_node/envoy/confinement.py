@@ -52,14 +52,14 @@ def forget_secrets() -> None:
         del os.environ[name]
 
 
-def confine(folder: Path, data: Iterable[Path], model: Path | None, port: int | None) -> None:
+def confine(folder: Path, data: Iterable[Path], model: Path | None, port: int) -> None:
     """Give up all rights that an experiment does not need; for good.
 
     Args:
         folder: the experiment's own, to which it may write.
         data: files and folders of the shard.
         model: folder of a model, or None.
-        port: of the aggregator; None: it is reached through a Unix socket.
+        port: of the aggregator.
 
     Raises:
         OSError: the kernel refuses.
@@ -71,7 +71,7 @@ def confine(folder: Path, data: Iterable[Path], model: Path | None, port: int | 
     os.environ.update(TMPDIR=str(scratch), NUMBA_CACHE_DIR=str(scratch), MPLCONFIGDIR=str(scratch))
     readable = [*map(Path, _SYSTEM), *_python(), *_model_caches(), *data, *([model] if model else ())]
     writable = [folder, *map(Path, _DEVICES), *Path("/dev").glob(_NVIDIA)]
-    landlock.restrict(readable, writable, [] if port is None else [port])
+    landlock.restrict(readable, writable, [port])
 
 
 def shard_paths(descriptor: Any, parameters: dict[str, Any]) -> tuple[Path, ...]:

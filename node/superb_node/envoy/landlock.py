@@ -82,7 +82,9 @@ def possible() -> str:
     return f"Landlock {number}: {', '.join(what)}{only}"
 
 
-def restrict(readable: Iterable[Path], writable: Iterable[Path], ports: Iterable[int]) -> None:
+def restrict(
+    readable: Iterable[Path], writable: Iterable[Path], ports: Iterable[int], sockets: Iterable[Path] = ()
+) -> None:
     """Give up all files but these, all TCP ports, and signals to processes that are not restricted.
 
     Root keeps its power over files, within these, and loses the others. What this process has open stays
@@ -92,6 +94,7 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path], ports: Iterable
         readable: files and folders that may be read and executed; what is not there is left out.
         writable: those in which anything may be done but making devices.
         ports: TCP ports, of any host, that may still be connected to.
+        sockets: Unix sockets, or their folders, that may be connected to; before ABI 9 all may.
 
     Raises:
         RuntimeError: this process has further threads.
@@ -109,7 +112,8 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path], ports: Iterable
     size = 8 if number < _NETWORK_ABI else 16 if number < _SCOPE_ABI else 24
     ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
     try:
-        for paths, rights in ((readable, _READ), (writable, known & ~_MAKE_DEVICES)):
+        allowed = ((readable, _READ), (writable, ~_MAKE_DEVICES), (sockets, _CONNECT_UNIX))
+        for paths, rights in allowed:
             for path in paths:
                 _allow_beneath(ruleset, path, rights & known)
         for port in ports if network else ():
@@ -129,7 +133,8 @@ def _allow_beneath(ruleset: int, path: Path, rights: int) -> None:
     try:
         if not stat.S_ISDIR(os.fstat(handle).st_mode):
             rights &= _OF_FILES
-        _add_rule(ruleset, _PATH_BENEATH, _Beneath(rights, handle))
+        if rights:  # the kernel takes no empty rule
+            _add_rule(ruleset, _PATH_BENEATH, _Beneath(rights, handle))
     finally:
         os.close(handle)
 
