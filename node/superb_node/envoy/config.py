@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,9 @@ def _device_count() -> int:
     """Count in a process of its own: CUDA that is used before a fork is lost after it."""
     import torch
 
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that the child does without
+        child = os.fork()
     if child == 0:
         count = 0
         try:

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
+
 from superb_node.envoy import landlock
 
 # Not all of /etc: with TLS, an envoy's keys may be there.
@@ -69,7 +71,12 @@ def confine(folder: Path, data: Iterable[Path], model: Path | None, port: int) -
     tempfile.tempdir = str(scratch)
     # What numba compiles would be loaded by the next process that finds it, which is not confined.
     os.environ.update(TMPDIR=str(scratch), NUMBA_CACHE_DIR=str(scratch), MPLCONFIGDIR=str(scratch))
-    readable = [*map(Path, _SYSTEM), *_python(), *_model_caches(), *data, *([model] if model else ())]
+    # Without a network the hub's client would try, and wait, and try again.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True
+    # Of the hub's files the models only: a token to log in lies beside them.
+    readable = [*map(Path, _SYSTEM), *_python(), Path(constants.HF_HUB_CACHE), *data]
+    readable += [model] if model else []
     writable = [folder, *map(Path, _DEVICES), *Path("/dev").glob(_NVIDIA)]
     landlock.restrict(readable, writable, [port])
 
@@ -108,10 +115,3 @@ def _python() -> Iterator[Path]:
             folders = list(getattr(module, "__path__", ()))
             file = getattr(module, "__file__", None)
             yield from map(Path, folders or ([file] if file else ()))
-
-
-def _model_caches() -> Iterator[Path]:
-    """Yield where models of the Hugging Face hub are; the login token lies beside it, not in it."""
-    from huggingface_hub import constants
-
-    yield Path(constants.HF_HUB_CACHE)

@@ -74,10 +74,12 @@ class Template:
         self._pipe, theirs = Pipe()
         _flush()
         service = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the template ignores them
         self.pid = os.fork()
         if self.pid == 0:
             self._pipe.close()
             _in_child(service, lambda: _Forker(theirs, work).serve(prepare))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         theirs.close()
 
     def run(self, job: Job, still_wanted: Callable[[], bool], ask_seconds: float) -> bool:
@@ -152,6 +154,7 @@ class _Forker:
     def __init__(self, pipe: Connection, work: Callable[[Job], None]) -> None:
         self._pipe = pipe
         self._work = work
+        self._alarm = os.pipe()
         self._worker = 0
         self._report = -1
 
@@ -159,10 +162,11 @@ class _Forker:
         """Fork workers until the service ends."""
         for signum in STOP_SIGNALS:  # a terminal sends them to all; the service decides
             signal.signal(signum, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         _prctl(_ADOPT_ORPHANS, 1)  # what a worker started and left behind is ours to end
-        woken, wakes = os.pipe()
-        for end in (woken, wakes):
+        for end in self._alarm:
             os.set_blocking(end, False)
+        woken, wakes = self._alarm
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         prepare()
@@ -194,9 +198,10 @@ class _Forker:
         template = os.getpid()
         worker = os.fork()
         if worker == 0:
-            self._pipe.close()
-            os.close(self._report)
             signal.set_wakeup_fd(-1)
+            self._pipe.close()
+            for ours in (*self._alarm, self._report):
+                os.close(ours)
             _in_child(template, lambda: _work_and_report(self._work, job, report))
         os.close(report)
         self._worker = worker
@@ -222,14 +227,16 @@ class _Forker:
 
     def _failure(self, status: int) -> tuple[int, str] | None:
         """Return code and text of why the worker failed, in its own words if it left some."""
+        report = b""
         os.set_blocking(self._report, False)
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # nothing is there, and an orphan is not quite dead
             report = os.read(self._report, _PIPE_BYTES)
         os.close(self._report)
         if status == 0:
             return None
         if status < 0:
-            name = signal.Signals(-status).name
+            known = -status in set(signal.Signals)
+            name = signal.Signals(-status).name if known else f"signal {-status}"
             hint = "; the system does so when memory runs out" if -status == signal.SIGKILL else ""
             return TASK_RAISED, f"the process of the experiment was ended by {name}{hint}"
         code, _, text = report.decode(errors="replace").partition(" ")

@@ -116,3 +116,27 @@ def test_what_training_needs_works(tmp_path: Path, before: str, code: str) -> No
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
+def test_a_model_of_the_hub_is_found_in_the_cache_and_the_token_is_not(tmp_path: Path) -> None:
+    hub, own = tmp_path / "hub", tmp_path / "own"
+    snapshot = hub / "models--someone--small" / "snapshots" / "abc"
+    for folder in (snapshot, snapshot.parents[1] / "refs", own):
+        folder.mkdir(parents=True)
+    (snapshot / "config.json").write_text('{"model_type": "wav2vec2"}')
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    (tmp_path / "token").write_text("hf_abc")
+    code = """
+assert AutoConfig.from_pretrained("someone/small").model_type == "wav2vec2"
+try:
+    print(open(os.path.join(os.environ["HF_HOME"], "token")).read())
+except PermissionError:
+    print("refused")
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", CONFINED.format(before="from transformers import AutoConfig", code=code), own],
+        env={**os.environ, "HF_HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert shown.stdout == "refused\n", shown.stderr

@@ -126,6 +126,7 @@ def test_each_job_has_a_process_that_knows_what_was_prepared_and_nothing_of_the_
             "lost the way to the aggregator",
         ),
         ("import os; os._exit(7)", 1, "the process of the experiment ended with 7"),
+        ("import os; os.kill(os.getpid(), 40)", 1, "ended by signal 40"),
         ("import os; os.abort()", 1, "ended by SIGABRT"),
         (
             "import os; os.kill(os.getpid(), 9)",
