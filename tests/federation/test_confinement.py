@@ -111,7 +111,7 @@ def test_an_experiment_reaches_its_own_folder_and_its_aggregator(lonely: Lab, tm
     )
     could = {name for name, value in told(follow(experiment)).items() if value == 1.0}
     assert could - {"accuracy", "loss", "clips"} == {"call 0", "read own folder", "write own folder"}
-    assert "Experiments run in processes of their own; Landlock" in lonely.log("env_one")
+    assert "Authors' code runs in processes of its own; Landlock" in lonely.log("env_one")
 
 
 def family(lab: Lab) -> list[psutil.Process]:
@@ -121,7 +121,12 @@ def family(lab: Lab) -> list[psutil.Process]:
 
 def test_stop_ends_a_task_in_the_middle(lonely: Lab) -> None:
     experiment = lonely.submit(Script(seconds={1: 120.0}), rounds=2)
-    outcome = follow(experiment, (at(0, "env_one", "validate"), lambda: (time.sleep(1), experiment.stop())))
+
+    def stop() -> None:
+        time.sleep(1)  # the long task has begun
+        experiment.stop()
+
+    outcome = follow(experiment, (at(0, "env_one", "validate"), stop))
     assert outcome.status == "stopped"
     wait_until(lambda: len(family(lonely)) == 2, 15)  # service and template
     assert lonely.run(rounds=1).status == "finished"

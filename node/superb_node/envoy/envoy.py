@@ -85,7 +85,7 @@ class Envoy(OpenFLEnvoy):
             ShardRefused: the director does not accept the shard.
         """
         self._register()
-        logger.info("Experiments run in processes of their own; %s", possible())
+        logger.info("Authors' code runs in processes of its own; %s", possible())
         # A daemon thread: OpenFL's pool thread keeps the process alive after Ctrl-C.
         threading.Thread(target=self.send_health_check, name="heartbeat", daemon=True).start()
         self.run()
