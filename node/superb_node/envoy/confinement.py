@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
 import site
@@ -75,7 +76,7 @@ def confine(folder: Path, data: Iterable[Path], model: Path | None, port: int) -
     os.environ["HF_HUB_OFFLINE"] = "1"
     constants.HF_HUB_OFFLINE = True
     # Of the hub's files the models only: a token to log in lies beside them.
-    readable = [*map(Path, _SYSTEM), *_python(), Path(constants.HF_HUB_CACHE), *data]
+    readable = [*map(Path, _SYSTEM), *code_folders(), Path(constants.HF_HUB_CACHE), *data]
     readable += [model] if model else []
     writable = [folder, *map(Path, _DEVICES), *Path("/dev").glob(_NVIDIA)]
     landlock.restrict(readable, writable, [port])
@@ -103,15 +104,20 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _python() -> Iterator[Path]:
-    """Yield the Python installation, and what is imported from outside of it, such as a shard descriptor."""
-    yield from map(Path, (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix))
-    yield from map(Path, (*site.getsitepackages(), site.getusersitepackages()))
-    yield from (Path(each) for each in os.environ.get("LD_LIBRARY_PATH", "").split(":") if each)
+@functools.cache
+def code_folders() -> tuple[Path, ...]:
+    """Return where the code is: the Python installation, and what is imported from outside of it by now, such
+    as a shard descriptor. The template calls it once for all workers.
+    """
+    installed = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    installed |= {*site.getsitepackages(), site.getusersitepackages()}
+    found = [*installed, *(each for each in os.environ.get("LD_LIBRARY_PATH", "").split(":") if each)]
+    inside = tuple(f"{folder}{os.sep}" for folder in installed)
     if (ours := find_spec(_EXPERIMENTS)) is not None:  # may not be imported yet
-        yield from map(Path, ours.submodule_search_locations or ())
+        found += ours.submodule_search_locations or ()
     for name, module in list(sys.modules.items()):
         if "." not in name:
             folders = list(getattr(module, "__path__", ()))
             file = getattr(module, "__file__", None)
-            yield from map(Path, folders or ([file] if file else ()))
+            found += [path for path in folders or [file] if path and not path.startswith(inside)]
+    return tuple(map(Path, found))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from superb_node.envoy.confinement import confine, forget_secrets
+from superb_node.envoy.confinement import code_folders, confine, forget_secrets
 from superb_node.envoy.libraries import preload, take_threads
 from superb_node.envoy.participation import run_collaborator
 from superb_node.envoy.template import Job
@@ -40,6 +40,7 @@ class Worker:
         """Do in the template what all workers need."""
         forget_secrets()
         preload()
+        code_folders()
 
     def work(self, job: Job) -> None:
         """Take part in an experiment, in a process of its own.
