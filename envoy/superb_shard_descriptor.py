@@ -1,5 +1,6 @@
 """Shard descriptor of SUPERB keyword spotting: the clips of one envoy, decoded one at a time."""
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -108,6 +109,12 @@ class SuperbShardDescriptor(ShardDescriptor):
         """
         require_one_of("dataset_type", dataset_type, SPLITS)
         return SuperbShardDataset(self._splits[dataset_type])
+
+    @property
+    def paths(self) -> set[str]:
+        """The folders of the clips: what of this machine's files an experiment may read."""
+        names = {split.name(key) for split in self._splits.values() for key in split.table.keys.tolist()}
+        return {folder for folder in map(os.path.dirname, names) if os.path.isdir(folder)}
 
     @property
     def sample_shape(self) -> list[str]:

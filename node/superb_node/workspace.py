@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,11 @@ from pathlib import Path
 
 @contextmanager
 def own_workspace(name: str) -> Iterator[Path]:
-    """Work in a new folder of this name, which goes with all that is in it."""
-    before, folder = Path.cwd(), Path(name).absolute()
+    """Make a folder of this name for an experiment; it goes with all that is in it."""
+    folder = Path(name).absolute()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    os.chdir(folder)
     try:
         yield folder
     finally:
-        os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)

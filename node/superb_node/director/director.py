@@ -154,6 +154,11 @@ class Director(OpenFLDirector):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.col_exp_queues[envoy_name].get(), LOOK_AGAIN_SECONDS)
 
+    def still_wants(self, name: str, envoy_name: str) -> bool:
+        """Return whether an experiment has work for `envoy_name`, which takes part in it."""
+        active = self.experiments_registry.active_experiment
+        return active is not None and active.name == name and active.still_wants(envoy_name)
+
     async def get_experiment_status(self, experiment_name: str, caller: str) -> str:
         """Return one of the statuses in `experiment_store`."""
         return self.own_manifest(experiment_name, caller)["status"]

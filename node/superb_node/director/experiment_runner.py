@@ -62,11 +62,20 @@ class ExperimentRunner(OpenFLExperiment):
         aggregator = self.aggregator
         return (
             aggregator is not None
+            and aggregator.failure is None
             and envoy_name in self.collaborators
             and not aggregator.is_over
             and envoy_name not in aggregator.quit_job_sent_to
             and envoy_name not in self.declined_by
         )
+
+    def still_wants(self, envoy_name: str) -> bool:
+        """Return whether `envoy_name`, which takes part, has work left; if not, it need not be told again."""
+        if self.wants(envoy_name):
+            return True
+        if self.aggregator is not None and envoy_name not in self.aggregator.quit_job_sent_to:
+            self.aggregator.quit_job_sent_to.append(envoy_name)
+        return False
 
     def stop(self, by: str, reason: str) -> None:
         """End the experiment early, on request."""

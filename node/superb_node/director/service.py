@@ -47,6 +47,7 @@ from superb_node.reports import (
     HOME_HEADER,
     ID_HEADER,
     LEFT,
+    STILL_RUNS_HEADER,
     STOP,
     WAITS,
 )
@@ -163,12 +164,15 @@ class DirectorService(DirectorGRPCServer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
 
     async def WaitExperiment(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Name an experiment for an envoy, as soon as there is one.
+        """Name an experiment for an envoy, as soon as there is one; or say at once whether one still runs.
 
         Corrects: a queue is kept for ever for every name that anybody ever asked with.
         """
         if request.collaborator_name not in self.director.envoy_names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no envoy of that name is registered")
+        if asked := str(get_headers(context).get(STILL_RUNS_HEADER, "")):
+            wanted = self.director.still_wants(asked, request.collaborator_name)
+            return director_pb2.WaitExperimentResponse(experiment_name=asked if wanted else "")
         return await super().WaitExperiment(request, context)
 
     async def GetTrainedModel(self, request: Any, context: Any) -> Any:  # noqa: N802

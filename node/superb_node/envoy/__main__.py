@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from superb_node import command_line
@@ -22,7 +22,6 @@ try:
     from superb_node.certificates import Certificates, warn_of_authority_key
     from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
     from superb_node.envoy.dialling import require_tls_or_loopback
-    from superb_node.envoy.libraries import before_experiment, preload
     from superb_node.errors import ConfigError
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
     from superb_node.names import fault_of_envoy_name
@@ -80,15 +79,31 @@ def run(arguments: argparse.Namespace) -> None:
     descriptor = build_descriptor(config)
 
     # OpenFL takes seconds to import; a mistake in the config or the data is reported before that.
+    from superb_node.envoy.confinement import shard_paths
     from superb_node.envoy.envoy import Envoy
+    from superb_node.envoy.template import Template
+    from superb_node.envoy.worker import Worker
 
-    libraries = preload()
-    with own_folder(home, arguments.name):
+    worker = Worker(
+        name=arguments.name,
+        director_host=in_uri(host),
+        director_port=arguments.director_port,
+        by_socket=not over_tcp,
+        certificates=certificates.files if certificates else None,
+        shard_descriptor=descriptor,
+        data=shard_paths(descriptor, config.descriptor_params),
+        cuda_devices=config.cuda_devices,
+    )
+    # Before anything calls by gRPC, which does not survive a fork.
+    with (
+        closing(Template(worker.prepare, worker.work)) as template,
+        own_folder(home, arguments.name),
+    ):
         gate = Gate(config.gate, f"the owner of {arguments.name}", home / APPROVAL_FOLDER / arguments.name)
         gate.announce(host)
         Envoy(
             gate=gate,
-            get_ready=lambda: before_experiment(libraries, arguments.director_host, arguments.director_port),
+            template=template,
             shard_name=arguments.name,
             director_host=in_uri(host) if over_tcp else local_socket.HOST,
             director_port=port if over_tcp else local_socket.path(port),

@@ -10,10 +10,10 @@ from openfl.protocols import director_pb2
 
 from superb_node.approval.gate import POLL_SECONDS, Gate
 from superb_node.approval.store import Submission
+from superb_node.reports import STILL_RUNS_HEADER
 
-# How often the director is asked whether a waiting experiment still runs, and how long it has for its answer:
-# it gives none when the experiment is over.
-ASK_SECONDS, ANSWER_TIMEOUT_SECONDS = 10.0, 10.0
+ASK_SECONDS, ANSWER_TIMEOUT_SECONDS = 1.0, 10.0
+"""How often the director is asked whether an experiment still runs, and how long it has for its answer."""
 
 
 def wait_for_approval(
@@ -36,19 +36,19 @@ def wait_for_approval(
         gate.show(submission)
         while not approved():
             if time.monotonic() > ask_at:
-                if not _still_runs(submission.name, director, envoy_name):
+                if not still_runs(submission.name, director, envoy_name):
                     return False
                 ask_at = time.monotonic() + ASK_SECONDS
             time.sleep(POLL_SECONDS)
     return True
 
 
-def _still_runs(experiment_name: str, director: Any, envoy_name: str) -> bool:
-    """Ask the director for work: an experiment that has some for this envoy is named at once."""
+def still_runs(experiment_name: str, director: Any, envoy_name: str) -> bool:
+    """Ask the director whether an experiment still has work for this envoy; it answers at once."""
     request = director_pb2.WaitExperimentRequest(collaborator_name=envoy_name)
+    about = ((STILL_RUNS_HEADER, experiment_name),)
     try:
-        answer = director.WaitExperiment(request, timeout=ANSWER_TIMEOUT_SECONDS)
-    except grpc.RpcError as error:
-        # A director that is away may come back with the experiment.
-        return bool(error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED)
+        answer = director.WaitExperiment(request, timeout=ANSWER_TIMEOUT_SECONDS, metadata=about)
+    except grpc.RpcError:
+        return True  # a director that is away may come back with the experiment
     return bool(answer.experiment_name == experiment_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,22 @@ def build_descriptor(config: EnvoyConfig) -> Any:
     return descriptor
 
 
+def _device_count() -> int:
+    """Count in a process of its own: CUDA that is used before a fork is lost after it."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that the child does without
+        child = os.fork()
+    if child == 0:
+        count = 0
+        try:
+            count = torch.cuda.device_count()
+        finally:
+            os._exit(count)
+    return max(0, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
 def require_devices(devices: tuple[int, ...]) -> None:
     """Make sure that this machine has the CUDA devices of the config, as PyTorch counts them.
 
@@ -114,7 +131,7 @@ def require_devices(devices: tuple[int, ...]) -> None:
         return
     import torch
 
-    available = list(range(torch.cuda.device_count()))
+    available = list(range(_device_count()))
     if set(devices) <= set(available):
         return
     if torch.version.cuda is None:

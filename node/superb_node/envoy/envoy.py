@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,19 @@ import grpc
 from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 
-from superb_ks.experiment import UnsoundExperiment
+from superb_ks.experiment import Experiment, UnsoundExperiment
 from superb_node import local_socket
 from superb_node.approval.gate import Declined, Gate
 from superb_node.channel_options import set_client_options
-from superb_node.envoy.approval_wait import wait_for_approval
+from superb_node.envoy.approval_wait import ASK_SECONDS, still_runs, wait_for_approval
 from superb_node.envoy.download import DamagedDownload, Download, receive
-from superb_node.envoy.participation import (
-    AggregatorAddress,
-    failure_report,
-    lost_the_aggregator,
-    one_line,
-    run_collaborator,
-)
+from superb_node.envoy.landlock import possible
+from superb_node.envoy.models import provide
+from superb_node.envoy.participation import failure_report, one_line
 from superb_node.envoy.refusals import RefusalDetector, ShardRefused
+from superb_node.envoy.template import Template, WorkerFailed
 from superb_node.names import illegal_name, is_legal_name
-from superb_node.reports import DECLINED, HOME_HEADER, WAITS
+from superb_node.reports import DECLINED, HOME_HEADER, LEFT, WAITS
 from superb_node.workspace import own_workspace
 
 logger = logging.getLogger("envoy")
@@ -51,15 +47,15 @@ class Envoy(OpenFLEnvoy):
 
     Args:
         gate: of this node's owner.
-        get_ready: called before each experiment that is let in.
+        template: forks the workers that experiments run in.
         settings: of OpenFL's envoy.
     """
 
-    def __init__(self, *, gate: Gate, get_ready: Callable[[], None] = lambda: None, **settings: Any) -> None:
+    def __init__(self, *, gate: Gate, template: Template, **settings: Any) -> None:
         set_client_options()
         super().__init__(**settings)
         self.gate = gate
-        self._get_ready = get_ready
+        self._template = template
         self._last_refusal = ""
         self._director = local_socket.shown(settings["director_host"], settings["director_port"])
         files = (self.root_certificate, self.certificate, self.private_key)
@@ -84,6 +80,7 @@ class Envoy(OpenFLEnvoy):
             ShardRefused: the director does not accept the shard.
         """
         self._register()
+        logger.info("Authors' code runs in processes of its own; %s", possible())
         # A daemon thread: OpenFL's pool thread keeps the process alive after Ctrl-C.
         threading.Thread(target=self.send_health_check, name="heartbeat", daemon=True).start()
         self.run()
@@ -180,20 +177,19 @@ class Envoy(OpenFLEnvoy):
         """Run an experiment if the owner lets it in."""
         name = download.name
         try:
-            wanted = self._is_let_in(download)
-            self._get_ready()
-            if wanted:
+            if self._is_let_in(download):
                 self._run_experiment(download)
             else:
                 logger.info("Experiment %s ended before it was approved", name)
         except (Declined, UnsoundExperiment) as declined:
             logger.warning("Experiment %s: %s", name, declined)
             self._report(name, DECLINED, str(declined))
+        except WorkerFailed as failed:
+            level = logging.WARNING if failed.code == LEFT else logging.ERROR
+            logger.log(level, "Experiment %s failed: %s", name, failed.text)
+            self._report(name, failed.code, failed.text)
         except Exception as error:  # also a full disk: the director goes on without us
-            if lost_the_aggregator(error):
-                logger.warning("Experiment %s: %s", name, error)
-            else:
-                logger.exception("Experiment %s failed", name)
+            logger.exception("Experiment %s failed", name)
             self._report_failure(name, error)
         except BaseException as stop:
             self._report_failure(name, stop)
@@ -216,25 +212,25 @@ class Envoy(OpenFLEnvoy):
         logger.info("Experiment %s", download.name)
         self.is_experiment_running = True
         try:
-            with own_workspace(f"{self.name}_{download.name}"):
-                self._run_collaborator(download)
+            with own_workspace(f"{self.name}_{download.name}") as folder:
+                self._run_worker(download, folder)
             logger.info("Experiment %s is over", download.name)
         finally:
             self.is_experiment_running = False
 
-    def _run_collaborator(self, download: Download) -> None:
-        # Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment.
-        # It runs in the director's process, so it is where this envoy knows the director to be.
-        address = AggregatorAddress(
-            host=self._director_host,
-            port=download.aggregator_port,
-            experiment_id=download.id,
-            tls=self.tls,
-            root_certificate=self.root_certificate,
-            private_key=self.private_key,
-            certificate=self.certificate,
-        )
-        run_collaborator(self.name, download.text, address, self.shard_descriptor, self.cuda_devices)
+    def _run_worker(self, download: Download, folder: Path) -> None:
+        """Run the experiment in a process of its own, which ends with it, or is ended once it is over."""
+        model = Experiment.read(download.text).model
+        source = provide(str(model.get("name", ""))) if isinstance(model, dict) else None
+        job = {
+            "folder": str(folder),
+            "text": download.text.decode(),
+            "id": download.id,
+            "port": download.aggregator_port,
+            "model": source and str(source),
+        }
+        stub = self.director_client.stub
+        self._template.run(job, lambda: still_runs(download.name, stub, self.name), ASK_SECONDS)
 
     def _report_failure(self, experiment_name: str, error: BaseException) -> None:
         """Tell the director at once, so that the others do not wait."""

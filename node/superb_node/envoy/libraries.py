@@ -1,38 +1,35 @@
-"""The heavy libraries of an envoy: loaded while it waits for its first experiment."""
+"""The heavy libraries of an envoy: loaded once, while it waits for its first experiment."""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import os
-import threading
 
 from superb_node.envoy.threads import fair_threads
 
 logger = logging.getLogger("envoy")
 
-PRELOADED = ("torch", "transformers.trainer", "transformers.models.wav2vec2.modeling_wav2vec2")
+PRELOADED = (
+    "torch",
+    "transformers.trainer",
+    "transformers.models.wav2vec2.feature_extraction_wav2vec2",
+    "transformers.models.wav2vec2.modeling_wav2vec2",
+)
 
 
-def preload() -> threading.Thread:
-    """Import the heavy libraries in the background; returns the thread, which ends when they are there.
+def preload() -> None:
+    """Import the heavy libraries, and no more: a CUDA device that is used before a fork is lost after it.
 
     OpenFL imports torch by itself, but nobody imports the Trainer of transformers before the first
     experiment, which would wait for it: 3 seconds of processor time, more on a loaded machine.
     """
-
-    def load() -> None:
-        for module_name in PRELOADED:
-            importlib.import_module(module_name)
-
-    thread = threading.Thread(target=load, name="preload", daemon=True)
-    thread.start()
-    return thread
+    for module_name in PRELOADED:
+        importlib.import_module(module_name)
 
 
-def before_experiment(libraries: threading.Thread, director_host: str, director_port: str) -> None:
-    """Wait until the libraries are loaded, and take this envoy's share of the cores, as things are now."""
-    libraries.join()
+def take_threads(director_host: str, director_port: str) -> None:
+    """Take this envoy's share of the cores, as things are now."""
     if not os.environ.get("OMP_NUM_THREADS"):  # else the owner has decided
         import torch
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
 from openfl.transport import AggregatorGRPCClient
 
 from superb_ks.experiment import Experiment
-from superb_node import local_socket
 from superb_node.reports import LEFT, TASK_RAISED
 
 
@@ -20,22 +20,20 @@ class AggregatorAddress:
     """Where the aggregator of one submission is, and how it is called.
 
     Attributes:
-        host: of the director.
-        port: that the director opened.
+        host: of the director, or `local_socket.HOST`.
+        port: that the director opened, or the path of its socket.
         experiment_id: tells the submission.
-        tls: whether the files guard the way there.
-        root_certificate: the authority's, a file.
-        private_key: our own.
-        certificate: our own.
+        root_certificate: file of the authority's; None: without TLS.
+        private_key: file of our own.
+        certificate: file of our own.
     """
 
     host: str
-    port: int
+    port: str
     experiment_id: str
-    tls: bool = False
-    root_certificate: Any = None
-    private_key: Any = None
-    certificate: Any = None
+    root_certificate: Path | None = None
+    private_key: Path | None = None
+    certificate: Path | None = None
 
 
 def run_collaborator(
@@ -59,11 +57,11 @@ def run_collaborator(
 
     client = AggregatorGRPCClient(
         agg_addr=address.host,
-        agg_port=local_socket.path(address.port) if address.host == local_socket.HOST else address.port,
+        agg_port=address.port,
         aggregator_uuid=address.experiment_id,
         federation_uuid=address.experiment_id,
         single_col_cert_common_name="",
-        use_tls=address.tls,
+        use_tls=address.root_certificate is not None,
         root_certificate=address.root_certificate,
         private_key=address.private_key,
         certificate=address.certificate,

@@ -31,15 +31,18 @@ def fair_threads(director_host: str, director_port: str) -> int:
 def envoys_of(director_host: str, director_port: str) -> int:
     """Count the envoys of a director that run on this machine, this one included."""
     wanted = (_one_name(director_host), director_port)
-    return max(1, sum(_director_of(words) == wanted for words in _command_lines()))
+    # By name: the processes of one envoy have the same command line, and no two of a director the same name.
+    envoys = {_envoy_of(words) for words in _command_lines()} - {None}
+    return max(1, sum(envoy is not None and envoy[:2] == wanted for envoy in envoys))
 
 
-def _director_of(words: list[str]) -> tuple[str, str] | None:
-    """Return host and port of the director that an envoy's command line names; None if it is no envoy's."""
+def _envoy_of(words: list[str]) -> tuple[str, str, str] | None:
+    """Return the director's host and port, and the envoy's name; None if it is no envoy's command line."""
     if words[1:3] != ["-m", "superb_node.envoy"]:
         return None
     options = dict(pairwise(words))
-    return _one_name(options.get("--director-host", "localhost")), options.get("--director-port", "50050")
+    host, port = options.get("--director-host", "localhost"), options.get("--director-port", "50050")
+    return _one_name(host), port, options.get("--name", "env_one")
 
 
 def _one_name(host: str) -> str:

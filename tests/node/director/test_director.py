@@ -243,6 +243,7 @@ def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
     aggregator = SimpleNamespace(
         is_over=False,
         quit_job_sent_to=[],
+        failure=None,
         drop=lambda name, reason, for_good=False: dropped.append((name, reason, for_good)),
     )
     director.submit("x", "notebook", ["a", "b"], experiment_text(), 50051)
@@ -255,6 +256,25 @@ def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
     assert dropped == [("b", "rejected by its owner", True)]
     assert experiment.wants("a") and not experiment.wants("b")
     experiment.aggregator = None
+
+
+def test_an_envoy_that_asks_is_told_whether_an_experiment_still_wants_it(director, work):
+    director.submit("x", "notebook", ["a", "b"], experiment_text(), 50051)
+
+    async def ask() -> None:
+        async with director.experiments_registry.get_next_experiment() as experiment:
+            aggregator = SimpleNamespace(is_over=False, quit_job_sent_to=[], failure=None)
+            experiment.aggregator = aggregator
+            assert director.still_wants("x", "a")
+            assert not director.still_wants("y", "a")
+            assert aggregator.quit_job_sent_to == []
+            aggregator.failure = "notebook: stopped"
+            assert not director.still_wants("x", "a")
+            assert aggregator.quit_job_sent_to == ["a"], "the end need not wait until it is told again"
+            experiment.aggregator = None
+        assert not director.still_wants("x", "a")
+
+    asyncio.run(ask())
 
 
 async def invited(director: OpenFLDirector, experiment: SimpleNamespace, timeout: float) -> list[bool]:

@@ -16,6 +16,7 @@ from superb_node.approval.settings import GateSettings
 from superb_node.envoy.download import Download
 from superb_node.envoy.envoy import Envoy
 from superb_node.envoy.refusals import ShardRefused
+from superb_node.envoy.template import WorkerFailed
 from superb_node.reports import AGGREGATOR_PORT_HEADER, AUTHOR_HEADER, DECLINED, ID_HEADER, TASK_RAISED
 from tests.support.experiments import experiment_text
 
@@ -102,7 +103,7 @@ def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         shard = SimpleNamespace(sample_shape=["16000"], target_shape=["1"], dataset_description="")
         gate = Gate(GateSettings(), "the owner of env_one", tmp_path / "approval")
         envoy = envoy_class(
-            **({"gate": gate} if envoy_class is Envoy else {}),
+            **({"gate": gate, "template": None} if envoy_class is Envoy else {}),
             shard_name="env_one",
             director_host="localhost",
             director_port=1,
@@ -151,10 +152,11 @@ def test_what_is_no_experiment_is_declined_with_the_reason_and_nothing_stays(mak
 def test_a_task_that_raises_is_reported_with_a_traceback_and_nothing_stays(make_envoy, tmp_path, monkeypatch):
     envoy = make_envoy(Envoy, wait_experiment=["exp"], get_experiment_data=[Stream([chunk(len(TEXT), TEXT)])])
 
-    def fail(download: Download) -> None:
-        raise ValueError("no such label")
+    def fail(download: Download, folder: Path) -> None:
+        assert folder.is_dir()
+        raise WorkerFailed(TASK_RAISED, "Traceback: no such label")
 
-    monkeypatch.setattr(envoy, "_run_collaborator", fail)
+    monkeypatch.setattr(envoy, "_run_worker", fail)
     assert isinstance(run(envoy), Stop)
     ((name, code, description),) = envoy.director_client.failures
     assert (name, code) == ("exp", TASK_RAISED)
@@ -220,10 +222,10 @@ def test_the_heartbeat_does_not_keep_the_process_alive(make_envoy, monkeypatch):
 def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make_envoy, tmp_path, monkeypatch):
     envoy = make_envoy(Envoy)
 
-    def stopped(download: Download) -> None:
+    def stopped(download: Download, folder: Path) -> None:
         raise Stop("SIGTERM")
 
-    monkeypatch.setattr(envoy, "_run_collaborator", stopped)
+    monkeypatch.setattr(envoy, "_run_worker", stopped)
     with pytest.raises(Stop):
         envoy._take_part(Download("exp", "ann", TEXT, "1d", 50051))
     assert envoy.director_client.failures == [("exp", 2, "stopped by its owner (SIGTERM)")]

@@ -3,7 +3,6 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-import grpc
 import pytest
 
 from superb_node.approval.gate import Gate
@@ -12,7 +11,7 @@ from superb_node.approval.store import APPROVED, REJECTED
 from superb_node.envoy import approval_wait
 from superb_node.envoy.download import DamagedDownload
 from superb_node.envoy.envoy import Envoy
-from superb_node.reports import DECLINED, WAITS
+from superb_node.reports import DECLINED, STILL_RUNS_HEADER, WAITS
 from tests.node.envoy.test_envoy import Stop, Stream, Unavailable
 from tests.support.experiments import changed_text, experiment_text
 
@@ -34,12 +33,13 @@ def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         gate = Gate(GateSettings(**settings), "the owner of env_one", tmp_path / "approval")
         shard = SimpleNamespace(sample_shape=["16000"], target_shape=["1"], dataset_description="")
         envoy = Envoy(
-            gate=gate, shard_name="env_one", director_host="localhost", director_port=1,
+            gate=gate, template=None, shard_name="env_one", director_host="localhost", director_port=1,
             shard_descriptor=shard, tls=False, install_requirements=False,
         )  # fmt: skip
         envoy.told, envoy.ran = [], []
 
-        def wait_experiment(request, timeout):
+        def wait_experiment(request, timeout, metadata):
+            assert metadata == ((STILL_RUNS_HEADER, "exp"),)
             answer = (answers or []).pop(0)
             if isinstance(answer, BaseException):
                 raise answer
@@ -151,8 +151,7 @@ def test_a_stop_while_it_waits_is_reported_as_the_owners(make_envoy, monkeypatch
 
 def test_an_experiment_that_ends_meanwhile_is_waited_for_no_longer(make_envoy, monkeypatch):
     monkeypatch.setattr(approval_wait, "ASK_SECONDS", 0)
-    ended = Unavailable(grpc.StatusCode.DEADLINE_EXCEEDED)
-    answers = ["exp", Unavailable(), "exp", ended]
+    answers = ["exp", Unavailable(), "exp", ""]
     envoy = make_envoy(answers=answers, approval="manual")
     monkeypatch.setattr(approval_wait.time, "sleep", lambda _: None)
     take(envoy)

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from superb_node.envoy import threads as envoy_threads
-from superb_node.envoy.libraries import before_experiment
+from superb_node.envoy.libraries import take_threads
 from superb_node.envoy.threads import envoys_of, fair_threads, usable_cores
 
 STAND_IN = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -22,16 +21,16 @@ STAND_IN = "import sys; print('up', flush=True); sys.stdin.read()"
 
 @pytest.fixture
 def four_envoys(tmp_path: Path) -> Iterator[None]:
-    """Processes with the command lines of envoys: three of the director at a:50050, one of another."""
+    """Command lines of three envoys of the director at a:50050, one of them twice, and of one of another."""
     script = tmp_path / "superb_node" / "envoy.py"
     script.parent.mkdir()
     (script.parent / "__init__.py").touch()
     script.write_text(STAND_IN)
     started = []
     try:
-        for host, port in [("a", "50050"), ("a", "50050"), ("a", "50050"), ("a", "5005")]:
-            where = ["--director-host", host, "--director-port", port]
-            command = [sys.executable, "-m", "superb_node.envoy", "--name", "env_one", *where]
+        for name, port in [*zip(("one", "two", "two", "three"), ["50050"] * 4, strict=True), ("one", "5005")]:
+            where = ["--director-host", "a", "--director-port", port]
+            command = [sys.executable, "-m", "superb_node.envoy", "--name", f"env_{name}", *where]
             started.append(
                 subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             )
@@ -108,12 +107,10 @@ def test_an_owner_who_says_how_many_is_obeyed(
     """What `cpu_threads` says is in OMP_NUM_THREADS before PyTorch is imported."""
     monkeypatch.setenv("OMP_NUM_THREADS", own)
     monkeypatch.setattr(envoy_threads, "usable_cores", lambda: 5)
-    libraries = threading.Thread(target=lambda: None)
-    libraries.start()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        before_experiment(libraries, "nobody", "1")
+        take_threads("nobody", "1")
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
