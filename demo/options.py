@@ -17,7 +17,7 @@ from demo.errors import DemoError
 WORKSPACE = Path(__file__).resolve().parent.parent / "workspace"
 sys.path.append(str(WORKSPACE))
 
-from superb_ks.recipe import SCRATCH, TINY, legal_tunings  # noqa: E402
+from superb_ks.recipe import SCRATCH, TINY, is_hub_id, legal_tunings  # noqa: E402
 from superb_ks.strategy_settings import STRATEGIES  # noqa: E402
 from superb_ks.tuning_settings import TUNINGS  # noqa: E402
 
@@ -218,8 +218,9 @@ def _model(name: str, model: str) -> str:
     folder = Path(os.path.expanduser(model))
     if model not in (TINY, SCRATCH) and folder.is_dir():
         return str(folder.resolve())
-    if model.startswith((".", "/", "~")):
+    if model not in (TINY, SCRATCH) and not is_hub_id(model):
         raise OptionError(
-            f"{name}={model}: no such folder; legal values are {TINY}, {SCRATCH}, a hub id and a folder"
+            f"{name}={model}: no such folder; legal values are {TINY}, {SCRATCH}, a hub id such as "
+            "facebook/wav2vec2-base, and a folder"
         )
     return model

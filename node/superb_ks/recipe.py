@@ -5,6 +5,7 @@ Imports nothing but the standard library.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,13 @@ TINY = "tiny"
 """The name of the pretrained tiny model that ships with this package."""
 SCRATCH = "scratch"
 """The name of the same model from random weights."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(name: str) -> bool:
+    """Tell whether a name has the form of a model of the Hugging Face hub, such as facebook/wav2vec2-base."""
+    return _HUB_ID.fullmatch(name) is not None
+
 
 _HALF_A_SECOND = Range(lambda value: is_real(value) and 0 <= value <= 0.5, "in [0, 0.5]")
 

@@ -26,7 +26,7 @@ from superb_ks.model.architecture import ARCHITECTURE, CHECKPOINT
 from superb_ks.model.fingerprint import digest
 from superb_ks.model.folder import ModelUnavailable, explained
 from superb_ks.model.tuning import tune
-from superb_ks.recipe import SCRATCH, TINY, legal_tunings
+from superb_ks.recipe import SCRATCH, TINY, is_hub_id, legal_tunings
 from superb_ks.settings import TUNINGS, Full, Head, Settings, Tuning
 
 SAMPLING_RATE = 16_000
@@ -78,9 +78,10 @@ class ModelSpec:
         folder = Path(self.name).expanduser()
         if self.name not in (TINY, SCRATCH) and folder.is_dir():
             object.__setattr__(self, "name", str(folder.resolve()))
-        elif self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
+        elif self.name not in (TINY, SCRATCH) and not is_hub_id(self.name):
             raise ValueError(
-                f"model is {self.name!r}, no folder here; legal: 'tiny', 'scratch', a hub id, a folder"
+                f"model is {self.name!r}, no folder here; legal: 'tiny', 'scratch', a hub id such as "
+                "'facebook/wav2vec2-base', a folder"
             )
         legal = legal_tunings(self.name)
         if not isinstance(self.tuning, tuple(legal.values())):

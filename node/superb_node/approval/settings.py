@@ -11,7 +11,7 @@ from superb_node.errors import ConfigError
 
 OPEN, MANUAL, DIGEST = "open", "manual", "digest"
 MEANINGS = {
-    OPEN: "code of every experiment that arrives runs here unseen, with the rights of this process",
+    OPEN: "every experiment that arrives runs here unseen",
     MANUAL: "an experiment runs here after its owner has said so: bash review.sh",
     DIGEST: "an experiment runs here if its digest is in {approved_digests}",
 }

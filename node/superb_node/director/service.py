@@ -147,7 +147,10 @@ class DirectorService(DirectorGRPCServer):
             lasts = isinstance(refusal, IllegalShard)  # a name that is taken may become free
             code = grpc.StatusCode.FAILED_PRECONDITION if lasts else grpc.StatusCode.ALREADY_EXISTS
             await context.abort(code, str(refusal))
+        is_new = name not in self.director.envoy_names
         answer = await super().UpdateShardInfo(request, context)
+        if answer.accepted and is_new:
+            logger.info("Envoy %s joined", name)
         if answer.accepted:  # a shard of other shapes takes no name away from one that fits
             self.director.envoy_names.record(name, home)
         return answer

@@ -55,14 +55,14 @@ def forget_secrets() -> None:
         del os.environ[name]
 
 
-def confine(folder: Path, data: Iterable[Path], model: Path | None, port: int | None) -> None:
+def confine(folder: Path, data: Iterable[Path], model: Path | None, aggregator: int | Path) -> None:
     """Give up all rights that an experiment does not need; for good.
 
     Args:
         folder: the experiment's own, to which it may write.
         data: files and folders of the shard.
         model: folder of a model, or None.
-        port: of the aggregator; None: it is called by a socket, and nothing by TCP.
+        aggregator: port of TCP, or Unix socket, by which it is called.
 
     Raises:
         OSError: the kernel refuses.
@@ -79,7 +79,10 @@ def confine(folder: Path, data: Iterable[Path], model: Path | None, port: int | 
     readable = [*map(Path, _SYSTEM), *code_folders(), Path(constants.HF_HUB_CACHE), *data]
     readable += [model] if model else []
     writable = [folder, *map(Path, _DEVICES), *Path("/dev").glob(_NVIDIA)]
-    landlock.restrict(readable, writable, [] if port is None else [port])
+    if isinstance(aggregator, int):
+        landlock.restrict(readable, writable, [aggregator])
+    else:
+        landlock.restrict(readable, writable, [], [aggregator])
 
 
 def shard_paths(descriptor: Any, parameters: dict[str, Any]) -> tuple[Path, ...]:

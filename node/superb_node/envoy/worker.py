@@ -53,7 +53,8 @@ class Worker:
         """
         folder, model = Path(job["folder"]), job["model"]
         address = self._address(job)
-        confine(folder, self.data, Path(model) if model else None, None if self.by_socket else job["port"])
+        aggregator = Path(address.port) if self.by_socket else job["port"]
+        confine(folder, self.data, Path(model) if model else None, aggregator)
         take_threads(self.director_host, self.director_port)
         os.chdir(folder)
         run_collaborator(self.name, job["text"].encode(), address, self.shard_descriptor, self.cuda_devices)

@@ -77,7 +77,7 @@ def test_the_setting_says_what_it_means(folder, caplog):
     open_gate.announce("10.0.0.1")
     Gate(GateSettings("manual"), "the owner", folder).announce("10.0.0.1")
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
-    assert "approval: open: code of every experiment that arrives runs here unseen" in caplog.messages[0]
+    assert "approval: open: every experiment that arrives runs here unseen" in caplog.messages[0]
     assert "bash review.sh" in caplog.messages[2]
 
 
