@@ -103,8 +103,9 @@ def test_an_envoy_that_dies_stops_the_run(project: Path, archives: Path) -> None
     write_notebook(project, "import time; print('cell is running', flush=True); time.sleep(600)")
     process = start(project, command(archives, "--envoys", "2"))
     wait_for(process, "cell is running")
-    (envoy,) = [p for p in processes_below(project) if Path(p.cwd()).name == "env_two"]
-    envoy.kill()
+    envoys = [p for p in processes_below(project) if Path(p.cwd()).name == "env_two"]
+    (service,) = [p for p in envoys if p.ppid() not in {other.pid for other in envoys}]
+    service.kill()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "env_two ended with exit code -9" in output

@@ -114,25 +114,23 @@ def test_the_others_go_on_without_an_envoy_whose_owner_rejects(gated: Lab) -> No
     assert re.search(r'\n.*-  "rounds": 2,\n.*\+  "rounds": 1,\n', log)
 
 
-def test_nothing_runs_of_what_an_owner_rejects_and_nothing_at_all_on_the_director(
-    gated: Lab, tmp_path: Path
-) -> None:
-    trace = tmp_path / "ran"
-
+def test_nothing_runs_of_what_an_owner_rejects_and_nothing_at_all_on_the_director(gated: Lab) -> None:
     def set_trap(text: bytes) -> bytes:
         experiment = Experiment.read(text)
-        trap = f"import os, pathlib\npathlib.Path({str(trace)!r}).write_text(os.getcwd())\n"
+        trap = "print('the trap' + ' was set off', flush=True)\n"
         lines = experiment.tasks.replace("from __future__ import annotations\n", "")
         return replace(experiment, tasks=f"from __future__ import annotations\n{trap}{lines}").to_bytes()
 
     outcome = run(gated, ("director", "reject"), on_the_way=set_trap)
     assert outcome.status == "rejected"
     assert "rejected. director: rejected by the director's owner" in outcome.error
-    assert not trace.exists()
+    logs = {name: gated.log(name) for name in ("director", *gated.envoy_names)}
+    assert not [name for name, log in logs.items() if "the trap was set off" in log]
     # The same trap is set off on the envoys, where it is let in: the test would see it.
     outcome = run(gated, ("director", "approve"), (gated.last, "reject"), on_the_way=set_trap, rounds=1)
     assert outcome.status == "finished", outcome.error
-    assert f"/{gated.first}/" in trace.read_text()
+    logs = {name: gated.log(name) for name in ("director", *gated.envoy_names)}
+    assert [name for name, log in logs.items() if "the trap was set off" in log] == [gated.first]
 
 
 def test_only_what_is_on_the_lists_runs(gated: Lab) -> None:

@@ -110,6 +110,7 @@ class Siege:
         folder = None if certificates is None else self.certificates(certificates)
         envoy = Envoy(
             gate=OwnersGate(GateSettings(), f"the owner of {name}", self.folder / "approval"),
+            template=None,  # it runs nothing
             shard_name=name,
             director_host="localhost",
             director_port=self.ports[0],
