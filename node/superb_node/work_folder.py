@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def own_work_folder(folder: Path, role: str) -> Iterator[Path]:
     """
     try:
         if (folder / MARKER).is_file():
-            shutil.rmtree(folder)
+            remove_tree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ConfigError(f"{folder} holds files that are not the {role}'s; move them away")
@@ -75,7 +76,18 @@ def own_work_folder(folder: Path, role: str) -> Iterator[Path]:
     finally:
         os.chdir(before)
         tempfile.tempdir = None
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it, however deep it is and whatever rights are missing in it."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except (OSError, RecursionError):  # Python's own gives up there, the system's commands do not
+        for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+            subprocess.run([*command, "--", folder], stderr=subprocess.DEVNULL, check=False)
 
 
 def unwritable(folder: Path, role: str, error: OSError) -> ConfigError:

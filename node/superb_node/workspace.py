@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from superb_node.work_folder import remove_tree
 
 
 @contextmanager
 def own_workspace(name: str) -> Iterator[Path]:
     """Make a folder of this name for an experiment; it goes with all that is in it."""
     folder = Path(name).absolute()
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir()
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)

@@ -8,14 +8,14 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from superb_ks.experiment import Experiment
+from superb_ks.experiment import Experiment, UnsoundExperiment
 from superb_ks.settings import NOTEBOOKS_OWN
 from superb_node.approval.store import Submission, require_digest
 from superb_node.text import printable
 
 # Colours of a terminal: what is code, what is new, what is gone.
 _DIM, _GREEN, _RED, _BOLD, _PLAIN = "\033[2m", "\033[32m", "\033[31m", "\033[1m", "\033[0m"
-WIDTH = 100
+WIDTH, CODE_WIDTH = 100, 110
 MAX_COMPARED = 5_000
 """Lines of two texts that are compared; that takes time that grows with the square of their number."""
 
@@ -38,7 +38,7 @@ def review(submission: Submission, text: bytes, last_approved: Path, colours: bo
     yield f"digest {submission.digest}, {len(text):,} bytes"
     yield _title("Tasks: the only code of the experiment", colours)
     for number, line in enumerate(experiment.tasks.rstrip("\n").split("\n"), start=1):
-        yield f"{_coloured(f'{number:>4}', _DIM, colours)}  {printable(line)}".rstrip()
+        yield from _numbered(number, line, colours)
     yield _title("How they are called", colours)
     for task, names in experiment.arguments.items():
         yield from _wrapped(f"{task}(" + ", ".join(f"{own}={entity}" for entity, own in names.items()) + ")")
@@ -56,6 +56,18 @@ def review(submission: Submission, text: bytes, last_approved: Path, colours: bo
         or "this node uses its own, which the author has, too; nothing of it travels"
     )
     yield from _differences(last_approved, text, colours)
+
+
+def _numbered(number: int, line: str, colours: bool) -> Iterator[str]:
+    """Yield a line of code such that all of it is seen.
+
+    Letters beyond ASCII are escaped, since some look like others, or like nothing; a long line is cut into
+    several.
+    """
+    seen = line.replace("\t", r"\t").encode("ascii", "backslashreplace").decode()
+    for start in range(0, max(1, len(seen)), CODE_WIDTH):
+        mark = f"{number:>4}" if start == 0 else "   +"
+        yield f"{_coloured(mark, _DIM, colours)}  {seen[start : start + CODE_WIDTH]}".rstrip()
 
 
 def _as_json(value: object) -> str:
@@ -88,7 +100,11 @@ def _differences(last_approved: Path, text: bytes, colours: bool) -> Iterator[st
     if not last_approved.is_file():
         yield _title("Nothing was approved here before", colours)
         return
-    before, now = _lines(last_approved.read_bytes()), _lines(text)
+    try:
+        before, now = _lines(last_approved.read_bytes()), _lines(text)
+    except UnsoundExperiment:
+        yield _title("What was approved here last was of another release, and cannot be compared", colours)
+        return
     yield _title("Compared with what was approved here last", colours)
     if len(before) + len(now) > MAX_COMPARED:
         yield f"  NOT SHOWN: they have over {MAX_COMPARED:,} lines; read all of what is above"

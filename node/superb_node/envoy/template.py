@@ -6,8 +6,8 @@ template never calls it; the service does, the process that a person starts:
 
     service ── forks, before it calls anybody ──▶ template ── forks, for each experiment ──▶ worker
 
-The service ends the others by ending: the kernel kills the child of a process that dies, and the template
-notices the end of its pipe.
+The service ends the others by ending, however it does: the template notices the end of its pipe, and ends all
+that a worker has started before it ends itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,7 @@ from typing import Any
 
 import psutil
 
+from superb_node.envoy.output import Output
 from superb_node.envoy.participation import failure_report
 from superb_node.reports import LEFT, TASK_RAISED
 from superb_node.stop_signals import STOP_SIGNALS
@@ -157,6 +159,7 @@ class _Forker:
         self._alarm = os.pipe()
         self._worker = 0
         self._report = -1
+        self._output: Output | None = None
 
     def serve(self, prepare: Callable[[], None]) -> None:
         """Fork workers until the service ends."""
@@ -170,9 +173,13 @@ class _Forker:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         prepare()
+        _prctl(_DIE_WITH_PARENT, 0)  # from now on it ends the others first
         gc.freeze()  # a collection in a worker would copy all pages that it looks at
         while True:
-            ready = wait([self._pipe, woken])
+            output = [self._output.reader] if self._output else []
+            ready = wait([self._pipe, woken, *output])
+            if self._output and self._output.reader in ready and not self._output.relay():
+                self._end_output()
             if self._pipe in ready and not self._obey():
                 return
             if woken in ready:
@@ -184,7 +191,7 @@ class _Forker:
         try:
             message = json.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):
-            self._kill()
+            _end_all_children()
             return False
         if "run" in message:
             self._fork(message["run"])
@@ -194,6 +201,7 @@ class _Forker:
 
     def _fork(self, job: Job) -> None:
         self._report, report = os.pipe()
+        self._output = output = Output()
         _flush()
         template = os.getpid()
         worker = os.fork()
@@ -202,8 +210,10 @@ class _Forker:
             self._pipe.close()
             for ours in (*self._alarm, self._report):
                 os.close(ours)
+            output.take_over()
             _in_child(template, lambda: _work_and_report(self._work, job, report))
         os.close(report)
+        os.close(output.writer)
         self._worker = worker
 
     def _kill(self) -> None:
@@ -220,10 +230,14 @@ class _Forker:
         if status is None:
             return
         self._worker = 0
-        for orphan in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                orphan.kill()
+        _end_all_children()
+        self._end_output()
         self._pipe.send_bytes(json.dumps({"failure": self._failure(status)}).encode())
+
+    def _end_output(self) -> None:
+        if self._output:
+            self._output.close()
+            self._output = None
 
     def _failure(self, status: int) -> tuple[int, str] | None:
         """Return code and text of why the worker failed, in its own words if it left some."""
@@ -244,6 +258,19 @@ class _Forker:
         if code not in (str(LEFT), str(TASK_RAISED)):
             return TASK_RAISED, f"the process of the experiment ended with {status}"
         return int(code), text
+
+
+def _end_all_children() -> None:
+    """Kill all that descends from this process, again and again: what is not dead yet may start more."""
+    give_up_at = time.monotonic() + _END_SECONDS
+    while (left := psutil.Process().children(recursive=True)) and time.monotonic() < give_up_at:
+        for end in (psutil.Process.suspend, psutil.Process.kill):
+            for process in left:
+                with suppress(psutil.Error):
+                    end(process)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _in_child(parent: int, do: Callable[[], None]) -> None:

@@ -241,3 +241,19 @@ def test_nothing_runs_before_the_approval(gate, tmp_path, monkeypatch, capsys, c
     assert not trace.exists()
     assert "   1  from pathlib import Path" in caplog.text
     assert f"bash review.sh approve exp {submission.digest}" in caplog.text
+
+
+def test_letters_that_look_like_others_and_the_ends_of_long_lines_are_seen(gate, tmp_path):
+    source = "ev\u0430l = 1\nx = 1" + " " * 500 + "; import os\n"
+    text = experiment_text(source + TASKS)
+    lines = list(review(arrive(gate, text), text, tmp_path / "nothing"))
+    assert r"   1  ev\u0430l = 1" in lines
+    assert max(map(len, lines)) <= 120
+    assert any(line.startswith("   +") and line.endswith("; import os") for line in lines)
+
+
+def test_what_another_release_approved_is_no_reason_to_show_nothing(gate, tmp_path):
+    before = tmp_path / "last"
+    before.write_bytes(b"PK an archive")
+    lines = list(review(arrive(gate), TEXT, before))
+    assert lines[-1] == "What was approved here last was of another release, and cannot be compared"

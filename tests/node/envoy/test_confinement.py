@@ -71,13 +71,17 @@ def test_where_the_data_are(tmp_path: Path, descriptor: Any, parameters: dict, p
     assert shard_paths(described, placed(parameters)) == tuple(tmp_path / name for name in paths)
 
 
-def test_a_folder_is_opened_to_an_experiment_only_if_it_holds_a_model(tmp_path: Path) -> None:
+def test_a_folder_is_opened_to_an_experiment_only_if_it_holds_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its author names the folder, which could be any."""
     assert provide(str(tmp_path)) is None
     (tmp_path / "config.json").touch()
     assert provide(str(tmp_path)) is None
     (tmp_path / "model.safetensors").touch()
     assert provide(str(tmp_path)) == tmp_path
+    monkeypatch.chdir(tmp_path.parent)
+    assert provide(str(tmp_path)) is None, "an experiment could exchange it"
     assert provide("tiny") is provide("scratch") is provide("") is None
 
 

@@ -56,8 +56,13 @@ class Service:
         self.pids = [process.pid, int(self.read().split()[1])]
 
     def read(self) -> str:
+        """Return the next thing that is told; a worker's words come with a mark, among other output."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        for line in self.process.stdout:
+            told = line.strip().removeprefix("| ")
+            if told.startswith(("template", "worker", "done", "ended", "failed", "stopped", "told")):
+                return told
+        return ""
 
     def start(self, code: str, **more: object) -> int:
         """Start a job; returns the worker's process id."""
@@ -84,8 +89,8 @@ def is_gone(pid: int) -> bool:
 @contextmanager
 def running() -> Iterator[Service]:
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVICE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
+        [sys.executable, "-c", SERVICE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         yield Service(process)

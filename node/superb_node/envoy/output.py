@@ -1,0 +1,66 @@
+"""What an experiment prints, on its way to the envoy's log: line by line, harmless, and not without end."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from superb_node.text import printable
+
+MAX_LINE, MAX_OUTPUT = 2_000, 1_000_000
+"""Characters of a line, and bytes of an experiment, that reach the log."""
+_MARK = "| "
+"""Begins each line: an experiment cannot write lines that look like the envoy's own."""
+
+
+class Output:
+    """The reading end of a pipe that stands in the place of a worker's output and error output.
+
+    So a worker holds neither the owner's terminal nor the log itself, which it could read, set up or empty.
+    """
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        self._line, self._left = b"", MAX_OUTPUT
+
+    def take_over(self) -> None:
+        """In a worker: let everything that it prints go here."""
+        os.close(self.reader)
+        for stream in (1, 2):
+            os.dup2(self.writer, stream)
+        os.close(self.writer)
+
+    def relay(self) -> bool:
+        """Pass on what has come; returns whether more may come."""
+        while True:
+            try:
+                data = os.read(self.reader, 65_536)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            *lines, self._line = (self._line + data).split(b"\n")
+            for line in lines:
+                self._print(line)
+            if len(self._line) > MAX_LINE:  # the rest of it begins a line of its own
+                self._print(self._line)
+                self._line = b""
+
+    def close(self) -> None:
+        """Pass on what is left; more is not wanted."""
+        self.relay()
+        if self._line:
+            self._print(self._line)
+        os.close(self.reader)
+
+    def _print(self, line: bytes) -> None:
+        if self._left > 0:
+            text = printable(line.decode(errors="replace"))
+            shown = text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} …"
+            print(f"{_MARK}{shown}", file=sys.stderr, flush=True)
+            self._left -= len(line) + 1
+            if self._left <= 0:
+                print(
+                    f"{_MARK}… it prints more than {MAX_OUTPUT:,} bytes; the rest is dropped", file=sys.stderr
+                )
