@@ -13,7 +13,7 @@ import psutil
 import pytest
 from openfl.interface.interactive_api.experiment import TaskInterface
 
-from superb_node.envoy import landlock
+from superb_node.envoy import confinement, landlock
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
@@ -106,7 +106,7 @@ def test_an_experiment_reaches_its_own_folder_and_its_aggregator(lonely: Lab, tm
         )
         could = {name for name, value in told(follow(experiment)).items() if value == 1.0}
     assert could - {"accuracy", "loss", "clips"} == {"read own folder", "write own folder"}
-    assert "Authors' code runs in processes of its own; Landlock" in lonely.log("env_one")
+    assert f"Authors' code runs in processes of its own; {confinement.possible()}" in lonely.log("env_one")
 
 
 def family(lab: Lab) -> list[psutil.Process]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from superb_node.envoy import landlock
+from superb_node.envoy import landlock, seccomp
 
 # Not all of /etc: with TLS, an envoy's keys may be there.
 _SYSTEM = (
@@ -55,6 +55,11 @@ def forget_secrets() -> None:
         del os.environ[name]
 
 
+def possible() -> str:
+    """Return in words what `confine` can take away here."""
+    return f"{landlock.possible()}; {seccomp.possible()}"
+
+
 def confine(folder: Path, data: Iterable[Path], model: Path | None, aggregator: int | Path) -> None:
     """Give up all rights that an experiment does not need; for good.
 
@@ -83,6 +88,7 @@ def confine(folder: Path, data: Iterable[Path], model: Path | None, aggregator: 
         landlock.restrict(readable, writable, [aggregator])
     else:
         landlock.restrict(readable, writable, [], [aggregator])
+    seccomp.restrict()
 
 
 def shard_paths(descriptor: Any, parameters: dict[str, Any]) -> tuple[Path, ...]:

@@ -23,8 +23,8 @@ from superb_node import local_socket
 from superb_node.approval.gate import Declined, Gate
 from superb_node.channel_options import set_client_options
 from superb_node.envoy.approval_wait import ASK_SECONDS, still_runs, wait_for_approval
+from superb_node.envoy.confinement import possible
 from superb_node.envoy.download import DamagedDownload, Download, receive
-from superb_node.envoy.landlock import possible
 from superb_node.envoy.models import provide
 from superb_node.envoy.participation import failure_report, one_line
 from superb_node.envoy.refusals import RefusalDetector, ShardRefused

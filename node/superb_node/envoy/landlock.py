@@ -72,7 +72,7 @@ def possible() -> str:
     """Return in words what `restrict` can take away here."""
     number = abi()
     if not number:
-        return "nothing is taken away: this system has no Landlock"
+        return "no Landlock: files, TCP and signals stay allowed"
     what = ["files"]
     if number >= _NETWORK_ABI:
         what.append("TCP")

@@ -143,7 +143,7 @@ def test_a_process_with_threads_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(0, "no Landlock"), (1, "Landlock 1: files only"), (4, "files, TCP"), (99, "files, TCP, signals")],
+    [(0, "stay allowed"), (1, "Landlock 1: files only"), (4, "files, TCP"), (99, "files, TCP, signals")],
 )
 def test_what_is_possible_is_said(monkeypatch: pytest.MonkeyPatch, number: int, words: str) -> None:
     """Stands in for kernels that this one is not."""
