@@ -91,7 +91,8 @@ lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m mypy build/notebooks
 
 lab: $(VENV)/.installed  ## open the notebook in JupyterLab
-	cd workspace && ../$(RUN) -m jupyterlab $(TUTORIAL) $(value LAB_OPTIONS)
+	@# What cells print goes to the browser through sockets of this account, not through ports that any account can read.
+	cd workspace && ../$(RUN) -m jupyterlab $(TUTORIAL) --KernelManager.transport=ipc $(value LAB_OPTIONS)
 
 certs: $(VENV)/.installed  ## make keys and certificates for director, notebook and ENVOYS in certs/, for TLS
 	@set -f; $(RUN) -m certificates --user="$$its_user" $${given_host:+--host $$given_host} \

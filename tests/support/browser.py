@@ -61,7 +61,7 @@ def chromium() -> Iterator[sync_api.Browser]:
 
 @contextmanager
 def jupyter_lab(folder: Path, state: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run `jupyter lab` in a folder, as the README says, without its login; yields its address.
+    """Run `jupyter lab` in a folder, as `make lab` does, without its login; yields its address.
 
     Args:
         folder: with the notebook.
@@ -77,6 +77,7 @@ def jupyter_lab(folder: Path, state: Path, environment: Mapping[str, str]) -> It
     asked.parent.mkdir(parents=True)
     asked.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--IdentityProvider.token="]
+    command += ["--KernelManager.transport=ipc"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     command += ["--allow-root"] if os.geteuid() == 0 else []
     lab = ServiceProcess(
