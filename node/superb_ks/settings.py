@@ -76,6 +76,7 @@ NOTEBOOKS_OWN = ("addresses", "experiment_name", "test_data", "runs_dir")
 
 _PROBABILITY = Range(lambda value: is_real(value) and 0 < value < 1, "in (0, 1)")
 _FRACTION = Range(lambda value: is_real(value) and 0 < value <= 1, "in (0, 1]")
+_ROUNDS = Range(lambda value: is_int(value, 1, 100_000), "a whole number from 1 to 100,000")
 _SEED = Range(lambda value: is_int(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _NAME = Range(
@@ -148,7 +149,7 @@ class Settings(Checked):
     model: str = checked(TEXT, TINY)
     tuning: Tuning = nested(TUNINGS, Full())
     recipe: Recipe = nested({"": Recipe}, Recipe())
-    rounds: int = checked(COUNT, 3)
+    rounds: int = checked(_ROUNDS, 3)
     strategy: Strategy = nested(STRATEGIES, FedAvg())
     privacy: Privacy | None = nested({"": Privacy}, None, optional=True)
     fraction: float = checked(_FRACTION, 1.0)

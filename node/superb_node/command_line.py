@@ -9,18 +9,20 @@ import sys
 from pathlib import Path
 
 from superb_node.errors import ConfigError
-from superb_node.text import safe_lines
+from superb_node.text import safe_lines, shortened
 
 INSTALL_OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
 MIN_PORT, MAX_PORT = 1024, 65535
+MAX_LOGGED_CHARACTERS = 20_000
+"""Of a log line with its further lines: nobody outside fills the disk with a few calls."""
 
 
 class SafeFormatter(logging.Formatter):
     """Writes log lines whose texts may be an envoy's or an experiment's: no terminal obeys them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; further lines, as of a traceback, are indented."""
-        return safe_lines(super().format(record))
+        """Return the line; further lines, as of a traceback, are indented, and a long end is cut off."""
+        return shortened(safe_lines(super().format(record)), MAX_LOGGED_CHARACTERS)
 
 
 def set_up_output() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from superb_node.text import quoted
+
 _NUMBERS = "one two three four five six seven eight nine ten".split()
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 RESERVED = ("aggregator", "authority", "director")
@@ -22,7 +24,7 @@ def illegal_name(what: str, name: str) -> str:
         what: has the name, such as "experiment name".
         name: the illegal one.
     """
-    return f"{what} {name!r}; legal: a letter, then up to 62 letters, digits, '-' or '_'"
+    return f"{what} {quoted(name)}; legal: a letter, then up to 62 letters, digits, '-' or '_'"
 
 
 def fault_of_envoy_name(name: str) -> str:

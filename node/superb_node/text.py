@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MAX_NAME_LETTERS = 100
+"""Of a name from outside that a message quotes; legal names are shorter."""
+
 
 def printable(text: str) -> str:
     """Show what a terminal would obey, such as colours and changes of direction, as escapes.
@@ -18,3 +21,14 @@ def safe_lines(text: str) -> str:
     """
     lines = ("".join(c if c.isprintable() else printable(c) for c in line) for line in text.split("\n"))
     return "\n  ".join(lines)
+
+
+def shortened(text: str, characters: int) -> str:
+    """Return a text's first `characters`, and after them how many were left out, if any were."""
+    left_out = len(text) - characters
+    return text if left_out <= 0 else f"{text[:characters]} ... {left_out:,} characters left out"
+
+
+def quoted(name: str) -> str:
+    """Return a name from outside in quotes, as a message shows it: an illegal one may have megabytes."""
+    return repr(name[:MAX_NAME_LETTERS]) + "..." * (len(name) > MAX_NAME_LETTERS)

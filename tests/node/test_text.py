@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superb_node.command_line import SafeFormatter
-from superb_node.text import printable, safe_lines
+from superb_node.command_line import MAX_LOGGED_CHARACTERS, SafeFormatter
+from superb_node.names import illegal_name
+from superb_node.text import printable, quoted, safe_lines
 
 
 @given(st.text(), st.text())
@@ -33,3 +34,20 @@ def test_no_further_line_looks_like_one_of_ours() -> None:
 
 def test_backslashes_of_paths_and_tracebacks_stay() -> None:
     assert safe_lines("C:\\data") == "C:\\data"
+
+
+@pytest.mark.parametrize("letter", ["x", "\x1b", "\n"])
+def test_no_line_of_the_log_is_longer_than_so_many_characters_and_the_rest_is_counted(letter: str) -> None:
+    record = logging.LogRecord("director", logging.INFO, "", 0, "it says %s", (100_000 * letter,), None)
+    line = SafeFormatter("%(message)s").format(record)
+    assert line.startswith("it says ")
+    assert line.endswith(" characters left out")
+    assert len(line) < MAX_LOGGED_CHARACTERS + 50
+    left_out = int(line.rpartition("... ")[2].split()[0].replace(",", ""))
+    assert left_out == len(safe_lines("it says " + 100_000 * letter)) - MAX_LOGGED_CHARACTERS
+
+
+def test_a_long_name_is_cut_where_a_message_quotes_it() -> None:
+    assert quoted("env_one") == "'env_one'"
+    assert quoted(4_000_000 * "x") == f"'{100 * 'x'}'..."
+    assert len(illegal_name("envoy name", 4_000_000 * "x")) < 250

@@ -66,6 +66,7 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         (Addresses, "insecure_allow_plaintext_on_network", "yes"),
         (Settings, "model", " "),
         (Settings, "rounds", 0),
+        (Settings, "rounds", 100_001),
         (Settings, "rounds", 2.0),
         (Settings, "rounds", True),
         (Settings, "seed", -1),
@@ -258,7 +259,7 @@ def test_what_json_leaves_out_has_its_default():
         ({"strategy": {"name": ["fedavg"]}}, "Settings.strategy is ['fedavg']; legal: 'fedavg' or "),
         ({"tuning": {"name": "lora", "rank": "8"}}, "Lora.rank is '8'; legal: a whole number from 1"),
         ({"recipe": {"name": "lora"}}, "Settings.recipe is 'lora'; legal: ''"),
-        ({"rounds": {}}, "Settings.rounds is {}; legal: a whole number from 1"),
+        ({"rounds": {}}, "Settings.rounds is {}; legal: a whole number from 1 to 100,000"),
     ],
 )
 def test_json_that_is_no_settings_is_refused(values, message):

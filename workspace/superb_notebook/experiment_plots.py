@@ -27,8 +27,8 @@ def plot_rounds(histories: Mapping[str, History]) -> Figure:
         axes = figure.subplots()
         for (name, history), colour in zip(histories.items(), envoy_colours(histories).values(), strict=True):
             scores = [(n, history.score(VALIDATE, n)) for n in range(1, history.rounds + 1)]
-            points = [(n, score.accuracy) for n, score in scores if score is not None]
-            axes.plot(*zip(*points, strict=True), "o-", color=colour, linewidth=2.4, label=name)
+            known = {n: score.accuracy for n, score in scores if score is not None}
+            axes.plot(list(known), list(known.values()), "o-", color=colour, linewidth=2.4, label=name)
         axes.set(title="Validation accuracy", xlabel="training rounds done")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _finish(axes)
@@ -95,8 +95,8 @@ def plot_nothing(words: str) -> Figure:
 
 def _finish(axes: Axes, legend: bool = True) -> None:
     """Let the axis hold the data and little else, and explain the lines where none of them can be."""
-    if axes.has_data():
-        low, high = axes.dataLim.intervaly
+    low, high = axes.dataLim.intervaly
+    if low <= high:  # not so without data
         room = 0.35 * max(high - low, 0.04)
         axes.set_ylim(max(0.0, low - room), min(1.03, high + room))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -130,7 +130,10 @@ class History:
         return Score(sum(score.correct for score in known), sum(score.clips for score in known))
 
     def pooled_loss(self, task: str, openfl_round: int) -> float | None:
-        """Return the loss over everybody's clips, as soon as every envoy has reported its own."""
+        """Return the loss over everybody's clips, as soon as every envoy has reported its own.
+
+        It is None also if there are no clips.
+        """
         pooled = self.value(task, "loss", openfl_round)
         if pooled is not None or not self.envoys:
             return pooled
@@ -138,7 +141,8 @@ class History:
         clips = [self.value(task, "clips", openfl_round, envoy) for envoy in self.envoys]
         if None in losses or None in clips:
             return None
-        return float(np.average(np.array(losses, float), weights=np.array(clips, float)))
+        weights = np.array(clips, float)
+        return float(np.average(np.array(losses, float), weights=weights)) if weights.sum() >= 1 else None
 
     def series(self, task: str, metric: str, origin: str) -> tuple[list[int], list[float]]:
         """Return OpenFL rounds and the values that `origin` reported in them, in order."""

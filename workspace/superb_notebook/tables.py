@@ -44,15 +44,15 @@ def results_table(history: History) -> Table:
     if (start := history.initial_validation) is not None:
         loss = history.pooled_loss(VALIDATE, 0)
         rows.append(
-            ["0", "", f"{loss:.3f}", f"{start.accuracy:.1%}", f"{start.correct:,} / {start.clips:,}", ""]
+            ["0", "", _loss(loss), f"{start.accuracy:.1%}", f"{start.correct:,} / {start.clips:,}", ""]
         )
     for result in history.results():
         score = result.validation
         rows.append(
             [
                 str(result.round),
-                "–" if result.train_loss is None else f"{result.train_loss:.3f}",
-                f"{result.validation_loss:.3f}",
+                _loss(result.train_loss),
+                _loss(result.validation_loss),
                 f"{score.accuracy:.1%}",
                 f"{score.correct:,} / {score.clips:,}",
                 f"{result.seconds:.1f}",
@@ -60,6 +60,10 @@ def results_table(history: History) -> Table:
         )
     best = str(history.best_round)
     return Table(header, rows, bold=next((index for index, row in enumerate(rows) if row[0] == best), None))
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.3f}"
 
 
 def envoys_table(history: History) -> Table:

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import grpc
 
 from superb_node.certificates import ENVOY, SPIFFE_DOMAIN, USER
+from superb_node.text import quoted
 
 logger = logging.getLogger("director")
 
@@ -73,7 +74,7 @@ def own_name(field: str) -> Requirement:
     def require(request: Any, name: str) -> None:
         claimed = functools.reduce(getattr, field.split("."), request)
         if claimed != name:
-            raise PermissionDenied(f"it calls itself {claimed!r}")
+            raise PermissionDenied(f"it calls itself {quoted(claimed)}")
 
     return require
 

@@ -26,6 +26,7 @@ from superb_node.director.experiment_runner import POLL_SECONDS, ExperimentQueue
 from superb_node.director.experiment_store import ExperimentStore, Refused
 from superb_node.director.pending_approvals import PendingApprovals
 from superb_node.shard_card import read_card, training_clips
+from superb_node.text import quoted
 
 logger = logging.getLogger("director")
 
@@ -109,8 +110,9 @@ class Director(OpenFLDirector):
         """
         experiment = self.experiments_registry.get(name)
         if experiment is None or envoy_name not in experiment.collaborators:
-            logger.warning("Refused envoy %r the tasks of experiment %r", envoy_name, name)
-            raise Refused(f"experiment {name!r} is over, or envoy {envoy_name!r} is not enrolled in it")
+            who, what = quoted(envoy_name), quoted(name)
+            logger.warning("Refused envoy %s the tasks of experiment %s", who, what)
+            raise Refused(f"experiment {what} is over, or envoy {who} is not enrolled in it")
         return experiment
 
     async def start_experiment_execution_loop(self) -> None:

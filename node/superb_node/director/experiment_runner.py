@@ -149,6 +149,10 @@ class ExperimentRunner(OpenFLExperiment):
 class ExperimentQueue(ExperimentsRegistry):
     """Corrects: up to ten seconds until a submitted experiment is looked at."""
 
+    def authors_in_queue(self) -> list[str]:
+        """Return who has submitted each experiment that does not run yet."""
+        return [self[name].sender for name in self.pending_experiments]
+
     @asynccontextmanager
     async def get_next_experiment(self) -> AsyncIterator[ExperimentRunner]:
         """Wait for a submitted experiment; it is active inside the context, and forgotten after it."""

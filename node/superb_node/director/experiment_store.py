@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from superb_node.names import illegal_name, is_legal_name
+from superb_node.text import quoted
 from superb_node.work_folder import replace_file
 
 logger = logging.getLogger("director")
@@ -80,7 +81,7 @@ class ExperimentStore:
             Refused: there is none of that name.
         """
         if name not in self:
-            raise Refused(f"no experiment named {name!r}; there are {', '.join(self.names()) or 'none'}")
+            raise Refused(f"no experiment named {name!r}")
         manifest = json.loads((self.folder(name) / MANIFEST).read_text(encoding="utf-8"))
         return {**manifest, **self._unwritten_changes.get(name, {})}
 
@@ -172,7 +173,7 @@ class ExperimentStore:
         """
         file_name = self.manifest(name).get(which) if which in ("best", "last") else None
         if file_name is None:
-            raise Refused(f"experiment {name!r} has no {which!r} model (yet); legal: 'best' and 'last'")
+            raise Refused(f"experiment {name!r} has no {quoted(which)} model (yet); legal: 'best' and 'last'")
         with (self.folder(name) / file_name).open("rb") as file:
             (header_bytes,) = struct.unpack("<Q", file.read(8))
             file.seek(8 + header_bytes)

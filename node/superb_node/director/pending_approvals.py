@@ -1,10 +1,11 @@
-"""Experiments that the director has taken in and does not run yet: they wait for its owner's approval."""
+"""Experiments that the director has taken in and does not run yet: how many, and who waits for approval."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from superb_node.director.experiment_store import ExperimentStore
 logger = logging.getLogger("director")
 
 MAX_PENDING_PER_USER, MAX_PENDING = 8, 32
-"""Each takes memory and disk until it is answered."""
+"""Experiments that arrive, or wait for approval or their turn. Each takes memory, and its model disk."""
 
 
 @dataclass
@@ -38,19 +39,31 @@ class PendingApprovals:
         self._gate = gate
         self._experiments = experiments
         self._pending: dict[str, _Pending] = {}
+        self._arriving: list[str] = []  # their authors
 
-    def require_capacity(self, author: str) -> None:
-        """Make sure that one more experiment of `author` may wait.
+    @contextmanager
+    def place(self, author: str, in_queue: Sequence[str]) -> Iterator[None]:
+        """Hold a place for one more experiment of `author` inside the context, while its model arrives.
+
+        Args:
+            author: who submits it.
+            in_queue: the authors of the experiments that wait for their turn.
 
         Raises:
             Refused: as many wait as may.
         """
-        own = sum(pending.author == author for pending in self._pending.values())
-        if own >= MAX_PENDING_PER_USER or len(self._pending) >= MAX_PENDING:
+        waiting = [*self._arriving, *(each.author for each in self._pending.values()), *in_queue]
+        own = waiting.count(author)
+        if own >= MAX_PENDING_PER_USER or len(waiting) >= MAX_PENDING:
             raise store.Refused(
-                f"{own} experiments of {author} wait for approval, {len(self._pending)} in all; up to "
-                f"{MAX_PENDING_PER_USER} of a user and {MAX_PENDING} in all are legal: stop one, or wait"
+                f"{own} experiments of {author} wait for approval or for their turn, {len(waiting)} in all; "
+                f"legal: {MAX_PENDING_PER_USER} of a user and {MAX_PENDING} in all; stop one, or wait"
             )
+        self._arriving.append(author)
+        try:
+            yield
+        finally:
+            self._arriving.remove(author)
 
     def add(self, submission: Submission, text: bytes, submit: Callable[[], None]) -> None:
         """Call `submit` once the experiment is approved."""

@@ -51,6 +51,7 @@ from superb_node.reports import (
     STOP,
     WAITS,
 )
+from superb_node.text import quoted
 
 logger = logging.getLogger("director")
 
@@ -163,7 +164,7 @@ class DirectorService(DirectorGRPCServer):
         try:
             return await super().UpdateEnvoyStatus(request, context)
         except (KeyError, IndexError):
-            reason = f"envoy {request.name!r} registered fewer CUDA devices"
+            reason = f"envoy {quoted(request.name)} registered fewer CUDA devices"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
 
     async def WaitExperiment(self, request: Any, context: Any) -> Any:  # noqa: N802

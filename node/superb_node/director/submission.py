@@ -29,8 +29,8 @@ async def receive_submission(
         aggregator_port: TCP port that is opened for the envoys while it runs, as its author wrote it.
 
     Raises:
-        Refused: the text is unsound, the gate does not let it in, or a name, the port or the model is
-            illegal.
+        Refused: the text is unsound, the gate does not let it in, as many wait as may, or a name, the number
+            of envoys, the port or the model is illegal.
         OSError: it cannot be stored.
     """
     head = await anext(messages, None)
@@ -38,23 +38,22 @@ async def receive_submission(
         raise Refused("the submission is empty")
     size, names = announced_size(head), list(head.collaborator_names)
     director.experiments.folder(head.name)  # refuses an illegal name
-    if len(names) > MAX_ENVOYS:
-        raise Refused(f"{len(names):,} envoys are enrolled; up to {MAX_ENVOYS:,} are legal")
+    if not 1 <= len(names) <= MAX_ENVOYS:  # nobody would ever tell the director that it is over
+        raise Refused(f"{len(names):,} envoys are enrolled; legal: 1 to {MAX_ENVOYS:,}")
     require_legal(*names)
     port = _legal_port(aggregator_port)
     submission, runs_now = await _inspect(director, head, caller)
-    if not runs_now:
-        director.pending_approvals.require_capacity(caller)
     text = head.experiment_data.npbytes
-    if size is not None:
-        await director.experiments.create(head.name, caller, names, size, _model_bytes(messages))
-    else:
-        _prepare_to_resume(director, head.name, names, caller)
-    submit = functools.partial(director.submit, head.name, caller, names, text, port)
-    if runs_now:
-        submit()
-    else:
-        director.pending_approvals.add(submission, text, submit)
+    with director.pending_approvals.place(caller, director.experiments_registry.authors_in_queue()):
+        if size is not None:
+            await director.experiments.create(head.name, caller, names, size, _model_bytes(messages))
+        else:
+            _prepare_to_resume(director, head.name, names, caller)
+        submit = functools.partial(director.submit, head.name, caller, names, text, port)
+        if runs_now:
+            submit()
+        else:
+            director.pending_approvals.add(submission, text, submit)
 
 
 async def _inspect(director: Director, head: Any, caller: str) -> tuple[Submission, bool]:

@@ -125,3 +125,19 @@ def test_others_do_not_reach_the_service(
     assert words in details
     (line,) = caplog.messages
     assert re.match(f"Refused {method} of envoy {name!r}{HERE}: ", line)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("WaitExperiment", director_pb2.WaitExperimentRequest),
+        ("GetExperimentData", director_pb2.GetExperimentDataRequest),
+    ],
+)
+def test_a_name_of_megabytes_reaches_neither_the_log_nor_the_answer(
+    certificates: Path, caplog: pytest.LogCaptureFixture, method: str, kind: Any
+) -> None:
+    code, details, _ = call(certificates, "env_one", method, kind(collaborator_name=3_000_000 * "x"))
+    assert code is DENIED
+    assert details == f"{method} of envoy 'env_one': it calls itself '{100 * 'x'}'..."
+    assert sum(map(len, caplog.messages)) < 500

@@ -191,6 +191,13 @@ def test_an_experiment_is_for_those_who_are_enrolled(director):
             director.experiment_for(name, envoy)
 
 
+def test_a_name_of_megabytes_that_an_envoy_asks_for_reaches_neither_the_log_nor_the_answer(director, caplog):
+    with pytest.raises(Refused) as refused:
+        director.experiment_for(4_000_000 * "x", "env_one")
+    assert len(str(refused.value)) < 300
+    assert len(caplog.messages) == 1 and len(caplog.messages[0]) < 300
+
+
 def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
     failed = []
     aggregator = SimpleNamespace(task_failed=lambda *report: failed.append(report))

@@ -92,7 +92,7 @@ def test_foreign_folders_are_no_experiments(store):
     (store.root / "with space").mkdir()
     (store.root / "with space" / "manifest.json").write_text("{}")
     assert store.names() == []
-    with pytest.raises(Refused, match="no experiment named 'thesis'; there are none"):
+    with pytest.raises(Refused, match="no experiment named 'thesis'$"):
         store.manifest("thesis")
 
 
@@ -130,3 +130,10 @@ def test_on_a_full_disk_the_end_is_told_from_memory(store):
     assert store.names() == ["first"]
     store.update("first", note="there is room again")
     assert ExperimentStore(store.root).manifest("first")["status"] == "failed"
+
+
+def test_an_unknown_name_is_answered_without_those_of_others(store):
+    create(store, "secret-of-another")
+    with pytest.raises(Refused) as refused:
+        store.manifest("guess")
+    assert str(refused.value) == "no experiment named 'guess'"

@@ -98,19 +98,28 @@ def test_so_many_may_wait_and_no_more(tmp_path, monkeypatch):
     waiting = Waiting(tmp_path, 60)
     monkeypatch.setattr(pending_approvals, "MAX_PENDING_PER_USER", 1)
 
+    def require_place(author: str, *in_queue: str) -> None:
+        with waiting.pending.place(author, in_queue):
+            pass
+
     async def play() -> None:
-        waiting.pending.require_capacity("ann")
+        require_place("ann")
+        require_place("ann")
         await waiting.start()
-        waiting.pending.require_capacity("bob")
+        require_place("bob")
         with pytest.raises(
-            Refused, match="1 experiments of ann wait for approval, 1 in all; up to 1 of a user"
+            Refused, match="1 experiments of ann wait for approval or for their turn, 1 in all; legal: 1 of a"
         ):
-            waiting.pending.require_capacity("ann")
+            require_place("ann")
+        with pytest.raises(Refused, match="1 experiments of bob wait .*, 2 in all"):
+            require_place("bob", "bob")
+        with waiting.pending.place("bob", []), pytest.raises(Refused, match="1 experiments of bob wait"):
+            require_place("bob")  # while the model of the first arrives
         monkeypatch.setattr(pending_approvals, "MAX_PENDING", 1)
-        with pytest.raises(Refused, match="0 experiments of bob wait for approval, 1 in all"):
-            waiting.pending.require_capacity("bob")
+        with pytest.raises(Refused, match="0 experiments of bob wait .*, 1 in all"):
+            require_place("bob")
         waiting.pending.cancel("x")
-        waiting.pending.require_capacity("ann")
+        require_place("ann")
 
     asyncio.run(play())
 

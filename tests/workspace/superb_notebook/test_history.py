@@ -6,9 +6,10 @@ import traceback
 import pytest
 
 from superb_notebook.experiment import ExperimentFailed
+from superb_notebook.experiment_plots import plot_rounds
 from superb_notebook.history import History, Score, history_of, without_frames
 from superb_notebook.plots import plot_confusion, plot_learning, show
-from superb_notebook.tables import confusions_in_words, results_table
+from superb_notebook.tables import confusions_in_words, envoys_table, results_table
 from tests.workspace.experiment_records import (
     ENVOYS,
     LABELS,
@@ -60,6 +61,28 @@ def test_pooled_score_and_loss_are_known_as_soon_as_every_envoy_has_reported() -
         history.add(item)
     assert history.score("validate", 1) == Score(30, 40)  # the mean of 70 % and 90 % would be 80 %
     assert history.pooled_loss("validate", 1) == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize("clips", [0.0, 0.001])
+def test_envoys_without_clips_have_no_score_and_no_loss(clips: float) -> None:
+    told = [
+        record(number, name, task, metric, value)
+        for number, task in ((0, "validate"), (0, "train"), (1, "validate"), (3, "test_best"))
+        for name in ENVOYS
+        for metric, value in (("clips", clips), ("accuracy", 0.0), ("loss", 1.0))
+    ]
+    history = history_of([*told, record(0, "aggregator", "round", "seconds", 9.0)], 2, ENVOYS)
+    assert history.pooled_loss("validate", 0) is None
+    assert (history.initial_validation, history.test, history.best_round) == (None, None, 0)
+    assert history.results() == results_table(history).rows == envoys_table(history).rows == []
+    show(plot_learning(history), "curves")
+    show(plot_rounds({"nothing": history}), "nothing to see")
+
+
+def test_a_score_whose_loss_is_missing_is_shown_without_it() -> None:
+    told = [item for item in two_rounds() if (item["round"], item["metric_name"]) != (0, "loss")]
+    first, *_ = results_table(history_of(told, 2, ENVOYS)).rows
+    assert first[:4] == ["0", "", "–", "32.5%"]
 
 
 def test_round_is_not_reported_before_its_model_is_validated() -> None:
