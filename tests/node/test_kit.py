@@ -96,8 +96,8 @@ def test_what_experiments_need_is_in_the_wheel_and_the_notebooks_package_is_not(
 ) -> None:
     find = "from importlib.util import find_spec; print(find_spec('superb_notebook'))"
     assert run(python, "-c", find, cwd=kit) == "None\n"
-    source = "import superb_ks.experiment as own; print(own.__file__, own.own_package())"
-    where, _, package = run(python, "-c", source, cwd=kit).strip().partition(" ")
+    source = "import superb_ks.experiment as own; print(own.__file__, own.own_package(), sep='\\n')"
+    where, package = run(python, "-c", source, cwd=kit).splitlines()
     assert Path(where).is_relative_to(kit / ".venv")
     assert package == str(own_package()), "sources and tiny model are those of the checkout"
 
