@@ -94,7 +94,7 @@ class ExperimentRunner(OpenFLExperiment):
         failure = None
         try:
             with listening_address(self._listen_host, self.aggregator_port) as address:
-                self.aggregator = await asyncio.to_thread(self._make_aggregator)
+                self.aggregator = self._make_aggregator()  # at once, so that a stop finds it
                 await self._serve(self._make_server(self.aggregator, address, **security))
                 failure = self.aggregator.failure
             ended = Status.FINISHED if failure is None else store.STOPPED if self._stopped else Status.FAILED
