@@ -91,10 +91,7 @@ lint: $(VENV)/.installed-dev  ## check style and types
 	$(RUN) -m mypy build/notebooks
 
 lab: $(VENV)/.installed  ## open the notebook in JupyterLab
-	@# Kernels listen on sockets of this account, not on ports, where any account could read what cells print. The path
-	@# of a socket has up to 103 characters: below a long home folder no kernel would start.
-	@folder=`mktemp -d /tmp/lab-XXXXXX` && trap 'rm -rf "$$folder"' EXIT INT TERM && cd workspace && \
-	  JUPYTER_RUNTIME_DIR="$$folder" ../$(RUN) -m jupyterlab $(TUTORIAL) --KernelManager.transport=ipc $(value LAB_OPTIONS)
+	cd workspace && ../$(RUN) -m jupyterlab $(TUTORIAL) $(value LAB_OPTIONS)
 
 certs: $(VENV)/.installed  ## make keys and certificates for director, notebook and ENVOYS in certs/, for TLS
 	@set -f; $(RUN) -m certificates --user="$$its_user" $${given_host:+--host $$given_host} \

@@ -92,7 +92,7 @@ def test_lists_of_options_are_read_as_a_shell_reads_them(checkout: Path) -> None
     (checkout / "my tests").mkdir()
     assert options("test", "TESTS=my tests") == ["-n", "2", "-m", "not slow", "my tests"]
     assert options("lab", "LAB_OPTIONS=--no-browser --notebook-dir='/a $b'")[1:] == [
-        "--KernelManager.transport=ipc", "--no-browser", "--notebook-dir=/a $b",
+        "--no-browser", "--notebook-dir=/a $b",
     ]  # fmt: skip
     assert options("certs", "HOST=gpu1 10.0.0.5", "ENVOYS=x * y", "CERTS_OPTIONS=--folder '/my $certs'") == [
         "--user=notebook", "--host", "gpu1", "10.0.0.5", "--envoys", "x", "*", "y", "--folder", "/my $certs",

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +61,7 @@ def chromium() -> Iterator[sync_api.Browser]:
 
 @contextmanager
 def jupyter_lab(folder: Path, state: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run `jupyter lab` in a folder, as `make lab` does, without its login; yields its address.
+    """Run `jupyter lab` in a folder, as the README says, without its login; yields its address.
 
     Args:
         folder: with the notebook.
@@ -70,17 +69,14 @@ def jupyter_lab(folder: Path, state: Path, environment: Mapping[str, str]) -> It
         environment: variables added to those of this process.
     """
     (port,) = free_ports(1)
-    homes = {name: state / name.lower() for name in ("CONFIG", "DATA")}
+    homes = {name: state / name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
     variables = {f"JUPYTER_{name}_DIR": str(path) for name, path in homes.items()}
-    # The path of a kernel's socket has up to 103 characters.
-    variables["JUPYTER_RUNTIME_DIR"] = runtime = tempfile.mkdtemp(prefix="lab-", dir="/tmp")
     variables |= {f"JUPYTERLAB_{name}_DIR": str(state / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
     # The question whether it may fetch news would lie over the cells.
     asked = state / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     asked.parent.mkdir(parents=True)
     asked.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--IdentityProvider.token="]
-    command += ["--KernelManager.transport=ipc"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     command += ["--allow-root"] if os.geteuid() == 0 else []
     lab = ServiceProcess(
@@ -90,7 +86,6 @@ def jupyter_lab(folder: Path, state: Path, environment: Mapping[str, str]) -> It
         yield f"http://localhost:{port}/lab/tree"
     finally:
         stop_all([lab], grace_seconds=60)  # it ends the kernels itself
-        shutil.rmtree(runtime)
 
 
 class NotebookPage:
