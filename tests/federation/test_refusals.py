@@ -245,7 +245,7 @@ def test_4_an_envoy_whose_name_is_not_its_certificates(siege: Siege) -> None:
 
 
 def test_4_an_enrolled_envoy_without_the_experiments_id(siege: Siege) -> None:
-    """Its certificate alone is not enough: the id is told with the archive."""
+    """Its certificate alone is not enough: the id is told with the experiment."""
     for shown in ("", "another"):
         refused = siege.call_aggregator("env_one", "GetTasks", as_sender("env_one"), shown)
         assert refused.code() is grpc.StatusCode.UNAUTHENTICATED

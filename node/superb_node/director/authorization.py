@@ -5,7 +5,7 @@ again as its common name, which OpenFL uses. Without TLS there is no certificate
 the director then listens on a socket of its account only.
 
 Corrects: OpenFL 1.7.1's director checks no role and no name. Anyone with a certificate of the authority may
-register under any name, fetch every archive, and submit code that runs on all envoys.
+register under any name, fetch every experiment, and submit code that runs on all envoys.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ def own_name(field: str) -> Requirement:
 
 
 def model_only(request: Any, name: str) -> None:
-    """Require that a model is asked for, not the archive, which is for the envoys that run it."""
+    """Require that a model is asked for, not the experiment's text, which is for the envoys that run it."""
     if not request.collaborator_name.startswith("model/"):
-        raise PermissionDenied("only envoys fetch an archive")
+        raise PermissionDenied("only envoys fetch an experiment")
 
 
-def own_archive(request: Any, name: str) -> None:
-    """Require that an archive is asked for in the envoy's own name, and no model."""
+def own_text(request: Any, name: str) -> None:
+    """Require that a text is asked for in the envoy's own name, and no model."""
     if request.collaborator_name.startswith("model/"):
         raise PermissionDenied("only users fetch a model")
     own_name("collaborator_name")(request, name)
@@ -109,7 +109,7 @@ RULES: dict[str, dict[str, Requirement]] = {
     "UpdateShardInfo": {ENVOY: own_name("shard_info.node_info.name")},
     "UpdateEnvoyStatus": {ENVOY: own_name("name")},
     "WaitExperiment": {ENVOY: own_name("collaborator_name")},
-    "GetExperimentData": {ENVOY: own_archive, USER: model_only},
+    "GetExperimentData": {ENVOY: own_text, USER: model_only},
     "SetExperimentFailed": {ENVOY: own_failure, USER: stop_only},
     "SetNewExperiment": {USER: anything},
     "GetExperimentStatus": {USER: anything},

@@ -1,4 +1,4 @@
-"""The owner's gate: what waits, what opens it, and that nothing of an archive runs before."""
+"""The owner's gate: what waits, what opens it, and that nothing of an experiment runs before."""
 
 import logging
 import os

@@ -98,12 +98,12 @@ def test_stopping_is_for_users_and_failing_for_envoys() -> None:
     assert denied("SetExperimentFailed", named_like_an_envoy, failure) == ("only envoys report failures")
 
 
-def test_a_user_fetches_models_and_no_archive() -> None:
+def test_a_user_fetches_models_and_no_experiment() -> None:
     for which in ("model/best", "model/last"):
         wanted = request("GetExperimentData", collaborator_name=which)
         assert denied("GetExperimentData", SCIENTIST, wanted) == ""
-    archive = request("GetExperimentData", collaborator_name="notebook")
-    assert denied("GetExperimentData", SCIENTIST, archive) == ("only envoys fetch an archive")
+    text = request("GetExperimentData", collaborator_name="notebook")
+    assert denied("GetExperimentData", SCIENTIST, text) == ("only envoys fetch an experiment")
 
 
 def test_an_envoy_fetches_archives_and_no_model() -> None:

@@ -78,8 +78,8 @@ def test_calls_by_the_rules_get_through_whole(certificates: Path) -> None:
     waits = director_pb2.WaitExperimentRequest(collaborator_name="env_one")
     code, reply, _ = call(certificates, "env_one", "WaitExperiment", waits)
     assert (code, reply.experiment_name) == (OK, "x")
-    archive = director_pb2.GetExperimentDataRequest(collaborator_name="env_one")
-    code, chunks, _ = call(certificates, "env_one", "GetExperimentData", archive)
+    text = director_pb2.GetExperimentDataRequest(collaborator_name="env_one")
+    code, chunks, _ = call(certificates, "env_one", "GetExperimentData", text)
     assert (code, [chunk.size for chunk in chunks]) == (OK, [0, 1, 2])
     messages = [director_pb2.ExperimentInfo(name=name) for name in ("a", "b")]
     code, _, seen = call(certificates, "notebook", "SetNewExperiment", iter(messages))
