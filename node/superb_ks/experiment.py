@@ -1,11 +1,12 @@
 """What travels of an experiment: one JSON text with its settings, its model's specification and its tasks.
 
 The tasks are Python source, and the only code in it. Everything else that runs is the node's own package.
-Imports nothing but the standard library: the director reads experiments without PyTorch.
+Imports no PyTorch: the director reads experiments, too.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import keyword
@@ -25,6 +26,27 @@ FUNCTIONS = ("train", "validate", "test")
 
 _ARGUMENTS = ("model", "data_loader", "device", "optimizer", "round_num")
 _Plain = TypeVar("_Plain")
+
+
+@functools.cache
+def own_package() -> dict[str, str]:
+    """Return version and digest of this process's `superb_ks`: of its sources and the tiny model.
+
+    They are those of the disk when this module is imported: what changes later is not what runs here.
+    """
+    folder = Path(__file__).resolve().parent
+    files = sorted(
+        (path.relative_to(folder).as_posix(), path)
+        for pattern in ("**/*.py", "tiny/*")
+        for path in folder.glob(pattern)
+    )
+    total = hashlib.sha256()
+    for name, path in files:
+        total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return {"version": __version__, "digest": total.hexdigest()}
+
+
+own_package()
 
 
 class UnsoundExperiment(ValueError):
@@ -111,27 +133,13 @@ class Experiment:
         author, here = (f"{each['version']} ({each['digest'][:12]})" for each in (self.package, own))
         return (
             f"it was written for another package superb_ks, {author[:60]!r}, than the one here, {here}: "
-            "author and envoys need the same release of this project, unchanged"
+            "author, director and envoys need the same release of this project; restart them after an update"
         )
 
 
 def digest(text: bytes) -> str:
     """Return the digest by which owners know an experiment: SHA-256 of its text."""
     return hashlib.sha256(text).hexdigest()
-
-
-def own_package() -> dict[str, str]:
-    """Return version and digest of the `superb_ks` on this node's disk: of its sources and the tiny model."""
-    folder = Path(__file__).resolve().parent
-    files = sorted(
-        (path.relative_to(folder).as_posix(), path)
-        for pattern in ("**/*.py", "tiny/*")
-        for path in folder.glob(pattern)
-    )
-    total = hashlib.sha256()
-    for name, path in files:
-        total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return {"version": __version__, "digest": total.hexdigest()}
 
 
 def _require_moderate(size: int) -> None:

@@ -32,7 +32,7 @@ def set_up_output() -> None:
 
 
 def keep_files_private() -> None:
-    """Let other users of this machine read nothing that a service writes: archives, records, models."""
+    """Let other users of this machine read nothing that a service writes: experiments, records, models."""
     os.umask(0o077)
 
 

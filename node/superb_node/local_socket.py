@@ -116,6 +116,6 @@ def who_else(address: str) -> str:
 
 def _not_ours(folder: Path, fault: str | None) -> ConfigError:
     return ConfigError(
-        f"{folder} must be a folder of this account with mode 700, and {fault}; have it removed, or use TLS "
+        f"{folder} must be a folder of this account with mode 700, but {fault}; have it removed, or use TLS "
         "(make certs)"
     )

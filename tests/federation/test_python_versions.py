@@ -22,7 +22,8 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def other_pythons() -> dict[str, Path]:
     """Return a command for each other version of which there is an environment."""
-    found = {version_of(each): each for each in (*ROOT.glob(".venv-*/bin/python"), ROOT / ".venv/bin/python")}
+    candidates = [*ROOT.glob(".venv-*/bin/python"), ROOT / ".venv/bin/python"]
+    found = {version_of(each): each for each in candidates if each.exists()}
     return {version: python for version, python in found.items() if version and version != HERE}
 
 

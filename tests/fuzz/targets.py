@@ -29,7 +29,7 @@ from superb_ks.aggregator.service import add_servicer_to_server
 from superb_ks.aggregator.uploads import Results
 from superb_ks.experiment import Experiment, UnsoundExperiment, digest
 from superb_ks.transport import messages
-from superb_node.approval.review import CODE_WIDTH, review
+from superb_node.approval.review import review
 from superb_node.approval.store import Submission
 from superb_node.director.director import Director
 from superb_node.director.service import DirectorService
@@ -269,13 +269,23 @@ def experiment(folder: Path) -> Iterator[Send]:
             return "experiment: refused"
         shown = "\n".join(review(Submission("fuzz", "mallory", digest(text)), text, nothing))
         assert all(char.isprintable() or char == "\n" for char in shown)
-        for line in read.tasks.split("\n"):
-            seen = line.replace("\t", r"\t").encode("ascii", "backslashreplace").decode()
-            for start in range(0, len(seen), CODE_WIDTH):
-                assert seen[start : start + CODE_WIDTH].rstrip() in shown, line
+        assert tasks_of(shown) == read.tasks.rstrip("\n").split("\n")
         return "experiment: read"
 
     yield send
+
+
+def tasks_of(shown: str) -> list[str]:
+    """Read the code back from a review, as one who takes it at its word."""
+    lines: list[tuple[str, bool]] = []
+    _, _, rest = shown.partition("Tasks: the only code of the experiment\n")
+    for line in rest.partition("\nHow they are called\n")[0].split("\n"):
+        place, escaped, text = line[:4], line[4:5] == "!", line[6:]
+        if place.strip() == "+":
+            lines[-1] = (lines[-1][0] + text, escaped)
+        else:
+            lines.append((text, escaped))
+    return [text.encode().decode("unicode_escape") if escaped else text for text, escaped in lines]
 
 
 # Each with its share of the inputs.

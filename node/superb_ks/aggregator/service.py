@@ -58,7 +58,8 @@ class GuardedService(grpc.GenericRpcHandler):
     Args:
         name: full name of the gRPC service.
         methods: by their names; others are not served.
-        experiment_id: what a call has to show in the header `EXPERIMENT`. Only the archive tells it.
+        experiment_id: what a call has to show in the header `EXPERIMENT`. The director tells it to
+            enrolled envoys only.
         authorize_call: takes a method's name, a call's context, and the request, None as long as there is
             none; returns whose certificate the caller has, empty where that is not known, or raises
             `Refused`.

@@ -51,23 +51,24 @@ def review(submission: Submission, text: bytes, last_approved: Path, colours: bo
     yield _title("Model", colours)
     yield from _wrapped(_as_json(experiment.model))
     yield _title("Package superb_ks", colours)
-    yield from _wrapped(
-        experiment.fault_of_package()
-        or "this node uses its own, which the author has, too; nothing of it travels"
-    )
+    version, package = (printable(experiment.package[key])[:12] for key in ("version", "digest"))
+    same = "identical to this node's own, which is what runs; nothing of it travels"
+    yield from _wrapped(f"{version} ({package}): {experiment.fault_of_package() or same}")
     yield from _differences(last_approved, text, colours)
 
 
 def _numbered(number: int, line: str, colours: bool) -> Iterator[str]:
     """Yield a line of code such that all of it is seen.
 
-    Letters beyond ASCII are escaped, since some look like others, or like nothing; a long line is cut into
-    several.
+    A long line is cut into several. Tabs and letters beyond ASCII are escaped, since some look like others,
+    or like nothing: such a line has a mark, `!`, and each of its own backslashes is doubled.
     """
-    seen = line.replace("\t", r"\t").encode("ascii", "backslashreplace").decode()
+    plain = line.isascii() and "\t" not in line
+    seen = line if plain else line.encode("unicode_escape").decode()
     for start in range(0, max(1, len(seen)), CODE_WIDTH):
-        mark = f"{number:>4}" if start == 0 else "   +"
-        yield f"{_coloured(mark, _DIM, colours)}  {seen[start : start + CODE_WIDTH]}".rstrip()
+        place = f"{number:>4}" if start == 0 else "   +"
+        mark = _coloured(f"{place}{' ' if plain else '!'}", _DIM, colours)
+        yield f"{mark} {seen[start : start + CODE_WIDTH]}" if seen else mark.rstrip()
 
 
 def _as_json(value: object) -> str:

@@ -85,7 +85,7 @@ def failure_report(error: BaseException) -> tuple[int, str]:
 def lost_the_aggregator(error: BaseException) -> bool:
     """Return whether an experiment ended here because the link to its aggregator broke.
 
-    The experiment's own code raises the error; it says so by the attribute `was_reached`.
+    `superb_ks.collaborator` raises the error; it says so by the attribute `was_reached`.
     """
     return bool(getattr(error, "was_reached", False))
 

@@ -216,7 +216,7 @@ def test_a_review_shows_the_whole_code_on_one_screen_and_colours_on_a_terminal(g
     for number, line in enumerate(TASKS.splitlines(), start=1):
         assert f"{number:>4}  {line}".rstrip() in lines
     assert "  rounds: 1" in lines
-    assert any("nothing of it travels" in line for line in lines)
+    assert "identical to this node's own" in "".join(lines)
     assert len(lines) < 50
     coloured = list(review(submission, TEXT, nothing, colours=True))
     plain = [re.sub(r"\x1b\[\d+m", "", line).rstrip() for line in coloured]
@@ -244,10 +244,11 @@ def test_nothing_runs_before_the_approval(gate, tmp_path, monkeypatch, capsys, c
 
 
 def test_letters_that_look_like_others_and_the_ends_of_long_lines_are_seen(gate, tmp_path):
-    source = "ev\u0430l = 1\nx = 1" + " " * 500 + "; import os\n"
+    source = "ev\u0430l = 1\ny = r'\\t\t'\nx = 1" + " " * 500 + "; import os\n"
     text = experiment_text(source + TASKS)
     lines = list(review(arrive(gate, text), text, tmp_path / "nothing"))
-    assert r"   1  ev\u0430l = 1" in lines
+    assert r"   1! ev\u0430l = 1" in lines
+    assert r"   2! y = r'\\t\t'" in lines, "a tab, and a backslash with a t"
     assert max(map(len, lines)) <= 120
     assert any(line.startswith("   +") and line.endswith("; import os") for line in lines)
 
