@@ -25,7 +25,7 @@ FUNCTIONS = ("train", "validate", "test")
 """What the tasks define, by the names under which the notebook registers it."""
 
 _ARGUMENTS = ("model", "data_loader", "device", "optimizer", "round_num")
-_Plain = TypeVar("_Plain")
+_Kind = TypeVar("_Kind")
 
 
 @functools.cache
@@ -81,11 +81,11 @@ class Experiment:
         Raises:
             UnsoundExperiment: it is too large.
         """
-        text = json.dumps(self._plain(), indent=1, ensure_ascii=False).encode()
-        _require_moderate(len(text))
+        text = json.dumps(self._as_json(), indent=1, ensure_ascii=False).encode()
+        _require_small(len(text))
         return text
 
-    def _plain(self) -> dict[str, Any]:
+    def _as_json(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**own, "settings": self.settings.for_nodes().to_dict()}
 
@@ -96,7 +96,7 @@ class Experiment:
         Raises:
             UnsoundExperiment: it is none.
         """
-        _require_moderate(len(text))
+        _require_small(len(text))
         try:
             values = json.loads(
                 text.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant
@@ -111,14 +111,16 @@ class Experiment:
         if not isinstance(values, dict) or set(values) != known:
             raise UnsoundExperiment(f"an experiment has the fields {', '.join(sorted(known))}, and no others")
         try:
-            settings = Settings.from_dict(_plain(values["settings"], dict, "settings"))
+            settings = Settings.from_dict(_require_kind(values["settings"], dict, "settings"))
         except (ValueError, TypeError, AttributeError) as error:
             raise UnsoundExperiment(f"the experiment's settings: {str(error)[:500]}") from error
-        tasks = _plain(values["tasks"], str, "tasks")
+        tasks = _require_kind(values["tasks"], str, "tasks")
         _require_readable(tasks)
-        model = values["model"] if isinstance(values["model"], dict) else _name(values["model"], "model")
-        shard = None if values["shard"] is None else _name(values["shard"], "shard")
-        package = _plain(values["package"], dict, "package")
+        model = (
+            values["model"] if isinstance(values["model"], dict) else _identifier(values["model"], "model")
+        )
+        shard = None if values["shard"] is None else _identifier(values["shard"], "shard")
+        package = _require_kind(values["package"], dict, "package")
         if set(package) != {"version", "digest"} or not all(
             isinstance(each, str) for each in package.values()
         ):
@@ -142,7 +144,7 @@ def digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def _require_moderate(size: int) -> None:
+def _require_small(size: int) -> None:
     if size > MAX_BYTES:
         raise UnsoundExperiment(
             f"the experiment has {size:,} bytes, and {MAX_BYTES:,} are legal; does a task hold data?"
@@ -157,33 +159,33 @@ def _require_readable(source: str) -> None:
 
 
 def _arguments(values: Any) -> dict[str, dict[str, str]]:
-    functions = _plain(values, dict, "arguments")
+    functions = _require_kind(values, dict, "arguments")
     if set(functions) != set(FUNCTIONS):
         raise UnsoundExperiment(f"an experiment has the tasks {', '.join(FUNCTIONS)}, not {list(functions)}")
     return {
         task: {
-            _among_arguments(entity): _name(name, task)
-            for entity, name in _plain(names, dict, f"arguments of {task}").items()
+            _known_argument(entity): _identifier(name, task)
+            for entity, name in _require_kind(names, dict, f"arguments of {task}").items()
         }
         for task, names in functions.items()
     }
 
 
-def _among_arguments(entity: str) -> str:
+def _known_argument(entity: str) -> str:
     if entity not in _ARGUMENTS:
         raise UnsoundExperiment(f"a task takes {', '.join(_ARGUMENTS)}, not {entity[:60]!r}")
     return entity
 
 
-def _plain(value: Any, kind: type[_Plain], what: str) -> _Plain:
+def _require_kind(value: Any, kind: type[_Kind], what: str) -> _Kind:
     if not isinstance(value, kind):
         raise UnsoundExperiment(f"the experiment's {what} is a {type(value).__name__}, not a {kind.__name__}")
     return value
 
 
-def _name(value: Any, what: str) -> str:
+def _identifier(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value.isidentifier() or keyword.iskeyword(value):
-        raise UnsoundExperiment(f"{what} of the experiment: {str(value)[:60]!r} is no name of Python")
+        raise UnsoundExperiment(f"{what} of the experiment: {str(value)[:60]!r} is no identifier of Python")
     return value
 
 

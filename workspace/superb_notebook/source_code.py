@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -94,6 +95,11 @@ class _WithoutAnnotations(ast.NodeTransformer):
         self.generic_visit(node)
         return node
 
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
         return node
@@ -110,9 +116,10 @@ def scope_of(value: Any) -> Mapping[str, Any]:
     functions = [value] if hasattr(value, "__code__") else [*map(_function, vars(value).values())]
     scope = {**vars(sys.modules[value.__module__])}
     for function in filter(None, functions):
-        scope.update(function.__globals__ if function is value else {})
+        if function is value:
+            scope.update(function.__globals__)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            if name != "__class__":
+            with suppress(ValueError):  # the variable has no value (yet)
                 scope[name] = cell.cell_contents
     return scope
 

@@ -154,16 +154,13 @@ def _is_record(value: Any) -> bool:
 
 def _literal(value: Any) -> str | None:
     """Return plain values as text that Python reads back as the same; None of others."""
-    if value is None or isinstance(value, bool | int | str | bytes) and type(value) in _SIMPLE:
+    if value is None or type(value) in (bool, int, str, bytes):
         return repr(value)
     if type(value) is float:
         return repr(value) if math.isfinite(value) else None
-    if type(value) in (list, tuple, set, frozenset) or type(value) is dict:
+    if type(value) in (list, tuple, set, frozenset, dict):
         return _container(value)
     return None
-
-
-_SIMPLE = (bool, int, str, bytes)
 
 
 def _container(value: Any) -> str | None:
