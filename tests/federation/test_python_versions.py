@@ -33,15 +33,14 @@ def version_of(python: Path) -> str:
 
 
 class MixedLab(Lab):
-    """A `Lab` whose first envoy runs another Python than the rest."""
+    """A `Lab` whose envoys run other Pythons than the director and this process."""
 
-    def __init__(self, folder: Path, python: Path) -> None:
+    def __init__(self, folder: Path, pythons: list[Path]) -> None:
         super().__init__(folder, envoys=2)
-        self._python = python
+        self.pythons = {name: pythons[number % len(pythons)] for number, name in enumerate(self.envoy_names)}
 
     def _envoy_command(self, name: str) -> list[str]:
-        command = super()._envoy_command(name)
-        return ["env", f"PYTHON={self._python}", *command] if name == self.first else command
+        return ["env", f"PYTHON={self.pythons[name]}", *super()._envoy_command(name)]
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +55,16 @@ def outcome_of_one_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     not other_pythons(),
     reason="no environment of another Python next to .venv (.ci/run makes two: make install VENV=.venv-3.13)",
 )
-def test_an_envoy_of_another_python_takes_part(
+def test_envoys_of_other_pythons_take_part(
     tmp_path_factory: pytest.TempPathFactory, outcome_of_one_python: np.ndarray
 ) -> None:
-    for version, python in other_pythons().items():
-        with MixedLab(tmp_path_factory.mktemp(f"mixed_{version}"), python) as lab:
-            running = Path(f"/proc/{lab.processes[lab.first].pid}/exe").resolve()
+    with MixedLab(tmp_path_factory.mktemp("mixed"), list(other_pythons().values())) as lab:
+        for name, python in lab.pythons.items():
+            running = Path(f"/proc/{lab.processes[name].pid}/exe").resolve()
             assert running == python.resolve(), "it was started with the other Python"
-            outcome = lab.run(rounds=2)
-        assert outcome.status == "finished", outcome.error
-        for name in lab.envoy_names:
-            assert outcome.rounds("train", name) == [0, 1]
-        # Another PyTorch or NumPy may round a sum in another way.
-        assert np.allclose(outcome.weights, outcome_of_one_python, atol=1e-4)
+        outcome = lab.run(rounds=2)
+    assert outcome.status == "finished", outcome.error
+    for name in lab.envoy_names:
+        assert outcome.rounds("train", name) == [0, 1]
+    # Another PyTorch or NumPy may round a sum in another way.
+    assert np.allclose(outcome.weights, outcome_of_one_python, atol=1e-4)

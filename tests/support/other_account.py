@@ -13,8 +13,9 @@ import pytest
 
 from superb_node import local_socket
 
-UID = 54321
-# An account that no machine has; what it may read, root has to let it, for Python may lie in root's home.
+# An account that no machine has, and another one for each process of tests: they remove its folder of sockets.
+UID = 50_000 + os.getpid() % 10_000
+# What it may read, root has to let it, for Python may lie in root's home.
 NOBODY = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
 NOBODY += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
 # The same without that right, for programs of the system.
