@@ -13,7 +13,7 @@ import pytest
 
 from superb_node import local_socket
 
-# An account that no machine has, and another one for each process of tests: they remove its folder of sockets.
+# An account that no machine has; each process of tests has one, since they remove its folder of sockets.
 UID = 50_000 + os.getpid() % 10_000
 # What it may read, root has to let it, for Python may lie in root's home.
 NOBODY = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
