@@ -89,15 +89,15 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
     log.note("submit")
     experiment.start(
         model=ours_model.model_of(job.size),
-        tasks=ours_model.tasks(log),
+        tasks=ours_model.tasks(),
         settings=settings,
         shard=ours_model.no_shard,
         initial_weights=pack(initial),
     )
     log.note("submitted")
-    round_seconds = [
-        record["metric_value"] for record in experiment.records() if record["task_name"] == "round"
-    ]
+    records = list(experiment.records())
+    ours_model.note_tasks(log, records)
+    round_seconds = [record["metric_value"] for record in records if record["task_name"] == "round"]
     if experiment.status() != "finished":
         raise RuntimeError(f"the experiment is {experiment.status()}")
     log.note("finished", round_seconds=round_seconds, experiment_bytes=len(experiment.text))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from openfl.interface.interactive_api.experiment import TaskInterface
 from torch import nn
 
 from benchmarks.transport.job import EventLog, empty_model, evaluate, train_step
+from superb_ks.schedule import TRAIN
 
 
 def model_of(size: str) -> Callable[[], nn.Module]:
@@ -24,28 +26,39 @@ def no_shard(shard_descriptor: Any) -> None:
     """Open a shard that is not asked for anything."""
 
 
-def tasks(log: EventLog) -> TaskInterface:
-    """Return `train`, `validate` and `test`, which note when they start."""
+def tasks() -> TaskInterface:
+    """Return `train`, `validate` and `test`, which report when they started, and what they found.
+
+    An experiment can write to no file but its own, so it notes nothing in the log of the run.
+    """
     registry = TaskInterface()
 
-    @registry.register_fl_task(
-        model="model", data_loader="loader", device="device", optimizer="optimizer", round_num="round_num"
-    )
-    def train(model: nn.Module, loader: Any, device: str, optimizer: Any, round_num: int) -> dict[str, float]:
-        log.note("train", round=round_num)
+    @registry.register_fl_task(model="model", data_loader="loader", device="device", optimizer="optimizer")
+    def train(model: nn.Module, loader: Any, device: str, optimizer: Any) -> dict[str, float]:
+        started = time.time()
         train_step(model)
-        return {"loss": 0.0, "clips": 1}
+        return {"loss": 0.0, "clips": 1, "started": started}
 
-    @registry.register_fl_task(model="model", data_loader="loader", device="device", round_num="round_num")
-    def validate(model: nn.Module, loader: Any, device: str, round_num: int) -> dict[str, float]:
-        value = evaluate(model)
-        log.note("evaluate", round=round_num, value=value)
-        return {"accuracy": value, "clips": 1}
+    @registry.register_fl_task(model="model", data_loader="loader", device="device")
+    def validate(model: nn.Module, loader: Any, device: str) -> dict[str, float]:
+        return {"accuracy": 0.5, "clips": 1, "started": time.time(), "value": evaluate(model)}
 
-    @registry.register_fl_task(model="model", data_loader="loader", device="device", round_num="round_num")
-    def test(model: nn.Module, loader: Any, device: str, round_num: int) -> dict[str, float]:
-        value = evaluate(model)
-        log.note("evaluate", round=round_num, value=value)
-        return {"accuracy": value, "clips": 1}
+    @registry.register_fl_task(model="model", data_loader="loader", device="device")
+    def test(model: nn.Module, loader: Any, device: str) -> dict[str, float]:
+        return {"accuracy": 0.5, "clips": 1, "started": time.time(), "value": evaluate(model)}
 
     return registry
+
+
+def note_tasks(log: EventLog, records: Sequence[Mapping[str, Any]]) -> None:
+    """Note in the log of the run what the tasks have reported."""
+    reports: dict[tuple[Any, ...], dict[str, float]] = {}
+    for record in records:
+        if record["metric_origin"] != "aggregator":
+            key = (record["round"], record["metric_origin"], record["task_name"])
+            reports.setdefault(key, {})[record["metric_name"]] = record["metric_value"]
+    for (number, _, task_name), report in reports.items():
+        if "value" in report:
+            log.note("evaluate", t=report["started"], round=number, value=report["value"])
+        elif task_name == TRAIN and "started" in report:
+            log.note("train", t=report["started"], round=number)
