@@ -28,6 +28,7 @@ from typing import Any
 import nbformat
 import papermill
 
+from benchmarks.compare.results import commit
 from benchmarks.transport.result import merge, now
 from demo import notebook
 from demo.__main__ import make_synthetic_speech, notebook_parameters
@@ -203,12 +204,6 @@ def plain_steps() -> float:
         for clips in splits:
             evaluate(model, clips[split], "cpu")
     return time.perf_counter() - started
-
-
-def commit() -> str:
-    """Return what is measured, as git names it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

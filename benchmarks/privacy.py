@@ -35,6 +35,7 @@ from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
 from superb_ks.types import Vector
+from superb_node.work_folder import replace_file
 from superb_notebook.privacy_plot import load_privacy, plot_privacy, privacy_table
 from superb_shard_descriptor import SuperbShardDescriptor
 
@@ -136,9 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="of what was measured earlier")
     options = parser.parse_args(argv)
     if not options.report:
-        partial = RESULTS.with_suffix(".partial")
-        partial.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, RESULTS)
+        replace_file(RESULTS, (json.dumps(measure(), indent=1) + "\n").encode())
     measured = load_privacy(RESULTS)
     if measured is None:
         print("nothing was measured yet: python -m benchmarks.privacy does", file=sys.stderr)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from rich.progress import Progress
 
 from demo.interrupts import raise_interrupted
 from superb_ks.settings import Failures
+from superb_node.work_folder import replace_file
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Lab, Record
 from tests.support.sine_experiment import Script
@@ -115,9 +115,7 @@ def main() -> int:
     ):
         figures = run(lab, arguments.rounds)
     print(json.dumps(figures, indent=1))
-    partial = arguments.json.with_name(f".{arguments.json.name}.partial")
-    partial.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, arguments.json)
+    replace_file(arguments.json, (json.dumps(figures, indent=1) + "\n").encode())
     return 0 if figures["status"] == "finished" and figures["rounds_lost"] == 0 else 1
 
 

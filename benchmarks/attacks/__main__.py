@@ -26,6 +26,7 @@ from benchmarks.attacks.federation import COLUMNS, ROUNDS, experiment
 from benchmarks.attacks.problem import ENVOYS, SIZE
 from benchmarks.attacks.report import RESULTS, load, table
 from benchmarks.compare.results import commit
+from superb_node.work_folder import replace_file
 
 SEEDS = (0, 1, 2)
 
@@ -71,9 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="of what was measured earlier")
     options = parser.parse_args(argv)
     if not options.report:
-        partial = RESULTS.with_suffix(".partial")
-        partial.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, RESULTS)
+        replace_file(RESULTS, (json.dumps(measure(), indent=1) + "\n").encode())
     print(table(load()))
     return 0
 

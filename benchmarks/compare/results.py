@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.compare.plan import Job
 from benchmarks.transport.result import now, rounded
+from superb_node.work_folder import replace_file
 from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,11 +128,9 @@ def keep_row(new: dict[str, Any], path: Path = RESULTS) -> None:
     rows = [old for old in load_rows(path) if not _replaces(new, old)]
     rows = sorted([*rows, rounded(new)], key=lambda item: tuple(map(str, identity(item))))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     # A row a line: a run that is repeated changes the lines of its own.
     lines = ",\n".join(json.dumps(item) for item in rows)
-    partial.write_text(f'{{"rows": [\n{lines}\n]}}\n', encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, f'{{"rows": [\n{lines}\n]}}\n'.encode())
 
 
 def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import statistics
 from pathlib import Path
 from typing import Any
 
 from benchmarks.transport.job import STEP, Job
+from superb_node.work_folder import replace_file
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "transport.json"
@@ -103,9 +103,7 @@ def merge(section: str, entries: dict[str, Any], path: Path = RESULTS) -> None:
     results = load(path)
     results.setdefault(section, {}).update(entries)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(rounded(results), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, (json.dumps(rounded(results), indent=1, sort_keys=True) + "\n").encode())
 
 
 def rounded(value: Any) -> Any:

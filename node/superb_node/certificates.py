@@ -101,7 +101,7 @@ def folder_name_of(authority: x509.Certificate) -> str:
 
 
 def warn_of_authority_key(certificates: Certificates) -> None:
-    """Say so if the account that will run experiments can read the key by which all identities are made.
+    """Say so if the account of a node can read the key by which all identities are made.
 
     No more than that: who tries TLS out on one machine has one account for everything.
     """
@@ -110,7 +110,7 @@ def warn_of_authority_key(certificates: Certificates) -> None:
     for folder in (root.parent.parent / AUTHORITY, own):
         if os.access(folder / PRIVATE_KEY, os.R_OK):
             logger.warning(
-                "This account runs experiments and can read the authority's key, which makes any identity: "
+                "Whoever breaks into this node can read the authority's key, which makes any identity: "
                 "move %s to another account or machine",
                 folder,
             )

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from superb_node.errors import ConfigError
 from superb_node.tls_diagnosis import why_refused
@@ -55,18 +56,35 @@ def only_listener(port: int) -> Iterator[str]:
     """
     socket = Path(path(port))
     # gRPC takes the place of any socket, also of one that somebody listens on; the lock is what counts. The
-    # system drops it when its holder ends, and the file stays: without it two could lock files of one name.
-    with socket.with_suffix(".lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            taken = os.strerror(errno.EADDRINUSE)
-            raise OSError(errno.EADDRINUSE, taken, shown(HOST, socket)) from error
+    # system drops it when its holder ends.
+    file = socket.with_suffix(".lock")
+    with _locked(file, shown(HOST, socket)):
         socket.unlink(missing_ok=True)
         try:
             yield str(socket)
         finally:
             socket.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+
+
+def _locked(file: Path, address: str) -> TextIO:
+    """Make and lock a file, which its holder removes before it gives up the lock; returns the file, open.
+
+    Raises:
+        OSError: somebody else has it.
+    """
+    while True:
+        lock = file.open("w", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                return lock
+        except FileNotFoundError:
+            pass  # the one before has removed what we locked
+        except BlockingIOError as error:
+            lock.close()
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), address) from error
+        lock.close()
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from superb_node.envoy.threads import usable_cores
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Outcome, follow, sine_root, wait_until
-from tests.support.sine_experiment import Script, sine_model, sine_shard
+from tests.support.sine_experiment import Script, sine_model, sine_shard, tasks_that
 
 pytestmark = pytest.mark.federation
 
@@ -48,8 +48,6 @@ class ByHand(Federation):
 
 
 def telling_tasks() -> TaskInterface:
-    tasks = TaskInterface()
-
     def tell() -> dict[str, float]:
         from superb_ks.training.arguments import RoundArguments
 
@@ -63,21 +61,7 @@ def telling_tasks() -> TaskInterface:
             "clips": 1,
         }
 
-    @tasks.register_fl_task(
-        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
-    )
-    def train(model, shard, device, optimizer, round_num):
-        return tell()
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def validate(model, shard, device):
-        return tell()
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def test(model, shard, device):
-        return tell()
-
-    return tasks
+    return tasks_that(tell)
 
 
 def told(outcome: Outcome, what: str) -> dict[str, set[float]]:

@@ -17,7 +17,7 @@ from superb_node.envoy import confinement, landlock
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
-from tests.support.sine_experiment import Script, sine_model, sine_shard
+from tests.support.sine_experiment import Script, sine_model, sine_shard, tasks_that
 
 pytestmark = pytest.mark.federation
 
@@ -33,7 +33,6 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def nosy_tasks(paths: list[str], ports: list[int]) -> TaskInterface:
     """Tasks that report 1.0 for each thing that they could do."""
-    tasks = TaskInterface()
 
     def tell() -> dict[str, float]:
         def tried(do) -> float:
@@ -62,21 +61,7 @@ def nosy_tasks(paths: list[str], ports: list[int]) -> TaskInterface:
         told["signal the service"] = tried(lambda: os.kill(service, 0))
         return {**told, "accuracy": 1.0, "loss": 1.0, "clips": 1}
 
-    @tasks.register_fl_task(
-        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
-    )
-    def train(model, shard, device, optimizer, round_num):
-        return tell()
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def validate(model, shard, device):
-        return tell()
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def test(model, shard, device):
-        return tell()
-
-    return tasks
+    return tasks_that(tell)
 
 
 def told(outcome: Outcome) -> dict[str, float]:

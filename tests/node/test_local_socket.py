@@ -146,3 +146,36 @@ def test_a_missing_director_is_looked_for_among_the_other_accounts(
     assert local_socket.who_else(f"localhost:{port}") == ""
     (tmp_path / f"superb-federation-{UID}").mkdir()
     assert local_socket.who_else(f"localhost:{port}").endswith("across accounts use make certs")
+
+
+# Takes a port again and again; nobody else may have it meanwhile, although each holder removes what it locks.
+CONTENDER = """
+import os, sys, time
+from superb_node.local_socket import only_listener
+port, witness, taken = int(sys.argv[1]), sys.argv[2], 0
+until = time.monotonic() + 2
+while time.monotonic() < until:
+    try:
+        with only_listener(port):
+            os.close(os.open(witness, os.O_CREAT | os.O_EXCL))
+            os.unlink(witness)
+            taken += 1
+    except FileExistsError:
+        sys.exit("two have it")
+    except OSError:
+        pass
+print(taken)
+"""
+
+
+def test_nothing_is_left_and_of_many_who_come_and_go_one_has_it(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-c", CONTENDER, str(port), str(tmp_path / "witness")]
+    contenders = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "abcd"
+    ]
+    for each in contenders:
+        printed, errors = each.communicate(timeout=60)
+        assert each.returncode == 0, errors
+        assert int(printed) > 0
+    assert not list(Path(path(port)).parent.glob(f"{port}*"))

@@ -168,6 +168,27 @@ def sine_tasks(script: Script) -> TaskInterface:
     return tasks
 
 
+def tasks_that(tell: Callable[[], dict[str, float]]) -> TaskInterface:
+    """Return tasks that return what `tell` returns, whatever they are asked to do."""
+    tasks = TaskInterface()
+
+    @tasks.register_fl_task(
+        model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
+    )
+    def train(model, shard, device, optimizer, round_num):
+        return tell()
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def validate(model, shard, device):
+        return tell()
+
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def test(model, shard, device):
+        return tell()
+
+    return tasks
+
+
 def ballast_after(rounds: Iterable[Iterable[int]]) -> float:
     """Work out the ballast by hand: `rounds` says which ranks (12 clips times the rank) were averaged."""
     total = 0.0

@@ -158,7 +158,7 @@ def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
                     raise NoCard(fault)
                 cards[name] = read_card(info["shard_info"].shard_description)
             except NoCard as error:
-                logger.warning("%s is left out, it has no shard card: %s", printable(name), error)
+                logger.warning("%s is left out: it has no valid shard card: %s", printable(name), error)
     return cards
 
 

@@ -36,14 +36,14 @@ from superb_node.workspace import own_workspace
 logger = logging.getLogger("envoy")
 
 RETRY_SECONDS = 1.0
-SIGN_TIMEOUT_SECONDS = 10.0
+HEARTBEAT_TIMEOUT_SECONDS = 10.0
 """A heartbeat that is not delivered within this time is given up, and the next one is tried."""
 
 
 class Envoy(OpenFLEnvoy):
     """Corrects: an envoy that gives up when the director is not there yet, whose heartbeat dies with the
     director, whose main thread dies of a damaged experiment while it still counts as online, that survives
-    Ctrl-C, that tries for ever where it is refused, and that runs whatever arrives.
+    Ctrl-C, that keeps trying where it is refused, and that runs whatever arrives.
 
     Args:
         gate: of this node's owner.
@@ -70,7 +70,7 @@ class Envoy(OpenFLEnvoy):
         # Corrects: between calls that fail at once gRPC makes no progress with its connection, so that a
         # director that was restarted is found after half a minute. A call that waits keeps it going.
         stub.UpdateEnvoyStatus = functools.partial(
-            stub.UpdateEnvoyStatus, wait_for_ready=True, timeout=SIGN_TIMEOUT_SECONDS
+            stub.UpdateEnvoyStatus, wait_for_ready=True, timeout=HEARTBEAT_TIMEOUT_SECONDS
         )
 
     def start(self) -> None:
@@ -126,7 +126,7 @@ class Envoy(OpenFLEnvoy):
                         logger.error("%s", refused)
                     self._last_refusal = str(refused)
             except Exception as error:
-                logger.debug("Sign of life not delivered: %s", one_line(error))
+                logger.debug("Heartbeat not delivered: %s", one_line(error))
             time.sleep(seconds or RETRY_SECONDS)
 
     def _register(self) -> None:
@@ -165,7 +165,7 @@ class Envoy(OpenFLEnvoy):
         # From now on it waits for a connection, for the reason that heartbeats do.
         stub = self.director_client.stub
         stub.UpdateShardInfo = functools.partial(
-            stub.UpdateShardInfo, wait_for_ready=True, timeout=SIGN_TIMEOUT_SECONDS
+            stub.UpdateShardInfo, wait_for_ready=True, timeout=HEARTBEAT_TIMEOUT_SECONDS
         )
 
     def _download(self, experiment_name: str) -> Download:

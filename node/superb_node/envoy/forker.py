@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from superb_node.envoy import linux
 from superb_node.envoy.output import Output
 from superb_node.envoy.participation import failure_report
 from superb_node.reports import LEFT, TASK_RAISED
@@ -195,7 +195,7 @@ def _work_and_report(work: Callable[[Job], None], job: Job, report: int) -> None
 def _prctl(option: int, value: int) -> None:
     """Set an option of this process, where the system is Linux."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value))
+        linux.prctl(option, value)
 
 
 def flush() -> None:

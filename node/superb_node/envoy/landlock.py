@@ -1,6 +1,6 @@
 """Gives up access to files and ports, for this process and all that it starts, by Linux' Landlock.
 
-Landlock needs no root and no package, and nobody can take it back. A kernel knows some of its rights, by the
+Landlock needs no root and no package, and it cannot be undone. A kernel knows some of its rights, by the
 number of its interface (ABI); what it does not know stays allowed, and `possible` says so.
 """
 
@@ -14,11 +14,12 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from superb_node.envoy import linux
+
 # The same numbers on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ASK_VERSION = 1
 _PATH_BENEATH, _NET_PORT = 1, 2
-_NO_NEW_PRIVS = 38
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_DEVICES = 1 << 6 | 1 << 11
@@ -30,7 +31,6 @@ _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
 _NETWORK_ABI, _SCOPE_ABI = 4, 6
 _ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
-
 
 _CAPABILITIES_VERSION = 0x20080522
 _READ_ANYBODYS_FILES = 1 << 1
@@ -63,7 +63,7 @@ def abi() -> int:
     if sys.platform != "linux":
         return 0
     try:
-        return _call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
+        return linux.call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
     except OSError:
         return 0
 
@@ -110,7 +110,7 @@ def restrict(
     scope = _ABSTRACT_SOCKETS | _SIGNALS if number >= _SCOPE_ABI else 0
     attributes = _Ruleset(known, network, scope)
     size = 8 if number < _NETWORK_ABI else 16 if number < _SCOPE_ABI else 24
-    ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
+    ruleset = linux.call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
     try:
         allowed = ((readable, _READ), (writable, ~_MAKE_DEVICES), (sockets, _CONNECT_UNIX))
         for paths, rights in allowed:
@@ -118,9 +118,9 @@ def restrict(
                 _allow_beneath(ruleset, path, rights & known)
         for port in ports if network else ():
             _add_rule(ruleset, _NET_PORT, _Port(_CONNECT_TCP, port))
-        _prctl(_NO_NEW_PRIVS, 1)
+        linux.promise_no_new_privileges()
         _drop_capabilities()
-        _call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+        linux.call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     finally:
         os.close(ruleset)
 
@@ -140,11 +140,11 @@ def _allow_beneath(ruleset: int, path: Path, rights: int) -> None:
 
 
 def _add_rule(ruleset: int, kind: int, rule: ctypes.Structure) -> None:
-    _call(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(kind), ctypes.byref(rule), ctypes.c_uint32(0))
+    linux.call(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(kind), ctypes.byref(rule), ctypes.c_uint32(0))
 
 
 def _drop_capabilities() -> None:
-    """Give up what makes root mighty: one of its powers is to look into any process, past Landlock."""
+    """Give up root's capabilities: one of them is to look into any process, past Landlock."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
     words = (_Capabilities * 2)()
     library = ctypes.CDLL(None, use_errno=True)
@@ -153,22 +153,4 @@ def _drop_capabilities() -> None:
     kept = words[0].permitted & _READ_ANYBODYS_FILES
     words[0], words[1] = _Capabilities(kept, kept, 0), _Capabilities(0, 0, 0)
     if library.capset(header, words) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def _call(number: int, *arguments: object) -> int:
-    """Make a system call for which the C library has no function.
-
-    Raises:
-        OSError: it failed.
-    """
-    result: int = ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(number), *arguments)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
-def _prctl(option: int, value: int) -> None:
-    words = [ctypes.c_ulong(each) for each in (value, 0, 0, 0)]
-    if ctypes.CDLL(None, use_errno=True).prctl(ctypes.c_int(option), *words) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

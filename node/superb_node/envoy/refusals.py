@@ -54,7 +54,7 @@ class RefusalDetector:
         """
         if error.code() in _REFUSALS:
             refused = ShardRefused(f"the director refused: {error.details()}")
-            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:  # such as another Python: it stays
+            if error.code() is grpc.StatusCode.FAILED_PRECONDITION:  # of its shard: it stays
                 refused.exit_code = 2
             raise refused from None
         if self._host == local_socket.HOST:  # there TLS is nobody's

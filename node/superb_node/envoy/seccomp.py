@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import platform
 import socket
 import struct
 import sys
+
+from superb_node.envoy import linux
 
 # By machine: its number in the kernel's audit, and that of the system call `seccomp`.
 _MACHINES = {"x86_64": (0xC000003E, 317), "aarch64": (0xC00000B7, 277)}
@@ -43,14 +44,13 @@ _X32 = 0x40000000
 
 _SET_FILTER, _ASK_ACTION = 1, 2
 _ALL_THREADS = 1
-_NO_NEW_PRIVS = 38
 _NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16  # where the kernel puts what a filter looks at
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ERROR = 0x00050000
 
 
 def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    """Return one instruction; the last two say how many others to leap over."""
+    """Return one instruction; the last two say how many others to skip."""
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
@@ -76,29 +76,25 @@ def restrict() -> None:
     if not _available():
         return
     steps = _filter(platform.machine())
-    program = _Program(len(steps) // len(_ALLOW), steps)
-    library = ctypes.CDLL(None, use_errno=True)
-    words = [ctypes.c_ulong(each) for each in (1, 0, 0, 0)]
-    if library.prctl(ctypes.c_int(_NO_NEW_PRIVS), *words) != 0 or _seccomp(
-        _SET_FILTER, _ALL_THREADS, program
-    ):
-        raise OSError(ctypes.get_errno(), f"seccomp: {os.strerror(ctypes.get_errno())}")
+    linux.promise_no_new_privileges()
+    _seccomp(_SET_FILTER, _ALL_THREADS, _Program(len(steps) // len(_ALLOW), steps))
 
 
 def _available() -> bool:
     # A 32-bit Python on such a machine makes the calls of another.
     if sys.platform != "linux" or platform.machine() not in _MACHINES or sys.maxsize < 2**32:
         return False
-    return _seccomp(_ASK_ACTION, 0, ctypes.c_uint32(_ERROR)) == 0
+    try:
+        _seccomp(_ASK_ACTION, 0, ctypes.c_uint32(_ERROR))
+    except OSError:
+        return False
+    return True
 
 
-def _seccomp(operation: int, flags: int, argument: _Program | ctypes.c_uint32) -> int:
+def _seccomp(operation: int, flags: int, argument: _Program | ctypes.c_uint32) -> None:
     number = _MACHINES[platform.machine()][1]
-    library = ctypes.CDLL(None, use_errno=True)
-    result: int = library.syscall(
-        ctypes.c_long(number), ctypes.c_uint(operation), ctypes.c_uint(flags), ctypes.byref(argument)
-    )
-    return result
+    if linux.call(number, ctypes.c_uint(operation), ctypes.c_uint(flags), ctypes.byref(argument)):
+        raise OSError(errno.EAGAIN, "seccomp: a thread cannot be filtered")  # it tells which one
 
 
 def _filter(machine: str) -> bytes:

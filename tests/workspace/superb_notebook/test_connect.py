@@ -140,7 +140,7 @@ def test_whatever_a_director_lists_the_honest_envoy_is_shown(
     honest = json.dumps({**WHOLE, "rank": 7, "world_size": 2})
     cards = shard_cards(Registry(**{"honest": honest, name: description}))
     assert cards["honest"]["rank"] == 7 and set(cards) <= {"honest", "liar"}
-    said = [message for message in caplog.messages if " is left out, it has no shard card: " in message]
+    said = [message for message in caplog.messages if " is left out: it has no valid shard card: " in message]
     assert len(said) == 2 - len(cards)
     assert all(message.isprintable() and message.startswith(name[:1]) for message in said)
 
