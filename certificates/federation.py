@@ -28,7 +28,7 @@ from superb_node.certificates import (
     read_certificate,
 )
 from superb_node.loopback import LOCAL_HOSTS
-from superb_node.names import illegal_name, is_legal_name
+from superb_node.names import fault_of_envoy_name, illegal_name, is_legal_name
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,8 @@ def _require_names(user: str, envoys: Sequence[str]) -> None:
         if name.lower() in seen:
             raise CertificateError(f"name {name!r} is that of {seen[name.lower()]} already; choose another")
         seen[name.lower()] = "the user" if name == user else "another envoy"
+    for fault in filter(None, map(fault_of_envoy_name, envoys)):
+        raise CertificateError(fault)
 
 
 def _authority_of(

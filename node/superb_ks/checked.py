@@ -26,13 +26,19 @@ def is_int(value: Any, low: int, high: float = math.inf) -> bool:
 
 
 def is_real(value: Any) -> bool:
-    """Tell whether a value is a finite number; True and False are not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether a value is a number that a float can hold; True and False are not."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of some hundred digits
+        return False
 
 
 COUNT = Range(lambda value: is_int(value, 1), "a whole number from 1")
 ABOVE_0 = Range(lambda value: is_real(value) and value > 0, "above 0")
 FROM_0 = Range(lambda value: is_real(value) and value >= 0, "from 0")
+FRACTION = Range(lambda value: is_real(value) and 0 < value <= 1, "in (0, 1]")
 SHARE = Range(lambda value: is_real(value) and 0 <= value < 1, "in [0, 1)")
 BELOW_HALF = Range(lambda value: is_real(value) and 0 <= value < 0.5, "in [0, 0.5)")
 TEXT = Range(lambda value: isinstance(value, str) and value.strip() != "", "text that is not empty")
@@ -90,11 +96,9 @@ class Checked:
             raise ValueError(f"{type(self).__name__}.{field_name} is {value!r}; legal: {legal}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON knows them: dictionaries, text, numbers, booleans and None."""
+        """Return all fields as JSON knows them: dictionaries, lists, text, numbers, booleans and None."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        plain = {
-            key: value.to_dict() if isinstance(value, Checked) else value for key, value in values.items()
-        }
+        plain = {key: _plain(value) for key, value in values.items()}
         return {"name": self.name, **plain} if self.name else plain
 
     @classmethod
@@ -142,6 +146,12 @@ def changes(settings: Checked) -> str:
         if (value := getattr(settings, item.name)) != item.default
     ]
     return f"{type(settings).__name__}({', '.join(differing)})"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Checked):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _instances(metadata: Mapping[str, Any]) -> Range:

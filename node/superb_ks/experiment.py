@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from superb_ks import __version__
-from superb_ks.settings import Settings
+from superb_ks.settings import NOTEBOOKS_OWN, Settings
 
 MAX_BYTES = 2**20
 """Of an experiment. The tutorial's has about 3,000; what is larger than this has caught data."""
+
+MAX_MODEL_SIZE = 2**30
+"""Float32 values of a model: 4 GiB, four times wav2vec2-xls-r-300m."""
 
 FUNCTIONS = ("train", "validate", "test")
 """What the tasks define, by the names under which the notebook registers it."""
@@ -114,6 +117,9 @@ class Experiment:
             settings = Settings.from_dict(_require_kind(values["settings"], dict, "settings"))
         except (ValueError, TypeError, AttributeError) as error:
             raise UnsoundExperiment(f"the experiment's settings: {str(error)[:500]}") from error
+        if settings != settings.for_nodes():
+            own = ", ".join(NOTEBOOKS_OWN)
+            raise UnsoundExperiment(f"the experiment's settings hold what is the notebook's alone: {own}")
         tasks = _require_kind(values["tasks"], str, "tasks")
         _require_readable(tasks)
         model = (
@@ -184,8 +190,15 @@ def _require_kind(value: Any, kind: type[_Kind], what: str) -> _Kind:
 
 
 def _identifier(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value.isidentifier() or keyword.iskeyword(value):
-        raise UnsoundExperiment(f"{what} of the experiment: {str(value)[:60]!r} is no identifier of Python")
+    # Beyond ASCII are letters that look like others.
+    if (
+        not isinstance(value, str)
+        or not (value.isascii() and value.isidentifier())
+        or keyword.iskeyword(value)
+    ):
+        raise UnsoundExperiment(
+            f"{what} of the experiment: {ascii(str(value))[:60]} is no identifier of Python in ASCII"
+        )
     return value
 
 

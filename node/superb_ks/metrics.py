@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from superb_ks.schedule import PERSONALISE, TRAIN
+
 Metrics = dict[str, NDArray[np.float64]]
 """What a task measured: scalars (shape `()`) and arrays (such as a confusion matrix of counts)."""
 
@@ -18,6 +20,18 @@ CLIPS = "clips"
 
 ACCURACY = "accuracy"
 """What `validate` must return; the best model is the one with the highest, pooled."""
+
+FEDERATED, PERSONAL, KEPT, ON_TEST = "federated", "personal", "kept", "test_"
+"""What `personalise` reports beside `clips`: both models' accuracies on the validation clips, and 1 if the
+personal one is kept, else 0. What begins with `ON_TEST` says the same of the test clips."""
+
+_SHARES = {PERSONALISE: (FEDERATED, PERSONAL, KEPT, f"{ON_TEST}{FEDERATED}", f"{ON_TEST}{PERSONAL}")}
+"""Metrics of single tasks that are from 0 to 1, as accuracies are everywhere."""
+
+_COUNTED = {TRAIN: {CLIPS: "train"}, PERSONALISE: {CLIPS: "val", f"{ON_TEST}{CLIPS}": "test"}}
+"""Numbers of clips that are believed up to what a shard card counts in a split."""
+
+_CLIPS_OF = {"train": "clips", "val": "validation clips", "test": "test clips"}
 
 NOT_POOLED = ("seconds", "bytes_up")
 """Scalars that belong to one collaborator and have no pooled value."""
@@ -33,7 +47,7 @@ MAX_RECORDS = 12_000
 disk and sent to every viewer; a confusion matrix of a hundred classes makes 10,000 at most."""
 
 
-def admit(metrics: Metrics, room: int) -> tuple[Metrics, str]:
+def admit(task_name: str, metrics: Metrics, room: int) -> tuple[Metrics, str]:
     """Keep those metrics of a task that are legal and make no more than `room` records together.
 
     Numbers go before arrays, so that no large array costs the accuracy.
@@ -45,7 +59,7 @@ def admit(metrics: Metrics, room: int) -> tuple[Metrics, str]:
     faults = []
     for name, value in islice(sorted(metrics.items(), key=lambda item: item[1].ndim), MAX_METRICS):
         records = count_records({name: value})
-        if fault := _fault_of(name, value):
+        if fault := _fault_of(task_name, name, value):
             faults.append(fault)
         elif records > room:
             faults.append(f"{name} makes {records:,} records of the {MAX_RECORDS:,} that a round may have")
@@ -63,15 +77,40 @@ def count_records(metrics: Metrics) -> int:
     return sum(int(np.count_nonzero(value)) if value.ndim else 1 for value in metrics.values())
 
 
-def _fault_of(name: str, value: NDArray[np.float64]) -> str:
+def cap(task_name: str, metrics: Metrics, counts: Mapping[str, int]) -> list[str]:
+    """Lower the clips that a task claims to what a shard card counts, in place.
+
+    Args:
+        task_name: of the task.
+        metrics: that are admitted.
+        counts: clips of each split on the card; one that is missing has no limit.
+
+    Returns:
+        What was claimed beyond that, in words.
+    """
+    claims = []
+    for name, split in _COUNTED.get(task_name, {}).items():
+        limit = counts.get(split)
+        if name in metrics and limit is not None and metrics[name] > limit:
+            claimed = f"{metrics[name]:,.0f} {_CLIPS_OF[split]}"
+            claims.append(f"claims {claimed}, its shard card counts {limit:,}")
+            metrics[name] = np.asarray(float(limit))
+    return claims
+
+
+def _fault_of(task_name: str, name: str, value: NDArray[np.float64]) -> str:
     """Return how a metric breaks the schema; empty if it keeps to it."""
     if not 1 <= len(name) <= MAX_LETTERS or not (name.isascii() and name.isprintable()):
         return f"metric {ascii(name[:MAX_LETTERS])}; legal names: 1 to {MAX_LETTERS} letters of ASCII"
     shown = f"{name} is {value:g}" if value.ndim == 0 else f"{name} is an array of {value.ndim} dimensions"
     if value.ndim > 2:
         return f"{shown}; legal: up to 2"
-    if name == ACCURACY and not (value.ndim == 0 and 0 <= value <= 1):
+    is_share = name == ACCURACY or name in _SHARES.get(task_name, ())
+    if is_share and not (value.ndim == 0 and 0 <= value <= 1):
         return f"{shown}; legal: a number from 0 to 1"
+    is_count = task_name == PERSONALISE and name in _COUNTED[PERSONALISE]
+    if is_count and not (value.ndim == 0 and 0 <= value <= MAX_VALUE):
+        return f"{shown}; legal: a number from 0 to {MAX_VALUE:g}"
     if not (np.abs(value) <= MAX_VALUE).all():  # a NaN is not
         return f"{shown}; legal: finite numbers up to {MAX_VALUE:g}"
     return ""

@@ -1,7 +1,8 @@
 """Which collaborator does what in which round.
 
 Each round validates the incoming model first, so that round 0 measures the untouched one, and then trains.
-One more round validates the last aggregate, and one scores the best model on the test split.
+One more round validates the last aggregate, and one scores the best model on the test split. An experiment
+that personalises has one more, in which each collaborator trains the best model further for itself.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ TRAIN = "train"
 VALIDATE = "validate"
 TEST_INITIAL = "test_initial"
 TEST_BEST = "test_best"
+PERSONALISE = "personalise"
+
+STOPPED_EARLY = "stopped_early"
+"""No task: the record of the round, from 0, that turned out to be the last one of training."""
 
 CLOSING_ROUNDS = 2
-"""Rounds after the last training round: one validates the final aggregate, one tests the best model."""
+"""Rounds after the last training round: one validates the final aggregate, one tests the best model. With
+`personalise` there is one more."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class RoundSchedule:
         fraction: share of the collaborators that train in each of them, in (0, 1]; the others only validate,
             so that models are compared on everybody's clips.
         seed: with the round's number, it decides who trains.
+        personalise: there is a last round in which each collaborator trains the best model for itself.
 
     Raises:
         ValueError: no round, or another fraction.
@@ -51,6 +58,7 @@ class RoundSchedule:
     training_rounds: int
     fraction: float = 1.0
     seed: int = 0
+    personalise: bool = False
 
     def __post_init__(self) -> None:
         if self.training_rounds < 1:
@@ -61,10 +69,16 @@ class RoundSchedule:
     @property
     def total_rounds(self) -> int:
         """All rounds, the closing ones included."""
-        return self.training_rounds + CLOSING_ROUNDS
+        return self.training_rounds + CLOSING_ROUNDS + self.personalise
+
+    def is_personal(self, round_number: int) -> bool:
+        """Say whether each works for itself in a round: what the others are to get is made by then."""
+        return self.personalise and round_number == self.training_rounds + CLOSING_ROUNDS
 
     def tasks(self, round_number: int) -> list[ScheduledTask]:
         """Return the tasks of a collaborator that trains in round `round_number` (from 0), in order."""
+        if self.is_personal(round_number):
+            return [ScheduledTask(PERSONALISE, "train")]
         if round_number == self.training_rounds + 1:
             return [ScheduledTask(TEST_BEST, "test")]
         tasks = [ScheduledTask(VALIDATE, "validate")]

@@ -1,6 +1,8 @@
 """What a data scientist chooses for one experiment. Imports nothing but the standard library.
 
-`Settings` holds a few groups: how the model is tuned, its recipe, the strategy, privacy, failures, addresses.
+`Settings` holds a few groups: how the model is tuned, its recipe, the strategy, early stopping, privacy,
+failures, addresses.
+
 Each group checks itself when it is made, and has the parameters of one choice and no others.
 """
 
@@ -14,7 +16,9 @@ from superb_ks.addresses import Addresses
 from superb_ks.checked import (
     ABOVE_0,
     COUNT,
+    FRACTION,
     TEXT,
+    TRUE_OR_FALSE,
     Checked,
     Range,
     among,
@@ -26,6 +30,7 @@ from superb_ks.checked import (
     or_none,
 )
 from superb_ks.recipe import AUGMENTATIONS, TINY, CompleteRecipe, Recipe, legal_tunings, recipe_for
+from superb_ks.stopping_settings import EarlyStopping
 from superb_ks.strategy_settings import (
     STRATEGIES,
     FedAdam,
@@ -40,12 +45,14 @@ from superb_ks.strategy_settings import (
 from superb_ks.tuning_settings import TUNINGS, Full, Head, Lora, Tuning, tuning_named
 
 __all__ = [
+    "ENGINES",
     "STRATEGIES",
     "NOTEBOOKS_OWN",
     "SUPERB_LABELS",
     "TUNINGS",
     "Addresses",
     "CompleteRecipe",
+    "EarlyStopping",
     "Failures",
     "FedAdam",
     "FedAvg",
@@ -71,17 +78,32 @@ SUPERB_LABELS = (
 )
 """The twelve classes of SUPERB keyword spotting, in its order."""
 
-NOTEBOOKS_OWN = ("addresses", "experiment_name", "test_data", "runs_dir")
+ENGINES = ("openfl", "flower")
+"""What carries an experiment out."""
+
+NOTEBOOKS_OWN = ("engine", "addresses", "experiment_name", "test_data", "runs_dir")
 """Fields that no other node needs to know."""
 
+# Longer than this and Python's timers overflow.
+_SECONDS = Range(lambda value: is_real(value) and 0 < value <= 1e6, "above 0, up to 1,000,000")
+# Of less noise than this epsilon cannot be computed; it is astronomical long before.
+_NOISE = Range(lambda value: is_real(value) and 1e-9 <= value <= 1e6, "from 1e-9 to 1,000,000")
 _PROBABILITY = Range(lambda value: is_real(value) and 0 < value < 1, "in (0, 1)")
-_FRACTION = Range(lambda value: is_real(value) and 0 < value <= 1, "in (0, 1]")
 _ROUNDS = Range(lambda value: is_int(value, 1, 100_000), "a whole number from 1 to 100,000")
 _SEED = Range(lambda value: is_int(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
 _EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _NAME = Range(
     lambda value: isinstance(value, str) and _EXPERIMENT_NAME.fullmatch(value) is not None,
     "up to 63 letters, digits, '-' and '_', starting with a letter",
+)
+_ENVOYS = Range(
+    lambda value: (
+        isinstance(value, list | tuple)
+        and len(value) > 0
+        and all(map(_NAME.contains, value))
+        and len(set(value)) == len(value)
+    ),
+    "a list of envoys' names, each once, such as ['clinic', 'phone']",
 )
 
 
@@ -96,7 +118,7 @@ class Privacy(Checked):
     """
 
     clip_norm: float = checked(ABOVE_0)
-    noise_multiplier: float = checked(ABOVE_0)
+    noise_multiplier: float = checked(_NOISE)
     delta: float = checked(_PROBABILITY, 1e-5)
 
 
@@ -113,7 +135,7 @@ class Failures(Checked):
     """
 
     min_envoys: int = checked(COUNT, 1)
-    round_timeout_seconds: float | None = checked(or_none(ABOVE_0), None)
+    round_timeout_seconds: float | None = checked(or_none(_SECONDS), None)
     on_task_error: str = checked(among("fail", "continue"), "fail")
 
     def __repr__(self) -> str:
@@ -131,11 +153,17 @@ class Settings(Checked):
         tuning: what is trained and sent: `Full()`, `Lora(...)` or `Head()`.
         recipe: what is changed in the model's own recipe.
         rounds: training rounds; every envoy trains and the director averages once in each.
+        early_stopping: when the rounds that are left are skipped; by default never.
         strategy: how updates become the next model, one of `STRATEGIES`.
         privacy: differential privacy; None: none.
+        personalise: in the end each envoy trains the best model for one more round on its own clips, and
+            keeps the result for itself if it is better on its own validation clips.
+        envoys: who takes part, by name, kept in alphabetical order; the others are asked for nothing. None:
+            all that are online.
         fraction: share of the envoys that train in a round, rounded up and drawn from the seed; the others
             only validate.
         failures: what happens when envoys fail.
+        engine: "openfl" (director and envoys) or "flower" (SuperLink and SuperNodes).
         addresses: hosts, ports and certificates.
         seed: initial weights, order of clips and dropout all follow from it.
         precision: "bfloat16" trains under autocast, "float32" does not, "auto" uses bfloat16 where the
@@ -150,10 +178,14 @@ class Settings(Checked):
     tuning: Tuning = nested(TUNINGS, Full())
     recipe: Recipe = nested({"": Recipe}, Recipe())
     rounds: int = checked(_ROUNDS, 3)
+    early_stopping: EarlyStopping = nested({"": EarlyStopping}, EarlyStopping())
     strategy: Strategy = nested(STRATEGIES, FedAvg())
     privacy: Privacy | None = nested({"": Privacy}, None, optional=True)
-    fraction: float = checked(_FRACTION, 1.0)
+    personalise: bool = checked(TRUE_OR_FALSE, False)
+    envoys: tuple[str, ...] | None = checked(or_none(_ENVOYS), None)
+    fraction: float = checked(FRACTION, 1.0)
     failures: Failures = nested({"": Failures}, Failures())
+    engine: str = checked(among(*ENGINES), "openfl")
     addresses: Addresses = nested({"": Addresses}, Addresses())
     seed: int = checked(_SEED, 0)
     precision: str = checked(among("auto", "float32", "bfloat16"), "auto")
@@ -163,6 +195,13 @@ class Settings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.envoys is not None:
+            least = self.failures.min_envoys
+            self._require(len(self.envoys) >= least, "envoys", f"at least {least} names, as min_envoys says")
+            self._require(
+                self.engine == "openfl", "envoys", "None with engine 'flower', where all SuperNodes take part"
+            )
+            object.__setattr__(self, "envoys", tuple(sorted(self.envoys)))
         legal = legal_tunings(self.model)
         names = " or ".join(f"{kind.__name__}(...)" for kind in legal.values())
         self._require(self.tuning.name in legal, "tuning", f"{names} with model {self.model!r}")

@@ -8,8 +8,10 @@ from superb_node.text import quoted
 
 _NUMBERS = "one two three four five six seven eight nine ten".split()
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-RESERVED = ("aggregator", "authority", "director")
-"""By these names records and certificates mean something else."""
+ALL = "all"
+"""What a plot calls all envoys together."""
+RESERVED = ("aggregator", ALL, "authority", "director")
+"""By these names records, certificates and plots mean something else."""
 
 
 def is_legal_name(name: str) -> bool:

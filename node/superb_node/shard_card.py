@@ -106,9 +106,9 @@ def read_card(text: object) -> dict[str, Any]:
     }
 
 
-def training_clips(card: dict[str, Any]) -> int:
-    """Return how many training clips a card counts."""
-    return sum(card["clips"]["train"].values())
+def clips_by_split(card: dict[str, Any]) -> dict[str, int]:
+    """Return how many clips a card counts in each split."""
+    return {split: sum(card["clips"][split].values()) for split in SPLITS}
 
 
 def _json_object(text: object) -> dict[str, Any]:

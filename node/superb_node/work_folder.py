@@ -15,6 +15,8 @@ from superb_node.errors import ConfigError
 
 MARKER = ".superb-federated-work"
 """Only folders that hold this file are ever swept."""
+OF_ONE_NODE = ("work", "experiments", "approval", "personal")
+"""What a director or an envoy keeps in its folder for itself: a copy for another node starts without it."""
 
 
 @contextmanager

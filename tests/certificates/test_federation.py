@@ -229,6 +229,10 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
         ({"envoys": ["env_one", "Env_One"]}, "name 'Env_One' is that of another envoy already"),
         ({"envoys": ["notebook"]}, "name 'notebook' is that of the user already"),
         ({"envoys": ["director"]}, "name 'director' is that of the director already"),
+        (
+            {"envoys": ["all"]},
+            "envoy name 'all' is reserved; legal: any but aggregator, all,",
+        ),
         ({"user": "authority"}, "name 'authority' is that of the authority already"),
         ({"hosts": ["a b"]}, "host 'a b': legal: a name such as"),
         ({"hosts": ["https://gpu1"]}, "host 'https://gpu1': legal"),

@@ -174,16 +174,18 @@ def bad_updates(lab: Lab) -> str:
 
 @drill("slow envoy with a cut-off", quick=True)
 def slow_envoy(lab: Lab) -> str:
-    """Its late result is discarded with a line, not an exception."""
+    """Its task is ended in the middle, and it takes part again from the next round on."""
     logs = {name: len(lab.log(name)) for name in lab.processes}
-    script = Script(seconds={**dict.fromkeys(lab.ranks[:-1], 1.0), lab.ranks[-1]: 6.0})
-    outcome = lab.run(script, rounds=6, failures=Failures(round_timeout_seconds=4))
+    script = Script(seconds={**dict.fromkeys(lab.ranks[:-1], 1.0), lab.ranks[-1]: 600.0})
+    outcome = lab.run(script, rounds=3, failures=Failures(round_timeout_seconds=4))
     assert outcome.status == "finished", outcome.error
-    assert f"{lab.last}: train of round 0" in outcome.text("late"), outcome.records
+    assert f"round 0, {lab.last}: did not report within 4 s" in outcome.text("dropped"), outcome.records
     assert lab.last in outcome.text("returned")
+    assert "ended its task" in lab.log(lab.last)[logs[lab.last] :]
     for name, length in logs.items():
         assert "Traceback" not in lab.log(name)[length:], name
-    return f"{len(outcome.of('late', lab.last))} late results noted and discarded, finished"
+    times = len(outcome.of("returned", lab.last))
+    return f"its task of 600 s ended at the cut-off of 4 s, it returned {times} times, finished"
 
 
 @drill("stopped envoy is not enrolled")

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from openfl.interface.interactive_api.experiment import TaskInterface
 
-from superb_node.envoy import confinement, landlock
+from superb_ks.settings import Failures
+from superb_node.envoy import confinement, guard, landlock
+from superb_node.envoy.personal import PERSONAL_FOLDER, keep
 from superb_notebook.connect import connect
 from superb_notebook.experiment import FederatedExperiment
+from tests.support.experiments import experiment_text
 from tests.support.lab import Lab, Outcome, at, follow, wait_until
 from tests.support.sine_experiment import Script, sine_model, sine_shard, tasks_that
 
@@ -42,7 +48,7 @@ def nosy_tasks(paths: list[str], ports: list[int]) -> TaskInterface:
                 return 0.0
             return 1.0
 
-        service = psutil.Process(os.getppid()).ppid()
+        service = psutil.Process().parents()[2].pid  # beyond guard and template
         told = {f"read {i}": tried(lambda path=path: Path(path).read_bytes()) for i, path in enumerate(paths)}
         told |= {
             f"write {i}": tried(lambda path=path: Path(path, "new").write_text("x"))
@@ -80,6 +86,9 @@ def test_an_experiment_reaches_its_own_folder_and_its_aggregator(lonely: Lab, tm
         "/etc/shadow",
     ]
     folders = [envoy, envoy / "work", envoy / "approval", tmp_path, Path.home(), Path(sys.prefix)]
+    own = envoy / PERSONAL_FOLDER / "env_one" / "ks-1.npz"
+    keep(own, experiment_text(), np.zeros(1, np.float32))
+    paths += [own]
     places = list(map(str, [*paths, *folders, tmp_path / "x"]))
     experiment = FederatedExperiment(connect(lonely.settings(rounds=1)), lonely.new_name())
     with socket.create_server(("localhost", 0)) as server:
@@ -127,9 +136,75 @@ def test_an_envoys_memory_is_what_it_was_before_an_experiment(lonely: Lab) -> No
 def test_an_envoy_that_is_killed_in_a_task_leaves_no_process(tmp_path: Path) -> None:
     with Lab(tmp_path, envoys=1) as lab:
         experiment = lab.submit(Script(seconds={1: 120.0}), rounds=1)
-        wait_until(lambda: len(family(lab)) == 3, 30)
+        wait_until(lambda: len(family(lab)) == (4 if guard.possible() else 3), 30)
         started = family(lab)
         started[0].kill()
         _, alive = psutil.wait_procs(started, timeout=5)
         assert alive == []
         experiment.stop()
+
+
+def test_what_is_left_of_a_stopped_run_has_no_say_in_the_one_that_resumes_it(tmp_path: Path) -> None:
+    """An envoy that slept meanwhile is told that its task is over; that it fails counts no more."""
+    with Lab(tmp_path, envoys=2) as lab:
+        script = Script(seconds={2: 8.0}, raises={2: (0,)})
+        stopped = lab.submit(script, name="again", rounds=20)
+        wait_until(lambda: "round 0, train" in lab.log("env_two"), 40)
+        asleep = psutil.Process(lab.processes["env_two"].pid)
+        asleep.suspend()
+        stopped.stop()
+        assert follow(stopped).status == "stopped"
+        limit = Failures(round_timeout_seconds=30.0)
+        resumed = lab.submit(Script(seconds={1: 0.5}), name="again", rounds=20, resume=True, failures=limit)
+        asleep.resume()
+        outcome = follow(resumed)
+        assert outcome.status == "finished", outcome.error
+        assert outcome.rounds("train", "env_two") != []
+
+
+def forging_tasks(word: bytes) -> TaskInterface:
+    """Tasks that print much, say what a worker says at its end, and end at once."""
+
+    def tell() -> dict[str, float]:
+        for _ in range(200):
+            os.write(1, b"z" * 1_900 + b"\n")
+        for handle in range(3, 64):
+            with contextlib.suppress(OSError):
+                if stat.S_ISFIFO(os.fstat(handle).st_mode):
+                    os.write(handle, word)
+        os._exit(0)
+
+    return tasks_that(tell)
+
+
+def test_who_ends_at_once_is_not_started_at_once_again(lonely: Lab) -> None:
+    name = lonely.new_name()
+    experiment = FederatedExperiment(connect(lonely.settings(rounds=1)), name)
+    experiment.start(
+        model=sine_model(Script()),
+        tasks=forging_tasks(b"done"),
+        shard=sine_shard(Script()),
+        settings=lonely.settings(rounds=1),
+    )
+    try:
+        wait_until(lambda: f"INFO    Experiment {name}\n" in lonely.log("env_one"), 30)
+        time.sleep(8)
+    finally:
+        experiment.stop()
+    said = lonely.log("env_one")
+    assert 2 <= said.count(f"INFO    Experiment {name}\n") <= 5
+    assert len(said[said.index(f"INFO    Experiment {name}\n") :]) < 1_100_000
+    assert lonely.run(rounds=1).status == "finished"
+
+
+def test_a_task_that_ends_its_process_has_failed(lonely: Lab) -> None:
+    experiment = FederatedExperiment(connect(lonely.settings(rounds=1)), lonely.new_name())
+    experiment.start(
+        model=sine_model(Script()),
+        tasks=forging_tasks(b""),
+        shard=sine_shard(Script()),
+        settings=lonely.settings(rounds=1),
+    )
+    outcome = follow(experiment)
+    assert outcome.status == "failed"
+    assert "the process of the experiment ended before its work was done" in outcome.error

@@ -48,6 +48,23 @@ def test_too_few_envoys_are_named(lab: Lab) -> None:
         lab.run(failures=Failures(min_envoys=3))
 
 
+def test_envoys_are_chosen_by_name(trio: Lab) -> None:
+    first, left_out, last = trio.envoy_names
+    name = trio.new_name()
+    outcome = trio.run(name=name, rounds=1, envoys=[last, first])
+    assert outcome.status == "finished", outcome.error
+    assert {r["metric_origin"] for r in outcome.records} == {first, last, "aggregator"}
+    assert np.isclose(outcome.ballast, ballast_after([[1, 3]]))
+    assert f"Experiment {name} of " in trio.log(first)
+    assert f"Experiment {name} of " not in trio.log(left_out), "it was not asked for anything"
+
+
+def test_an_envoy_that_is_not_online_is_named(trio: Lab) -> None:
+    online = ", ".join(sorted(trio.envoy_names))
+    with pytest.raises(FederationError, match=f"^envoy phone is not online; online: {online}$"):
+        trio.run(envoys=["phone", trio.first])
+
+
 def test_a_name_is_used_once(lab: Lab) -> None:
     name = lab.new_name()
     assert lab.run(name=name, rounds=1).status == "finished"

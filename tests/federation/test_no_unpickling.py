@@ -12,7 +12,7 @@ from tests.support.lab import ROOT, Lab
 MODULES = ("pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib")
 # Where OpenFL itself imports a serializer, it is a module that nobody of us imports.
 OF_OPENFL = ("openfl.plugins.interface_serializer", "openfl.federated.plan", "openfl.federated.Plan")
-FOLDERS = ("node", "envoy", "workspace", "demo", "certificates")
+FOLDERS = ("node", "envoy", "workspace", "demo", "certificates", "flower", "simulation", "pretraining")
 
 # Python runs this at the start of every process of the federation.
 SITECUSTOMIZE = """

@@ -22,6 +22,7 @@ from demo.process import ServiceProcess, stop_all
 from superb_ks.settings import Addresses
 from superb_node import local_socket
 from superb_node.loopback import ALLOW_PLAINTEXT
+from superb_node.work_folder import OF_ONE_NODE
 from tests.support.by_tcp import ByTcp
 from tests.support.cards import CARD
 from tests.support.lab import Lab, at, follow, wait_until
@@ -180,7 +181,7 @@ def test_another_account_reads_nothing_that_the_services_wrote() -> None:
         assert follow(experiment).status == "finished"
         found += subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     assert any(line.endswith("/env_one/start_envoy.sh") for line in found)  # what was copied, it may
-    written = [line for line in found if {"work", "experiments", "approval"} & set(Path(line).parts)]
+    written = [line for line in found if set(OF_ONE_NODE) & set(Path(line).parts)]
     assert not written
 
 

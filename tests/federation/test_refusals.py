@@ -111,6 +111,7 @@ class Siege:
         envoy = Envoy(
             gate=OwnersGate(GateSettings(), f"the owner of {name}", self.folder / "approval"),
             template=None,  # it runs nothing
+            personal=self.folder,
             shard_name=name,
             director_host="localhost",
             director_port=self.ports[0],

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from superb_ks.experiment import own_package
+from superb_node.work_folder import OF_ONE_NODE
 from tests.support.lab import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,8 +38,9 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(
             ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("work", "build", "*.egg-info")
         )
-    (checkout / "envoy" / "work").mkdir()
-    (checkout / "envoy" / "work" / ".env_one.lock").touch()
+    for name in OF_ONE_NODE:
+        (checkout / "envoy" / name).mkdir(exist_ok=True)
+        (checkout / "envoy" / name / ".env_one.lock").touch()
     for file in ("Makefile", "constraints.txt"):
         shutil.copy(ROOT / file, checkout)
     (checkout / ".venv").mkdir()
@@ -46,7 +48,9 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (checkout / ".venv" / stamp).touch()
     (checkout / "requirements.txt").touch()
     os.utime(checkout / "requirements.txt", (0, 0))
-    made = run("make", "-s", "envoy-kit", "-o", ".venv/.installed", f"RUN={sys.executable}", cwd=checkout)
+    made = run(
+        "make", "-s", "envoy-kit", "-o", ".venv/.installed", f"VENV_PYTHON={sys.executable}", cwd=checkout
+    )
     assert made == "build/envoy-kit.tar.gz\n"
     with tarfile.open(checkout / "build" / "envoy-kit.tar.gz") as archive:
         archive.extractall(place, filter="data")
@@ -69,7 +73,7 @@ def python(kit: Path) -> Path:
 
 def test_the_kit_has_what_an_envoy_needs_and_no_more(kit: Path) -> None:
     there = {path.name for path in kit.iterdir()} - {".venv"}
-    here = {path.name for path in (ROOT / "envoy").iterdir()} - {"work", "approval", "__pycache__"}
+    here = {path.name for path in (ROOT / "envoy").iterdir()} - {*OF_ONE_NODE, "__pycache__"}
     (wheel,) = kit.glob("*.whl")
     assert there == here | {"constraints.txt", wheel.name}
     assert wheel.name == "superb_node-0.1.0-py3-none-any.whl"

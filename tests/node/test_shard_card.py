@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from superb_node.director.director import Director
-from superb_node.shard_card import MAX_BYTES, MAX_LETTERS, MAX_NUMBER, NoCard, read_card, training_clips
+from superb_node.shard_card import MAX_BYTES, MAX_LETTERS, MAX_NUMBER, NoCard, clips_by_split, read_card
 from tests.support.cards import ANY_CARDS, CARD, WHOLE
 
 
@@ -27,7 +27,7 @@ def test_what_a_card_does_not_say_is_filled_in_and_what_the_schema_does_not_name
 def test_classes_without_clips_count_none() -> None:
     clips = {"train": {"no": 7}, "val": {}, "test": {"yes": 1}}
     assert read_card(card(clips=clips))["clips"]["train"] == {"yes": 0, "no": 7}
-    assert training_clips(read_card(card(clips=clips))) == 7
+    assert clips_by_split(read_card(card(clips=clips)))["train"] == 7
 
 
 COUNT = f"a whole number from 0 to {MAX_NUMBER:,}"
@@ -95,11 +95,11 @@ def test_any_text_is_a_card_of_the_schema_or_refused(text: str) -> None:
     assert read.keys() == read_card(CARD).keys()
     for leaf in leaves(read):
         assert leaf is None or (leaf.isprintable() if isinstance(leaf, str) else abs(leaf) <= MAX_NUMBER)
-    assert training_clips(read) > 0
+    assert clips_by_split(read)["train"] > 0
 
 
 def test_an_experiment_gets_the_limits_that_the_cards_count(tmp_path) -> None:
     shapes = {"sample_shape": ["1"], "target_shape": ["1"]}
     director = Director(experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, **shapes)
     director.acknowledge_shard({"node_info": {"name": "one"}, "shard_description": CARD, **shapes})
-    assert director._training_clips(["one", "two"]) == {"one": 5}
+    assert director._clips(["one", "two"]) == {"one": {"train": 5, "val": 5, "test": 5}}

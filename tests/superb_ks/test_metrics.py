@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superb_ks.metrics import MAX_RECORDS, MAX_VALUE, admit, as_records, count_records, pooled
+from superb_ks.metrics import MAX_RECORDS, MAX_VALUE, admit, as_records, cap, count_records, pooled
 from tests.support.any_metrics import ANY_METRICS
 
 
@@ -77,23 +77,66 @@ def test_records_have_one_cell_each_and_leave_zeros_out():
     ],
 )
 def test_what_breaks_the_schema_is_left_out_and_named(name, value, fault):
-    kept, said = admit(metrics(**{"a": 1, name: value}), MAX_RECORDS)
+    kept, said = admit("validate", metrics(**{"a": 1, name: value}), MAX_RECORDS)
     assert kept == {"a": 1} and said.startswith(fault)
+
+
+SHARE, COUNT = "legal: a number from 0 to 1", "legal: a number from 0 to 1e+12"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        *((name, value, SHARE) for name in ("federated", "personal", "kept") for value in (-0.1, 1.1)),
+        *((name, float("nan"), SHARE) for name in ("test_federated", "test_personal")),
+        ("test_personal", [0.5], SHARE),
+        ("test_clips", -1, COUNT),
+        ("clips", float("inf"), COUNT),
+        ("clips", [3], COUNT),
+    ],
+)
+def test_what_is_told_of_a_personal_model_is_a_share_or_a_number_of_clips(name, value, fault):
+    kept, said = admit("personalise", metrics(**{"a": 1, name: value}), MAX_RECORDS)
+    assert kept == {"a": 1} and said.startswith(f"{name} is ") and said.endswith(fault)
+    if np.isfinite(value).all():
+        assert name in admit("validate", metrics(**{name: value}), MAX_RECORDS)[0], "another task's own name"
+
+
+@pytest.mark.parametrize(
+    ("task", "left", "claims"),
+    [
+        ("train", {"clips": 5, "test_clips": 30}, ["claims 20 clips, its shard card counts 5"]),
+        ("validate", {"clips": 20, "test_clips": 30}, []),
+        (
+            "personalise",
+            {"clips": 6, "test_clips": 7},
+            [
+                "claims 20 validation clips, its shard card counts 6",
+                "claims 30 test clips, its shard card counts 7",
+            ],
+        ),
+    ],
+)
+def test_clips_are_believed_up_to_what_the_card_counts(task, left, claims):
+    claimed, counts = metrics(clips=20, test_clips=30), {"train": 5, "val": 6, "test": 7}
+    assert cap(task, claimed, counts) == claims
+    assert claimed == left
+    assert cap(task, claimed, counts) == cap(task, metrics(clips=20), {}) == []
 
 
 def test_numbers_go_before_arrays_and_further_faults_are_counted():
     sent = metrics(big=np.ones(9), small=np.ones((2, 2)), loss=1, f1=float("nan"), clips=3)
-    kept, said = admit(sent, 6)
+    kept, said = admit("validate", sent, 6)
     assert set(kept) == {"small", "loss", "clips"} and count_records(kept) == 6
     assert said == "f1 is nan; legal: finite numbers up to 1e+12; and 1 more"
-    assert admit(metrics(**{str(number): 1 for number in range(300)}), 9_999)[1] == (
+    assert admit("validate", metrics(**{str(number): 1 for number in range(300)}), 9_999)[1] == (
         "there are 300 metrics; legal: 256"
     )
 
 
 @given(ANY_METRICS, st.integers(0, MAX_RECORDS))
 def test_whatever_is_sent_what_is_kept_makes_finite_records_and_no_more_than_there_is_room_for(sent, room):
-    kept, said = admit(sent, room)
+    kept, said = admit("validate", sent, room)
     assert bool(said) == (len(kept) < len(sent)) and said.isprintable()
     records = as_records(0, "liar", "validate", kept)
     assert len(records) == count_records(kept) <= room

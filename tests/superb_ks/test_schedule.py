@@ -19,6 +19,13 @@ def test_three_rounds():
     ]
 
 
+def test_an_experiment_that_personalises_has_a_round_more():
+    schedule = RoundSchedule(2, personalise=True)
+    assert names(schedule)[2:] == [["validate"], ["test_best"], ["personalise"]]
+    assert [schedule.is_personal(number) for number in range(5)] == [False] * 4 + [True]
+    assert not RoundSchedule(2).is_personal(4)
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 10])
 def test_every_training_is_followed_by_a_validation(rounds):
     plan = names(RoundSchedule(rounds))

@@ -16,6 +16,7 @@ from superb_ks.settings import (
     TUNINGS,
     Addresses,
     CompleteRecipe,
+    EarlyStopping,
     Failures,
     FedAdam,
     FedAvg,
@@ -72,7 +73,13 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         (Settings, "seed", -1),
         (Settings, "seed", 2**32),
         (Settings, "precision", "float16"),
+        *[
+            (Settings, "envoys", names)
+            for names in ([], (), "clinic", ["clinic", "clinic"], ["a b"], [1], {"clinic": 1}, [None], 2)
+        ],
         (Settings, "fraction", 0),
+        (Settings, "personalise", 1),
+        (Settings, "personalise", None),
         (Settings, "fraction", 1.01),
         (Settings, "experiment_name", "../cert"),
         (Settings, "experiment_name", "9lives"),
@@ -95,6 +102,16 @@ def test_defaults_are_legal_and_cannot_be_changed_in_place():
         (Recipe, "mask_feature_prob", float("nan")),
         (Lora, "rank", 0),
         (Lora, "alpha", 0.0),
+        (EarlyStopping, "target", 0),
+        (EarlyStopping, "target", 95),
+        (EarlyStopping, "target", float("nan")),
+        (EarlyStopping, "patience", 0),
+        (EarlyStopping, "patience", 1.5),
+        (EarlyStopping, "min_delta", -0.01),
+        (EarlyStopping, "min_delta", 1.0),
+        (EarlyStopping, "min_delta", 0.01),  # without patience
+        (Settings, "early_stopping", None),
+        (Settings, "early_stopping", 0.95),
         (Failures, "min_envoys", 0),
         (Failures, "round_timeout_seconds", 0),
         (Failures, "on_task_error", "ignore"),
@@ -284,3 +301,23 @@ def test_the_director_and_the_demo_can_import_them_without_pytorch_and_numpy(mod
         f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'numpy')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=WORKSPACE)
+
+
+def test_envoys_are_chosen_by_name_in_any_order():
+    assert Settings().envoys is None
+    chosen = Settings(envoys=["phone", "clinic"])
+    assert chosen.envoys == ("clinic", "phone")
+    assert chosen == Settings(envoys=("clinic", "phone"))
+    assert repr(chosen) == "Settings(envoys=('clinic', 'phone'))"
+    assert chosen.to_dict()["envoys"] == ["clinic", "phone"]
+    assert Settings.from_dict(json.loads(json.dumps(chosen.to_dict()))) == chosen
+    assert chosen.for_nodes().envoys == chosen.envoys, "owners read with whom theirs is averaged"
+
+
+def test_envoys_that_cannot_be_chosen_together_with_other_settings():
+    with pytest.raises(
+        ValueError, match=r"Settings.envoys is \('a',\); legal: at least 2 names, as min_envoys"
+    ):
+        Settings(envoys=("a",), failures=Failures(min_envoys=2))
+    with pytest.raises(ValueError, match="legal: None with engine 'flower', where all SuperNodes take part"):
+        Settings(envoys=("a",), engine="flower")

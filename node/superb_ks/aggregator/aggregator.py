@@ -15,7 +15,7 @@ from openfl.protocols import aggregator_pb2
 from superb_ks.aggregator.round_keeper import RoundKeeper
 from superb_ks.aggregator.service import correct_aggregator_service
 from superb_ks.aggregator.uploads import Results
-from superb_ks.metrics import CLIPS, MAX_LETTERS, MAX_RECORDS, Metrics, admit, count_records
+from superb_ks.metrics import CLIPS, MAX_LETTERS, MAX_RECORDS, Metrics, admit, cap, count_records
 from superb_ks.schedule import TRAIN
 from superb_ks.settings import Settings
 from superb_ks.transport import messages
@@ -38,8 +38,8 @@ class Aggregator(RoundKeeper):
         settings: the experiment's.
         state_folder: holds the model to start from.
         experiment_id: what a call has to show.
-        clip_limits: by collaborator, how many training clips its shard card counts. An update weighs no more,
-            whatever number of clips its sender claims.
+        clip_limits: by collaborator, how many clips of each split its shard card counts. An update weighs no
+            more, and a personal model is scored on no more, whatever number of clips is claimed.
     """
 
     single_col_cert_common_name = ""  # every collaborator has a certificate of its own
@@ -51,7 +51,7 @@ class Aggregator(RoundKeeper):
         state_folder: Path,
         *,
         experiment_id: str,
-        clip_limits: Mapping[str, int] = MappingProxyType({}),
+        clip_limits: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     ) -> None:
         self.uuid = self.federation_uuid = experiment_id
         self._clip_limits = clip_limits
@@ -117,33 +117,26 @@ class Aggregator(RoundKeeper):
                 self._uploads.done_with(collaborator_name)
             if self._is_unwanted(collaborator_name, round_number, task_name):
                 return
-            if task_name == TRAIN:
-                data_size = self._believed(collaborator_name, data_size)
             metrics = self._admitted(collaborator_name, task_name, results.metrics)
             metrics[CLIPS] = np.asarray(float(max(0, data_size)))
+            for claim in cap(task_name, metrics, self._clip_limits.get(collaborator_name, {})):
+                self._record(collaborator_name, "capped", {claim: np.asarray(0.0)})
             if task_name == TRAIN:
                 weights = results.weights
                 metrics["bytes_up"] = np.asarray(0.0 if weights is None else float(weights.nbytes))
-                self._take_update(collaborator_name, data_size, results)
+                self._take_update(collaborator_name, min(data_size, int(metrics[CLIPS])), results)
             self._record(collaborator_name, task_name, metrics)
             self._round.reports[task_name][collaborator_name] = metrics
             self._close_round_if_complete()
 
     def _admitted(self, collaborator_name: str, task_name: str, sent: Metrics) -> Metrics:
         """Return the metrics that keep to the schema and to the budget; say once that others did not."""
-        metrics, left_out = admit(sent, MAX_RECORDS - self._round.records[collaborator_name])
+        metrics, left_out = admit(task_name, sent, MAX_RECORDS - self._round.records[collaborator_name])
         self._round.records[collaborator_name] += count_records(metrics)
         if left_out:
             self._round.ignored = True
             self._record(collaborator_name, "ignored", {f"{task_name}: {left_out}": np.asarray(0.0)})
         return metrics
-
-    def _believed(self, collaborator_name: str, clips: int) -> int:
-        limit = self._clip_limits.get(collaborator_name, clips)
-        if clips > limit:
-            claim = f"claims {clips:,} clips, its shard card counts {limit:,}"
-            self._record(collaborator_name, "capped", {claim: np.asarray(0.0)})
-        return min(clips, limit)
 
     def _is_unwanted(self, collaborator_name: str, round_number: int, task_name: str) -> bool:
         wanted = (
@@ -172,11 +165,14 @@ class Aggregator(RoundKeeper):
         return everybody_knows or time.monotonic() - self._ended_at > QUIT_GRACE_SECONDS
 
     def task_failed(self, collaborator_name: str, reason: str) -> None:
-        """A task raised on `collaborator_name`: fail, or go on without it, as the experiment is set."""
+        """A task raised on `collaborator_name`: fail, or go on without it, as the experiment is set.
+
+        The personalising round goes on in any case: what the federation was to make is made.
+        """
         with self._changed:
             if collaborator_name not in self.quit_job_sent_to:
                 self.quit_job_sent_to.append(collaborator_name)  # it is not invited again
-            if self._failures.on_task_error == "fail":
+            if self._failures.on_task_error == "fail" and not self._is_personal:
                 self.stop(collaborator_name, reason)
             else:
                 self.drop(collaborator_name, reason, for_good=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from openfl.component.assigner.tasks import Task
 
 from superb_ks.aggregator.assigner import ScheduledAssigner
 from superb_ks.aggregator.checkpoint import ExperimentState
+from superb_ks.aggregator.early_stopping import EarlyStop
 from superb_ks.aggregator.membership import Membership
 from superb_ks.aggregator.privacy import private_rounds
 from superb_ks.aggregator.rounds import Round
@@ -20,7 +22,7 @@ from superb_ks.aggregator.strategies.registry import make_aggregation
 from superb_ks.aggregator.strategies.updates import UpdateRefused
 from superb_ks.aggregator.uploads import Results, UploadQueue
 from superb_ks.metrics import ACCURACY, Metrics, as_records, pooled
-from superb_ks.schedule import TRAIN, VALIDATE
+from superb_ks.schedule import PERSONALISE, STOPPED_EARLY, TRAIN, VALIDATE
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
 
@@ -34,7 +36,8 @@ class RoundKeeper:
 
     Args:
         names: of the collaborators that are enrolled.
-        settings: the experiment's: rounds, strategy, privacy, and what happens when a collaborator fails.
+        settings: the experiment's: rounds, strategy, privacy, when training ends early, and what happens
+            when a collaborator fails.
         state_folder: holds the model to start from (see `superb_ks.aggregator.checkpoint`).
     """
 
@@ -42,12 +45,17 @@ class RoundKeeper:
         self.authorized_cols = list(names)
         self.quit_job_sent_to: list[str] = []
         self._failures = settings.failures
-        self._assigner = ScheduledAssigner(settings.rounds, settings.fraction, settings.seed)
         self.failure: str | None = None
         self.members = Membership(self.authorized_cols, settings.failures.min_envoys)
         self.state = ExperimentState(state_folder)
         self.records: list[dict[str, Any]] = self.state.records()
         self.round_number = self.state.manifest["round"]
+        self._assigner = ScheduledAssigner(
+            settings.rounds, settings.fraction, settings.seed, settings.personalise
+        )
+        self._early_stop = EarlyStop(settings.early_stopping, self.records)
+        if self._early_stop.stopped_in is not None:
+            self._train_no_more_after(self._early_stop.stopped_in)
         self._changed = threading.Condition(threading.RLock())
         self._aggregation = make_aggregation(settings.strategy, self.state)
         self._privacy = private_rounds(self.state, settings.privacy)
@@ -82,7 +90,7 @@ class RoundKeeper:
             if self._round.awaits(collaborator_name, TRAIN):
                 self._round.updates.skip(collaborator_name)
                 self._changed.notify_all()  # the next in turn may upload
-            if not self.members.enough:
+            if not (self.members.enough or self._is_personal):
                 left = ", ".join(sorted(self.members.present)) or "nobody"
                 return self.stop(reason=f"{left} left, min_envoys is {self.members.at_least}; {reason}")
             self._close_round_if_complete()
@@ -93,6 +101,15 @@ class RoundKeeper:
     def is_over(self) -> bool:
         """Whether all rounds are complete."""
         return bool(self.round_number >= self._assigner.total_rounds)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many rounds are complete, the closing ones included, and in how many is trained."""
+        return self.round_number, self._assigner.training_rounds
+
+    @property
+    def _is_personal(self) -> bool:
+        return self._assigner.is_personal(self.round_number)
 
     @property
     def _ended(self) -> bool:
@@ -157,15 +174,17 @@ class RoundKeeper:
             return
         try:
             self._close_round()
-        except (OSError, ValueError) as error:  # a full disk, no update, metrics that do not fit together
+        except Exception as error:  # whatever it is, such as a full disk: not the fault of who reported last
             self.stop(reason=f"round {self.round_number} could not be closed: {error}")
 
     def _close_round(self) -> None:
         for task_name, reports in self._round.reports.items():
-            self._record("aggregator", task_name, pooled(reports))
+            if task_name != PERSONALISE:  # of each model its own
+                self._record("aggregator", task_name, pooled(reports))
         if self._round.reports.get(VALIDATE):
             self._mark_if_best(self._round.reports[VALIDATE])
         model = self._new_model()
+        self._stop_training_if_due()
         self._record("aggregator", "round", {"seconds": np.asarray(self._round.seconds)})
         if self._timer:
             self._timer.cancel()
@@ -199,6 +218,17 @@ class RoundKeeper:
             self.state.last.add_to(combined)  # a private average is one of changes since the round's start
         return self._aggregation.next_model(combined, self.round_number + 1)
 
+    def _stop_training_if_due(self) -> None:
+        """Skip the training rounds that are left, if this one showed a reason to."""
+        done, planned = self.round_number + 1, self._assigner.training_rounds
+        if done < planned and (reason := self._early_stop.reason):
+            told = f"{reason}; {done} of {planned} rounds trained"
+            self._record("aggregator", STOPPED_EARLY, {told: np.asarray(0.0)})
+            self._train_no_more_after(self.round_number)
+
+    def _train_no_more_after(self, round_number: int) -> None:
+        self._assigner = replace(self._assigner, training_rounds=round_number + 1)
+
     def _mark_if_best(self, reports: Mapping[str, Metrics]) -> None:
         # One collaborator that does not report a number is no reason to end the experiment of all.
         metrics = pooled({name: report for name, report in reports.items() if ACCURACY in report})
@@ -218,6 +248,7 @@ class RoundKeeper:
     def _record(self, origin: str, task_name: str, metrics: Metrics) -> None:
         records = as_records(self.round_number, origin, task_name, metrics)
         self.records.extend(records)
+        self._early_stop.read(records)
         try:
             self.state.append(records)
         except (OSError, ValueError) as error:  # a full disk, or a log that is closed

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from openfl.component.assigner.tasks import Task
 from torch import nn
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, ExperimentOver, RoundOver
+from superb_ks.collaborator.personal import personalise
 from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.collaborator.shared_memory_model import SharedMemoryModel
 from superb_ks.collaborator.tasks import Tasks
@@ -17,8 +19,9 @@ from superb_ks.experiment import Experiment
 from superb_ks.metrics import CLIPS
 from superb_ks.model.packing import unpack
 from superb_ks.model.spec import ModelSpec
-from superb_ks.schedule import TEST_BEST
+from superb_ks.schedule import CLOSING_ROUNDS, PERSONALISE, TEST_BEST
 from superb_ks.transport import messages
+from superb_ks.types import Vector
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ class Collaborator:
         shard: what the tasks get as their data.
         aggregator: the line to it.
         device: on which the tasks compute, such as "cpu" or "cuda:0".
+        keep: is given the packed weights of a personal model, float32 `[size]`, if it is the better one.
     """
 
     def __init__(
@@ -47,10 +51,11 @@ class Collaborator:
         shard: Any,
         aggregator: AggregatorConnection,
         device: str = "cpu",
+        keep: Callable[[Vector], None],
     ) -> None:
         self.name = name
         self._tasks, self._shard, self._device = tasks, shard, device
-        self._aggregator = aggregator
+        self._aggregator, self._keep = aggregator, keep
         self._network = model
         self._model = SharedMemoryModel(model)
         self._holds: tuple[int, tuple[str, ...]] | None = None
@@ -81,19 +86,33 @@ class Collaborator:
         logger.info("%s: round %d, %s", self.name, round_number, task.name)
         started = time.monotonic()
         self._load_model(task, round_number)
-        metrics = self._tasks.run(
-            task.function_name,
-            model=self._network,
-            shard=self._shard,
-            device=self._device,
-            round_number=round_number,
-        )
-        weights = self._model.pack(self._network) if self._tasks.trains(task.function_name) else None
+        weights = None
+        if task.name == PERSONALISE:
+            metrics = self._personalise(round_number - CLOSING_ROUNDS)
+        else:
+            metrics = self._tasks.run(
+                task.function_name,
+                model=self._network,
+                shard=self._shard,
+                device=self._device,
+                round_number=round_number,
+            )
+            if self._tasks.trains(task.function_name):
+                weights = self._model.pack(self._network)
         metrics["seconds"] = time.monotonic() - started
         if CLIPS not in metrics:
             raise ValueError(f"the task {task.function_name} returned no {CLIPS!r}: how many it worked on")
         clips = int(metrics.pop(CLIPS))
         self._aggregator.deliver(round_number, task.name, clips, metrics, weights)
+        return metrics
+
+    def _personalise(self, round_number: int) -> dict[str, Any]:
+        """Choose between the loaded model and a personal one; returns the metrics, all that leaves."""
+        metrics, own = personalise(
+            self._tasks, self._network, self._shard, self._device, round_number=round_number
+        )
+        if own is not None:
+            self._keep(own)
         return metrics
 
     def _load_model(self, task: Task, round_number: int) -> None:
@@ -102,7 +121,7 @@ class Collaborator:
         Raises:
             ValueError: what was received is not finite.
         """
-        wanted = (round_number, messages.BEST if task.name == TEST_BEST else messages.CURRENT)
+        wanted = (round_number, messages.BEST if task.name in (TEST_BEST, PERSONALISE) else messages.CURRENT)
         if self._holds != wanted or self._received != self._model.checksum():
             self._holds = None  # as long as it is not complete
             self._aggregator.fetch(self._model.vector, *wanted)
@@ -112,7 +131,12 @@ class Collaborator:
 
 
 def make_collaborator(
-    name: str, experiment: Experiment, shard_descriptor: Any, aggregator: AggregatorConnection, device: str
+    name: str,
+    experiment: Experiment,
+    shard_descriptor: Any,
+    aggregator: AggregatorConnection,
+    device: str,
+    keep: Callable[[Vector], None],
 ) -> Collaborator:
     """Run the source of an experiment's tasks, build its model and open the shard.
 
@@ -133,4 +157,6 @@ def make_collaborator(
         shard = open_shard(shard_descriptor, spec)
     else:
         raise ValueError("an experiment with its own model needs its own function that opens a shard")
-    return Collaborator(name, tasks=tasks, model=model, shard=shard, aggregator=aggregator, device=device)
+    return Collaborator(
+        name, tasks=tasks, model=model, shard=shard, aggregator=aggregator, device=device, keep=keep
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from superb_ks.experiment import Experiment, UnsoundExperiment
@@ -15,7 +16,7 @@ from superb_node.text import printable
 
 # Colours of a terminal: what is code, what is new, what is gone.
 _DIM, _GREEN, _RED, _BOLD, _PLAIN = "\033[2m", "\033[32m", "\033[31m", "\033[1m", "\033[0m"
-WIDTH, CODE_WIDTH = 100, 110
+WIDTH, CODE_WIDTH, MARGIN = 100, 110, 6
 MAX_COMPARED = 5_000
 """Lines of two texts that are compared; that takes time that grows with the square of their number."""
 
@@ -46,8 +47,8 @@ def review(submission: Submission, text: bytes, last_approved: Path, colours: bo
     yield _title("Settings", colours)
     for name, value in experiment.settings.for_nodes().to_dict().items():
         if name not in NOTEBOOKS_OWN:
-            yield from _wrapped(f"{name}: {_as_json(value)}")
-    yield from _wrapped(f"recipe in full: {_as_json(vars(experiment.settings.complete_recipe))}")
+            yield from _wrapped(f"{name}: {_as_json(_set_in(value) if isinstance(value, dict) else value)}")
+    yield from _wrapped(f"recipe in full: {_as_json(_set_in(vars(experiment.settings.complete_recipe)))}")
     yield _title("Model", colours)
     yield from _wrapped(_as_json(experiment.model))
     yield _title("Package superb_ks", colours)
@@ -65,23 +66,32 @@ def _numbered(number: int, line: str, colours: bool) -> Iterator[str]:
     """
     plain = line.isascii() and "\t" not in line
     seen = line if plain else line.encode("unicode_escape").decode()
-    for start in range(0, max(1, len(seen)), CODE_WIDTH):
+    width = _at_most(CODE_WIDTH, MARGIN)
+    for start in range(0, max(1, len(seen)), width):
         place = f"{number:>4}" if start == 0 else "   +"
         mark = _coloured(f"{place}{' ' if plain else '!'}", _DIM, colours)
-        yield f"{mark} {seen[start : start + CODE_WIDTH]}" if seen else mark.rstrip()
+        yield f"{mark} {seen[start : start + width]}" if seen else mark.rstrip()
+
+
+def _at_most(width: int, margin: int = 0) -> int:
+    """Return a width that fits the terminal: what it broke itself would look like lines of their own."""
+    return max(20, min(width, shutil.get_terminal_size((width + margin, 24)).columns - margin))
 
 
 def _as_json(value: object) -> str:
-    """Return a value as JSON, a dictionary without what is null in it."""
-    if isinstance(value, dict):
-        value = {key: inner for key, inner in value.items() if inner is not None}
-    return json.dumps(value, ensure_ascii=False)
+    """Return a value as JSON, in which no letter looks like another."""
+    return json.dumps(value)
+
+
+def _set_in(values: Mapping[str, object]) -> dict[str, object]:
+    """Return what is set of the settings of a group: what is null there is as by default."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(
         printable(text),
-        WIDTH,
+        _at_most(WIDTH),
         initial_indent="  ",
         subsequent_indent="    ",
         break_on_hyphens=False,

@@ -56,8 +56,10 @@ def serve(home: Path, config: DirectorConfig, address: str, certificates: Certif
     """Serve at `address` until a signal comes; returns its number. With certificates, by mutual TLS."""
     # OpenFL takes seconds to import; a mistake in the config is reported before that.
     from superb_node.director.director import Director
+    from superb_node.director.limits import allow_open_files
     from superb_node.director.service import DirectorService
 
+    allow_open_files(len(config.aggregator_port))
     gate = Gate(config.gate, "the director's owner", home / APPROVAL_FOLDER / ROLE)
     gate.announce(config.listen_host)
     host, _, port = address.rpartition(":")
@@ -75,6 +77,7 @@ def serve(home: Path, config: DirectorConfig, address: str, certificates: Certif
         experiments_folder=home / EXPERIMENTS_FOLDER,
         envoys=config.envoys,
         gate=gate,
+        aggregator_ports=config.aggregator_port,
     )
     return service.serve_until_stopped()
 

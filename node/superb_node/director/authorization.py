@@ -123,7 +123,7 @@ RULES: dict[str, dict[str, Requirement]] = {
 }
 """What each role may call, method by method, and what the request must say. Everything else is refused.
 
-That an experiment is the caller's own, the director checks (`Director.own_manifest`).
+That an experiment is the caller's own, the director checks (`Authors.manifest`).
 """
 
 

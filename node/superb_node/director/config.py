@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from superb_node.approval.settings import SETTINGS, GateSettings
-from superb_node.command_line import legal_port
+from superb_node.command_line import MAX_PORT, MIN_PORT, legal_port
 from superb_node.errors import ConfigError
 from superb_node.loopback import legal_host
 from superb_node.yaml_config import read_yaml
+
+MAX_AT_ONCE = 16
+"""Experiments that run at the same time: each has a service of its own, and its model in memory."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class DirectorConfig:
 
     listen_host: str = "localhost"
     listen_port: int = 50050
+    aggregator_port: tuple[int, ...] = ()
     sample_shape: tuple[str, ...] = ("16000",)
     target_shape: tuple[str, ...] = ("1",)
     envoy_health_check_period: int = 5
@@ -52,6 +58,7 @@ class DirectorConfig:
         settings["listen_port"] = legal_port(
             os.environ.get("DIRECTOR_PORT") or settings.get("listen_port", cls.listen_port)
         )
+        settings["aggregator_port"] = _aggregator_ports(settings, path)
         for shape in ("sample_shape", "target_shape"):
             if shape in settings and not isinstance(settings[shape], list):
                 raise ConfigError(
@@ -72,3 +79,24 @@ def _envoys(names: object, path: Path) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"{path}: envoys is {names!r}; a list of names such as [env_one, env_two] is legal")
     return tuple(names)
+
+
+def _aggregator_ports(settings: Mapping[str, object], path: Path) -> tuple[int, ...]:
+    """Return the ports that `aggregator_port` names, one or a range; none if it is null."""
+    value = settings.get("aggregator_port")
+    if value is None:
+        return ()
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", str(value), re.ASCII)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not MIN_PORT <= first <= last <= MAX_PORT or last - first >= MAX_AT_ONCE:
+        raise ConfigError(
+            f"{path}: aggregator_port is {value!r}; legal: null, a port from {MIN_PORT} to {MAX_PORT}, or a "
+            f"range of up to {MAX_AT_ONCE}, such as 50051-50053"
+        )
+    ports = tuple(range(first, last + 1))
+    if settings["listen_port"] in ports:
+        raise ConfigError(
+            f"{path}: aggregator_port is {value!r}; legal: others than {settings['listen_port']}, where the "
+            "director itself listens"
+        )
+    return ports

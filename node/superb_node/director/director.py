@@ -1,7 +1,7 @@
-"""The director: knows the envoys, queues experiments, and tells each envoy and author what is theirs.
+"""The director: knows the envoys, queues and runs experiments, and tells each envoy what is its own.
 
 OpenFL's own class, with what it does wrong corrected; nothing of OpenFL is copied. `service.py` serves it
-over gRPC.
+over gRPC, and `authors.py` is what authors may do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from openfl.component.director import Director as OpenFLDirector
 from superb_node import local_socket
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
-from superb_node.director import experiment_store as store
 from superb_node.director.authorization import AccessRules
+from superb_node.director.authors import Authors
 from superb_node.director.envoy_names import EnvoyNames
-from superb_node.director.experiment_runner import POLL_SECONDS, ExperimentQueue, ExperimentRunner
+from superb_node.director.experiment_queue import ExperimentQueue
+from superb_node.director.experiment_runner import ExperimentRunner
 from superb_node.director.experiment_store import ExperimentStore, Refused
 from superb_node.director.pending_approvals import PendingApprovals
-from superb_node.shard_card import read_card, training_clips
+from superb_node.shard_card import clips_by_split, read_card
 from superb_node.text import quoted
 
 logger = logging.getLogger("director")
@@ -40,6 +41,14 @@ class Director(OpenFLDirector):
     """Corrects: failed envoys that are invited again and again, an experiment that waits for ever for a
     dead one, metrics that only the first viewer sees, streams that hang when an aggregator cannot start,
     and experiments that are lost when the director restarts.
+
+    Args:
+        experiments_folder: where everything of the experiments is kept.
+        envoys: names of those that may take part; None: all.
+        gate: of the director's owner.
+        aggregator_ports: of the experiments that run at the same time, one for each; none: one experiment
+            runs at a time, on the port that its author names.
+        settings: of OpenFL's director.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class Director(OpenFLDirector):
         experiments_folder: Path,
         envoys: Collection[str] | None = None,
         gate: Gate | None = None,
+        aggregator_ports: Sequence[int] = (),
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -56,7 +66,9 @@ class Director(OpenFLDirector):
         self.gate = gate or Gate(GateSettings(), "the director's owner", experiments_folder / ".approval")
         self.pending_approvals = PendingApprovals(self.gate, self.experiments)
         self.listen_host = local_socket.HOST
-        self.experiments_registry = ExperimentQueue()
+        self._ports: Sequence[int | None] = aggregator_ports or (None,)
+        self.experiments_registry = ExperimentQueue(len(self._ports))
+        self.authors = Authors(self.experiments, self.experiments_registry, self.pending_approvals)
         self.envoy_names = EnvoyNames(
             self._shard_registry, self.access_rules, MAX_MISSED_SIGNS * self.envoy_health_check_period
         )
@@ -70,7 +82,7 @@ class Director(OpenFLDirector):
                 experiments=self.experiments,
                 listen_host=self.listen_host,
                 invite=lambda envoy_name: self.col_exp_queues[envoy_name].put_nowait(name),
-                clip_limits=self._training_clips(collaborators),
+                clip_limits=self._clips(collaborators),
                 name=name,
                 text=text,
                 aggregator_port=port,
@@ -80,25 +92,13 @@ class Director(OpenFLDirector):
             )
         )
 
-    def _training_clips(self, collaborators: list[str]) -> dict[str, int]:
-        """Return how many training clips the shard card of each registered envoy counts."""
+    def _clips(self, collaborators: list[str]) -> dict[str, dict[str, int]]:
+        """Return how many clips of each split the shard card of each registered envoy counts."""
         shards = {name: self._shard_registry[name] for name in collaborators if name in self._shard_registry}
         return {
-            name: training_clips(read_card(shard["shard_info"]["shard_description"]))
+            name: clips_by_split(read_card(shard["shard_info"]["shard_description"]))
             for name, shard in shards.items()
         }
-
-    def own_manifest(self, name: str, caller: str) -> dict[str, Any]:
-        """Return the manifest of an experiment of `caller`.
-
-        Raises:
-            Refused: there is none, or it is somebody else's.
-        """
-        manifest = self.experiments.manifest(name)
-        if manifest["owner"] != caller:
-            logger.warning("Refused user %r: experiment %r belongs to %r", caller, name, manifest["owner"])
-            raise Refused(f"experiment {name!r} is not {caller}'s")
-        return manifest
 
     def experiment_for(self, name: str, envoy_name: str) -> ExperimentRunner:
         """Return an experiment that runs or waits its turn, and in which `envoy_name` takes part.
@@ -116,9 +116,15 @@ class Director(OpenFLDirector):
         return experiment
 
     async def start_experiment_execution_loop(self) -> None:
-        """Run submitted experiments, one after another; envoys are invited when the aggregator listens."""
+        """Run submitted experiments, as many at a time as there are ports for aggregators."""
+        await asyncio.gather(*map(self._run_experiments, self._ports))
+
+    async def _run_experiments(self, port: int | None) -> None:
+        """Run one experiment after another on a port; envoys are invited when the aggregator listens."""
         while True:
-            async with self.experiments_registry.get_next_experiment() as experiment:
+            async with self.experiments_registry.next_experiment() as experiment:
+                if port is not None:
+                    experiment.aggregator_port = port
                 watch = asyncio.create_task(self._watch_envoys(experiment))
                 try:
                     await experiment.start(
@@ -136,63 +142,43 @@ class Director(OpenFLDirector):
             await asyncio.sleep(1)
             aggregator = experiment.aggregator
             for envoy_name in experiment.collaborators:
-                if (
-                    aggregator is not None
-                    and self.envoy_names.is_silent(envoy_name)
-                    and experiment.wants(envoy_name)
-                ):
-                    seconds = self.envoy_names.seconds_of_silence(envoy_name)
+                if aggregator is None or not experiment.wants(envoy_name):
+                    continue
+                # Over a link that was mended, its experiment may be heard of before its next heartbeat.
+                seconds = min(
+                    self.envoy_names.seconds_of_silence(envoy_name),
+                    aggregator.members.seconds_since_heard(envoy_name),
+                )
+                if seconds > self.envoy_names.silence_seconds:
                     aggregator.drop(envoy_name, f"no heartbeat for {seconds:.0f} s")
 
     async def wait_experiment(self, envoy_name: str) -> str:
         """Return the name of an experiment that has work for `envoy_name`, as soon as there is one."""
         while True:
-            active = self.experiments_registry.active_experiment
-            if active is not None and active.wants(envoy_name):
-                self.col_exp[envoy_name] = active.name
-                return active.name
+            for experiment in self.experiments_registry.running:
+                if experiment.wants(envoy_name):
+                    self.col_exp[envoy_name] = experiment.name
+                    experiment.invited(envoy_name)
+                    return experiment.name
             # Corrects: an invitation is handed out once, so that a call whose link is cut, and which nobody
             # has given up yet, takes it away from the one by which the envoy asks again.
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.col_exp_queues[envoy_name].get(), LOOK_AGAIN_SECONDS)
 
-    def still_wants(self, name: str, envoy_name: str) -> bool:
-        """Return whether an experiment has work for `envoy_name`, which takes part in it."""
-        active = self.experiments_registry.active_experiment
-        return active is not None and active.name == name and active.still_wants(envoy_name)
+    def is_current(self, name: str, experiment_id: str) -> bool:
+        """Return whether a submission runs or waits its turn: an experiment that is resumed has another id.
 
-    async def get_experiment_status(self, experiment_name: str, caller: str) -> str:
-        """Return one of the statuses in `experiment_store`."""
-        return self.own_manifest(experiment_name, caller)["status"]
+        Who did not receive its experiment knows no id; then the name decides.
+        """
+        experiment = self.experiments_registry.get(name)
+        return experiment is not None and experiment_id in ("", experiment.id)
 
-    async def stream_metrics(self, experiment_name: str, caller: str) -> AsyncIterator[dict[str, Any]]:
-        """Yield every record of the experiment from the first on, until it has ended."""
-        sent, notified = 0, False
-        self.own_manifest(experiment_name, caller)
-        while True:
-            # The status comes first: nothing is recorded after the end. It is read from the disk only if the
-            # experiment is not at hand: every viewer asks many times a second.
-            active = self.experiments_registry.get(experiment_name)
-            running = active is not None or self.experiments.manifest(experiment_name)["status"] in (
-                store.PENDING,
-                store.RUNNING,
-            )
-            aggregator = active.aggregator if active is not None else None
-            if aggregator is not None:
-                records = aggregator.records
-            else:
-                records = [] if running else self.experiments.records(experiment_name)
-                notice = self.pending_approvals.notice(experiment_name)
-                if notice is not None and not notified:
-                    notified = True
-                    yield notice
-            news = records[sent:]  # a copy: the aggregator adds to the list while these are on their way
-            for record in news:
-                yield record
-            sent += len(news)
-            if not running:
-                return
-            await asyncio.sleep(2 * POLL_SECONDS)
+    def still_wants(self, name: str, experiment_id: str, envoy_name: str) -> bool:
+        """Return whether `envoy_name`, which takes part in an experiment, is to go on with what it does."""
+        experiment = self.experiments_registry.get(name)
+        if experiment is None or experiment.id != experiment_id:
+            return False
+        return experiment.still_wants(envoy_name)
 
     def set_experiment_failed(
         self,
@@ -222,46 +208,27 @@ class Director(OpenFLDirector):
     def record_waiting(self, experiment_name: str, collaborator_name: str, text: str) -> None:
         """Record that the experiment waits for its approval by the owner of `collaborator_name`."""
         experiment = self.experiments_registry.get(experiment_name)
-        if experiment is not None and experiment.wants(collaborator_name):
-            experiment.aggregator.record_waiting(collaborator_name, text)
+        if experiment is None or experiment.aggregator is None or not experiment.wants(collaborator_name):
+            return
+        experiment.aggregator.record_waiting(collaborator_name, text)
+
+    async def get_experiment_status(self, experiment_name: str, caller: str) -> str:
+        """Return one of the statuses in `experiment_store`."""
+        return self.authors.manifest(experiment_name, caller)["status"]
+
+    def stream_metrics(self, experiment_name: str, caller: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield every record of the experiment from the first on, until it has ended."""
+        return self.authors.follow(experiment_name, caller)
 
     def get_experiments_list(self, caller: str) -> list[dict[str, Any]]:
         """List the experiments of `caller`. Corrects: OpenFL's own raises AttributeError."""
-        manifests = [self.experiments.manifest(name) for name in self.experiments.names()]
-        return [
-            {
-                "name": manifest["experiment"],
-                "status": manifest["status"],
-                "collaborators_amount": len(manifest["collaborators"]),
-            }
-            for manifest in manifests
-            if manifest["owner"] == caller
-        ]
+        return self.authors.list_of(caller)
 
     def remove_experiment_data(self, experiment_name: str, caller: str) -> None:
-        """Delete an experiment that has ended.
-
-        Raises:
-            Refused: it is somebody else's, unknown, or still running.
-        """
-        status = self.own_manifest(experiment_name, caller)["status"]
-        if status in (store.PENDING, store.RUNNING):
-            raise Refused(f"experiment {experiment_name!r} is {status}; stop it first")
-        self.experiments.remove(experiment_name)
-
-    def stop_experiment(self, name: str, caller: str) -> None:
-        """End an experiment of `caller` early; no effect if it has ended."""
-        self.own_manifest(name, caller)
-        if self.pending_approvals.cancel(name):
-            self.experiments.update(name, status=store.STOPPED)
-        elif name in self.experiments_registry.pending_experiments:
-            self.experiments_registry.remove(name)
-            self.experiments.update(name, status=store.STOPPED)
-        elif name in self.experiments_registry:
-            self.experiments_registry[name].stop(caller, "stopped")
+        """Delete an experiment that has ended."""
+        self.authors.remove(experiment_name, caller)
 
     def stop_running(self, reason: str) -> None:
-        """Tell the envoys of the running experiment to stop."""
-        experiment = self.experiments_registry.active_experiment
-        if experiment is not None:
+        """Tell the envoys of the running experiments to stop."""
+        for experiment in self.experiments_registry.running:
             experiment.stop("director", reason)

@@ -26,7 +26,7 @@ class EnvoyNames:
     ) -> None:
         self._shards = shards
         self._access_rules = access_rules
-        self._silence_seconds = silence_seconds
+        self.silence_seconds = silence_seconds
         self.homes: dict[str, str] = {}
 
     def claim(self, name: str, home: str) -> None:
@@ -67,7 +67,7 @@ class EnvoyNames:
 
     def is_silent(self, name: str) -> bool:
         """Return whether an envoy is taken for dead."""
-        return self.seconds_of_silence(name) > self._silence_seconds
+        return self.seconds_of_silence(name) > self.silence_seconds
 
     def _forget_silent(self) -> None:
         for name in set(self.homes) | set(self._shards):

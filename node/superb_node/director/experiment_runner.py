@@ -1,6 +1,6 @@
-"""Runs one experiment after another: its aggregator serves the envoys until the last of them is told to quit.
+"""Runs an experiment: its aggregator serves the envoys until the last of them is told to quit.
 
-OpenFL's own classes, with what they do wrong corrected; nothing of OpenFL is copied.
+OpenFL's own class, with what it does wrong corrected; nothing of OpenFL is copied.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from openfl.component.director.experiment import Experiment as OpenFLExperiment
-from openfl.component.director.experiment import ExperimentsRegistry, Status
+from openfl.component.director.experiment import Status
 from openfl.transport import AggregatorGRPCServer
 
 from superb_ks.aggregator.aggregator import Aggregator
@@ -21,6 +20,7 @@ from superb_ks.experiment import Experiment
 from superb_node.director import experiment_store as store
 from superb_node.director.experiment_store import ExperimentStore
 from superb_node.director.listening import listening_address
+from superb_node.text import quoted
 
 logger = logging.getLogger("director")
 
@@ -39,7 +39,7 @@ class ExperimentRunner(OpenFLExperiment):
         experiments: ExperimentStore,
         listen_host: str,
         invite: Callable[[str], None],
-        clip_limits: Mapping[str, int],
+        clip_limits: Mapping[str, Mapping[str, int]],
         text: bytes,
         aggregator_port: int,
         **settings: Any,
@@ -57,6 +57,20 @@ class ExperimentRunner(OpenFLExperiment):
         self._stopped = False
         self.declined_by: set[str] = set()  # envoys whose owners do not let it run there
 
+    def described_to(self, author: str, begun: bool) -> str:
+        """Return its name and how far it is, for an author whose experiment waits for this one."""
+        whose = "" if author == self.sender else f" of {quoted(self.sender)}"
+        how_far = "begins" if begun else "waits, too"
+        if self.aggregator is not None:
+            done, rounds = self.aggregator.progress
+            how_far = f"round {min(done + 1, rounds)} of {rounds}"
+        return f"experiment {self.name}{whose} ({how_far})"
+
+    @property
+    def model_size(self) -> int:
+        """How many values the model has; 0 while no aggregator holds it."""
+        return self.aggregator.state.last.size if self.aggregator is not None else 0
+
     def wants(self, envoy_name: str) -> bool:
         """Return whether `envoy_name` has work to do in this experiment."""
         aggregator = self.aggregator
@@ -69,10 +83,18 @@ class ExperimentRunner(OpenFLExperiment):
             and envoy_name not in self.declined_by
         )
 
+    def invited(self, envoy_name: str) -> None:
+        """Note that `envoy_name` is told of this experiment, and begins."""
+        if self.aggregator is not None:
+            self.aggregator.members.invited(envoy_name)
+
     def still_wants(self, envoy_name: str) -> bool:
-        """Return whether `envoy_name`, which takes part, has work left; if not, it need not be told again."""
-        if self.wants(envoy_name):
-            return True
+        """Return whether `envoy_name`, which takes part, is to go on with what it does.
+
+        If the rounds have left it behind, it stops, and is invited again. Else it need not be told again.
+        """
+        if self.aggregator is not None and self.wants(envoy_name):
+            return envoy_name not in self.aggregator.members.cut_off
         if self.aggregator is not None and envoy_name not in self.aggregator.quit_job_sent_to:
             self.aggregator.quit_job_sent_to.append(envoy_name)
         return False
@@ -144,20 +166,3 @@ class ExperimentRunner(OpenFLExperiment):
     def _set_status(self, status: str) -> None:
         self.status = status
         self._experiments.update(self.name, status=status)
-
-
-class ExperimentQueue(ExperimentsRegistry):
-    """Corrects: up to ten seconds until a submitted experiment is looked at."""
-
-    def authors_in_queue(self) -> list[str]:
-        """Return who has submitted each experiment that does not run yet."""
-        return [self[name].sender for name in self.pending_experiments]
-
-    @asynccontextmanager
-    async def get_next_experiment(self) -> AsyncIterator[ExperimentRunner]:
-        """Wait for a submitted experiment; it is active inside the context, and forgotten after it."""
-        while not self.pending_experiments:
-            await asyncio.sleep(POLL_SECONDS)
-        async with super().get_next_experiment() as experiment:
-            yield experiment
-        self.remove(experiment.name)

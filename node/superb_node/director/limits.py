@@ -7,14 +7,18 @@ memory, disk, and how much work callers may ask for at once.
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from superb_ks.experiment import MAX_MODEL_SIZE
 from superb_node.channel_options import SERVER_OPTIONS as COMMON_SERVER_OPTIONS
 from superb_node.director.experiment_store import Refused
 from superb_node.shard_card import MAX_BYTES, MAX_LETTERS, NoCard, read_card
+from superb_node.text import quoted
 
 MEGABYTE = 2**20
 MESSAGE_BYTES = 4 * MEGABYTE
@@ -24,18 +28,31 @@ SERVER_OPTIONS: dict[str, int] = {
     # Corrects: OpenFL takes messages of 1 GiB, from anybody, into memory.
     "grpc.max_receive_message_length": MESSAGE_BYTES,
 }
-MAX_SUBMISSIONS = 4
-"""Submissions that are received at a time. Each holds a text in memory."""
-MAX_VIEWERS = 64
-"""Viewers that follow experiments at a time. Each looks for news fifty times a second."""
+MAX_SUBMISSIONS, MAX_SUBMISSIONS_OF_ONE = 4, 2
+"""Submissions that are received at a time, in all and of one author. Each holds a text in memory."""
+MAX_VIEWERS, MAX_VIEWERS_OF_ONE = 64, 16
+"""Viewers that follow experiments at a time, in all and of one author. Each looks for news fifty times a
+second."""
 PART_BYTES, PART_TIMEOUT_SECONDS = MEGABYTE, 45.0
 """The least that has to arrive of a submission, and in how many seconds of waiting for it: 23 kB a second."""
-MAX_MODEL_SIZE = 2**30
-"""Float32 values of a model: 4 GiB, four times wav2vec2-xls-r-300m."""
+HEARTBEAT_BYTES, MAX_DEVICES = 16_384, 64
+"""Of an envoy's heartbeat, and the CUDA devices that it may have: all of it is kept and told to notebooks."""
 MAX_ENVOYS = 1000
 """Envoys that are remembered."""
 MAX_REPORT_CHARACTERS = 20_000
 """Of a report, such as a traceback."""
+OPEN_FILES = 1024
+"""What many systems let a process have open: enough for a director and one aggregator."""
+
+
+def allow_open_files(aggregators: int) -> None:
+    """Let this process have open what the connections of so many aggregators take, if its system does."""
+    wanted = OPEN_FILES + (aggregators - 1) * SERVER_OPTIONS["grpc.max_allowed_incoming_connections"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if aggregators > 1 and soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Stalled(ConnectionError):
@@ -43,7 +60,7 @@ class Stalled(ConnectionError):
 
 
 class Busy(RuntimeError):
-    """More calls of a kind at a time than the director serves."""
+    """More of a kind at a time than the director serves, or keeps waiting."""
 
 
 class Places:
@@ -51,26 +68,31 @@ class Places:
 
     Args:
         count: how many.
+        of_one: how many of them one caller may hold.
         kind: in the plural, for the message.
     """
 
-    def __init__(self, count: int, kind: str) -> None:
-        self._count, self._kind, self._taken = count, kind, 0
+    def __init__(self, count: int, of_one: int, kind: str) -> None:
+        self._count, self._of_one, self._kind = count, of_one, kind
+        self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a place inside the context.
+    def one(self, caller: str) -> Iterator[None]:
+        """Hold a place for a caller inside the context.
 
         Raises:
-            Busy: all are taken.
+            Busy: all are taken, or all of this caller's.
         """
-        if self._taken >= self._count:
+        if self._taken.total() >= self._count:
             raise Busy(f"the director serves {self._count} {self._kind} at a time; try again later")
-        self._taken += 1
+        if self._taken[caller] >= self._of_one:
+            raise Busy(f"the director serves {self._of_one} {self._kind} of one author at a time")
+        self._taken[caller] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[caller] -= 1
+            self._taken += Counter()  # forgets who holds none
 
 
 async def timely(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -112,6 +134,17 @@ def announced_size(head: Any) -> int | None:
     return int(shapes[0][0])
 
 
+def require_legal_heartbeat(request: Any) -> None:
+    """Check an envoy's heartbeat.
+
+    Raises:
+        Refused: it is too long.
+    """
+    if request.ByteSize() > HEARTBEAT_BYTES:
+        name = quoted(request.name)
+        raise Refused(f"a heartbeat of envoy {name} has over {HEARTBEAT_BYTES:,} bytes")
+
+
 class IllegalShard(Refused):
     """An envoy describes its shard in no legal way, and would again."""
 
@@ -127,6 +160,8 @@ def require_legal_shard(shard: Any) -> None:
         raise IllegalShard(
             f"envoy {name} describes itself in {shard.ByteSize():,} bytes; {MAX_BYTES:,} are legal"
         )
+    if len(shard.node_info.cuda_devices) > MAX_DEVICES:
+        raise IllegalShard(f"envoy {name} has over {MAX_DEVICES} CUDA devices")
     if not shard.sample_shape or not shard.target_shape:
         raise IllegalShard(f"the shard of envoy {name} has no sample_shape or no target_shape")
     try:

@@ -27,7 +27,10 @@ _ALL_ADDRESSES = ("0.0.0.0", "::")
 
 
 def require_tls_or_loopback(
-    host: str, certificates: Certificates | None, plaintext_allowed: bool = False
+    host: str,
+    certificates: Certificates | None,
+    plaintext_allowed: bool = False,
+    service: str = "director",
 ) -> None:
     """Refuse to listen where others could listen in, or call.
 
@@ -37,13 +40,14 @@ def require_tls_or_loopback(
         host: name or address to listen on.
         certificates: with them, the director speaks TLS.
         plaintext_allowed: its owner wants none, and others to reach it.
+        service: what listens; its start scripts are called so.
 
     Raises:
         HostRefused: without TLS, others than this machine would reach it; or there is no such host.
         CertificateError: with TLS, nobody could: the certificate is for other hosts.
     """
     if certificates is None:
-        _require_loopback(host, plaintext_allowed)
+        _require_loopback(host, plaintext_allowed, service)
     elif host not in _ALL_ADDRESSES and host.lower() not in certificates.hosts:
         wanted = [*(each for each in certificates.hosts if each not in LOCAL_HOSTS), host]
         raise CertificateError(
@@ -57,7 +61,7 @@ def require_tls_or_loopback(
         )
 
 
-def _require_loopback(host: str, plaintext_allowed: bool) -> None:
+def _require_loopback(host: str, plaintext_allowed: bool, service: str) -> None:
     try:
         addresses_of(host)
     except UnknownHost as error:
@@ -66,8 +70,8 @@ def _require_loopback(host: str, plaintext_allowed: bool) -> None:
         logger.warning("%s: no caller's identity is checked, and others can listen in", ALLOW_PLAINTEXT)
     elif not is_loopback(host):
         raise HostRefused(
-            f"without TLS the director listens on this machine only, and {host} is reached from others: "
-            "any caller could have code run on all envoys. Use bash start_director_with_tls.sh "
+            f"without TLS the {service} listens on this machine only, and {host} is reached from others: "
+            f"any caller could have code run on all envoys. Use bash start_{service}_with_tls.sh "
             f"HOST, or say {ALLOW_PLAINTEXT}"
         )
 

@@ -13,6 +13,7 @@ from superb_node.approval.gate import POLL_SECONDS, Declined, Gate
 from superb_node.approval.store import Submission
 from superb_node.director import experiment_store as store
 from superb_node.director.experiment_store import ExperimentStore
+from superb_node.director.limits import Busy
 
 logger = logging.getLogger("director")
 
@@ -50,12 +51,12 @@ class PendingApprovals:
             in_queue: the authors of the experiments that wait for their turn.
 
         Raises:
-            Refused: as many wait as may.
+            Busy: as many wait as may.
         """
         waiting = [*self._arriving, *(each.author for each in self._pending.values()), *in_queue]
         own = waiting.count(author)
         if own >= MAX_PENDING_PER_USER or len(waiting) >= MAX_PENDING:
-            raise store.Refused(
+            raise Busy(
                 f"{own} experiments of {author} wait for approval or for their turn, {len(waiting)} in all; "
                 f"legal: {MAX_PENDING_PER_USER} of a user and {MAX_PENDING} in all; stop one, or wait"
             )

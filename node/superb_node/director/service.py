@@ -30,12 +30,15 @@ from superb_node.director.experiment_store import Refused
 from superb_node.director.limits import (
     MAX_REPORT_CHARACTERS,
     MAX_SUBMISSIONS,
+    MAX_SUBMISSIONS_OF_ONE,
     MAX_VIEWERS,
+    MAX_VIEWERS_OF_ONE,
     SERVER_OPTIONS,
     Busy,
     IllegalShard,
     Places,
     Stalled,
+    require_legal_heartbeat,
     require_legal_shard,
     timely,
 )
@@ -47,6 +50,7 @@ from superb_node.reports import (
     HOME_HEADER,
     ID_HEADER,
     LEFT,
+    MODEL_SIZE_HEADER,
     STILL_RUNS_HEADER,
     STOP,
     WAITS,
@@ -85,8 +89,8 @@ class DirectorService(DirectorGRPCServer):
             self._shown += ", for programs of this account only"
         self.director.listen_host = listen_host
         self._submissions, self._viewers = (
-            Places(MAX_SUBMISSIONS, "submissions"),
-            Places(MAX_VIEWERS, "viewers"),
+            Places(MAX_SUBMISSIONS, MAX_SUBMISSIONS_OF_ONE, "submissions"),
+            Places(MAX_VIEWERS, MAX_VIEWERS_OF_ONE, "viewers"),
         )
 
     def serve_until_stopped(self) -> int:
@@ -156,11 +160,13 @@ class DirectorService(DirectorGRPCServer):
             self.director.envoy_names.record(name, home)
         return answer
 
+    @refusing
     async def UpdateEnvoyStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Take in a heartbeat.
 
         Corrects: one that tells of other devices than the registration did is answered with a traceback.
         """
+        require_legal_heartbeat(request)
         try:
             return await super().UpdateEnvoyStatus(request, context)
         except (KeyError, IndexError):
@@ -175,9 +181,13 @@ class DirectorService(DirectorGRPCServer):
         if request.collaborator_name not in self.director.envoy_names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no envoy of that name is registered")
         if asked := str(get_headers(context).get(STILL_RUNS_HEADER, "")):
-            wanted = self.director.still_wants(asked, request.collaborator_name)
+            wanted = self.director.still_wants(asked, self._id_in(context), request.collaborator_name)
             return director_pb2.WaitExperimentResponse(experiment_name=asked if wanted else "")
         return await super().WaitExperiment(request, context)
+
+    def _id_in(self, context: Any) -> str:
+        """Return which submission a call is about."""
+        return str(get_headers(context).get(ID_HEADER, ""))
 
     async def GetTrainedModel(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Refuse. Corrects: OpenFL's own raises, since models are on disk; GetExperimentData streams them."""
@@ -195,7 +205,7 @@ class DirectorService(DirectorGRPCServer):
         Corrects: the model was expected in one protobuf message, of which memory held four copies.
         """
         try:
-            with self._submissions.one():
+            with self._submissions.one(self.get_caller(context)):
                 port = get_headers(context).get(AGGREGATOR_PORT_HEADER, "")
                 messages = timely(aiter(stream))
                 await receive_submission(self.director, messages, self.get_caller(context), port)
@@ -226,11 +236,12 @@ class DirectorService(DirectorGRPCServer):
                         (AUTHOR_HEADER, experiment.sender.encode()),
                         (ID_HEADER, experiment.id),
                         (AGGREGATOR_PORT_HEADER, str(experiment.aggregator_port)),
+                        (MODEL_SIZE_HEADER, str(experiment.model_size)),
                     )
                 )
                 yield director_pb2.ExperimentData(size=len(experiment.text), npbytes=experiment.text)
                 return
-            self.director.own_manifest(request.experiment_name, self.get_caller(context))
+            self.director.authors.manifest(request.experiment_name, self.get_caller(context))
             for data in self.director.experiments.model(request.experiment_name, which):
                 yield director_pb2.ExperimentData(size=len(data), npbytes=data)
         except Refused as refusal:
@@ -243,7 +254,7 @@ class DirectorService(DirectorGRPCServer):
     async def GetMetricStream(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Stream all records, from the first on."""
         try:
-            with self._viewers.one():
+            with self._viewers.one(self.get_caller(context)):
                 async for record in super().GetMetricStream(request, context):
                     yield record
         except Busy as busy:
@@ -270,9 +281,11 @@ class DirectorService(DirectorGRPCServer):
         caller = self.get_caller(context)
         reason = request.error_description.strip()[:MAX_REPORT_CHARACTERS] or "no reason given"
         if request.error_code == STOP:
-            self.director.stop_experiment(request.experiment_name, caller)
+            self.director.authors.stop(request.experiment_name, caller)
         elif caller not in (CLIENT_ID_DEFAULT, request.collaborator_name):
             pass
+        elif not self.director.is_current(request.experiment_name, self._id_in(context)):
+            pass  # it is about one of the same name that has ended
         elif request.error_code == WAITS:
             self.director.record_waiting(request.experiment_name, request.collaborator_name, reason)
         else:

@@ -7,9 +7,10 @@ import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
-from superb_ks.experiment import UnsoundExperiment
+from superb_ks.experiment import Experiment, UnsoundExperiment
 from superb_node.approval.gate import Declined
 from superb_node.approval.store import Submission
+from superb_node.command_line import MAX_PORT, MIN_PORT
 from superb_node.director import experiment_store as store
 from superb_node.director.director import Director
 from superb_node.director.envoy_names import require_legal
@@ -29,8 +30,9 @@ async def receive_submission(
         aggregator_port: TCP port that is opened for the envoys while it runs, as its author wrote it.
 
     Raises:
-        Refused: the text is unsound, the gate does not let it in, as many wait as may, or a name, the number
-            of envoys, the port or the model is illegal.
+        Refused: the text is unsound, the gate does not let it in, or a name, the number of envoys, the port
+            or the model is illegal, or others are enrolled than the text names.
+        Busy: as many wait as may.
         OSError: it cannot be stored.
     """
     head = await anext(messages, None)
@@ -43,8 +45,11 @@ async def receive_submission(
     require_legal(*names)
     port = _legal_port(aggregator_port)
     submission, runs_now = await _inspect(director, head, caller)
+    _require_chosen(names, head.experiment_data.npbytes)
     text = head.experiment_data.npbytes
-    with director.pending_approvals.place(caller, director.experiments_registry.authors_in_queue()):
+    with director.pending_approvals.place(
+        caller, [each.sender for each in director.experiments_registry.waiting]
+    ):
         if size is not None:
             await director.experiments.create(head.name, caller, names, size, _model_bytes(messages))
         else:
@@ -70,8 +75,17 @@ async def _inspect(director: Director, head: Any, caller: str) -> tuple[Submissi
         raise Refused(str(refusal)) from refusal
 
 
+def _require_chosen(names: list[str], text: bytes) -> None:
+    """Make sure that those take part whom the text names: it is what the owners read."""
+    chosen = Experiment.read(text).settings.envoys
+    if chosen is None or sorted(names) == list(chosen):
+        return
+    others = sorted(set(names) ^ set(chosen)) or [name for name in names if names.count(name) > 1]
+    raise Refused(f"the experiment's envoys and those that are enrolled differ in {others[0]}")
+
+
 def _prepare_to_resume(director: Director, name: str, names: list[str], caller: str) -> None:
-    status = director.own_manifest(name, caller)["status"]
+    status = director.authors.manifest(name, caller)["status"]
     if status not in store.RESUMABLE:
         raise Refused(
             f"experiment {name!r} is {status}; only {', '.join(store.RESUMABLE)} ones can be resumed"
@@ -81,9 +95,9 @@ def _prepare_to_resume(director: Director, name: str, names: list[str], caller: 
 
 def _legal_port(value: object) -> int:
     text = str(value)
-    if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535:
+    if text.isascii() and text.isdigit() and MIN_PORT <= int(text[:6]) <= MAX_PORT:
         return int(text)
-    raise Refused(f"aggregator_port is {text[:20]!r}; legal: a whole number from 1 to 65535")
+    raise Refused(f"aggregator_port is {text[:20]!r}; legal: a whole number from {MIN_PORT} to {MAX_PORT}")
 
 
 async def _model_bytes(messages: AsyncIterator[Any]) -> AsyncIterator[bytes]:

@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     # OpenFL takes seconds to import; a mistake in the config or the data is reported before that.
     from superb_node.envoy.confinement import shard_paths
     from superb_node.envoy.envoy import Envoy
+    from superb_node.envoy.personal import PERSONAL_FOLDER
     from superb_node.envoy.template import Template
     from superb_node.envoy.worker import Worker
 
@@ -104,6 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
         Envoy(
             gate=gate,
             template=template,
+            personal=home / PERSONAL_FOLDER / arguments.name,
             shard_name=arguments.name,
             director_host=in_uri(host) if over_tcp else local_socket.HOST,
             director_port=port if over_tcp else local_socket.path(port),

@@ -66,11 +66,12 @@ def confine(folder: Path, data: Iterable[Path], model: Path | None, aggregator: 
     Args:
         folder: the experiment's own, to which it may write.
         data: files and folders of the shard.
-        model: folder of a model, or None.
+        model: resolved path of a model's folder, or None.
         aggregator: port of TCP, or Unix socket, by which it is called.
 
     Raises:
         OSError: the kernel refuses.
+        LinkInTheWay: the model's folder was exchanged for a link.
     """
     scratch = folder / "tmp"
     scratch.mkdir(exist_ok=True)
@@ -82,12 +83,12 @@ def confine(folder: Path, data: Iterable[Path], model: Path | None, aggregator: 
     constants.HF_HUB_OFFLINE = True
     # Of the hub's files the models only: a token to log in lies beside them.
     readable = [*map(Path, _SYSTEM), *code_folders(), Path(constants.HF_HUB_CACHE), *data]
-    readable += [model] if model else []
+    models = [model] if model else []
     writable = [folder, *map(Path, _DEVICES), *Path("/dev").glob(_NVIDIA)]
     if isinstance(aggregator, int):
-        landlock.restrict(readable, writable, [aggregator])
+        landlock.restrict(readable, writable, [aggregator], no_links=models)
     else:
-        landlock.restrict(readable, writable, [], [aggregator])
+        landlock.restrict(readable, writable, [], [aggregator], models)
     seccomp.restrict()
 
 

@@ -11,7 +11,11 @@ logger = logging.getLogger("envoy")
 
 
 def require_tls_or_loopback(
-    name: str, director_host: str, certificates: Certificates | None, plaintext_allowed: bool = False
+    name: str,
+    director_host: str,
+    certificates: Certificates | None,
+    plaintext_allowed: bool = False,
+    service: str = "envoy",
 ) -> None:
     """Refuse to run code of anybody who could answer in the place of a director on another machine.
 
@@ -20,6 +24,7 @@ def require_tls_or_loopback(
         director_host: name or address of its director.
         certificates: with them, the envoy speaks TLS.
         plaintext_allowed: its owner trusts everybody on the network.
+        service: what calls; its start scripts are called so.
 
     Raises:
         HostRefused: without TLS, the director is on another machine, or there is no such host.
@@ -31,7 +36,7 @@ def require_tls_or_loopback(
         if not is_loopback(director_host):
             raise HostRefused(
                 f"without TLS an envoy serves a director on this machine only, and {director_host} is "
-                "another: anyone in between could have code run here. Use bash start_envoy_with_tls.sh "
+                f"another: anyone in between could have code run here. Use bash start_{service}_with_tls.sh "
                 f"NAME HOST, or say {ALLOW_PLAINTEXT}"
             )
         return

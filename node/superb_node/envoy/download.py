@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from superb_ks.experiment import MAX_BYTES
-from superb_node.reports import AGGREGATOR_PORT_HEADER, AUTHOR_HEADER, ID_HEADER
+from superb_ks.experiment import MAX_BYTES, MAX_MODEL_SIZE
+from superb_node.reports import AGGREGATOR_PORT_HEADER, AUTHOR_HEADER, ID_HEADER, MODEL_SIZE_HEADER
+from superb_node.text import quoted
 
 MAX_AUTHOR_CHARACTERS = 200
 
@@ -25,6 +26,7 @@ class Download:
         text: of the experiment.
         id: what the aggregator asks for.
         aggregator_port: where it listens.
+        model_size: how many values its model has.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Download:
     text: bytes
     id: str
     aggregator_port: int
+    model_size: int
 
 
 def receive(name: str, stream: Any) -> Download:
@@ -58,4 +61,9 @@ def receive(name: str, stream: Any) -> Download:
     port, own_id = str(told.get(AGGREGATOR_PORT_HEADER, "")), str(told.get(ID_HEADER, ""))
     if not own_id or not port.isdigit():
         raise DamagedDownload("the director does not tell where its aggregator is; it is of another release")
-    return Download(name, author, bytes(text), own_id, int(port))
+    size = str(told.get(MODEL_SIZE_HEADER, ""))
+    if not size.isdigit() or len(size) > 20 or int(size) > MAX_MODEL_SIZE:
+        raise DamagedDownload(
+            f"the director tells of a model of {quoted(size)} values; legal: up to {MAX_MODEL_SIZE:,}"
+        )
+    return Download(name, author, bytes(text), own_id, int(port), int(size))

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 from openfl.component.envoy.envoy import Envoy as OpenFLEnvoy
+from openfl.protocols import director_pb2
 from openfl.transport.grpc.exceptions import ShardNotFoundError
 
 from superb_ks.experiment import Experiment, UnsoundExperiment
@@ -27,10 +28,12 @@ from superb_node.envoy.confinement import possible
 from superb_node.envoy.download import DamagedDownload, Download, receive
 from superb_node.envoy.models import provide
 from superb_node.envoy.participation import failure_report, one_line
+from superb_node.envoy.personal import SUFFIX, take_over
 from superb_node.envoy.refusals import RefusalDetector, ShardRefused
+from superb_node.envoy.repeats import Repeats
 from superb_node.envoy.template import Template, WorkerFailed
 from superb_node.names import illegal_name, is_legal_name
-from superb_node.reports import DECLINED, HOME_HEADER, LEFT, WAITS
+from superb_node.reports import DECLINED, HOME_HEADER, ID_HEADER, LEFT, WAITS
 from superb_node.workspace import own_workspace
 
 logger = logging.getLogger("envoy")
@@ -48,14 +51,16 @@ class Envoy(OpenFLEnvoy):
     Args:
         gate: of this node's owner.
         template: forks the workers that experiments run in.
+        personal: folder for the personal models of this envoy.
         settings: of OpenFL's envoy.
     """
 
-    def __init__(self, *, gate: Gate, template: Template, **settings: Any) -> None:
+    def __init__(self, *, gate: Gate, template: Template, personal: Path, **settings: Any) -> None:
         set_client_options()
         super().__init__(**settings)
         self.gate = gate
-        self._template = template
+        self._template, self._personal = template, personal
+        self._repeats = Repeats()
         self._last_refusal = ""
         self._director = local_socket.shown(settings["director_host"], settings["director_port"])
         files = (self.root_certificate, self.certificate, self.private_key)
@@ -94,7 +99,7 @@ class Envoy(OpenFLEnvoy):
                 download = self._download(experiment_name)
             except DamagedDownload as error:  # the director goes on without us
                 logger.error("Experiment %r not received: %s", experiment_name, error)
-                self._report_failure(experiment_name, error)
+                self._report(experiment_name, "", *failure_report(error))
                 time.sleep(RETRY_SECONDS)
                 continue
             except grpc.RpcError as error:
@@ -177,22 +182,22 @@ class Envoy(OpenFLEnvoy):
         """Run an experiment if the owner lets it in."""
         name = download.name
         try:
-            if self._is_let_in(download):
-                self._run_experiment(download)
-            else:
+            if not self._is_let_in(download):
                 logger.info("Experiment %s ended before it was approved", name)
+            elif self._repeats.wait(download.id, lambda: self._still_runs(download), ASK_SECONDS):
+                self._run_experiment(download)
         except (Declined, UnsoundExperiment) as declined:
             logger.warning("Experiment %s: %s", name, declined)
-            self._report(name, DECLINED, str(declined))
+            self._report(name, download.id, DECLINED, str(declined))
         except WorkerFailed as failed:
             level = logging.WARNING if failed.code == LEFT else logging.ERROR
             logger.log(level, "Experiment %s failed: %s", name, failed.text)
-            self._report(name, failed.code, failed.text)
+            self._report(name, download.id, failed.code, failed.text)
         except Exception as error:  # also a full disk: the director goes on without us
             logger.exception("Experiment %s failed", name)
-            self._report_failure(name, error)
+            self._report_failure(download, error)
         except BaseException as stop:
-            self._report_failure(name, stop)
+            self._report_failure(download, stop)
             raise
 
     def _is_let_in(self, download: Download) -> bool:
@@ -205,21 +210,26 @@ class Envoy(OpenFLEnvoy):
         logger.info("Experiment %s of %r, digest %s", download.name, download.author, submission.digest)
         if self.gate.is_approved(submission):
             return True
-        self._report(download.name, WAITS, f"{download.name}, digest {submission.digest}")
-        return wait_for_approval(self.gate, submission, download.text, self.director_client.stub, self.name)
+        self._report(download.name, download.id, WAITS, f"{download.name}, digest {submission.digest}")
+        return wait_for_approval(self.gate, submission, download, self.director_client.stub, self.name)
 
     def _run_experiment(self, download: Download) -> None:
         logger.info("Experiment %s", download.name)
         self.is_experiment_running = True
         try:
             with own_workspace(f"{self.name}_{download.name}") as folder:
-                self._run_worker(download, folder)
-            logger.info("Experiment %s is over", download.name)
+                try:
+                    done = self._run_worker(download, folder)
+                finally:
+                    file = self._personal / f"{download.name}{SUFFIX}"
+                    take_over(folder, download.text, download.model_size, file)
+            ended = "is over" if done else "goes on without what ran here, or was stopped: ended its task"
+            logger.info("Experiment %s %s", download.name, ended)
         finally:
             self.is_experiment_running = False
 
-    def _run_worker(self, download: Download, folder: Path) -> None:
-        """Run the experiment in a process of its own, which ends with it, or is ended once it is over."""
+    def _run_worker(self, download: Download, folder: Path) -> bool:
+        """Run the experiment in a process of its own; False if it was ended since nobody waits for it."""
         model = Experiment.read(download.text).model
         source = provide(str(model.get("name", ""))) if isinstance(model, dict) else None
         job = {
@@ -229,15 +239,33 @@ class Envoy(OpenFLEnvoy):
             "port": download.aggregator_port,
             "model": source and str(source),
         }
-        stub = self.director_client.stub
-        self._template.run(job, lambda: still_runs(download.name, stub, self.name), ASK_SECONDS)
-
-    def _report_failure(self, experiment_name: str, error: BaseException) -> None:
-        """Tell the director at once, so that the others do not wait."""
-        self._report(experiment_name, *failure_report(error))
-
-    def _report(self, experiment_name: str, code: int, text: str) -> None:
+        began = time.monotonic()
         try:
-            self.director_client.set_experiment_failed(experiment_name, code, text)
+            done = self._template.run(job, lambda: self._still_runs(download), ASK_SECONDS)
+        except WorkerFailed:
+            self._repeats.ended(download.id, began)
+            raise
+        if done:
+            self._repeats.ended(download.id, began)
+        return done
+
+    def _still_runs(self, download: Download) -> bool:
+        return still_runs(download, self.director_client.stub, self.name)
+
+    def _report_failure(self, download: Download, error: BaseException) -> None:
+        """Tell the director at once, so that the others do not wait."""
+        self._report(download.name, download.id, *failure_report(error))
+
+    def _report(self, experiment_name: str, experiment_id: str, code: int, text: str) -> None:
+        """Tell the director; an id says which experiment of that name is meant, since it may be resumed."""
+        report = director_pb2.SetExperimentFailedRequest(
+            experiment_name=experiment_name,
+            collaborator_name=self.name,
+            error_code=code,
+            error_description=text,
+        )
+        about = ((ID_HEADER, experiment_id),) if experiment_id else None
+        try:
+            self.director_client.stub.SetExperimentFailed(report, metadata=about)
         except grpc.RpcError as unreachable:
             logger.warning("The director was not told: %s", one_line(unreachable))

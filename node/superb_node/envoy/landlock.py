@@ -29,7 +29,9 @@ _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE | _C
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1, 9: (1 << 17) - 1}
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
-_NETWORK_ABI, _SCOPE_ABI = 4, 6
+_NETWORK_ABI = 4
+SCOPE_ABI = 6
+"""The first that can keep signals inside."""
 _ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
 
 _CAPABILITIES_VERSION = 0x20080522
@@ -58,6 +60,10 @@ class _Capabilities(ctypes.Structure):
     ]
 
 
+class LinkInTheWay(Exception):
+    """A path does not lead to itself."""
+
+
 def abi() -> int:
     """Return the number of this kernel's interface, 0 where there is none or it is switched off."""
     if sys.platform != "linux":
@@ -76,14 +82,18 @@ def possible() -> str:
     what = ["files"]
     if number >= _NETWORK_ABI:
         what.append("TCP")
-    if number >= _SCOPE_ABI:
+    if number >= SCOPE_ABI:
         what.append("signals")
     only = " only" if len(what) == 1 else ""
     return f"Landlock {number}: {', '.join(what)}{only}"
 
 
 def restrict(
-    readable: Iterable[Path], writable: Iterable[Path], ports: Iterable[int], sockets: Iterable[Path] = ()
+    readable: Iterable[Path],
+    writable: Iterable[Path],
+    ports: Iterable[int],
+    sockets: Iterable[Path] = (),
+    no_links: Iterable[Path] = (),
 ) -> None:
     """Give up all files but these, all TCP ports, and signals to processes that are not restricted.
 
@@ -95,9 +105,12 @@ def restrict(
         writable: those in which anything may be done but making devices.
         ports: TCP ports, of any host, that may still be connected to.
         sockets: Unix sockets, or their folders, that may be connected to; before ABI 9 all may.
+        no_links: resolved paths of folders that may be read, and that somebody else may have exchanged for
+            links since.
 
     Raises:
         RuntimeError: this process has further threads.
+        LinkInTheWay: one of `no_links` leads somewhere else.
         OSError: the kernel refuses.
     """
     number = abi()
@@ -107,30 +120,56 @@ def restrict(
         raise RuntimeError("a process with several threads cannot give up its rights")
     known = max(rights for since, rights in _FILE_RIGHTS.items() if since <= number)
     network = _BIND_TCP | _CONNECT_TCP if number >= _NETWORK_ABI else 0
-    scope = _ABSTRACT_SOCKETS | _SIGNALS if number >= _SCOPE_ABI else 0
+    scope = _ABSTRACT_SOCKETS | _SIGNALS if number >= SCOPE_ABI else 0
     attributes = _Ruleset(known, network, scope)
-    size = 8 if number < _NETWORK_ABI else 16 if number < _SCOPE_ABI else 24
-    ruleset = linux.call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
+    ruleset = _make_ruleset(attributes, number)
     try:
         allowed = ((readable, _READ), (writable, ~_MAKE_DEVICES), (sockets, _CONNECT_UNIX))
         for paths, rights in allowed:
             for path in paths:
                 _allow_beneath(ruleset, path, rights & known)
+        for path in no_links:
+            _allow_beneath(ruleset, path, _READ & known, exact=True)
         for port in ports if network else ():
             _add_rule(ruleset, _NET_PORT, _Port(_CONNECT_TCP, port))
-        linux.promise_no_new_privileges()
         _drop_capabilities()
-        linux.call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+        _enter(ruleset)
     finally:
         os.close(ruleset)
 
 
-def _allow_beneath(ruleset: int, path: Path, rights: int) -> None:
+def scope_signals() -> None:
+    """Give up signals to processes that are not this one or start from it, and nothing else; from ABI 6 on.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    ruleset = _make_ruleset(_Ruleset(0, 0, _SIGNALS), SCOPE_ABI)
+    try:
+        _enter(ruleset)
+    finally:
+        os.close(ruleset)
+
+
+def _make_ruleset(attributes: _Ruleset, number: int) -> int:
+    size = 8 if number < _NETWORK_ABI else 16 if number < SCOPE_ABI else 24
+    return linux.call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
+
+
+def _enter(ruleset: int) -> None:
+    linux.promise_no_new_privileges()
+    linux.call(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+
+
+def _allow_beneath(ruleset: int, path: Path, rights: int, exact: bool = False) -> None:
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # not there, or not ours to see
         return
     try:
+        # Asked of what is open: what the path stands for may change at any time.
+        if exact and os.readlink(f"/proc/self/fd/{handle}") != str(path):
+            raise LinkInTheWay(f"{path} was exchanged for a link; it stays closed")
         if not stat.S_ISDIR(os.fstat(handle).st_mode):
             rights &= _OF_FILES
         if rights:  # the kernel takes no empty rule

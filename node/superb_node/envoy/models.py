@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
+
+from superb_node.work_folder import MARKER
 
 logger = logging.getLogger("envoy")
 
+PERSONAL = ".personal-model"
+"""A file that marks an owner's personal model, which no experiment may open."""
 _SHARED_MEMORY = Path("/dev/shm")
 _NOT_FETCHED = ("", "tiny", "scratch")
 _CONFIGURATION, _WEIGHTS, _OLD_WEIGHTS = "*.json", "*.safetensors", "*.bin"
@@ -24,17 +29,32 @@ def provide(name: str) -> Path | None:
     if name in _NOT_FETCHED:
         return None
     if Path(name).is_absolute():
-        # The name is the author's: a folder of anything else stays closed. So does one that a worker can
-        # write to: it could put something else in its place after this look at it.
         folder = Path(name).resolve()
-        if folder.is_relative_to(_SHARED_MEMORY) or folder.is_relative_to(Path.cwd()):
-            return None
-        holds_model = (folder / "config.json").is_file() and any(
-            next(folder.glob(pattern), None) for pattern in (_WEIGHTS, _OLD_WEIGHTS)
-        )
-        return folder if holds_model else None
+        if fault := _fault(folder):
+            logger.warning("The experiment's model folder %s stays closed: %s", folder, fault)
+        return None if fault else folder
     _download(name)
     return None
+
+
+def _fault(folder: Path) -> str:
+    """Return why a folder is not opened to an experiment; empty if it is.
+
+    The name is the author's: a folder of anything else stays closed. So does one that workers, or another
+    account, can write to: they could put something else in its place after this look.
+    """
+    try:
+        if any((up / PERSONAL).exists() for up in (folder, *folder.parents)):
+            return "it is a personal model, which stays with its owner"
+        in_work = any((up / MARKER).is_file() for up in (folder, *folder.parents))
+        if in_work or folder.is_relative_to(_SHARED_MEMORY):
+            return "experiments can write there"
+        if folder.stat().st_uid not in (0, os.geteuid()):
+            return "it belongs to another account"
+        files = [*folder.glob(_WEIGHTS), *folder.glob(_OLD_WEIGHTS)]
+        return "" if files and (folder / "config.json").is_file() else "it holds no model"
+    except OSError as error:
+        return str(error.strerror)
 
 
 def _download(name: str) -> None:

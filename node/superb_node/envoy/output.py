@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from superb_node.text import printable
 
 MAX_LINE, MAX_OUTPUT = 2_000, 1_000_000
 """Characters of a line, and bytes of an experiment, that reach the log."""
+_PIECE = 65_536
 _MARK = "| "
 """Begins each line: an experiment cannot write lines that look like the envoy's own."""
 
@@ -19,10 +21,14 @@ class Output:
     So a worker holds neither the owner's terminal nor the log itself, which it could read, set up or empty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, left: int) -> None:
+        """Args:
+        left: how many bytes the experiment may still print.
+        """
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
-        self._line, self._left = b"", MAX_OUTPUT
+        self.left = left
+        self._line = b""
 
     def take_over(self) -> None:
         """In a worker: let everything that it prints go here."""
@@ -32,35 +38,45 @@ class Output:
         os.close(self.writer)
 
     def relay(self) -> bool:
-        """Pass on what has come; returns whether more may come."""
-        while True:
-            try:
-                data = os.read(self.reader, 65_536)
-            except BlockingIOError:
-                return True
-            if not data:
-                return False
-            *lines, self._line = (self._line + data).split(b"\n")
-            for line in lines:
-                self._print(line)
-            if len(self._line) > MAX_LINE:  # the rest of it begins a line of its own
-                self._print(self._line)
-                self._line = b""
+        """Pass on one piece of what has come; returns whether more may come.
+
+        One piece only: whoever prints without end would otherwise keep us from everything else.
+        """
+        try:
+            data = os.read(self.reader, _PIECE)
+        except BlockingIOError:
+            return True
+        self._take(data)
+        return bool(data)
 
     def close(self) -> None:
         """Pass on what is left; more is not wanted."""
-        self.relay()
+        with suppress(BlockingIOError):
+            for _ in range(MAX_OUTPUT // _PIECE + 1):
+                if not (data := os.read(self.reader, _PIECE)):
+                    break
+                self._take(data)
         if self._line:
             self._print(self._line)
         os.close(self.reader)
 
+    def _take(self, data: bytes) -> None:
+        if self.left <= 0:
+            return
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            self._print(line)
+        if len(self._line) > MAX_LINE:  # the rest of it begins a line of its own
+            self._print(self._line)
+            self._line = b""
+
     def _print(self, line: bytes) -> None:
-        if self._left > 0:
+        if self.left > 0:
             text = printable(line.decode(errors="replace"))
             shown = text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} …"
             print(f"{_MARK}{shown}", file=sys.stderr, flush=True)
-            self._left -= len(line) + 1
-            if self._left <= 0:
+            self.left -= len(line) + 1
+            if self.left <= 0:
                 print(
                     f"{_MARK}… it prints more than {MAX_OUTPUT:,} bytes; the rest is dropped", file=sys.stderr
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import grpc
 from openfl.transport import AggregatorGRPCClient
 
 from superb_ks.experiment import Experiment
+from superb_ks.types import Vector
 from superb_node.reports import LEFT, TASK_RAISED
 
 
@@ -37,7 +38,12 @@ class AggregatorAddress:
 
 
 def run_collaborator(
-    name: str, text: bytes, address: AggregatorAddress, shard_descriptor: Any, cuda_devices: Sequence[int]
+    name: str,
+    text: bytes,
+    address: AggregatorAddress,
+    shard_descriptor: Any,
+    cuda_devices: Sequence[int],
+    keep: Callable[[Vector], None],
 ) -> None:
     """Take part in an experiment until it is over.
 
@@ -47,6 +53,7 @@ def run_collaborator(
         address: of its aggregator.
         shard_descriptor: gives the data.
         cuda_devices: numbers of those that may be used; the first one is.
+        keep: is given the weights of a personal model that is kept, float32 `[size]`.
 
     Raises:
         Exception: what a task raised.
@@ -68,7 +75,7 @@ def run_collaborator(
     )
     line = AggregatorConnection(client, name)
     device = f"cuda:{cuda_devices[0]}" if cuda_devices else "cpu"
-    make_collaborator(name, Experiment.read(text), shard_descriptor, line, device).run()
+    make_collaborator(name, Experiment.read(text), shard_descriptor, line, device, keep).run()
 
 
 def failure_report(error: BaseException) -> tuple[int, str]:

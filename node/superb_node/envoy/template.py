@@ -4,10 +4,10 @@ A worker is ready at once, and shares memory with the template until it changes 
 system's again when it ends, and it can be ended in the middle of a task. gRPC does not survive a fork, so the
 template never calls it; the service does, the process that a person starts:
 
-    service ── forks, before it calls anybody ──▶ template ── forks, for each experiment ──▶ worker
+    service ── forks, before it calls anybody ──▶ template ── forks, for each experiment ──▶ guard ──▶ worker
 
 The service ends the others by ending, however it does: the template notices the end of its pipe, and ends all
-that a worker has started before it ends itself.
+that a worker has started before it ends itself. Without Landlock's scope of signals there is no guard.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from typing import Any
 
-from superb_node.envoy.forker import Forker, Job, flush, in_child
+from superb_node.envoy.forker import Forker, Job
+from superb_node.envoy.guard import end_all_guarded
+from superb_node.envoy.processes import adopt_orphans, flush, in_child
 from superb_node.stop_signals import STOP_SIGNALS
 
-_END_SECONDS = 5.0
-"""How long the template has to end a worker."""
+END_SECONDS, STOP_SECONDS = 60.0, 5.0
+"""How long the template has to end a worker, whose memory may take a while to be given back; and how long if
+the service is being stopped, which ends all its processes anyway."""
 
 
 class WorkerFailed(Exception):
@@ -54,7 +57,9 @@ class Template:
 
     def __init__(self, prepare: Callable[[], None], work: Callable[[Job], None]) -> None:
         self._pipe, theirs = Pipe()
+        self._at_work = False
         flush()
+        adopt_orphans()  # those that the template would leave, if it were killed
         service = os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the template ignores them
         self.pid = os.fork()
@@ -76,37 +81,47 @@ class Template:
 
         Raises:
             WorkerFailed: `work` raised, or the worker died.
-            TemplateEnded: the template died.
+            TemplateEnded: the template died, or a worker did not.
         """
-        answer = None
         try:
             self._send({"run": job})
-            while answer is None:
-                if self._pipe.poll(ask_seconds):
-                    answer = self._receive()
-                elif not still_wanted():
+            self._at_work = True
+            while not self._pipe.poll(ask_seconds):
+                if not still_wanted():
+                    self._end_worker(END_SECONDS)
                     return False
-        finally:
-            if answer is None:
-                self._end_worker()
+            answer = self._receive()
+        except Exception:
+            self._end_worker(END_SECONDS)
+            raise
+        except BaseException:  # the service is being stopped
+            with suppress(TemplateEnded):
+                self._end_worker(STOP_SECONDS)
+            raise
         if answer["failure"] is not None:
             raise WorkerFailed(*answer["failure"])
         return True
 
     def close(self) -> None:
-        """End the template; a worker is ended by `run`."""
+        """End the template, and whatever is left of a worker."""
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         self._pipe.close()
+        end_all_guarded()
 
-    def _end_worker(self) -> None:
-        with suppress(TemplateEnded):
-            self._send({"end": True})
-            if self._pipe.poll(_END_SECONDS):
-                self._receive()
-            else:  # a late answer would be taken for the next worker's
-                self.close()
+    def _end_worker(self, seconds: float) -> None:
+        if not self._at_work:
+            return
+        self._send({"end": True})
+        if self._pipe.poll(seconds):
+            self._receive()
+            return
+        self._at_work = False  # a late answer would be taken for the next worker's
+        raise TemplateEnded(
+            f"envoy: an experiment's process did not end within {seconds:.0f} s, so the envoy ends; "
+            "start it again"
+        )
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -117,9 +132,11 @@ class Template:
     def _receive(self) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = json.loads(self._pipe.recv_bytes())
+            self._at_work = False
             return answer
         except (EOFError, OSError) as error:
             raise self._ended() from error
 
     def _ended(self) -> TemplateEnded:
+        self._at_work = False
         return TemplateEnded("envoy: the process that workers are forked from has ended")

@@ -59,13 +59,16 @@ def usable_cores() -> int:
 def _command_lines() -> list[list[str]]:
     """Return the command lines, word by word, of all processes that this one can see."""
     if not (PROCESSES / "self" / "cmdline").exists():
-        command = ["ps", "-A", "-ww", "-o", "args="]
+        command = ["ps", "-U", str(os.geteuid()), "-ww", "-o", "args="]
         with contextlib.suppress(OSError):  # there is no ps
             shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
             return [line.split() for line in shown.splitlines()]
     lines = []
     for file in PROCESSES.glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended, or is not ours to see
+            # Whoever has another account could start anything under an envoy's command line.
+            if file.stat().st_uid != os.geteuid():
+                continue
             lines.append(file.read_bytes().decode(errors="replace").split("\0"))
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from superb_node import local_socket
 from superb_node.envoy.confinement import code_folders, confine, forget_secrets
 from superb_node.envoy.libraries import preload, take_threads
 from superb_node.envoy.participation import AggregatorAddress, run_collaborator
+from superb_node.envoy.personal import hand_over
 from superb_node.envoy.template import Job
 
 
@@ -57,7 +59,8 @@ class Worker:
         confine(folder, self.data, Path(model) if model else None, aggregator)
         take_threads(self.director_host, self.director_port)
         os.chdir(folder)
-        run_collaborator(self.name, job["text"].encode(), address, self.shard_descriptor, self.cuda_devices)
+        text, keep = job["text"].encode(), partial(hand_over, folder)
+        run_collaborator(self.name, text, address, self.shard_descriptor, self.cuda_devices, keep)
 
     def _address(self, job: Job) -> AggregatorAddress:
         # Corrects: where the aggregator is, and whether TLS guards the way there, was up to the experiment.

@@ -1,5 +1,6 @@
 """The owner's gate: what waits, what opens it, and that nothing of an experiment runs before."""
 
+import json
 import logging
 import os
 import re
@@ -9,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from superb_ks.collaborator.tasks import load_tasks
-from superb_ks.experiment import UnsoundExperiment
+from superb_ks.experiment import UnsoundExperiment, digest
 from superb_node.approval.__main__ import main as review_command
 from superb_node.approval.gate import Declined, Gate
 from superb_node.approval.review import review
 from superb_node.approval.settings import GateSettings
 from superb_node.approval.store import ReviewError, Submission
 from superb_node.errors import ConfigError
-from tests.support.experiments import TASKS, changed_text, experiment_text
+from tests.support.experiments import MODEL, TASKS, changed_text, experiment_text
 
 TEXT = experiment_text(rounds=1)
 
@@ -251,6 +252,27 @@ def test_letters_that_look_like_others_and_the_ends_of_long_lines_are_seen(gate,
     assert r"   2! y = r'\\t\t'" in lines, "a tab, and a backslash with a t"
     assert max(map(len, lines)) <= 120
     assert any(line.startswith("   +") and line.endswith("; import os") for line in lines)
+
+
+def test_nothing_of_a_text_is_left_out_and_no_name_looks_like_another(tmp_path):
+    def shown(text: bytes) -> str:
+        return "\n".join(review(Submission("x", "ann", digest(text)), text, tmp_path / "nothing"))
+
+    settings = json.loads(TEXT)["settings"]
+    with pytest.raises(UnsoundExperiment, match="notebook's alone"):
+        shown(changed_text(settings={**settings, "runs_dir": "PAYLOAD"}))
+    assert "PAYLOAD" in shown(changed_text(model={**MODEL, "PAYLOAD": None}))
+    assert "\u0430" not in shown(changed_text(model={**MODEL, "name": "t\u0430ny"}))
+    with pytest.raises(UnsoundExperiment, match=r"'open_sh\\u0430rd' is no identifier of Python in ASCII"):
+        shown(changed_text(shard="open_sh\u0430rd"))
+
+
+def test_a_review_fits_a_narrow_terminal(gate, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = experiment_text(tasks=TASKS + "# " + 200 * "x" + "\n")
+    lines = list(review(arrive(gate, text), text, tmp_path / "nothing"))
+    code = [line for line in lines if re.match(r" *(\d+|\+)[ !]", line)]
+    assert max(map(len, code)) == 60
 
 
 def test_what_another_release_approved_is_no_reason_to_show_nothing(gate, tmp_path):

@@ -10,10 +10,11 @@ from openfl.component.director import Director as OpenFLDirector
 from openfl.component.director.experiment import ExperimentsRegistry
 from openfl.protocols import director_pb2
 
+from superb_ks.aggregator.membership import Membership
 from superb_node.approval.store import Submission
 from superb_node.director import submission as submissions
 from superb_node.director.director import Director
-from superb_node.director.experiment_runner import ExperimentQueue
+from superb_node.director.experiment_queue import ExperimentQueue
 from superb_node.director.experiment_store import Refused
 from superb_node.director.service import DirectorService
 from tests.support.cards import CARD
@@ -60,16 +61,17 @@ def test_experiments_can_be_listed(director):
     assert director.get_experiments_list("notebook") == []
 
 
-async def picked_up_within(registry: ExperimentsRegistry, seconds: float) -> bool:
+async def picked_up_within(registry: ExperimentQueue | ExperimentsRegistry, seconds: float) -> bool:
     """Say whether an experiment that is submitted to a waiting registry is picked up soon."""
+    stock = isinstance(registry, ExperimentsRegistry)
 
     async def pick_up() -> None:
-        async with registry.get_next_experiment():
+        async with registry.get_next_experiment() if stock else registry.next_experiment():
             pass
 
     waiting = asyncio.create_task(pick_up())
     await asyncio.sleep(0.05)
-    registry.add(SimpleNamespace(name="x"))
+    registry.add(SimpleNamespace(name="x", collaborators=["a"]))
     done, _ = await asyncio.wait([waiting], timeout=seconds)
     waiting.cancel()
     return bool(done)
@@ -115,7 +117,8 @@ def test_no_record_is_skipped_that_arrives_while_others_are_sent(director):
         await director.experiments.create("x", "notebook", ["a"], 1, chunks())
         director.experiments.update("x", status="in_progress")
         aggregator = Aggregator(director)
-        director.experiments_registry.add(SimpleNamespace(name="x", aggregator=aggregator))
+        waiting = SimpleNamespace(name="x", aggregator=aggregator, collaborators=["a"], sender="notebook")
+        director.experiments_registry.add(waiting)
         seen = []
         async for each in director.stream_metrics("x", "notebook"):
             seen.append(each["metric_name"])
@@ -229,9 +232,9 @@ def test_a_damaged_experiment_is_refused_before_it_is_stored(tmp_path):
         inspect(other, len(other))
 
 
-@pytest.mark.parametrize("port", ["", "0", "65536", "-1", "x", "1e3", "9" * 50, "\u0663"])
+@pytest.mark.parametrize("port", ["", "0", "443", "65536", "-1", "x", "1e3", "9" * 50, "\u0663"])
 def test_a_port_that_is_none_is_named(port):
-    with pytest.raises(Refused, match="aggregator_port is .*; legal: a whole number from 1 to 65535"):
+    with pytest.raises(Refused, match="aggregator_port is .*; legal: a whole number from 1024 to 65535"):
         submissions._legal_port(port)
 
 
@@ -239,7 +242,7 @@ def test_a_name_that_could_not_be_a_folders_is_refused(director):
     for name in ("../env_one", "env one", "", "-env", "e" * 64):
         with pytest.raises(Refused, match="envoy name .*; legal: a letter, then up to 62"):
             director.envoy_names.claim(name, "here")
-    for name in ("aggregator", "Director", "authority"):  # records and certificates mean something else by it
+    for name in ("aggregator", "Director", "All", "authority"):  # records mean something else by it
         with pytest.raises(Refused, match=f"envoy name '{name}' is reserved"):
             director.envoy_names.claim(name, "here")
     register(director, "env_one")
@@ -254,7 +257,7 @@ def test_an_envoy_whose_owner_declined_is_not_asked_again(director, work):
         drop=lambda name, reason, for_good=False: dropped.append((name, reason, for_good)),
     )
     director.submit("x", "notebook", ["a", "b"], experiment_text(), 50051)
-    experiment = director.experiments_registry["x"]
+    experiment = director.experiments_registry.get("x")
     experiment.aggregator = aggregator
     assert experiment.wants("a") and experiment.wants("b")
     director.set_experiment_failed(
@@ -269,29 +272,43 @@ def test_an_envoy_that_asks_is_told_whether_an_experiment_still_wants_it(directo
     director.submit("x", "notebook", ["a", "b"], experiment_text(), 50051)
 
     async def ask() -> None:
-        async with director.experiments_registry.get_next_experiment() as experiment:
-            aggregator = SimpleNamespace(is_over=False, quit_job_sent_to=[], failure=None)
+        async with director.experiments_registry.next_experiment() as experiment:
+            members = Membership(["a", "b"])
+            aggregator = SimpleNamespace(is_over=False, quit_job_sent_to=[], failure=None, members=members)
             experiment.aggregator = aggregator
-            assert director.still_wants("x", "a")
-            assert not director.still_wants("y", "a")
+            assert director.still_wants("x", experiment.id, "a")
+            members.heard_from("a")
+            members.leave("a")
+            assert not director.still_wants("x", experiment.id, "a"), "the round was closed without it"
+            assert await director.wait_experiment("a") == "x", "it is invited again"
+            assert director.still_wants("x", experiment.id, "a")
+            assert not director.still_wants("y", experiment.id, "a")
+            assert not director.still_wants("x", "of an earlier submission", "a")
+            assert director.is_current("x", experiment.id) and director.is_current("x", "")
+            assert not director.is_current("x", "of an earlier submission")
             assert aggregator.quit_job_sent_to == []
             aggregator.failure = "notebook: stopped"
-            assert not director.still_wants("x", "a")
+            assert not director.still_wants("x", experiment.id, "a")
             assert aggregator.quit_job_sent_to == ["a"], "the end need not wait until it is told again"
             experiment.aggregator = None
-        assert not director.still_wants("x", "a")
+        assert not director.still_wants("x", experiment.id, "a")
 
     asyncio.run(ask())
 
 
-async def invited(director: OpenFLDirector, experiment: SimpleNamespace, timeout: float) -> list[bool]:
+async def invited(director: OpenFLDirector, timeout: float) -> list[bool]:
     """Invite an envoy once that asks twice, as over a new link; say which of the calls was answered."""
     calls = [asyncio.create_task(director.wait_experiment("env_one")) for _ in range(2)]
     await asyncio.sleep(0.05)
     registry = director.experiments_registry
-    registry.add(experiment)
-    async with registry.get_next_experiment():
-        director.col_exp_queues["env_one"].put_nowait(experiment.name)
+    stock = isinstance(registry, ExperimentsRegistry)
+    registry.add(
+        SimpleNamespace(
+            name="x", collaborators=["env_one"], wants=lambda name: True, invited=lambda name: None
+        )
+    )
+    async with registry.get_next_experiment() if stock else registry.next_experiment():
+        director.col_exp_queues["env_one"].put_nowait("x")
         done, pending = await asyncio.wait(calls, timeout=timeout)
         for call in pending:
             call.cancel()
@@ -299,7 +316,6 @@ async def invited(director: OpenFLDirector, experiment: SimpleNamespace, timeout
 
 
 def test_a_call_over_a_broken_link_takes_no_invitation_away(director):
-    experiment = SimpleNamespace(name="x", wants=lambda name: True)
     stock = OpenFLDirector(tls=False, **SHAPES)
-    assert asyncio.run(invited(stock, experiment, timeout=2.0)) == [True, False], "OpenFL does it itself now"
-    assert asyncio.run(invited(director, experiment, timeout=10.0)) == [True, True]
+    assert asyncio.run(invited(stock, timeout=2.0)) == [True, False], "OpenFL does it itself now"
+    assert asyncio.run(invited(director, timeout=10.0)) == [True, True]

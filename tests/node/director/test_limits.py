@@ -1,6 +1,8 @@
 """What callers may hold of the director, and that OpenFL's own service answers with tracebacks."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,15 @@ from openfl.transport import DirectorGRPCServer
 from superb_node.director import limits
 from superb_node.director.director import Director
 from superb_node.director.experiment_store import Refused
-from superb_node.director.limits import Busy, Places, Stalled, announced_size, require_legal_shard, timely
+from superb_node.director.limits import (
+    Busy,
+    Places,
+    Stalled,
+    announced_size,
+    require_legal_heartbeat,
+    require_legal_shard,
+    timely,
+)
 from superb_node.director.service import DirectorService
 from superb_node.shard_card import MAX_BYTES, read_card
 from tests.support.cards import ANY_CARDS, CARD
@@ -40,10 +50,27 @@ async def received(messages: AsyncIterator[Any]) -> int:
 
 
 def test_places_are_counted_and_given_back() -> None:
-    places = Places(1, "viewers")
+    places = Places(2, 1, "viewers")
     for _ in range(2):
-        with places.one(), pytest.raises(Busy, match="1 viewers at a time"), places.one():
-            pass
+        with places.one("ann"):
+            with pytest.raises(Busy, match="1 viewers of one author at a time"), places.one("ann"):
+                pass
+            with places.one("ben"), pytest.raises(Busy, match="2 viewers at a time"), places.one("cat"):
+                pass
+
+
+def test_an_envoys_heartbeat_and_devices_are_bounded() -> None:
+    beat = director_pb2.UpdateEnvoyStatusRequest(name="liar")
+    require_legal_heartbeat(beat)
+    beat.cuda_devices.add(name="x" * limits.HEARTBEAT_BYTES)
+    with pytest.raises(Refused, match="heartbeat of envoy 'liar' has over 16,384 bytes"):
+        require_legal_heartbeat(beat)
+    shard = director_pb2.ShardInfo(sample_shape=["1"], target_shape=["1"], shard_description=CARD)
+    require_legal_shard(shard)
+    for _ in range(limits.MAX_DEVICES + 1):
+        shard.node_info.cuda_devices.add()
+    with pytest.raises(Refused, match="over 64 CUDA devices"):
+        require_legal_shard(shard)
 
 
 def test_a_stalled_submission_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +126,7 @@ def registers(server: DirectorService, name: str, description: str) -> str:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ANY_CARDS, st.sampled_from(["liar", "aggregator", "Director", "authority", "../a", "a\x1b"]))
+@given(ANY_CARDS, st.sampled_from(["liar", "aggregator", "Director", "all", "authority", "../a", "a\x1b"]))
 def test_whatever_an_envoy_says_of_itself_the_honest_one_beside_it_is_listed(
     server: DirectorService, description: str, name: str
 ) -> None:
@@ -198,7 +225,7 @@ def test_more_submissions_at_a_time_than_places_are_refused(server: DirectorServ
     async def crowd() -> str:
         calls = [
             asyncio.create_task(server.SetNewExperiment(arriving(stalls=True), Call()))
-            for _ in range(limits.MAX_SUBMISSIONS)
+            for _ in range(limits.MAX_SUBMISSIONS_OF_ONE)
         ]
         await asyncio.sleep(0.05)
         with pytest.raises(Aborted) as aborted:
@@ -211,3 +238,18 @@ def test_more_submissions_at_a_time_than_places_are_refused(server: DirectorServ
         return str(aborted.value)
 
     assert asyncio.run(crowd()) == "RESOURCE_EXHAUSTED"
+
+
+def test_several_aggregators_may_have_more_files_open() -> None:
+    source = (
+        "import resource as r; from superb_node.director.limits import allow_open_files as allow\n"
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (1024, hard))\n"
+        "for aggregators in (0, 1, 3):\n"
+        "    allow(aggregators); print(*r.getrlimit(r.RLIMIT_NOFILE), hard)"
+    )
+    found = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    limits_then = [tuple(map(int, line.split())) for line in found.stdout.splitlines()]
+    hard = limits_then[0][2]
+    three = 1824 if hard == -1 else min(1824, hard)
+    assert limits_then == [(1024, hard, hard), (1024, hard, hard), (three, hard, hard)]

@@ -9,7 +9,8 @@ from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.approval.store import APPROVED, REJECTED
 from superb_node.director import pending_approvals
-from superb_node.director.experiment_store import ExperimentStore, Refused
+from superb_node.director.experiment_store import ExperimentStore
+from superb_node.director.limits import Busy
 from superb_node.director.pending_approvals import PendingApprovals
 from tests.support.experiments import experiment_text
 
@@ -108,15 +109,15 @@ def test_so_many_may_wait_and_no_more(tmp_path, monkeypatch):
         await waiting.start()
         require_place("bob")
         with pytest.raises(
-            Refused, match="1 experiments of ann wait for approval or for their turn, 1 in all; legal: 1 of a"
+            Busy, match="1 experiments of ann wait for approval or for their turn, 1 in all; legal: 1 of a"
         ):
             require_place("ann")
-        with pytest.raises(Refused, match="1 experiments of bob wait .*, 2 in all"):
+        with pytest.raises(Busy, match="1 experiments of bob wait .*, 2 in all"):
             require_place("bob", "bob")
-        with waiting.pending.place("bob", []), pytest.raises(Refused, match="1 experiments of bob wait"):
+        with waiting.pending.place("bob", []), pytest.raises(Busy, match="1 experiments of bob wait"):
             require_place("bob")  # while the model of the first arrives
         monkeypatch.setattr(pending_approvals, "MAX_PENDING", 1)
-        with pytest.raises(Refused, match="0 experiments of bob wait .*, 1 in all"):
+        with pytest.raises(Busy, match="0 experiments of bob wait .*, 1 in all"):
             require_place("bob")
         waiting.pending.cancel("x")
         require_place("ann")

@@ -48,6 +48,15 @@ def test_the_environment_takes_precedence(tmp_path, monkeypatch):
         ("settings: {port: 1}", "unknown setting 'port'; legal: listen_host"),
         ("settings: {listen_port: 80}", "port is 80; legal: 1024 to 65535"),
         ("settings: {listen_port: abc}", "port is 'abc'"),
+        (
+            "settings: {aggregator_port: 80}",
+            "is 80; legal: null, a port from 1024 to 65535, or a range of up to 16",
+        ),
+        ("settings: {aggregator_port: 50053-50051}", "is '50053-50051'; legal: null, a port"),
+        ("settings: {aggregator_port: 50051-50067}", "is '50051-50067'; legal: null, a port"),
+        ("settings: {aggregator_port: [50051, 50052]}", r"is \[50051, 50052\]; legal: null, a port"),
+        ("settings: {aggregator_port: true}", "is True; legal: null, a port"),
+        ("settings: {aggregator_port: 50049-50051}", "is '50049-50051'; legal: others than 50050, where the"),
         ("settings: {envoy_health_check_period: 0}", "is 0; legal: 1 to 3600 seconds"),
         ("settings: {envoys: env_one}", "envoys is 'env_one'; a list of names such as"),
         ("settings: {envoys: [1]}", r"envoys is \[1\]; a list of names such as"),
@@ -58,6 +67,15 @@ def test_the_environment_takes_precedence(tmp_path, monkeypatch):
 def test_mistakes_are_named_with_what_is_legal(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         DirectorConfig.load(config(tmp_path, text))
+
+
+def test_the_ports_of_the_aggregators(tmp_path, monkeypatch):
+    for text, ports in {"null": (), "50051": (50051,), "50051-50053": (50051, 50052, 50053)}.items():
+        path = config(tmp_path, f"settings: {{aggregator_port: {text}}}")
+        assert DirectorConfig.load(path).aggregator_port == ports
+    monkeypatch.setenv("DIRECTOR_PORT", "50052")
+    with pytest.raises(ConfigError, match="legal: others than 50052, where the director itself listens"):
+        DirectorConfig.load(path)
 
 
 def test_a_missing_config(tmp_path):

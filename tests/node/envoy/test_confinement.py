@@ -14,6 +14,7 @@ import pytest
 from superb_node.envoy import landlock
 from superb_node.envoy.confinement import shard_paths
 from superb_node.envoy.models import provide
+from superb_node.work_folder import MARKER
 
 SHOW = """
 import os
@@ -72,7 +73,7 @@ def test_where_the_data_are(tmp_path: Path, descriptor: Any, parameters: dict, p
 
 
 def test_a_folder_is_opened_to_an_experiment_only_if_it_holds_a_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Its author names the folder, which could be any."""
     assert provide(str(tmp_path)) is None
@@ -80,9 +81,55 @@ def test_a_folder_is_opened_to_an_experiment_only_if_it_holds_a_model(
     assert provide(str(tmp_path)) is None
     (tmp_path / "model.safetensors").touch()
     assert provide(str(tmp_path)) == tmp_path
-    monkeypatch.chdir(tmp_path.parent)
-    assert provide(str(tmp_path)) is None, "an experiment could exchange it"
     assert provide("tiny") is provide("scratch") is provide("") is None
+
+
+def test_a_folder_that_others_could_exchange_stays_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "work" / "env_two" / "env_two_spy" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").touch()
+    (model / "model.safetensors").touch()
+    assert provide(str(model)) == model
+    if os.geteuid() == 0:
+        os.chown(model, 12345, 12345)
+    else:  # stands in for a folder of somebody else's, which only root can make
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert provide(str(model)) is None
+    if os.geteuid() == 0:
+        os.chown(model, 0, 0)
+    monkeypatch.undo()
+    (model.parents[1] / MARKER).touch()
+    assert provide(str(model)) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The experiment's model folder {model} stays closed: it belongs to another account",
+        f"The experiment's model folder {model} stays closed: experiments can write there",
+    ]
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
+def test_a_model_that_gives_way_to_a_link_opens_nothing_else(tmp_path: Path) -> None:
+    for name in ("model", "own"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "secret").write_text("key")
+    code = """
+own = Path(sys.argv[1])
+model, secret = own.parent / "model", own.parent / "secret"
+model.rename(own.parent / "gone")
+model.symlink_to("/")
+if (child := os.fork()) == 0:
+    confine(own, [], model, 1)
+    print(secret.read_text(), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", CONFINED.partition("{before}")[0] + code, tmp_path / "own"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert shown.stdout == ""
+    assert "model was exchanged for a link; it stays closed" in shown.stderr
 
 
 CONFINED = """

@@ -17,7 +17,14 @@ from superb_node.envoy.download import Download
 from superb_node.envoy.envoy import Envoy
 from superb_node.envoy.refusals import ShardRefused
 from superb_node.envoy.template import WorkerFailed
-from superb_node.reports import AGGREGATOR_PORT_HEADER, AUTHOR_HEADER, DECLINED, ID_HEADER, TASK_RAISED
+from superb_node.reports import (
+    AGGREGATOR_PORT_HEADER,
+    AUTHOR_HEADER,
+    DECLINED,
+    ID_HEADER,
+    MODEL_SIZE_HEADER,
+    TASK_RAISED,
+)
 from tests.support.experiments import experiment_text
 
 TEXT = experiment_text()
@@ -49,7 +56,12 @@ class Stream(list):
     """The parts of an experiment, with who submitted it and where its aggregator is."""
 
     cancelled = False
-    told: tuple[Any, ...] = ((AUTHOR_HEADER, b"ann"), (ID_HEADER, "1d"), (AGGREGATOR_PORT_HEADER, "50051"))
+    told: tuple[Any, ...] = (
+        (AUTHOR_HEADER, b"ann"),
+        (ID_HEADER, "1d"),
+        (AGGREGATOR_PORT_HEADER, "50051"),
+        (MODEL_SIZE_HEADER, "5"),
+    )
 
     def initial_metadata(self):
         return self.told
@@ -62,9 +74,12 @@ class DirectorClient:
     """Answers an envoy from a script: each entry of a list is returned, or raised, once."""
 
     def __init__(self, **answers: list) -> None:
-        self.stub = SimpleNamespace(UpdateShardInfo=lambda request, **options: None)
+        self.stub = SimpleNamespace(
+            UpdateShardInfo=lambda request, **options: None, SetExperimentFailed=self._take_report
+        )
         self.answers = answers
         self.failures: list[tuple] = []
+        self.about: list[str | None] = []  # the id of the experiment that each failure is about
         self.calls: list[str] = []
 
     def _next(self, method: str):
@@ -88,8 +103,9 @@ class DirectorClient:
     def send_health_check(self, **_):
         return self._next("send_health_check")
 
-    def set_experiment_failed(self, *report, **named):
-        self.failures.append((*report, *named.values()))
+    def _take_report(self, request, metadata=None):
+        self.failures.append((request.experiment_name, request.error_code, request.error_description))
+        self.about.append(dict(metadata or ()).get(ID_HEADER))
 
 
 @pytest.fixture
@@ -103,7 +119,7 @@ def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         shard = SimpleNamespace(sample_shape=["16000"], target_shape=["1"], dataset_description="")
         gate = Gate(GateSettings(), "the owner of env_one", tmp_path / "approval")
         envoy = envoy_class(
-            **({"gate": gate, "template": None} if envoy_class is Envoy else {}),
+            **({"gate": gate, "template": None, "personal": tmp_path} if envoy_class is Envoy else {}),
             shard_name="env_one",
             director_host="localhost",
             director_port=1,
@@ -227,7 +243,7 @@ def test_a_stop_in_an_experiment_is_reported_as_the_owners_and_passed_on(make_en
 
     monkeypatch.setattr(envoy, "_run_worker", stopped)
     with pytest.raises(Stop):
-        envoy._take_part(Download("exp", "ann", TEXT, "1d", 50051))
+        envoy._take_part(Download("exp", "ann", TEXT, "1d", 50051, 5))
     assert envoy.director_client.failures == [("exp", 2, "stopped by its owner (SIGTERM)")]
     assert not envoy.is_experiment_running
     assert list(tmp_path.iterdir()) == []
@@ -239,8 +255,8 @@ def test_a_lost_link_is_no_task_that_raised(make_envoy):
     for was_reached, code in ((True, 2), (False, 1)):
         error = ConnectionError("the aggregator did not answer for 60 s")
         error.was_reached = was_reached  # type: ignore[attr-defined]  # as the experiment's own class has it
-        envoy._report_failure("exp", error)
+        envoy._report_failure(Download("exp", "ann", b"", "1d", 50051, 5), error)
         name, reported, description = envoy.director_client.failures[-1]
-        assert (name, reported) == ("exp", code)
+        assert (name, reported, envoy.director_client.about[-1]) == ("exp", code, "1d")
         assert "the aggregator did not answer for 60 s" in description
     assert "lost the way to the aggregator" in envoy.director_client.failures[0][2]

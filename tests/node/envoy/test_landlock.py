@@ -88,6 +88,24 @@ def test_files(folders: tuple[Path, Path], code: str, printed: str) -> None:
     assert confined(folders, f"print(tried(lambda: ({code.replace('; ', ', ')},)))") == printed
 
 
+def test_a_folder_that_was_exchanged_for_a_link_stays_closed(folders: tuple[Path, Path]) -> None:
+    """The author of an experiment names a folder; whoever can write next to it may exchange it."""
+    code = """
+from superb_node.envoy.landlock import LinkInTheWay
+named = own / "model"
+{make}
+try:
+    restrict(python, [], [], no_links=[named])
+    print(tried(lambda: os.listdir(named)))
+except LinkInTheWay as told:
+    print(told)
+"""
+    assert confined(folders, code.format(make="named.mkdir()")) == "done"
+    (folders[1] / "model").rmdir()
+    told = confined(folders, code.format(make='named.symlink_to("/")'))
+    assert told == f"{folders[1] / 'model'} was exchanged for a link; it stays closed"
+
+
 @needs_network
 def test_one_port_can_be_called_and_none_be_served(folders: tuple[Path, Path], listener: int) -> None:
     code = """

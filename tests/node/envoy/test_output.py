@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 
 import pytest
 
@@ -11,7 +13,7 @@ from superb_node.envoy.output import MAX_LINE, Output
 
 
 def relayed(*parts: bytes) -> None:
-    out = Output()
+    out = Output(output.MAX_OUTPUT)
     for part in parts:
         os.write(out.writer, part)
         assert out.relay()
@@ -38,3 +40,21 @@ def test_what_is_too_long_is_cut_and_what_is_too_much_is_dropped(
     assert capsys.readouterr().err.split("\n") == [
         "| 0123456789", "| 0123456789", "| … it prints more than 20 bytes; the rest is dropped", ""
     ]  # fmt: skip
+
+
+def test_one_piece_is_passed_on_at_a_time(capsys: pytest.CaptureFixture) -> None:
+    """While somebody prints faster than we read, the reader has other things to do."""
+    out = Output(output.MAX_OUTPUT)
+    if (flooder := os.fork()) == 0:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            os.write(out.writer, b"\n" * 65_536)
+        os._exit(0)
+    try:
+        began = time.monotonic()
+        assert out.relay()
+        out.close()
+        assert time.monotonic() - began < 10
+    finally:
+        os.kill(flooder, signal.SIGKILL)
+        os.waitpid(flooder, 0)

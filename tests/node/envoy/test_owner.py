@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from superb_ks.experiment import MAX_MODEL_SIZE
 from superb_node.approval.gate import Gate
 from superb_node.approval.settings import GateSettings
 from superb_node.approval.store import APPROVED, REJECTED
 from superb_node.envoy import approval_wait
 from superb_node.envoy.download import DamagedDownload
 from superb_node.envoy.envoy import Envoy
-from superb_node.reports import DECLINED, STILL_RUNS_HEADER, WAITS
+from superb_node.reports import DECLINED, ID_HEADER, MODEL_SIZE_HEADER, STILL_RUNS_HEADER, WAITS
 from tests.node.envoy.test_envoy import Stop, Stream, Unavailable
 from tests.support.experiments import changed_text, experiment_text
 
@@ -33,13 +34,17 @@ def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         gate = Gate(GateSettings(**settings), "the owner of env_one", tmp_path / "approval")
         shard = SimpleNamespace(sample_shape=["16000"], target_shape=["1"], dataset_description="")
         envoy = Envoy(
-            gate=gate, template=None, shard_name="env_one", director_host="localhost", director_port=1,
-            shard_descriptor=shard, tls=False, install_requirements=False,
+            gate=gate, template=None, personal=tmp_path, shard_name="env_one", director_host="localhost",
+            director_port=1, shard_descriptor=shard, tls=False, install_requirements=False,
         )  # fmt: skip
         envoy.told, envoy.ran = [], []
 
+        def take_report(report, metadata):
+            assert metadata == ((ID_HEADER, "1d"),)
+            envoy.told.append((report.experiment_name, report.error_code, report.error_description))
+
         def wait_experiment(request, timeout, metadata):
-            assert metadata == ((STILL_RUNS_HEADER, "exp"),)
+            assert metadata == ((STILL_RUNS_HEADER, "exp"), (ID_HEADER, "1d"))
             answer = (answers or []).pop(0)
             if isinstance(answer, BaseException):
                 raise answer
@@ -47,8 +52,7 @@ def make_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
         envoy.director_client = SimpleNamespace(
             get_experiment_data=lambda name: stream or parts(TEXT[:50], TEXT[50:]),
-            set_experiment_failed=lambda *report: envoy.told.append(report),
-            stub=SimpleNamespace(WaitExperiment=wait_experiment),
+            stub=SimpleNamespace(WaitExperiment=wait_experiment, SetExperimentFailed=take_report),
         )
         monkeypatch.setattr(Envoy, "_run_experiment", lambda self, download: envoy.ran.append(download.text))
         return envoy
@@ -72,6 +76,7 @@ def test_an_open_gate_runs_what_arrives_whole(make_envoy):
     assert (envoy.ran, envoy.told) == ([TEXT], [])
     download = envoy._download("exp")
     assert (download.author, download.id, download.aggregator_port) == ("ann", "1d", 50051)
+    assert download.model_size == 5
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,14 @@ def test_a_director_of_another_release_is_told_of(make_envoy):
     stream = parts(TEXT)
     stream.told = ()
     with pytest.raises(DamagedDownload, match="does not tell where its aggregator is"):
+        make_envoy(stream)._download("exp")
+
+
+@pytest.mark.parametrize("size", ["", "-1", "5.0", str(MAX_MODEL_SIZE + 1), "9" * 10_000])
+def test_a_model_of_no_legal_size_is_refused(make_envoy, size):
+    stream = parts(TEXT)
+    stream.told = (*Stream.told[:-1], (MODEL_SIZE_HEADER, size))
+    with pytest.raises(DamagedDownload, match=r"of a model of '.{0,120} values; legal: up to 1,073,741,824"):
         make_envoy(stream)._download("exp")
 
 

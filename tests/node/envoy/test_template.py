@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from superb_node.envoy import guard
 from tests.support.lab import wait_until
 
 # The service: prints its template's process id, does the jobs that it reads, and prints how they ended.
 SERVICE = """
 import json, os, signal, subprocess, sys, time
 from contextlib import closing
+from superb_node.envoy import template
 from superb_node.envoy.template import Template, WorkerFailed
 from superb_node.stop_signals import StoppedBySignal, stop_on_signals
 
@@ -28,6 +31,7 @@ def work(job):
     print("worker", os.getpid(), os.getppid(), flush=True)
     exec(job["code"], {"held": held})
 
+template.END_SECONDS = float(sys.argv[1])
 stop_on_signals()
 asked = [0]
 def still_wanted():
@@ -53,12 +57,14 @@ class Service:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
+        self.last = ""
         self.pids = [process.pid, int(self.read().split()[1])]
 
     def read(self) -> str:
         """Return the next thing that is told; a worker's words come with a mark, among other output."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            self.last = line
             told = line.strip().removeprefix("| ")
             if told.startswith(("template", "worker", "done", "ended", "failed", "stopped", "told")):
                 return told
@@ -66,13 +72,17 @@ class Service:
 
     def start(self, code: str, **more: object) -> int:
         """Start a job; returns the worker's process id."""
-        import json
-
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"code": code, **more}) + "\n")
         self.process.stdin.flush()
         word, worker, parent = self.read().split()
-        assert (word, int(parent)) == ("worker", self.pids[1])
+        assert word == "worker"
+        if guard.possible():
+            self.pids.append(int(parent))
+            with suppress(psutil.NoSuchProcess):  # after a short job the guard has ended already
+                assert psutil.Process(int(parent)).ppid() == self.pids[1]
+        else:
+            assert int(parent) == self.pids[1]
         self.pids.append(int(worker))
         return int(worker)
 
@@ -87,9 +97,9 @@ def is_gone(pid: int) -> bool:
 
 
 @contextmanager
-def running() -> Iterator[Service]:
+def running(end_seconds: float = 60.0) -> Iterator[Service]:
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVICE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-c", SERVICE, str(end_seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     try:
@@ -130,6 +140,7 @@ def test_each_job_has_a_process_that_knows_what_was_prepared_and_nothing_of_the_
             2,
             "lost the way to the aggregator",
         ),
+        ("import os; os._exit(0)", 1, "ended before its work was done"),
         ("import os; os._exit(7)", 1, "the process of the experiment ended with 7"),
         ("import os; os.kill(os.getpid(), 40)", 1, "ended by signal 40"),
         ("import os; os.abort()", 1, "ended by SIGABRT"),
@@ -156,6 +167,56 @@ def test_a_worker_that_writes_what_it_likes_is_not_believed(lasting: Service) ->
     )
     assert lasting.do(forged + "os._exit(3)") == 'failed 1 "the process of the experiment ended with 3"'
     assert lasting.do("pass") == "done"
+
+
+def test_a_worker_that_fills_the_pipe_of_its_report_still_ends(lasting: Service) -> None:
+    full = """
+import contextlib, os, stat
+for fd in range(3, 20):
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.set_blocking(fd, False)
+            while True:
+                os.write(fd, b"x" * 4096)
+"""
+    assert "the process of the experiment ended with 1" in lasting.do(full)
+    assert lasting.do("pass") == "done"
+
+
+FLOOD = """
+import os, time
+for _ in range(8):
+    if os.fork() == 0:
+        end = time.monotonic() + 40
+        while time.monotonic() < end:
+            os.write(1, b"\\n" * 65536)
+        os._exit(0)
+time.sleep(40)
+"""
+
+
+def test_a_worker_that_prints_without_end_is_ended_and_the_next_one_works(service: Service) -> None:
+    assert service.do(FLOOD, unwanted=True) == "ended"
+    assert service.do("pass") == "done"
+
+
+def test_all_workers_of_an_experiment_share_what_it_may_print(lasting: Service) -> None:
+    shout = "import os\nfor _ in range(400): os.write(1, b'z' * 1900 + b'\\n')"
+
+    def printed(experiment_id: str) -> int:
+        assert lasting.process.stdin is not None and lasting.process.stdout is not None
+        lasting.process.stdin.write(json.dumps({"code": shout, "id": experiment_id}) + "\n")
+        lasting.process.stdin.flush()
+        lines = 0
+        for line in lasting.process.stdout:
+            if line == "done\n":
+                return lines
+            lines += "zzz" in line
+        raise AssertionError("it ended")
+
+    all_of_it, rest, nothing, other = (printed(experiment_id) for experiment_id in "aaab")
+    assert (all_of_it, nothing, other) == (400, 0, 400)
+    assert 100 < rest < 150
 
 
 def test_a_worker_that_nobody_wants_is_ended_in_the_middle_of_a_task(lasting: Service) -> None:
@@ -212,6 +273,21 @@ def test_a_template_that_is_gone_ends_the_service(service: Service) -> None:
     os.kill(service.pids[1], signal.SIGKILL)
     assert service.process.wait(10) == 1
     assert all(is_gone(pid) for pid in service.pids)
+
+
+def test_a_worker_that_does_not_end_ends_the_service_with_one_line_and_nothing_stays() -> None:
+    """A template that is stopped stands in for one that waits for a worker's memory."""
+    with running(end_seconds=1.0) as service:
+        code = (
+            "import os, signal\nif os.fork() == 0:\n  os.setsid()\n  print('told', os.getpid(), flush=True)\n"
+        )
+        service.start(code + SLEEP, unwanted=True)
+        service.pids.append(int(service.read().split()[1]))
+        os.kill(service.pids[1], signal.SIGSTOP)
+        assert service.read() == ""
+        assert service.process.wait(10) == 1
+        assert "envoy: an experiment's process did not end within 1 s, so the envoy ends" in service.last
+        assert all(is_gone(pid) for pid in service.pids)
 
 
 def test_a_workers_memory_is_the_systems_again(lasting: Service) -> None:

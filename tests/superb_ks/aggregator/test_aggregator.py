@@ -22,6 +22,7 @@ from superb_notebook.history import Score, history_of
 from superb_notebook.tables import confusions_in_words, envoys_table, results_table
 from tests.support.aggregator import aggregator_on, new_state_folder
 from tests.support.any_metrics import ANY_METRICS
+from tests.support.lab import wait_until
 
 SIZE = 4
 
@@ -80,7 +81,7 @@ def test_a_round_by_hand(start):
 
 
 def test_an_update_weighs_no_more_than_the_shard_card_counts_clips(start):
-    aggregator = start(clip_limits={"a": 10, "b": 5})
+    aggregator = start(clip_limits={"a": {"train": 10}, "b": {"train": 5}})
     work(aggregator, "a", weights=1)
     work(aggregator, "b", weights=4)  # claims 20 clips
     assert aggregator.state.last.read().tolist() == [2.0] * SIZE  # (10 · 1 + 5 · 4) / 15
@@ -143,6 +144,73 @@ def test_metrics_that_do_not_fit_together_are_not_pooled(start):
     assert aggregator.round_number == 1
     names = {r["metric_name"] for r in aggregator.records if r["metric_origin"] == "aggregator"}
     assert {"accuracy", "loss"} <= names and not any("confusion" in name for name in names)
+
+
+def after_the_test_of_the_best(start, **changes) -> Aggregator:
+    aggregator = start("ab", rounds=1, personalise=True, **changes)
+    for _ in range(3):
+        work(aggregator, "a")
+        work(aggregator, "b")
+    assert [task.name for task in aggregator.get_tasks("a")[0]] == ["personalise"]
+    return aggregator
+
+
+@pytest.mark.parametrize("leave", ["fails", "drops", "both drop", "is too late"])
+def test_whoever_is_missing_when_each_personalises_the_experiment_is_done(start, leave):
+    late = {"round_timeout_seconds": 2.0} if leave == "is too late" else {}
+    aggregator = after_the_test_of_the_best(start, min_envoys=2, **late)
+    if leave == "fails":
+        aggregator.task_failed("b", "no luck")
+    elif leave != "is too late":
+        aggregator.drop("b", "no heartbeat")
+    assert not aggregator.is_over
+    if leave == "both drop":
+        aggregator.drop("a", "no heartbeat")
+    else:
+        report(aggregator, "a", "personalise", kept=1.0, federated=0.5, personal=0.75)
+    if late:
+        wait_until(lambda: aggregator.is_over, 10)
+    assert (aggregator.is_over, aggregator.failure) == (True, None)
+    told = {r["metric_origin"] for r in aggregator.records if r["task_name"] == "personalise"}
+    assert told == (set() if leave == "both drop" else {"a"})
+
+
+def test_what_is_told_of_a_personal_model_keeps_to_the_schema_and_to_the_shard_card(start):
+    limits = {"train": 20, "val": 12, "test": 7}
+    aggregator = after_the_test_of_the_best(start, clip_limits={"b": limits})
+    report(aggregator, "a", "personalise", kept=1.0, federated=0.5, personal=0.75, test_clips=1e9)
+    report(
+        aggregator, "b", "personalise",
+        kept=1.0, federated=-1.0, personal=7.0, test_clips=1e9, test_federated=0.5, test_personal=1.0,
+    )  # fmt: skip
+    told = {
+        name: {
+            r["metric_name"]: r["metric_value"]
+            for r in aggregator.records
+            if (r["task_name"], r["metric_origin"]) == ("personalise", name)
+        }
+        for name in "ab"
+    }
+    assert told["a"] == {"clips": 10, "kept": 1, "federated": 0.5, "personal": 0.75, "test_clips": 1e9}
+    assert told["b"] == {"clips": 12, "kept": 1, "test_clips": 7, "test_federated": 0.5, "test_personal": 1}
+    assert texts(aggregator, "ignored") == [
+        "personalise: federated is -1; legal: a number from 0 to 1; and 1 more"
+    ]
+    assert texts(aggregator, "capped") == [
+        "claims 20 validation clips, its shard card counts 12",
+        "claims 1,000,000,000 test clips, its shard card counts 7",
+    ]
+    assert aggregator.is_over and aggregator.failure is None
+
+
+def test_an_experiment_that_was_interrupted_before_it_personalised_does_that_when_it_is_resumed(start):
+    after_the_test_of_the_best(start).stop(reason="a power cut")
+    resumed = start("ab", rounds=1, personalise=True)
+    assert [task.name for task in resumed.get_tasks("a")[0]] == ["personalise"]
+    best = resumed.state.best.read().tolist()
+    for name in "ab":
+        report(resumed, name, "personalise", kept=1.0)
+    assert resumed.is_over and resumed.state.best.read().tolist() == best
 
 
 def test_a_drop_out_is_left_out_and_the_rest_renormalised(start):

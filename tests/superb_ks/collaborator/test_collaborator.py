@@ -30,6 +30,11 @@ from tests.support.served_aggregator import client_to, serving
 ONE, TWO = "env_one", "env_two"
 WEIGHTS = 3
 
+
+def nothing_to_keep(weights: Any) -> None:
+    raise AssertionError("no experiment here personalises")
+
+
 TASKS = """\
 import torch
 from torch import nn
@@ -78,7 +83,7 @@ def line_to(port: int, name: str = ONE, shown: str = EXPERIMENT_ID) -> Aggregato
 
 
 def collaborator_on(port: int, wanted: Experiment, line: AggregatorConnection | None = None) -> Collaborator:
-    return make_collaborator(ONE, wanted, "my shard", line or line_to(port), "cpu")
+    return make_collaborator(ONE, wanted, "my shard", line or line_to(port), "cpu", nothing_to_keep)
 
 
 def reported(aggregator: Aggregator, task: str, metric: str) -> list[float]:
@@ -173,7 +178,7 @@ def test_another_experiment_in_the_aggregators_place_ends_the_work_without_an_er
 def test_a_name_that_is_not_enrolled_is_refused(served: tuple[Aggregator, int]) -> None:
     line = line_to(served[1], TWO)
     with pytest.raises(AggregatorUnreachable, match="^the aggregator refused: "):
-        make_collaborator(TWO, experiment(), "my shard", line, "cpu").run()
+        make_collaborator(TWO, experiment(), "my shard", line, "cpu", nothing_to_keep).run()
 
 
 class PoisonedLine(AggregatorConnection):
@@ -212,7 +217,7 @@ class Descriptor:
 
 def test_a_specification_gives_the_model_and_a_shard_with_three_splits(tone_clips: Any) -> None:
     wanted = experiment(SMALLEST, model=SCRATCH.sealed().to_dict(), shard=None)
-    made = make_collaborator(ONE, wanted, Descriptor(tone_clips([900] * 4)), NO_LINE, "cpu")
+    made = make_collaborator(ONE, wanted, Descriptor(tone_clips([900] * 4)), NO_LINE, "cpu", nothing_to_keep)
     assert trainable_layout(made._network) == trainable_layout(SCRATCH.build())
     assert {split: len(clips) for split, clips in made._shard.items()} == {"train": 4, "val": 4, "test": 4}
     assert made._shard["val"][0]["labels"] == 0
@@ -221,30 +226,34 @@ def test_a_specification_gives_the_model_and_a_shard_with_three_splits(tone_clip
 def test_a_specification_goes_with_a_shard_of_ones_own() -> None:
     tasks = SMALLEST + "\n\ndef open_shard(shard_descriptor):\n    return {'own': shard_descriptor}\n"
     wanted = experiment(tasks, model=SCRATCH.to_dict())
-    assert make_collaborator(ONE, wanted, "descriptor", NO_LINE, "cpu")._shard == {"own": "descriptor"}
+    assert make_collaborator(ONE, wanted, "descriptor", NO_LINE, "cpu", nothing_to_keep)._shard == {
+        "own": "descriptor"
+    }
 
 
 def test_a_model_of_ones_own_needs_a_shard_of_ones_own() -> None:
     with pytest.raises(ValueError, match="its own model needs its own function that opens a shard"):
-        make_collaborator(ONE, experiment(shard=None), "descriptor", NO_LINE, "cpu")
+        make_collaborator(ONE, experiment(shard=None), "descriptor", NO_LINE, "cpu", nothing_to_keep)
 
 
 def test_a_node_that_builds_another_model_than_the_author_refuses() -> None:
     sealed = ModelSpec("scratch", SUPERB_LABELS[:11]).sealed()
     wanted = experiment(SMALLEST, model={**SCRATCH.to_dict(), "digest": sealed.digest}, shard=None)
     with pytest.raises(ModelMismatch, match="trainable layers differ"):
-        make_collaborator(ONE, wanted, Descriptor([]), NO_LINE, "cpu")
+        make_collaborator(ONE, wanted, Descriptor([]), NO_LINE, "cpu", nothing_to_keep)
 
 
 def test_a_specification_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="^a model's specification has "):
-        make_collaborator(ONE, experiment(SMALLEST, model={"name": "tiny"}, shard=None), "", NO_LINE, "cpu")
+        make_collaborator(
+            ONE, experiment(SMALLEST, model={"name": "tiny"}, shard=None), "", NO_LINE, "cpu", nothing_to_keep
+        )
 
 
 def test_a_models_weights_lie_where_models_are_received() -> None:
     """No copy of the model is made: what is fetched is what the tasks work on."""
     model = nn.Linear(3, 1, bias=False)
     tasks = Tasks(experiment())
-    made = Collaborator(ONE, tasks=tasks, model=model, shard=None, aggregator=NO_LINE)
+    made = Collaborator(ONE, tasks=tasks, model=model, shard=None, aggregator=NO_LINE, keep=nothing_to_keep)
     made._model.vector[:] = [1.0, 2.0, 3.0]
     assert torch.equal(model.weight.detach(), torch.tensor([[1.0, 2.0, 3.0]]))

@@ -75,6 +75,13 @@ def test_rounds_joined_are_one_uninterrupted_schedule():
     assert max(joined) == 1e-3 and joined[-1] < 0.05e-3
 
 
+def test_a_round_beyond_the_last_has_the_last_ones_rates_and_a_seed_of_its_own(tone_clips):
+    dataset = dataset_of(tone_clips([1_600] * 10))
+    last, beyond = (rates(local_trainer(SCRATCH.build(), dataset, FAST, "cpu", n)) for n in (2, 3))
+    assert last == beyond
+    assert len({round_seed(FAST.seed, number) for number in range(4)}) == 4
+
+
 def test_the_trainer_really_steps_by_that_schedule(tone_clips):
     model, dataset = SCRATCH.build(), dataset_of(tone_clips([1_600] * 10))
     used = [rate for r in range(3) for rate in rates(local_trainer(model, dataset, FAST, "cpu", r))]

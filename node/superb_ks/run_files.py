@@ -1,0 +1,32 @@
+"""The files that a run on Flower leaves on its server, for those who write and those who read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from superb_ks.types import Vector
+
+RECORDS = "records.jsonl"
+"""One record a line, as they come."""
+CARDS = "cards.json"
+"""The shard card of each client, by name."""
+STATUS = "status"
+"""How the run stands: `RUNNING`, `FINISHED` or `FAILED`; nothing is recorded after its end."""
+RUNNING, FINISHED, FAILED = "in_progress", "finished", "failed"
+INITIAL, LAST, BEST = "initial.npy", "last.npy", "best.npy"
+"""Models, float32 `[size]`: what the author gave, that of the last round, and the best."""
+
+
+def read_model(file: Path) -> Vector:
+    """Read a model, float32 `[size]`.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it holds something else.
+    """
+    vector = np.load(file, allow_pickle=False)
+    if vector.dtype != np.float32 or vector.ndim != 1:
+        raise ValueError(f"{file} holds no vector of float32")
+    return vector

@@ -1,0 +1,1 @@
+"""Flower's programs: what is checked before they start, and its command line."""

@@ -1,0 +1,89 @@
+"""Flower's own command line, asked for answers in JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from superb_node.certificates import ROOT_CERTIFICATE
+from superb_node.errors import ToldError
+
+SUPERLINK = "tutorial"
+"""Name of the SuperLink in the configuration."""
+
+KEEPS_TO_ITSELF = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+"""Variables without which Flower tells its makers who uses it, and asks for a newer release."""
+
+_COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "PY_COLORS", "TTY_COMPATIBLE")
+
+
+class FlowerRefused(ToldError):
+    """Flower's CLI, or the run that it started, did not do what was asked.
+
+    Attributes:
+        installed: whether Flower is there at all.
+    """
+
+    installed = True
+
+
+class FlowerCli:
+    """Flower's command line, with a configuration of its own for one SuperLink.
+
+    Args:
+        host: of the SuperLink.
+        port: of the SuperLink.
+        certificates: folder of `make certs`, by whose authority the SuperLink is known; None: no TLS.
+    """
+
+    def __init__(self, host: str, port: int, certificates: str | None = None) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="superb-flower-")
+        lines = [f'address = "{host}:{port}"']
+        if certificates is None:
+            lines.append("insecure = true")
+        else:
+            root = (Path(certificates).expanduser() / ROOT_CERTIFICATE).resolve()
+            lines.append(f"root-certificates = {json.dumps(str(root))}")
+        config = ["[superlink]", f'default = "{SUPERLINK}"', f"[superlink.{SUPERLINK}]", *lines]
+        (self.home / "config.toml").write_text("\n".join(config) + "\n", encoding="utf-8")
+
+    @property
+    def home(self) -> Path:
+        """The folder of this configuration."""
+        return Path(self._home.name)
+
+    def __call__(self, *arguments: str) -> dict[str, Any]:
+        """Run `flwr` and return what it answers in JSON.
+
+        Raises:
+            FlowerRefused: it is not installed, nobody answers, or it says no.
+        """
+        command = Path(sys.executable).with_name("flwr")
+        if not command.exists():
+            refused = FlowerRefused(
+                "Flower is not installed here: pip install -r requirements-flower.txt -c constraints.txt "
+                "(Python 3.11 or later)"
+            )
+            refused.installed = False
+            raise refused
+        # In a notebook's kernel programs are asked to colour what they print, their JSON too.
+        plain = {name: value for name, value in os.environ.items() if name not in _COLOURS}
+        variables = {**plain, **KEEPS_TO_ITSELF, "FLWR_HOME": str(self.home), "TERM": "dumb"}
+        done = subprocess.run(
+            [str(command), *arguments, "--format", "json"],
+            env=variables,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            answer = {"success": False, "error-message": (done.stderr or done.stdout).strip()[-500:]}
+        if not answer.get("success"):
+            raise FlowerRefused(f"flwr {arguments[0]}: {answer.get('error-message', 'no reason given')}")
+        return answer

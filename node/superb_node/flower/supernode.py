@@ -1,0 +1,164 @@
+"""Run Flower's SuperNode, in an envoy's place, until Ctrl-C or SIGTERM; in `envoy/` or a copy of it.
+
+python -m superb_node.flower.supernode --name env_one --config envoy_config.yaml --director-host localhost
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from superb_node import command_line
+
+try:
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
+    from superb_node.approval.settings import OPEN
+    from superb_node.certificates import CertificateError, Certificates, warn_of_authority_key
+    from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
+    from superb_node.envoy.dialling import require_tls_or_loopback
+    from superb_node.errors import ConfigError
+    from superb_node.flower import launch
+    from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
+    from superb_node.names import fault_of_envoy_name
+    from superb_node.text import safe_lines
+    from superb_node.tls_diagnosis import why_refused
+    from superb_node.work_folder import unwritable
+except ModuleNotFoundError as error:
+    sys.exit(command_line.say_what_to_install("supernode", "-r sd_requirements.txt", error))
+
+ROLE = "supernode"
+HOMES = Path("work", ".flower")
+"""Below the envoy's folder: where each of its SuperNodes unpacks the apps that it is sent.
+
+With one folder for two, Flower starts what the other one is still unpacking.
+"""
+
+logger = logging.getLogger(ROLE)
+
+
+def run(arguments: argparse.Namespace, further: Sequence[str]) -> None:
+    """Check config and data, and become a SuperNode.
+
+    Raises:
+        ValueError: something is missing or illegal.
+    """
+    program = launch.program("flower-supernode")
+    command_line.require_home()
+    if fault := fault_of_envoy_name(arguments.name):
+        raise ConfigError(fault)
+    host = legal_host(arguments.director_host)
+    port = command_line.legal_port(arguments.director_port)
+    folder = arguments.certificates
+    certificates = None if folder is None else Certificates.in_folder(folder)
+    require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext, service=ROLE)
+    config = EnvoyConfig.load(arguments.config)
+    if config.gate.approval != OPEN:
+        raise ConfigError(
+            f"{arguments.config}: approval is {config.gate.approval}, and a SuperNode runs whatever its "
+            "SuperLink sends. Start the envoy (start_envoy.sh), or set approval: open; Flower's own "
+            "--trusted-entities FILE lets in only apps of its hub that somebody in FILE has signed"
+        )
+    require_devices(config.cuda_devices)
+    build_descriptor(config)
+    # To anything but a wrong certificate Flower says no more than that it tries again.
+    if certificates is None and (reason := why_refused(host, port, None)):
+        raise ConfigError(f"{in_uri(host)}:{port} is no SuperLink for this SuperNode: {reason}")
+    its_config = _in_toml(str(arguments.config.absolute()))
+    own = [
+        f"--superlink={in_uri(host)}:{port}",
+        f"--node-config=name={_in_toml(arguments.name)} envoy-config={its_config} "
+        f"home={_in_toml(str(Path.cwd()))}",
+    ]
+    own += ["--insecure"] if certificates is None else _identity(certificates)
+    if not any(option.startswith("--port") for option in further):
+        own.append(f"--port={launch.held_port()}")
+    path = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+    launch.become(program, own, further, {"FLWR_HOME": str(_home(arguments.name)), "PYTHONPATH": path})
+
+
+def _home(name: str) -> Path:
+    home = Path.cwd() / HOMES / name
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(home.parents[1], "SuperNode", error) from error
+    return home
+
+
+def _in_toml(text: str) -> str:
+    # Flower looks for the second quote before it reads the value as TOML.
+    return '"' + json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022") + '"'
+
+
+def _identity(certificates: Certificates) -> list[str]:
+    """Return the options by which a SuperNode and its SuperLink know each other.
+
+    Flower wants the key in OpenSSH's format. It gets it through a pipe, so that no copy is on the disk.
+
+    Raises:
+        CertificateError: the key cannot be read.
+    """
+    warn_of_authority_key(certificates)
+    file = certificates.private_key
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:  # TypeError: it is encrypted
+        raise CertificateError(f"{file} is not an unencrypted private key in PEM format") from error
+    encoded = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    logger.info(
+        "A SuperLink that does not know the key of %s says: Failed to activate SuperNode. Register it there: "
+        "echo '%s' > %s.pub && flwr supernode register %s.pub",
+        *(certificates.name, public, certificates.name, certificates.name),
+    )
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(encoded)
+    return [
+        f"--root-certificates={certificates.root_certificate}",
+        f"--auth-supernode-private-key=/dev/fd/{reading}",
+    ]
+
+
+def main() -> int:
+    """Start the SuperNode; returns the exit code if it cannot be started."""
+    command_line.set_up_output()
+    command_line.keep_files_private()
+    command_line.set_up_logging()
+    parser = argparse.ArgumentParser(
+        prog=ROLE,
+        description="Run Flower's SuperNode; further options are those of flower-supernode.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--name", default="env_one")
+    parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
+    parser.add_argument("--director-host", default="localhost")
+    parser.add_argument("--director-port", default="50050")
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"
+    )
+    try:
+        run(*parser.parse_known_args())
+    except ValueError as error:  # ConfigError, and the data's own errors
+        print(safe_lines(f"{ROLE}: {error}"), file=sys.stderr)
+    except ModuleNotFoundError as error:
+        return command_line.say_what_to_install(ROLE, "-r sd_requirements.txt", error)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
