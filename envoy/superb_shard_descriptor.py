@@ -1,6 +1,9 @@
 """Shard descriptor of SUPERB keyword spotting: the clips of one envoy, decoded one at a time."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -10,8 +13,8 @@ from openfl.interface.interactive_api.shard_descriptor import ShardDataset, Shar
 
 from speech_commands.card import shard_card
 from speech_commands.reader.table import SPLITS, Split
-from speech_commands.settings import read_settings
-from speech_commands.shard import open_shard
+from speech_commands.settings import Settings, read_settings
+from speech_commands.shard import Shard, Shards
 from superb_node.audio import SAMPLE_RATE
 from superb_node.errors import DataError, require_one_of
 
@@ -79,11 +82,39 @@ class SuperbShardDescriptor(ShardDescriptor):
                 f"rank_worldsize is null, which is for an owner's own clips, and source is {source!r}; "
                 "legal: source folder, or two numbers such as '1, 2'"
             )
-        self.rank, self.world_size = parse_rank_worldsize(rank_worldsize or "1, 1")
+        rank, world_size = parse_rank_worldsize(rank_worldsize or "1, 1")
         named = {"source": source, "data_dir": data_dir, "test_dir": test_dir}
         settings = read_settings({**named, "partition": partition, "seed": seed, **more})
-        self.labels = settings.labels
-        shard = open_shard(settings, self.rank, self.world_size)
+        shard = Shards(settings, world_size).open(rank)
+        self._take(settings, shard, rank, world_size, is_share=rank_worldsize is not None)
+
+    @classmethod
+    def of_all_ranks(cls, world_size: int, **params: Any) -> Callable[[int], SuperbShardDescriptor]:
+        """Return what makes the descriptor of a rank from 1: for a process that plays many envoys.
+
+        The clips of all are indexed and divided once; a descriptor costs its own clips.
+
+        Args:
+            world_size: number of shards.
+            params: those of a descriptor, without `rank_worldsize`.
+
+        Raises:
+            DataError: as a descriptor does.
+        """
+        settings = read_settings(params)
+        shards = Shards(settings, world_size)
+
+        def of_rank(rank: int) -> SuperbShardDescriptor:
+            descriptor = cls.__new__(cls)
+            descriptor._take(settings, shards.open(rank), rank, world_size)
+            return descriptor
+
+        return of_rank
+
+    def _take(
+        self, settings: Settings, shard: Shard, rank: int, world_size: int, is_share: bool = True
+    ) -> None:
+        self.rank, self.world_size, self.labels = rank, world_size, settings.labels
         self._splits = shard.splits
         facts = {"scenario": asdict(settings.scenario)} if settings.scenario else {}
         self._card = shard_card(
@@ -91,8 +122,8 @@ class SuperbShardDescriptor(ShardDescriptor):
             self.labels,
             source=settings.source,
             partition=settings.partition,
-            rank=self.rank if rank_worldsize else None,
-            world_size=self.world_size if rank_worldsize else None,
+            rank=rank if is_share else None,
+            world_size=world_size if is_share else None,
             skipped=shard.skipped,
             **facts,
         )

@@ -6,6 +6,7 @@ has many of them in the test as well. OpenFL's splitters do not offer that, and 
 generator.
 """
 
+import heapq
 from collections.abc import Mapping
 
 import numpy as np
@@ -36,7 +37,7 @@ def partition(tables: Mapping[str, ClipTable], world_size: int, settings: Settin
     if kind == "iid":
         return {split: deal_evenly(table, world_size, seed, split) for split, table in tables.items()}
     if kind == "speaker":
-        return partition_by_speaker(tables, world_size, seed)
+        return partition_by_speaker(tables, world_size, settings)
     skewed = partition_by_label if kind == "dirichlet" else partition_by_quantity
     owners = {split: skewed(table, world_size, settings, split) for split, table in tables.items()}
     for owner in owners.values():
@@ -51,31 +52,49 @@ def deal_evenly(table: ClipTable, world_size: int, seed: int, split: str) -> Own
     return owner
 
 
-def partition_by_speaker(tables: Mapping[str, ClipTable], world_size: int, seed: int) -> Owners:
-    """Keep all clips of a speaker, in all splits, in one shard; deal those without a speaker evenly."""
+def partition_by_speaker(tables: Mapping[str, ClipTable], world_size: int, settings: Settings) -> Owners:
+    """Keep all clips of a speaker, in all splits, in one shard; deal those without a speaker evenly.
+
+    Each shard gets its part of each split. If it may lack one (`min_shard` 0), the shards are filled over all
+    splits: with as many shards as speakers, each has one speaker. Clips without a speaker then go to those
+    shards alone that have a speaker in their split.
+    """
     shard_of_speaker: dict[str, int] = {}
     owners: Owners = {}
+    loads = [0] * world_size
     for split, table in tables.items():
-        assign_speakers(shard_of_speaker, table, world_size, seed)
+        loads = [0] * world_size if settings.min_shard else loads
+        assign_speakers(shard_of_speaker, table, loads, settings.seed)
         owner = np.empty(len(table), np.int64)
         known, unknown = np.flatnonzero(table.speakers != ""), np.flatnonzero(table.speakers == "")
         owner[known] = [shard_of_speaker[speaker] for speaker in table.speakers[known].tolist()]
-        owner[unknown] = deal_evenly(table.take(unknown), world_size, seed, split)
+        takers = np.arange(world_size) if settings.min_shard else np.unique(owner[known])
+        owner[unknown] = takers[deal_evenly(table.take(unknown), len(takers), settings.seed, split)]
         owners[split] = owner
     return owners
 
 
-def assign_speakers(shard_of_speaker: dict[str, int], table: ClipTable, world_size: int, seed: int) -> None:
-    """Assign each new speaker to the shard with the fewest clips so far, the most frequent ones first."""
+def assign_speakers(shard_of_speaker: dict[str, int], table: ClipTable, loads: list[int], seed: int) -> None:
+    """Assign each new speaker to the shard with the fewest clips so far, the most frequent ones first.
+
+    Args:
+        shard_of_speaker: known already, from other splits; completed.
+        table: the clips of a split.
+        loads: clips of each shard so far; they grow.
+        seed: decides between speakers with as many clips.
+    """
     names, counts = np.unique(table.speakers[table.speakers != ""], return_counts=True)
     clips = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    loads = [0] * world_size
     for speaker in clips.keys() & shard_of_speaker.keys():
         loads[shard_of_speaker[speaker]] += clips[speaker]
     newcomers = clips.keys() - shard_of_speaker.keys()
+    queue = [(load, shard) for shard, load in enumerate(loads)]
+    heapq.heapify(queue)
     for speaker in sorted(newcomers, key=lambda name: (-clips[name], seeded_int("speaker", seed, name))):
-        shard_of_speaker[speaker] = loads.index(min(loads))
-        loads[shard_of_speaker[speaker]] += clips[speaker]
+        load, shard = queue[0]
+        shard_of_speaker[speaker] = shard
+        loads[shard] = load + clips[speaker]
+        heapq.heapreplace(queue, (loads[shard], shard))
 
 
 def partition_by_label(table: ClipTable, world_size: int, settings: Settings, split: str) -> Owner:

@@ -13,6 +13,9 @@ SOURCES = ("synthetic", "folder", "hub", "archives")
 PARTITION_KINDS = ("iid", "speaker", "dirichlet", "quantity")
 BAD_CLIP_POLICIES = ("error", "skip")
 
+FEWEST_SPEAKERS = 74
+"""Of synthetic speech, which has more if it is asked to."""
+
 Section = TypeVar("Section")
 
 
@@ -92,6 +95,7 @@ class Settings:
     labels: tuple[str, ...] = LABELS
     alpha: float = 0.5
     min_shard: int = 1
+    speakers: int = FEWEST_SPEAKERS
     on_bad_clip: str = "error"
     scenario: Scenario = field(default_factory=Scenario)
     hub: HubSettings = field(default_factory=HubSettings)
@@ -124,7 +128,8 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
     require_one_of("partition", settings.partition, PARTITION_KINDS)
     require_one_of("on_bad_clip", settings.on_bad_clip, BAD_CLIP_POLICIES)
     require_number("seed", settings.seed, whole=True)
-    require_number("min_shard", settings.min_shard, whole=True, low=1)
+    require_number("min_shard", settings.min_shard, whole=True, low=0)
+    require_number("speakers", settings.speakers, whole=True, low=FEWEST_SPEAKERS)
     require_number("alpha", settings.alpha, low=0.001, high=1e6)
     return settings
 

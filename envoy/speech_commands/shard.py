@@ -28,28 +28,66 @@ class Shard:
     skipped: int
 
 
-def open_shard(settings: Settings, rank: int, world_size: int) -> Shard:
-    """Index shard `rank` (from 1) of `world_size`.
+class Shards:
+    """All shards of a corpus, whose index is read, and divided, once.
+
+    Args:
+        settings: of the corpus and its partition.
+        world_size: number of shards.
 
     Raises:
-        DataError: the source cannot be read, or the shard gets too few clips of a split.
+        DataError: the source cannot be read.
     """
-    corpus = open_corpus(settings)
-    if settings.partition == "speaker" and world_size > 1:
-        require_speakers(corpus, settings)
-    splits = select_shard(corpus, settings, rank, world_size)
-    problems = list(corpus.problems)
-    for name, split in splits.items():
-        measured, bad = split.measured()
-        splits[name], long = drop_long_clips(measured)
-        problems += bad + long
-    if problems and settings.on_bad_clip == "error":
-        raise bad_clips_error(problems)
-    splits = degrade(splits, corpus, settings.scenario, settings.labels, settings.seed)
-    for name, split in splits.items():
-        if not len(split):
-            raise DataError(f"shard {rank} of {world_size}: split {name!r} has no clip left")
-    return Shard(splits, len(problems))
+
+    def __init__(self, settings: Settings, world_size: int) -> None:
+        self._settings, self._world_size = settings, world_size
+        self._corpus = open_corpus(settings)
+        if settings.partition == "speaker" and world_size > 1:
+            require_speakers(self._corpus, settings)
+        tables = {name: split.table for name, split in self._corpus.splits.items()}
+        self._owners = partition(tables, world_size, settings)
+
+    def open(self, rank: int) -> Shard:
+        """Return shard `rank` (from 1).
+
+        Raises:
+            DataError: the shard gets too few clips of a split.
+        """
+        splits = self._select(rank)
+        problems = list(self._corpus.problems)
+        for name, split in splits.items():
+            measured, bad = split.measured()
+            splits[name], long = drop_long_clips(measured)
+            problems += bad + long
+        if problems and self._settings.on_bad_clip == "error":
+            raise bad_clips_error(problems)
+        labels, scenario = self._settings.labels, self._settings.scenario
+        splits = degrade(splits, self._corpus, scenario, labels, self._settings.seed)
+        for name, split in splits.items():
+            if not len(split) and self._settings.min_shard:
+                raise DataError(f"shard {rank} of {self._world_size}: split {name!r} has no clip left")
+        return Shard(splits, len(problems))
+
+    def _select(self, rank: int) -> dict[str, Split]:
+        """Return the clips that the partition gives to a shard."""
+        settings = self._settings
+        shard = {
+            name: split.take(np.flatnonzero(self._owners[name] == rank - 1))
+            for name, split in self._corpus.splits.items()
+        }
+        for name, split in shard.items():
+            if len(split) < settings.min_shard:
+                raise DataError(
+                    f"shard {rank} of {self._world_size} gets {len(split) or 'no'} clips of split {name!r}, "
+                    f"which has {len(self._corpus.splits[name])}, by partition {settings.partition!r}; at "
+                    f"least {settings.min_shard} (min_shard) are needed: use fewer envoys or more data"
+                )
+        if not any(map(len, shard.values())):
+            raise DataError(
+                f"shard {rank} of {self._world_size} gets no clip by partition {settings.partition!r}: use "
+                "fewer envoys or more data"
+            )
+        return shard
 
 
 def drop_long_clips(split: Split) -> tuple[Split, list[str]]:
@@ -80,19 +118,3 @@ def clips_without_speaker(split: Split, labels: tuple[str, ...]) -> list[str]:
     silence = labels.index(SILENCE) if SILENCE in labels else -1
     rows = (split.table.speakers == "") & (split.table.labels != silence)
     return [split.name(key) for key in split.table.keys[rows].tolist()]
-
-
-def select_shard(corpus: Corpus, settings: Settings, rank: int, world_size: int) -> dict[str, Split]:
-    """Return the clips that the partition gives to shard `rank`."""
-    owners = partition({name: split.table for name, split in corpus.splits.items()}, world_size, settings)
-    shard = {
-        name: split.take(np.flatnonzero(owners[name] == rank - 1)) for name, split in corpus.splits.items()
-    }
-    for name, split in shard.items():
-        if len(split) < settings.min_shard:
-            raise DataError(
-                f"shard {rank} of {world_size} gets {len(split) or 'no'} clips of split {name!r}, which has "
-                f"{len(corpus.splits[name])}, by partition {settings.partition!r}; at least "
-                f"{settings.min_shard} (min_shard) are needed: use fewer envoys or more data"
-            )
-    return shard

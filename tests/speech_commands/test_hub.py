@@ -1,4 +1,4 @@
-"""The hub's parquet files, written here in the schema of SUPERB KS, swapped classes and all."""
+"""The hub's parquet files, from a folder."""
 
 import io
 import json
@@ -7,68 +7,20 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 import soundfile
 
 from superb_node.errors import DataError
 from superb_node.labels import KEYWORDS
 from superb_shard_descriptor import SuperbShardDescriptor
-
-# As s3prl orders them: the last two swapped against SUPERB's list.
-NAMES = [*KEYWORDS, "_unknown_", "_silence_"]
-
-Row = tuple[str, str, float]  # file, class, seconds
-
-
-def clip_bytes(number: int, seconds: float) -> bytes:
-    buffer = io.BytesIO()
-    samples = np.random.default_rng(number).uniform(-0.5, 0.5, round(16_000 * seconds))
-    soundfile.write(buffer, samples, 16_000, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def write_split(path: Path, rows: list[Row], names: list[str] | None = NAMES) -> None:
-    columns = {
-        "file": [file for file, _, _ in rows],
-        "audio": [{"bytes": clip_bytes(n, seconds), "path": None} for n, (_, _, seconds) in enumerate(rows)],
-        "label": [names.index(label) if names else label for _, label, _ in rows],
-    }
-    write_parquet(path, columns, names)
-
-
-def write_parquet(path: Path, columns: dict[str, list], names: list[str] | None = NAMES) -> None:
-    """Write columns with the hub's own description of them in the file's metadata."""
-    features = {
-        "file": datasets.Value("string"),
-        "audio": datasets.Audio(sampling_rate=16_000),
-        "label": datasets.ClassLabel(names=names) if names else datasets.Value("string"),
-    }
-    schema = datasets.Features({name: features[name] for name in columns}).arrow_schema
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns, schema=schema), path)
-
-
-def spoken(speakers: tuple[str, ...]) -> list[Row]:
-    return [
-        (f"/extracted/{word}/{speaker}_nohash_0.wav", word if word in KEYWORDS else "_unknown_", 0.5)
-        for word in (*KEYWORDS, "bed")
-        for speaker in speakers
-    ]
+from tests.support.superb_parquet import clip_bytes, spoken, write_data_set, write_parquet, write_split
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A local copy of what the hub has."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf-cache")
-    folder = tmp_path / "superb"
-    long = [(f"/extracted/_background_noise_/{name}.wav", "_silence_", 12.0) for name in ("tap", "bike")]
-    write_split(folder / "ks" / "train" / "0000.parquet", [*spoken(("0000000a", "0000000b")), *long])
-    write_split(folder / "ks" / "validation" / "0000.parquet", spoken(("0000000c",)))
-    test = [*spoken(("0000000d",)), ("/extracted/_silence_/1.wav", "_silence_", 1.0)]
-    write_split(folder / "ks" / "test" / "0000.parquet", test)
-    return folder
+    return write_data_set(tmp_path / "superb")
 
 
 def describe(hub: Path, rank: str = "1, 1", **settings: object) -> SuperbShardDescriptor:
@@ -181,17 +133,3 @@ def test_missing_files_are_named(hub: Path) -> None:
     (hub / "ks" / "validation" / "0000.parquet").unlink()
     with pytest.raises(DataError, match=r"source 'hub': ks/validation/\*\.parquet"):
         describe(hub)
-
-
-def test_without_a_network_the_error_says_what_to_set(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    with pytest.raises(DataError) as caught:
-        SuperbShardDescriptor("1, 1", "hub")
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in ("s3prl/superb", "refs/convert/parquet", "ks/train/*.parquet", "hub.id", "HF_HOME"):
-        assert word in message

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from speech_commands.partition import partition
 from speech_commands.reader.table import ClipTable
 from speech_commands.settings import PARTITION_KINDS, Settings
+from superb_node.errors import DataError
+from superb_shard_descriptor import SuperbShardDescriptor
+from tests.support.many_speakers import write_many_speakers
 
 Folders = tuple[Path, Path]
 SPEAKERS = ["", "aaaa0000", "bbbb0000", "cccc0000", "dddd0000", "eeee0000"]
@@ -220,3 +223,37 @@ def test_the_same_in_a_process_with_another_hash_seed(archives: Folders, envoy_d
         answers.append(json.loads(done.stdout.splitlines()[-1]))
     assert answers[0] == answers[1]
     assert answers[0]["train"]
+
+
+@pytest.mark.parametrize("world_size", [9, 6, 3])
+def test_shards_that_may_lack_a_split_are_filled_over_all_splits(tmp_path: Path, world_size: int) -> None:
+    archive = write_many_speakers(tmp_path, 5, 2, 2)
+    of_rank = SuperbShardDescriptor.of_all_ranks(
+        world_size, source="folder", data_dir=str(archive), partition="speaker", min_shard=0
+    )
+    cards = [json.loads(of_rank(rank).dataset_description) for rank in range(1, world_size + 1)]
+    speakers = [sum(card["speakers"].values()) for card in cards]
+    assert sum(speakers) == 9
+    assert max(speakers) - min(speakers) <= 1
+    for card in cards:
+        silent = [split for split, count in card["speakers"].items() if not count]
+        assert all(sum(card["clips"][split].values()) == 0 for split in silent)
+    for split, count in (("train", 55), ("val", 22), ("test", 22)):
+        assert sum(sum(card["clips"][split].values()) for card in cards) == count
+
+
+def test_a_shard_without_any_clip_is_refused(tmp_path: Path) -> None:
+    archive = write_many_speakers(tmp_path, 2, 1, 1)
+    with pytest.raises(DataError, match="shard 5 of 5 gets no clip by partition 'speaker'"):
+        SuperbShardDescriptor("5, 5", "folder", str(archive), partition="speaker", min_shard=0)
+
+
+def test_the_descriptors_of_all_ranks_are_those_that_envoys_open(archives: Folders) -> None:
+    given = {"source": "folder", "data_dir": str(archives[0]), "test_dir": str(archives[1]), "seed": 3}
+    of_rank = SuperbShardDescriptor.of_all_ranks(2, **given)
+    for rank in (1, 2):
+        one, alone = of_rank(rank), SuperbShardDescriptor(f"{rank}, 2", **given)
+        assert one.dataset_description == alone.dataset_description
+        wave, label = one.get_dataset("val")[0]
+        its_wave, its_label = alone.get_dataset("val")[0]
+        assert (wave.tolist(), label) == (its_wave.tolist(), its_label)

@@ -17,7 +17,7 @@ from speech_commands.reader.folders import read_folders
 from speech_commands.reader.table import SPLITS
 from speech_commands.synthetic.corpus import make_corpus, write_corpus
 from speech_commands.synthetic.script import OTHER_WORDS, Size, write_script
-from speech_commands.synthetic.voices import VARIANTS
+from speech_commands.synthetic.voices import VARIANTS, choose_speakers
 from superb_node.errors import DataError
 from superb_node.labels import LABELS
 
@@ -54,6 +54,17 @@ def test_speakers_are_disjoint(spoken: Path) -> None:
     assert len(set.union(*speakers)) == 8
     listed = (spoken / "speech_commands_v0.01" / "testing_list.txt").read_text().split()
     assert {Path(path).name[:8] for path in listed} == speakers[2]
+
+
+def test_there_are_as_many_speakers_as_asked_for() -> None:
+    """Those that were there before stay as they are; no two are alike."""
+    assert (Size.of(74), Size.of(200)) == (Size(), Size(150, 25, 25))
+    for split in SPLITS:
+        many = choose_speakers(split, 300, seed=0)
+        assert many[: len(VARIANTS[split])] == choose_speakers(split, len(VARIANTS[split]), seed=0)
+        assert len({speaker.name for speaker in many}) == 300
+        assert len({(each.accent, each.variant, each.pitch) for each in many}) > 270
+        assert {speaker.variant for speaker in many} == set(VARIANTS[split])
 
 
 def test_clips_are_16_khz_mono_16_bit_and_at_most_a_second(spoken: Path) -> None:

@@ -43,8 +43,9 @@ def find_folders(settings: Settings) -> tuple[Path, Path | None]:
     """
     if settings.source == "synthetic":
         from speech_commands.synthetic.corpus import make_corpus
+        from speech_commands.synthetic.script import Size
 
-        return make_corpus(settings.seed)
+        return make_corpus(settings.seed, Size.of(settings.speakers))
     if settings.source == "archives":
         from speech_commands.sources.archives import fetch_archives
 

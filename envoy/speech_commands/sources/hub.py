@@ -1,8 +1,11 @@
 """SUPERB KS from the Hugging Face hub: plain parquet files, memory-mapped, decoded by soundfile.
 
-An envoy reads the names and labels of all clips, and only the audio of its own shard.
+An envoy reads the names and labels of all clips, and only the audio of its own shard. The files are
+downloaded into the hub client's own cache, where later openings find them, without a network too.
 """
 
+import glob
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +21,7 @@ from superb_node.labels import SILENCE, label_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
+COPY = HubSettings()
 MIN_RECORDING = 5 * SAMPLE_RATE  # frames; a longer `_silence_` row is a background recording to cut from
 
 
@@ -32,7 +36,10 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
     Raises:
         DataError: the data set cannot be loaded, or does not have the layout of SUPERB KS.
     """
-    rows = {split: load_rows(hub, split) for split in SPLITS}
+    folder = os.path.expanduser(hub.id)
+    if not os.path.isdir(folder):
+        folder = download(hub)
+    rows = {split: load_rows(hub, split, folder) for split in SPLITS}
     tables = {split: clip_table(data, split, hub.id, labels) for split, data in rows.items()}
     for split, table in tables.items():
         if not len(table):
@@ -55,28 +62,63 @@ def read_hub(hub: HubSettings, labels: tuple[str, ...], seed: int) -> Corpus:
     return Corpus(splits, recordings, folders=tuple(sorted(set(label_names(rows["train"], hub.id)))))
 
 
-def load_rows(hub: HubSettings, split: str) -> "Dataset":
-    """Load one split as memory-mapped Arrow, its audio as undecoded bytes.
+def download(hub: HubSettings) -> str:
+    """Return the folder with the data set's files, once all of them are there.
 
     Raises:
-        DataError: no network, no such data set or files, or columns are missing.
+        DataError: no network, or no such data set or revision.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    if hub.id.count("/") != 1:
+        raise DataError(f"hub.id is {hub.id!r}: no such folder, and no NAME/NAME of the hub; {the_copy()}")
+    where = f"source 'hub': {hub.id} at {hub.revision}"
+    try:
+        return snapshot_download(
+            hub.id, repo_type="dataset", revision=hub.revision, allow_patterns=[hub.train, hub.val, hub.test]
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise DataError(f"{where}: the hub has none, or not for you; {the_copy()}") from error
+    except Exception as error:  # the hub client lets any error of its layers through
+        raise DataError(
+            f"{where} cannot be downloaded ({first_line(error)}); without a network set hub.id to a folder "
+            "with the parquet files, HF_HOME to a cache, or use another source"
+        ) from error
+
+
+def the_copy() -> str:
+    """Say which data set has SUPERB KS in the form that is read here."""
+    return f"SUPERB KS as parquet files is hub: {{id: {COPY.id}, revision: {COPY.revision}}}, the default"
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def load_rows(hub: HubSettings, split: str, folder: str) -> "Dataset":
+    """Load one split as memory-mapped Arrow, its audio as undecoded bytes.
+
+    Args:
+        hub: where the data set is.
+        split: which one.
+        folder: with the files of the data set.
+
+    Raises:
+        DataError: no such files, they are damaged, or columns are missing.
     """
     import datasets
 
     pattern = getattr(hub, split)
+    files = sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))
+    if not files:
+        raise DataError(f"source 'hub': {pattern} of {hub.id} at {hub.revision}: no such file; {the_copy()}")
     try:
-        data = datasets.load_dataset(
-            hub.id,
-            revision=hub.revision,
-            data_files={split: pattern},
-            split=split,
-            verification_mode="no_checks",
-        )
-    except Exception as error:  # the hub client lets any error of its layers through
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        data = datasets.load_dataset("parquet", data_files={split: files}, split=split)
+    except Exception as error:  # so does the reader
         raise DataError(
-            f"source 'hub': {pattern} of {hub.id} at {hub.revision} cannot be loaded ({reason}); without a "
-            "network set hub.id to a folder with the parquet files, HF_HOME to a cache, or use another source"
+            f"source 'hub': {pattern} of {hub.id} cannot be read ({first_line(error)})"
         ) from error
     missing = {"file", "audio", "label"} - set(data.column_names)
     if missing:

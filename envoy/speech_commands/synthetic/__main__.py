@@ -4,7 +4,9 @@ import argparse
 import logging
 import sys
 
+from speech_commands.settings import FEWEST_SPEAKERS, read_settings
 from speech_commands.synthetic.corpus import make_corpus
+from speech_commands.synthetic.script import Size
 from superb_node.command_line import set_up_output
 from superb_node.errors import DataError
 
@@ -14,10 +16,12 @@ def main() -> None:
     set_up_output()
     parser = argparse.ArgumentParser(prog="python -m speech_commands.synthetic", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of voices, takes and noise (default 0)")
-    seed = parser.parse_args().seed
+    parser.add_argument("--speakers", type=int, default=FEWEST_SPEAKERS, help="74 (default) or more")
+    given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        print(make_corpus(seed)[0].parent)
+        settings = read_settings({"seed": given.seed, "speakers": given.speakers})
+        print(make_corpus(settings.seed, Size.of(settings.speakers))[0].parent)
     except DataError as error:
         sys.exit(f"error: {error}")
 

@@ -1,5 +1,7 @@
 """The script of the synthetic corpus: the path, word, speaker and take of every clip."""
 
+from __future__ import annotations
+
 from dataclasses import astuple, dataclass
 
 from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
@@ -27,6 +29,12 @@ class Size:
     train_takes: int = 4
     val_takes: int = 3
     test_takes: int = 3
+
+    @classmethod
+    def of(cls, speakers: int) -> Size:
+        """Return the size for so many speakers, 74 or more: an eighth each for validation and test."""
+        val, test = (max(fewest, speakers // 8) for fewest in (cls.val_speakers, cls.test_speakers))
+        return cls(speakers - val - test, val, test)
 
     @property
     def test_silences(self) -> int:

@@ -50,16 +50,23 @@ class Speaker:
 
 
 def choose_speakers(split: str, count: int, seed: int) -> list[Speaker]:
-    """Return the first `count` speakers of a split; the seed decides their accents and pitches."""
-    variants = VARIANTS[split][:count]
+    """Return the first `count` speakers of a split; the seed decides their accents and pitches.
+
+    When all variants of the split are taken, they are taken again, each in another accent, pitch and room.
+    """
     accents = seeded_order(ACCENTS, "accents", seed, split)
-    return [
-        Speaker(
-            name=f"{seeded_int('speaker', seed, variant) >> 32:08x}",
-            split=split,
-            accent=ACCENTS[accents[i % len(ACCENTS)]],
-            variant=variant,
-            pitch=35 + seeded_int("pitch", seed, variant) % 31,
+    speakers = []
+    for i in range(count):
+        turn, number = divmod(i, len(VARIANTS[split]))
+        variant = VARIANTS[split][number]
+        who = f"{variant} {turn}" if turn else variant
+        speakers.append(
+            Speaker(
+                name=f"{seeded_int('speaker', seed, who) >> 32:08x}",
+                split=split,
+                accent=ACCENTS[accents[(i + turn) % len(ACCENTS)]],
+                variant=variant,
+                pitch=35 + seeded_int("pitch", seed, who) % 31,
+            )
         )
-        for i, variant in enumerate(variants)
-    ]
+    return speakers

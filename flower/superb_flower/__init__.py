@@ -1,0 +1,1 @@
+"""The tutorial as a Flower app: the same tasks, model, settings, shards and records, on another engine."""

@@ -1,0 +1,54 @@
+"""The experiment that a run carries out: what a notebook put into the app, or one by the run's config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from superb_ks.experiment import Experiment
+from superb_ks.model.spec import ModelSpec
+from superb_ks.settings import SUPERB_LABELS, Recipe, Settings, strategy_named, tuning_named
+
+NOTEBOOKS = "experiment.json"
+"""File next to this one: what a notebook submitted (`superb_ks.experiment`)."""
+
+_OWN_SETTINGS = "settings = Settings()\n"
+_MODEL_AND_DATA = {"model": "model", "data_loader": "shard", "device": "device"}
+_ARGUMENTS = {
+    "train": {**_MODEL_AND_DATA, "optimizer": "optimizer", "round_num": "round_num"},
+    "validate": _MODEL_AND_DATA,
+    "test": _MODEL_AND_DATA,
+}
+
+
+def text_of_experiment(run_config: Mapping[str, Any]) -> bytes:
+    """Return the experiment's text.
+
+    Args:
+        run_config: of the run, with the keys of `[tool.flwr.app.config]`.
+
+    Raises:
+        ValueError: a value is illegal; the message names it and what is legal.
+    """
+    file = Path(__file__).with_name(NOTEBOOKS)
+    if file.exists():
+        return file.read_bytes()
+    settings = Settings(
+        model=run_config["model"],
+        tuning=tuning_named(run_config["tuning"]),
+        strategy=strategy_named(run_config["strategy"]),
+        recipe=Recipe(epochs_per_round=run_config["epochs-per-round"] or None),
+        rounds=run_config["rounds"],
+        fraction=float(run_config["fraction"]),
+        seed=run_config["seed"],
+    )
+    source = Path(__file__).with_name("lesson.py").read_text(encoding="utf-8")
+    in_force = f"settings = Settings.from_dict({settings.for_nodes().to_dict()!r})\n"
+    before, after = source.split(_OWN_SETTINGS)
+    return Experiment(
+        settings=settings,
+        model=ModelSpec.of(settings, SUPERB_LABELS).sealed().to_dict(),
+        tasks=before + in_force + after,
+        arguments=_ARGUMENTS,
+    ).to_bytes()

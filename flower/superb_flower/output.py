@@ -1,0 +1,59 @@
+"""What a run leaves on the server: its records as they come, its models, and how it ended."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from superb_ks.metrics import Metrics, as_records
+from superb_ks.run_files import CARDS, RECORDS, STATUS
+from superb_ks.types import Vector
+from superb_node.work_folder import replace_file
+
+
+class Output:
+    """A run's folder on the server.
+
+    Args:
+        folder: made if it is not there.
+
+    Attributes:
+        readers: get the records of each call as they come.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.readers: list[Callable[[list[dict[str, Any]]], None]] = []
+        self._records = (folder / RECORDS).open("w", encoding="utf-8")
+
+    def record(self, round_number: int, origin: str, task: str, metrics: Metrics) -> None:
+        """Append what was measured, as the director does (docs/design.md)."""
+        records = as_records(round_number, origin, task, metrics)
+        self._records.write("".join(json.dumps(record) + "\n" for record in records))
+        self._records.flush()
+        for read in self.readers:
+            read(records)
+
+    def note(self, round_number: int, origin: str, task: str, text: str) -> None:
+        """Append something that happened."""
+        self.record(round_number, origin, task, {text: np.asarray(0.0)})
+
+    def cards(self, cards: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the shard card of each client, by its name."""
+        replace_file(self.folder / CARDS, json.dumps(cards).encode())
+
+    def model(self, name: str, vector: Vector) -> None:
+        """Write a model, float32 `[size]`."""
+        content = io.BytesIO()
+        np.save(content, vector, allow_pickle=False)
+        replace_file(self.folder / name, content.getvalue())
+
+    def status(self, status: str) -> None:
+        """Write how the run stands; nothing is recorded after its end."""
+        replace_file(self.folder / STATUS, status.encode())

@@ -1,0 +1,218 @@
+"""The rounds of an experiment: the director's schedule, with Flower's messages and strategies."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MessageType
+from flwr.serverapp import Grid
+
+from superb_flower import messages
+from superb_flower.clients import Clients
+from superb_flower.output import Output
+from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
+from superb_flower.strategies import flowers_strategy
+from superb_ks.aggregator.early_stopping import EarlyStop
+from superb_ks.metrics import ACCURACY, MAX_RECORDS, Metrics, admit, cap, pooled
+from superb_ks.run_files import BEST, LAST
+from superb_ks.schedule import PERSONALISE, STOPPED_EARLY, TEST_BEST, TRAIN, VALIDATE, RoundSchedule
+from superb_ks.settings import Settings
+from superb_ks.types import Vector
+
+Tasks = list[tuple[str, str]]
+"""Name and function of the tasks of a round."""
+
+
+class _Drawn:
+    """A grid of those who were drawn: a strategy draws from all that it finds, and so asks them all."""
+
+    def __init__(self, nodes: list[int]) -> None:
+        self._nodes = nodes
+
+    def get_node_ids(self) -> list[int]:
+        """Return the nodes."""
+        return self._nodes
+
+
+class Rounds:
+    """Runs the rounds of one experiment.
+
+    In memory: the model, the best one, and the updates of a round.
+
+    Args:
+        grid: reaches the clients.
+        clients: who takes part.
+        text: of the experiment, for the clients.
+        settings: the experiment's.
+        output: receives records and models.
+        fraction_evaluate: share of the clients with validation clips that validate each model: the same ones
+            in all rounds, so that the curve compares models and not clients. Those with test clips all test.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        clients: Clients,
+        text: bytes,
+        settings: Settings,
+        output: Output,
+        fraction_evaluate: float = 1.0,
+    ) -> None:
+        self._grid, self._clients, self._text = grid, clients, text
+        self._settings, self._output = settings, output
+        self._schedule = RoundSchedule(
+            settings.rounds, settings.fraction, settings.seed, settings.personalise
+        )
+        self._validation = RoundSchedule(settings.rounds, fraction_evaluate, settings.seed)
+        drawn = len(self._schedule.trainers(clients.having("train"), 0))
+        self._strategy = (
+            private_strategy(settings.privacy, drawn, len(clients.having("train")))
+            if settings.privacy
+            else flowers_strategy(settings.strategy)
+        )
+        self._best: tuple[float, Vector] | None = None
+        self._early_stop = EarlyStop(settings.early_stopping)
+        output.readers.append(self._early_stop.read)
+
+    def run(self, model: Vector) -> None:
+        """Train, validate and test as the schedule says.
+
+        Args:
+            model: the initial weights, float32 `[size]`.
+
+        Raises:
+            RuntimeError: a task failed on a client, or nobody answered in time.
+        """
+        number = 0
+        while number < self._schedule.total_rounds:
+            model = self._round(number, model)
+            self._output.model(LAST, model)
+            self._stop_training_if_due(number)
+            number += 1
+
+    def _stop_training_if_due(self, number: int) -> None:
+        """Skip the training rounds that are left, if this one showed a reason to."""
+        done, planned = number + 1, self._schedule.training_rounds
+        if done < planned and (reason := self._early_stop.reason):
+            told = f"{reason}; {done} of {planned} rounds trained"
+            self._output.note(number, "aggregator", STOPPED_EARLY, told)
+            self._schedule = replace(self._schedule, training_rounds=done)
+
+    def _round(self, number: int, model: Vector) -> Vector:
+        started = time.monotonic()
+        tasks = [(task.name, task.function) for task in self._schedule.tasks(number)]
+        training = any(name == TRAIN for name, _ in tasks)
+        sent = self._best[1] if self._best and tasks[0][0] in (TEST_BEST, PERSONALISE) else model
+        replies = self._answers(number, self._questions(number, sent, tasks))
+        self._measure(number, replies, model)
+        if training:
+            model = self._aggregate(number, model, [r for r in replies if messages.ARRAYS in r.content])
+        seconds = np.asarray(time.monotonic() - started)
+        self._output.record(number, "aggregator", "round", {"seconds": seconds})
+        return model
+
+    def _who(self, number: int, task: str) -> list[str]:
+        """Return who does a task in a round, of those that have clips for it."""
+        if task == TRAIN:
+            return self._schedule.trainers(self._clients.having("train"), number)
+        if task == VALIDATE:
+            return self._validation.trainers(self._clients.having("val"), 0)
+        return self._clients.having("train" if task == PERSONALISE else "test")
+
+    def _questions(self, number: int, model: Vector, tasks: Tasks) -> list[Message]:
+        """Return a message for each client that has something to do."""
+        own: dict[str, Tasks] = {}
+        for task in tasks:
+            for name in self._who(number, task[0]):
+                own.setdefault(name, []).append(task)
+        training = [name for name in own if any(task == TRAIN for task, _ in own[name])]
+        drawn = self._drawn(number, model, training) if training else set()
+        questions, contents = [], {}
+        for name in sorted(own):
+            node, text = self._clients.nodes[name], json.dumps(own[name])
+            if name in training and node not in drawn:
+                continue
+            if text not in contents:  # those who do the same share what is sent
+                config = {"experiment": self._text, "round": number, "tasks": text}
+                contents[text] = messages.request(model, config)
+            kind = MessageType.TRAIN if name in training else MessageType.EVALUATE
+            questions.append(Message(contents[text], node, kind))
+        return questions
+
+    def _drawn(self, number: int, model: Vector, names: list[str]) -> set[int]:
+        """Let the strategy note the round's model, and who is asked: all of `names`, as they were drawn."""
+        grid = cast(Grid, _Drawn([self._clients.nodes[name] for name in names]))
+        asked = self._strategy.configure_train(number + 1, messages.arrays_of(model), ConfigRecord(), grid)
+        return {question.metadata.dst_node_id for question in asked}
+
+    def _answers(self, number: int, questions: list[Message]) -> list[Message]:
+        """Return the replies in the order of names; who failed or is missing is recorded."""
+        failures, personal = self._settings.failures, self._schedule.is_personal(number)
+        replies = list(self._grid.send_and_receive(questions, timeout=failures.round_timeout_seconds))
+        names = {node: name for name, node in self._clients.nodes.items()}
+        asked = {names[question.metadata.dst_node_id] for question in questions}
+        good = []
+        for reply in replies:
+            name = names[reply.metadata.src_node_id]
+            asked.discard(name)
+            if not reply.has_error():
+                good.append(reply)
+                continue
+            if failures.on_task_error == "fail" and not personal:
+                raise RuntimeError(f"{name}: {reply.error.reason}")
+            self._output.note(number, name, "dropped", str(reply.error.reason))
+        for name in sorted(asked):
+            self._output.note(
+                number, name, "dropped", f"no answer within {failures.round_timeout_seconds:g} s"
+            )
+        if len(good) < failures.min_envoys and not personal:
+            raise RuntimeError(f"{len(good)} clients answered, min_envoys is {failures.min_envoys}")
+        return messages.in_order(good)
+
+    def _measure(self, number: int, replies: list[Message], model: Vector) -> None:
+        """Record what the clients measured, and what all of them did together; keep the best model."""
+        reports: dict[str, dict[str, Metrics]] = {}
+        for reply in replies:
+            name = messages.name_of(reply)
+            room = MAX_RECORDS
+            for task, sent in messages.metrics_of(reply).items():
+                metrics, left_out = admit(task, sent, room)
+                if left_out:
+                    self._output.note(number, name, "ignored", f"{task}: {left_out}")
+                if task == PERSONALISE:
+                    for claim in cap(task, metrics, self._clients.clips_of(name)):
+                        self._output.note(number, name, "capped", claim)
+                if task == TRAIN:
+                    metrics["bytes_up"] = np.asarray(float(model.nbytes))
+                self._output.record(number, name, task, metrics)
+                reports.setdefault(task, {})[name] = metrics
+        for task, of_all in reports.items():
+            if task != PERSONALISE:  # of each model its own
+                self._output.record(number, "aggregator", task, pooled(of_all))
+        if reports.get(VALIDATE):
+            self._mark_if_best(number, pooled(reports[VALIDATE]), model)
+
+    def _mark_if_best(self, number: int, validation: Metrics, model: Vector) -> None:
+        score = float(validation.get(ACCURACY, -math.inf))
+        if self._best is None or score > self._best[0]:
+            self._best = score, model
+            self._output.model(BEST, model)
+            self._output.record(number, "aggregator", "best", {ACCURACY: np.asarray(score)})
+
+    def _aggregate(self, number: int, model: Vector, updates: list[Message]) -> Vector:
+        """Return the next model: the strategy's, or the same if nothing came that it could use."""
+        private = self._settings.privacy is not None
+        sent = counting_the_same(updates) if private else updates
+        arrays, _ = self._strategy.aggregate_train(number + 1, sent)
+        if private:
+            spent = {"epsilon": np.asarray(epsilon_of(self._strategy))}
+            self._output.record(number, "aggregator", "privacy", spent)
+        if arrays is None:
+            self._output.note(number, "aggregator", "unchanged", "no usable update came")
+            return model
+        return messages.vector_in(arrays)

@@ -1,0 +1,196 @@
+"""Flower's simulation engine for one run: a SuperLink of its own, the run, and nothing left of both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from demo.errors import DemoError
+from demo.federation import free_ports
+from demo.interrupts import held_back
+from demo.process import ServiceProcess, stop_all
+from superb_node.flower.cli import KEEPS_TO_ITSELF
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = ROOT / "flower"
+HOST = "127.0.0.1"
+READY_SECONDS = 60.0
+CLUSTER = "RAY_ADDRESS"
+"""Variable that names a Ray cluster which is there already, on one machine or several."""
+_POLL_SECONDS = 0.2
+_RAY, _SUPERLINK, _RUN = "ray", "superlink", "run"
+_RAY_STARTED, _RAY_TRIES = "Ray runtime started", 3
+# A node that finds these out by itself ends if its helpers do not tell it theirs within 15 seconds.
+_RAY_PORTS = (
+    *("ray-client-server", "node-manager", "object-manager", "runtime-env-agent"),
+    *("dashboard-agent-grpc", "dashboard-agent-listen", "metrics-export"),
+)
+# Seconds that Ray and its workers wait for one another, on a machine that has other things to do.
+_PATIENCE = {
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_gcs_server_request_timeout_seconds": "600",
+}
+
+
+class Engine:
+    """A SuperLink that simulates, with a Ray cluster, and one run on it; a context manager.
+
+    Ray starts first and by itself, because Flower would start it while it loads the app, PyTorch included. If
+    the variable RAY_ADDRESS names a cluster, that one is used, and stays.
+
+    Args:
+        folder: receives Flower's files; whoever made it removes it.
+        logs: folder for the logs of SuperLink and run; made if need be.
+        clients: how many are simulated.
+        workers: processes that play them, each with its share of the cores.
+    """
+
+    def __init__(self, folder: Path, logs: Path, clients: int, workers: int) -> None:
+        self._folder, self._logs, self._clients, self._workers = folder, logs, clients, workers
+        self.processes: dict[str, ServiceProcess] = {}
+        self._ray: Path | None = None
+        # Other accounts of this machine reach its ports.
+        self._own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with held_back():
+            stop_all(reversed(list(self.processes.values())), grace_seconds=0.0)
+            if self._ray is not None:
+                while groups := self.groups:
+                    for group in groups:
+                        with contextlib.suppress(ProcessLookupError, PermissionError):
+                            os.killpg(group, signal.SIGKILL)
+                    time.sleep(_POLL_SECONDS)
+                shutil.rmtree(self._ray, ignore_errors=True)
+
+    def run(self, config: Mapping[str, Any], app: Path = APP) -> Iterator[None]:
+        """Run the app, and yield from time to time until the run has ended.
+
+        Args:
+            config: what the run config says in place of the app's defaults.
+            app: its folder.
+
+        Raises:
+            DemoError: Ray or the SuperLink did not come up, or ended.
+        """
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        threads = 1
+        if CLUSTER not in os.environ:
+            threads = max(1, (os.cpu_count() or 1) // self._workers)
+            self._start_ray(threads * self._workers)
+        (port,) = free_ports(1)
+        link = ["--insecure", "--simulation", "--host", HOST, "--port", str(port)]
+        self._start(_SUPERLINK, "flower-superlink", *link, "--disable-runtime-dependency-installation")
+        self._wait_for(port)
+        connection = (
+            f'[superlink]\ndefault = "own"\n[superlink.own]\naddress = "{HOST}:{port}"\ninsecure = true\n'
+        )
+        (self._folder / "config.toml").write_text(connection, encoding="utf-8")
+        given = self._folder / "run.toml"
+        lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in config.items()]
+        given.write_text("".join(lines), encoding="utf-8")
+        federation = f"num-supernodes={self._clients} client-resources-num-cpus={threads}"
+        options = ["--run-config", str(given), "--federation-config", federation]
+        self._start(_RUN, "flwr", "run", str(app), "own", "--stream", *options)
+        while self.processes[_RUN].exit_code() is None:
+            for name in self.processes.keys() - {_RUN}:
+                self.processes[name].check()
+            yield
+            time.sleep(_POLL_SECONDS)
+
+    @property
+    def groups(self) -> set[int]:
+        """The process groups of all that runs for this simulation."""
+        return set() if self._ray is None else _groups_with("RAY_TMPDIR", str(self._ray))
+
+    def log_tail(self) -> str:
+        """The end of the run's log."""
+        return self.processes[_RUN].log_tail()
+
+    def _start_ray(self, cores: int) -> None:
+        """Start a cluster of this machine alone, and return when it is there."""
+        for _ in range(_RAY_TRIES):
+            port, *others = free_ports(1 + len(_RAY_PORTS))
+            ports = [f"--{name}-port={free}" for name, free in zip(_RAY_PORTS, others, strict=True)]
+            own = [f"--node-ip-address={HOST}", f"--port={port}", f"--num-cpus={cores}"]
+            self._start(_RAY, "ray", "start", "--head", "--block", "--include-dashboard=false", *own, *ports)
+            ray = self.processes[_RAY]
+            while ray.exit_code() is None:
+                if _RAY_STARTED in ray.log_path.read_text(encoding="utf-8", errors="replace"):
+                    self._own[CLUSTER] = f"{HOST}:{port}"
+                    return
+                time.sleep(_POLL_SECONDS)
+            ray.kill()  # what it has started
+        ray.check()
+
+    def _start(self, name: str, program: str, *arguments: str) -> None:
+        command = [str(Path(sys.executable).with_name(program)), *arguments]
+        with held_back():
+            self._ray = self._ray or Path(tempfile.mkdtemp(prefix="superb-ray-", dir="/tmp"))
+            log = self._logs / f"{name}.log"
+            self.processes[name] = ServiceProcess(name, command, ROOT, self._variables(), log)
+
+    def _variables(self) -> dict[str, str]:
+        """This process's environment, with everything that Flower and Ray keep in folders of the run."""
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "FLWR_HOME": str(self._folder),
+            **KEEPS_TO_ITSELF,
+            **_PATIENCE,
+            # Its sockets lie there, whose paths have to be short.
+            "RAY_TMPDIR": str(self._ray),
+            **(self._of_others() if CLUSTER in os.environ else self._own),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its announcement of what it will do one day
+        }
+
+    def _of_others(self) -> dict[str, str]:
+        """Variables for a cluster that is there already: its other machines have no copy of the app."""
+        further = os.environ.get("PYTHONPATH")
+        return {"PYTHONPATH": f"{APP}{os.pathsep}{further}" if further else str(APP)}
+
+    def _wait_for(self, port: int) -> None:
+        """Return when the SuperLink listens."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self.processes[_SUPERLINK].check()
+            with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+                return
+            time.sleep(_POLL_SECONDS)
+        raise DemoError(f"Flower's SuperLink was not ready after {READY_SECONDS:.0f} s")
+
+
+def _groups_with(variable: str, value: str) -> set[int]:
+    """Return the process groups of all processes that have a variable of this value in their environment.
+
+    The SuperLink starts what runs the simulation in a session of its own, which outlives it. Ray's workers
+    write over their environment, but have the group of what started them.
+    """
+    groups = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
+                groups.add(os.getpgid(process.pid))
+    return groups

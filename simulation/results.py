@@ -1,0 +1,52 @@
+"""What a simulation leaves in its run's folder: the best model, a plot, and `summary.json`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from transformers.utils import logging
+
+from simulation.options import Options
+from superb_ks.model.packing import unpack
+from superb_ks.model.spec import ModelSpec
+from superb_ks.model.tuning import merged
+from superb_ks.run_files import BEST, CARDS, read_model
+from superb_node.work_folder import replace_file
+from superb_notebook.history import History
+from superb_notebook.model_card import write_card
+from superb_notebook.plots import plot_learning, show
+from superb_notebook.summary import SUMMARY, summarize
+
+PLOT = "learning.png"
+
+
+def keep(options: Options, history: History, output: Path, run_dir: Path) -> None:
+    """Write model, plot and summary into the run's folder; the server's own folder goes."""
+    cards = json.loads((output / CARDS).read_text(encoding="utf-8"))
+    history.envoys = sorted(cards)
+    labels = next(iter(cards.values()))["labels"]
+    settings = replace(options.settings, engine="flower")
+    spec = ModelSpec.of(settings, tuple(labels))
+    model = spec.build()
+    unpack(read_model(output / BEST), model)
+    logging.disable_progress_bar()
+    merged(model).save_pretrained(run_dir / "model")
+    spec.feature_extractor().save_pretrained(run_dir / "model")
+    (run_dir / PLOT).write_bytes(show(plot_learning(history), "loss and accuracy over the rounds").data)
+    summary = {
+        **summarize(settings, cards, history),
+        "clients": len(cards),
+        "clients_with_clips": {
+            split: sum(bool(sum(card["clips"][split].values())) for card in cards.values())
+            for split in ("train", "val", "test")
+        },
+        "fraction": settings.fraction,
+        "fraction_evaluate": options.evaluate,
+        "model_dir": "model",
+    }
+    write_card(run_dir / "model", settings, cards, history, summary)
+    replace_file(run_dir / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    shutil.rmtree(output)

@@ -1,0 +1,71 @@
+"""What `docs/two-engines.md` tells a Flower user to run, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.federation import free_ports
+from demo.process import ServiceProcess, stop_all
+from superb_ks.run_files import BEST, CARDS, FINISHED, LAST, RECORDS, STATUS
+from superb_node.flower.cli import KEEPS_TO_ITSELF
+from superb_node.work_folder import OF_ONE_NODE
+from tests.flower.conftest import ROOT
+from tests.support.lab import wait_until
+
+DOCUMENT = ROOT / "docs" / "two-engines.md"
+BLOCK = re.compile(r"```(?:sh|toml)\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    part = text[text.index("To simulate, start a SuperLink") : text.index("## What each notion is called")]
+    start, config, runs = BLOCK.findall(part)
+    (port,) = free_ports(1)
+    for name in ("director", "flower"):
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__")
+        )
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text(config.replace("50050", str(port)), encoding="utf-8")
+    variables = {
+        **os.environ,
+        **KEEPS_TO_ITSELF,
+        "FLWR_HOME": str(home),
+        "DIRECTOR_PORT": str(port),
+        "PYTHON": sys.executable,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    log = tmp_path / "superlink.log"
+    superlink = ServiceProcess("superlink", ["bash", "-c", start], tmp_path, variables, log)
+    try:
+
+        def listens() -> bool:
+            superlink.check()
+            return "Uvicorn running" in log.read_text(encoding="utf-8", errors="replace")
+
+        wait_until(listens, 180)
+        plain, brief = runs.splitlines()
+        assert plain.split(" --federation-config")[0] in brief.replace(" rounds=1 tuning='head'", "")
+        # With a few recordings in place of the synthetic ones, which take a while to make.
+        clips = f"--run-config \"source='folder' data-dir='{archive}'\""
+        done = subprocess.run(
+            ["bash", "-c", f"{brief} {clips}"], cwd=tmp_path, env=variables,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        output = tmp_path / "flower-run"
+        assert (output / STATUS).read_text() == FINISHED, done.stdout
+        assert {file.name for file in output.iterdir()} == {STATUS, CARDS, RECORDS, BEST, LAST}
+    finally:
+        stop_all([superlink])

@@ -1,0 +1,158 @@
+"""`make simulate`: what it refuses, what it leaves, and what it does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tomllib  # type: ignore[import-not-found]
+from flwr.app import Context, RecordDict
+from superb_flower import client
+
+import speech_commands.shard
+from simulation.options import parse_options
+from superb_ks.run_files import RECORDS
+from tests.flower.conftest import left
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "speech_commands_v0.01"
+KEPT = {"learning.png", "logs", "model", "summary.json"}
+
+
+def start(project: Path, archive: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "simulation", "--clients=6", "--fraction=0.5", "--epochs=1"]
+    return subprocess.Popen(
+        [*command, f"--data={archive}", *options],
+        cwd=project,
+        env={**os.environ, "HOME": str(project), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--clients=0", "CLIENTS=0: legal values are whole numbers from 1 to 10000"),
+        ("--fraction=1.5", "FRACTION=1.5: legal values are numbers above 0, up to 1"),
+        ("--evaluate=0", "EVALUATE=0: legal values are numbers above 0, up to 1"),
+        ("--epochs=x", "EPOCHS=x: legal values are whole numbers from 1 to 100"),
+        ("--partition=word", "PARTITION=word: legal values are iid, speaker"),
+        ("--strategy=best", "STRATEGY=best: legal values are fedavg"),
+        ("--data=/nowhere", "DATA=/nowhere: no such folder"),
+    ],
+)
+def test_bad_values_are_one_line(option: str, words: str) -> None:
+    command = [sys.executable, "-m", "simulation", option]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"simulate: {words}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_empty_options_are_the_defaults() -> None:
+    options = parse_options(["--clients=", "--rounds=", "--partition=", "--epochs="])
+    assert (options.clients, options.settings.rounds, options.partition) == (200, 20, "speaker")
+    assert options.run_config["min-shard"] == 0
+    assert options.speakers == 200
+
+
+def test_the_corpus_is_indexed_once_a_worker(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def opens(*given: object) -> object:
+        opened.append(given)
+        return open_corpus(*given)
+
+    open_corpus = speech_commands.shard.open_corpus
+    monkeypatch.setattr(speech_commands.shard, "open_corpus", opens)
+    app = tomllib.loads((ROOT / "flower" / "pyproject.toml").read_text(encoding="utf-8"))
+    defaults = app["tool"]["flwr"]["app"]["config"]
+    run = {**defaults, **parse_options([f"--data={archive}"]).run_config}
+    cards = []
+    for number in (*range(6), *range(6)):
+        node = {"partition-id": number, "num-partitions": 6}
+        context = Context(run_id=1, node_id=1, node_config=node, state=RecordDict(), run_config=run)
+        cards.append(json.loads(client.Client.of(context).card))
+    assert len(opened) == 1
+    assert sorted(sum(card["speakers"].values()) for card in cards) == [1] * 12
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_run_leaves_its_results_and_the_same_model_twice(project: Path, archive: Path) -> None:
+    digests = set()
+    for _ in range(2):
+        process = start(project, archive, "--rounds=2")
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        run = (project / "runs" / "latest").resolve()
+        assert {path.name for path in run.iterdir()} == KEPT
+        summary = json.loads((run / "summary.json").read_text())
+        assert (summary["engine"], summary["clients"], summary["fraction"]) == ("flower", 6, 0.5)
+        assert summary["clients_with_clips"] == {"train": 4, "val": 1, "test": 1}
+        assert [row["round"] for row in summary["rounds"]] == [1, 2]
+        assert "Test accuracy on 11 clips" in output
+        card = (run / "model" / "README.md").read_text()
+        assert "- flower\n" in card and ", flwr 1." in card
+        digests.add(hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest())
+        assert left(project) == []
+    assert len(digests) == 1
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("tuning", ["head", "lora"])
+def test_real_recordings_and_other_tunings(project: Path, archive: Path, tuning: str) -> None:
+    """The clips are those of ../shared, where they are; `docs/simulation.md` has their numbers."""
+    clients, having = 6, {"train": 4, "val": 1, "test": 1}
+    if SHARED.is_dir():
+        archive, clients, having = SHARED, 254, {"train": 162, "val": 41, "test": 51}
+    options = [f"--clients={clients}", f"--tuning={tuning}", "--rounds=1", "--fraction=0.02", "--epochs=1"]
+    process = start(project, archive, *options)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    summary = json.loads((project / "runs" / "latest" / "summary.json").read_text())
+    assert (summary["data"], summary["tuning"], summary["clients"]) == ("folder", tuning, clients)
+    assert summary["clients_with_clips"] == having
+    # A head, or adapters and a head, are a small part of the tiny model's six megabytes.
+    assert 0 < summary["bytes_up_per_envoy_round"] < 1_000_000
+    assert left(project) == []
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_interrupted_run_leaves_nothing(project: Path, archive: Path) -> None:
+    process = start(project, archive, "--rounds=1000")
+    records = f".partial-*/nodes/output/{RECORDS}"
+    while process.poll() is None and not any(p.stat().st_size for p in (project / "runs").glob(records)):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 130, output
+    assert "nothing is left behind" in output
+    assert list((project / "runs").iterdir()) == []
+    assert left(project) == []
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_more_clients_than_speakers_are_refused_in_a_line(project: Path, archive: Path) -> None:
+    process = start(project, archive, "--clients=7")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "gets no clip by partition 'speaker'" in output
+    assert "Traceback" not in output
+    assert left(project) == []

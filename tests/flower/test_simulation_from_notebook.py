@@ -1,0 +1,152 @@
+"""Simulations from a notebook: what is kept, what is refused, and that nothing outlives the kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from dp_accounting import GaussianDpEvent
+from dp_accounting.rdp import RdpAccountant
+
+from demo import notebook
+from simulation.notebook import ABOUT, KEPT, simulate
+from superb_ks.run_files import CARDS, RECORDS
+from superb_ks.settings import Head, Privacy, Recipe, Settings
+from superb_notebook.experiment import ExperimentFailed
+from superb_notebook.history import History
+from tests.flower.conftest import ROOT, left
+from tests.support.lab import wait_until
+
+NOTEBOOK = ROOT / "workspace" / "5_hundreds_of_speakers.ipynb"
+# What a kernel does that is killed, or interrupted, while a simulation runs.
+ENDLESS = """
+import sys
+from simulation.notebook import simulate
+from superb_ks.settings import Head, Settings
+simulate(Settings(tuning=Head(), rounds=1000, runs_dir=sys.argv[1]), 6, data=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"clients": 0}, r"Options.clients is 0; legal: a whole number from 1 to 10,000"),
+        ({"partition": "word"}, r"Options.partition is 'word'; legal: 'iid' or 'speaker'"),
+        ({"alpha": 0.0}, r"Options.alpha is 0.0; legal: above 0"),
+        ({"evaluate": 2.0}, r"Options.evaluate is 2.0; legal: in \(0, 1\]"),
+    ],
+)
+def test_an_illegal_value_is_named(given: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        simulate(Settings(), **given)
+
+
+def test_a_folder_that_is_not_there_is_told_in_a_line() -> None:
+    with pytest.raises(ExperimentFailed, match=r"^DATA=/nowhere: no such folder"):
+        simulate(Settings(), data="/nowhere")
+
+
+def private(folder: Path, **other: object) -> Settings:
+    recipe, privacy = Recipe(epochs_per_round=1), Privacy(clip_norm=1.0, noise_multiplier=2.0)
+    plain = Settings(tuning=Head(), rounds=2, recipe=recipe, privacy=privacy, runs_dir=str(folder))
+    return Settings.from_dict({**plain.to_dict(), **other})
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_simulation_is_run_once_and_read_afterwards(archive: Path, tmp_path: Path) -> None:
+    first = simulate(private(tmp_path), 6, data=str(archive))
+    (kept,) = (tmp_path / KEPT).iterdir()
+    assert {file.name for file in kept.iterdir()} == {RECORDS, CARDS, ABOUT}
+    assert [path.name for path in tmp_path.iterdir()] == [KEPT]
+    assert left(tmp_path) == []
+
+    again = simulate(private(tmp_path), 6, data=str(archive))
+    assert figures(again) == figures(first)
+    assert list((tmp_path / KEPT).iterdir()) == [kept]
+    trained = [name for name in first.envoys if first.value("train", "clips", 0, name) is not None]
+    assert (len(first.envoys), len(trained)) == (6, 4)
+
+
+def figures(history: History) -> object:
+    return history.results(), history.test, history.envoys, history.series("train", "loss", "aggregator")
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_privacy_is_counted_by_flowers_accountant(archive: Path, tmp_path: Path) -> None:
+    history = simulate(private(tmp_path, fraction=0.5), 6, data=str(archive))
+    accountant, spent = RdpAccountant(), []
+    for _ in range(2):
+        accountant.compose(GaussianDpEvent(2.0))
+        spent.append(accountant.get_epsilon(1e-5))
+    assert [history.epsilon(number) for number in (1, 2)] == pytest.approx(spent)
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_simulation_that_fails_says_why_and_keeps_its_logs(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentFailed, match="gets no clip by partition 'speaker'") as raised:
+        simulate(private(tmp_path), 7, data=str(archive))
+    (failed,) = tmp_path.iterdir()
+    assert f"The logs are in runs/{failed.name}" in str(raised.value)
+    assert (failed / "logs" / "run.log").read_text()
+    assert left(tmp_path) == []
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_nothing_outlives_the_kernel(archive: Path, tmp_path: Path, number: signal.Signals) -> None:
+    path = os.pathsep.join((str(ROOT), str(ROOT / "workspace")))
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(tmp_path), str(archive)],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.DEVNULL,
+    )
+    records = f".partial-*/nodes/output/{RECORDS}"
+    while kernel.poll() is None and not any(file.stat().st_size for file in tmp_path.glob(records)):
+        time.sleep(0.2)
+    assert kernel.poll() is None
+    kernel.send_signal(number)
+    kernel.wait()
+    wait_until(lambda: left(tmp_path) == [], 60)
+    if number == signal.SIGINT:
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.federation
+@pytest.mark.notebook
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_notebook_top_to_bottom(project: Path, archive: Path) -> None:
+    """In a copy of the project, where its runs stay; with a few speakers and nothing to compare."""
+    small = {"CLIENTS": 6, "ROUNDS": 2, "SHARES": [0.5, 1.0], "EPOCHS": [1], "NOISES": [1.0]}
+    given = {
+        **small,
+        "PARTITIONS": ["speaker", "iid"],
+        "DATA": os.path.relpath(archive, project / "workspace"),
+    }
+    executed = project / "executed.ipynb"
+    notebook.execute(NOTEBOOK, executed, project / "workspace", given)
+    cells = nbformat.read(executed, as_version=4).cells
+    outputs = json.dumps([cell.get("outputs", []) for cell in cells])
+    assert '"output_type": "error"' not in outputs
+    assert '"name": "stderr"' not in outputs
+    assert str(project) not in outputs, "a path of this machine is in the outputs"
+    shown = [output for cell in cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 5
+    # Two shares, one of them twice more, a partition, and the private ones of both shares.
+    assert len(list((project / "runs" / KEPT).iterdir())) == 5
+    assert left(project) == []
