@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from demo import notebook
 from demo.errors import DemoError
 from demo.federation import Federation
+from demo.flower_federation import FlowerFederation
 from demo.interrupts import Interrupted, ignored, raise_interrupted
-from demo.options import LISTED, TEST_FOLDER, WORKSPACE, Options, parse_options
+from demo.options import LISTED, RUN_DIR, SYNTHETIC, TEST_FOLDER, TRACK, WORKSPACE, Options, parse_options
 from demo.report import LiveProgress, envoys, print_results
 from demo.run_folder import RunFolder
+from demo.speech import make_synthetic_speech
 from superb_node.command_line import keep_files_private, set_up_output
 
 ROOT = WORKSPACE.parent
@@ -29,33 +30,52 @@ RUNS = ROOT / "runs"
 _CAUSE_SECONDS = 2.0
 
 
+T = TypeVar("T")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; returns the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C."""
+    """Run the demo; returns the exit code of `carry_out`."""
+    return carry_out("demo", lambda: parse_options(arguments), _run)
+
+
+def carry_out(program: str, parse: Callable[[], T], run: Callable[[T, RunFolder, Console], None]) -> int:
+    """Run what fills a new folder in `runs/`, and print its results.
+
+    Args:
+        program: how messages call it.
+        parse: returns what the user asks for, or raises DemoError.
+        run: everything between an empty run folder and a complete one.
+
+    Returns:
+        the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C.
+    """
     set_up_output()
     keep_files_private()
     try:
         if sys.platform == "win32":
             raise DemoError("Linux or macOS is needed; on Windows use WSL 2")
-        options = parse_options(arguments)
+        options = parse()
         Path.home()
     except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except RuntimeError:
-        print("demo: this user has no home folder; set HOME to a folder, such as HOME=/tmp", file=sys.stderr)
+        how = "set HOME to a folder, such as HOME=/tmp"
+        print(f"{program}: this user has no home folder; {how}", file=sys.stderr)
         return 2
     console = Console(soft_wrap=True)
     try:
         with raise_interrupted():
-            return _run_in_folder(options, console)
+            return _run_in_folder(program, lambda folder: run(options, folder, console), console)
     except Interrupted as interrupted:
-        console.print("demo: interrupted; everything is stopped and nothing is left behind", style="yellow")
+        left = "everything is stopped and nothing is left behind"
+        console.print(f"{program}: interrupted; {left}", style="yellow")
         return interrupted.exit_code
 
 
-def _run_in_folder(options: Options, console: Console) -> int:
+def _run_in_folder(program: str, run_in: Callable[[RunFolder], None], console: Console) -> int:
     def say(text: str, style: str = "red") -> None:
-        console.print(f"demo: {text}", style=style, markup=False, highlight=False)
+        console.print(f"{program}: {text}", style=style, markup=False, highlight=False)
 
     start = time.monotonic()
     try:
@@ -64,7 +84,7 @@ def _run_in_folder(options: Options, console: Console) -> int:
         say(str(error))
         return 1
     try:
-        _run(options, folder, console)
+        run_in(folder)
     except Exception as error:
         with ignored():
             failed = folder.keep_failure()
@@ -88,25 +108,36 @@ def _run_in_folder(options: Options, console: Console) -> int:
 
 def _run(options: Options, folder: RunFolder, console: Console) -> None:
     """Everything between an empty run folder and a complete one."""
-    if options.data_dir is None:
+    federated = notebook.needs_federation(options.notebook)
+    if options.data_dir is None and federated:
         speech = make_synthetic_speech(options.seed)
         options = replace(options, test_dir=speech / TEST_FOLDER)
-    federation = Federation(folder.path, envoys=options.envoys, shard_params=options.shard_params)
+    kind = FlowerFederation if options.engine == "flower" else Federation
+    federation = kind(folder.path, envoys=options.envoys, shard_params=options.shard_params)
     parameters = notebook_parameters(options, federation, folder.path)
     # The folder gets its final name when all is done; the notebook that is kept shows that one.
     names = {folder.path.name: folder.run_id}
     executed = folder.path / "notebook.ipynb"
-    console.print(f"Starting a director and {envoys(options.envoys)} ...", highlight=False)
-    with federation:
+    services = "a SuperLink and SuperNodes for" if options.engine == "flower" else "a director and"
+    with contextlib.ExitStack() as running:
+        if federated:
+            console.print(f"Starting {services} {envoys(options.envoys)} ...", highlight=False)
+            running.enter_context(federation)
         try:
             with LiveProgress(console, names) as progress:
                 notebook.execute(
-                    options.notebook, executed, WORKSPACE, parameters, progress, federation.check
+                    options.notebook,
+                    executed,
+                    WORKSPACE,
+                    parameters,
+                    progress,
+                    federation.check,
+                    kernel_variables(options, folder.path),
                 )
         except DemoError as error:
             if executed.exists():
                 notebook.make_page(executed, names)
-            if isinstance(error, notebook.NotebookError):
+            if isinstance(error, notebook.NotebookError) and federated:
                 _wait_for_the_cause(federation)
             raise
     notebook.make_page(executed, names)
@@ -124,6 +155,8 @@ def notebook_parameters(options: Options, federation: Federation, run_dir: Path)
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
         "TEST_DATA": test_data and os.path.relpath(test_data, WORKSPACE),
         "ENVOY_CONFIG": os.path.relpath(federation.first_config, WORKSPACE),
+        "VOICE_DIR": os.path.relpath(federation.nodes_dir / "my_voice", WORKSPACE),
+        "DATA": os.path.relpath(options.data_dir, WORKSPACE) if options.data_dir else SYNTHETIC,
         "SEED": options.seed,
         **options.settings,
     }
@@ -131,30 +164,9 @@ def notebook_parameters(options: Options, federation: Federation, run_dir: Path)
     return {name: value for name, value in parameters.items() if name in known}
 
 
-def make_synthetic_speech(seed: int) -> Path:
-    """Make the embedded speech, unless it is in the cache, before the envoys ask for it; returns its folder.
-
-    Raises:
-        DemoError: it could not be made; why is on the terminal.
-    """
-    command = [sys.executable, "-m", "speech_commands.synthetic", "--seed", str(seed)]
-    # In a session of its own it is told to end once, by this process, and can tidy up after itself.
-    with subprocess.Popen(
-        command,
-        cwd=ROOT / "envoy",
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        encoding="utf-8",
-        start_new_session=True,
-    ) as process:
-        try:
-            folder, _ = process.communicate()
-        except BaseException:
-            process.send_signal(signal.SIGINT)
-            raise
-    if process.returncode:
-        raise DemoError(f"the embedded speech could not be made (exit code {process.returncode})")
-    return Path(folder.rstrip("\n"))
+def kernel_variables(options: Options, run_dir: Path) -> dict[str, str]:
+    """Variables by which every notebook's `follow` knows where records are written too."""
+    return {RUN_DIR: str(run_dir), **({TRACK: options.track} if options.track else {})}
 
 
 def _wait_for_the_cause(federation: Federation) -> None:

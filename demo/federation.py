@@ -24,6 +24,7 @@ from demo.process import ProcessDied, ServiceProcess, stop_all
 from superb_node import local_socket
 from superb_node.errors import ConfigError
 from superb_node.names import envoy_name
+from superb_node.work_folder import OF_ONE_NODE
 
 __all__ = ["Federation", "NotReady", "ProcessDied", "free_ports"]
 
@@ -32,8 +33,7 @@ HOST = "localhost"
 READY_SECONDS = 180.0
 _POLL_SECONDS = 0.2
 _CALL_SECONDS = 2.0
-# What a service leaves in its folder while it runs; a copy starts without it.
-_NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__", ".*")
+_NOT_COPIED = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__", ".*")
 # Below the range from which systems take the ports of outgoing connections, so that none of those is in the
 # way when a service opens its port a moment later.
 _PORTS = range(20_000, 32_000)
@@ -225,19 +225,18 @@ class Federation:
             **self._environment,
         }
 
+    def _missing(self, names: set[str]) -> str:
+        """Say who of `names` is not there yet, or that the director is not; empty if all are."""
+        try:
+            return ", ".join(sorted(names - self.registered()))
+        except grpc.RpcError:  # not listening yet, or in the middle of a registration
+            return "the director"
+
     def _wait_for(self, names: set[str], deadline: float) -> None:
         """Return when the director answers and has all of `names` in its registry."""
-        missing = "the director"
         while time.monotonic() < deadline:
             self.check()
-            try:
-                absent = names - self.registered()
-            except grpc.RpcError:
-                # Not listening yet, or in the middle of a registration.
-                pass
-            else:
-                if not absent:
-                    return
-                missing = ", ".join(sorted(absent))
+            if not (missing := self._missing(names)):
+                return
             time.sleep(_POLL_SECONDS)
         raise NotReady(f"not ready after {self._ready_seconds:.0f} s: {missing}")

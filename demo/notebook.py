@@ -28,6 +28,7 @@ from demo.report import LiveProgress
 _WATCH_SECONDS = 0.25
 # What goes wrong is raised; its warnings would come between the lines of the notebook.
 logging.getLogger("papermill").setLevel(logging.CRITICAL)
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 # nbconvert's own page without its scripts, which are fetched from elsewhere: the notebooks have no formulas,
 # diagrams or widgets. The descriptions of plots, which it drops, are put back.
 _STANDS_ALONE = """\
@@ -64,6 +65,15 @@ def settings_of(path: Path) -> set[str]:
     return {name.id for name in names if isinstance(name.ctx, ast.Store)}
 
 
+def needs_federation(path: Path) -> bool:
+    """Tell whether a notebook has a setting for a director's port; one without it simulates.
+
+    Raises:
+        NotebookError: the file is no notebook, or no cell has that tag.
+    """
+    return "DIRECTOR_PORT" in settings_of(path)
+
+
 def execute(
     path: Path,
     output: Path,
@@ -71,6 +81,7 @@ def execute(
     parameters: Mapping[str, Any] | None = None,
     progress: LiveProgress | None = None,
     watch: Callable[[], None] = lambda: None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run all cells of a notebook in a kernel with this interpreter.
 
@@ -83,11 +94,12 @@ def execute(
         parameters: values that replace those of the cell tagged `parameters`.
         progress: shows cells and printed lines as they come.
         watch: called every quarter of a second; what it raises ends the run.
+        environment: variables of the kernel, added to those of this process.
 
     Raises:
         NotebookError: a cell raised, or the kernel ended.
     """
-    run = _PapermillRun(folder, progress)
+    run = _PapermillRun(folder, progress, environment or {})
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(run.execute, path, parameters or {})
         try:
@@ -111,10 +123,12 @@ class _PapermillRun:
     Args:
         folder: working directory of the kernel.
         progress: shows cells and printed lines as they come.
+        environment: variables of the kernel, added to those of this process.
     """
 
-    def __init__(self, folder: Path, progress: LiveProgress | None) -> None:
+    def __init__(self, folder: Path, progress: LiveProgress | None, environment: Mapping[str, str]) -> None:
         self._folder = folder
+        self._environment = environment
         self._progress = progress
         self._kernels: list[AsyncKernelManager] = []
         self.notebooks: list[NotebookNode] = []
@@ -143,7 +157,7 @@ class _PapermillRun:
                     os.killpg(pid, signal.SIGKILL)
 
     def _kernel_class(self) -> type[AsyncKernelManager]:
-        kernels = self._kernels
+        kernels, environment = self._kernels, self._environment
 
         class Kernel(AsyncKernelManager):
             """Has the running interpreter, whatever kernels are installed for the user."""
@@ -151,6 +165,9 @@ class _PapermillRun:
             def __init__(self, **options: Any) -> None:
                 super().__init__(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **options)
                 kernels.append(self)
+
+            async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+                await super().start_kernel(env={**os.environ, **environment}, **options)
 
         return Kernel
 
@@ -175,9 +192,15 @@ def _explained(error: BaseException) -> NotebookError:
 
 
 def _without_traces(notebook: NotebookNode) -> NotebookNode:
-    """Drop what papermill notes down: times, empty lists of tags, and paths of this machine."""
-    notebook.metadata.pop("papermill", None)
+    """Drop what papermill notes down, such as times and paths of this machine, and what widgets leave.
+
+    A widget is dead without its kernel; the text that stands for it is kept.
+    """
+    for traces in ("papermill", "widgets"):
+        notebook.metadata.pop(traces, None)
     for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(_WIDGET, None)
         cell.metadata.pop("papermill", None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -14,12 +15,22 @@ from demo import notebook
 from demo.envoy_config import ShardValue
 from demo.errors import DemoError
 
+__all__ = ["RUN_DIR", "TRACK", "OptionError", "Options", "find_notebook", "parse_options"]
+
 WORKSPACE = Path(__file__).resolve().parent.parent / "workspace"
 sys.path.append(str(WORKSPACE))
 
 from superb_ks.recipe import SCRATCH, TINY, is_hub_id, legal_tunings  # noqa: E402
+from superb_ks.settings import ENGINES  # noqa: E402
 from superb_ks.strategy_settings import STRATEGIES  # noqa: E402
 from superb_ks.tuning_settings import TUNINGS  # noqa: E402
+from superb_notebook.tracking.backends import (  # noqa: E402
+    BACKENDS,
+    RUN_DIR,
+    TRACK,
+    TrackingError,
+    backends_of,
+)
 
 TUTORIAL = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 SYNTHETIC = "synthetic"
@@ -31,7 +42,8 @@ MAX_ENVOYS = 32
 MAX_ROUNDS = 1000
 # Default and description; an empty setting is the notebook's own.
 _OPTIONS = {
-    "notebook": ("1", "1 to 4, or a file"),
+    "engine": ("openfl", " | ".join(ENGINES)),
+    "notebook": ("1", "1 to 6, or a file"),
     "envoys": ("2", "collaborators"),
     "partition": ("iid", " | ".join(PARTITIONS)),
     "alpha": ("0.5", "skew of dirichlet and quantity, above 0"),
@@ -43,6 +55,7 @@ _OPTIONS = {
     "strategy": ("", f"{' | '.join(STRATEGIES)}; default: the notebook's"),
     "baseline": ("", "model trained for comparison, in notebook 3; default: scratch"),
     "rounds": ("", "training rounds; default: the notebook's"),
+    "track": ("", f"where records are written too: {' | '.join(BACKENDS)}, several with commas"),
 }
 
 
@@ -63,8 +76,9 @@ class Options:
         test_dir: folder of the test archive, or LISTED for the clips that the training archive's testing list
             names; None for the embedded synthetic speech, until it is made.
         seed: of speech, partition, initial weights and training.
-        settings: values for the notebook's cell of settings, by name: MODEL, TUNING, STRATEGY, BASELINE and
-            ROUNDS, as far as they were asked for.
+        settings: values for the notebook's cell of settings, by name: ENGINE, MODEL, TUNING, STRATEGY,
+            BASELINE and ROUNDS, as far as they were asked for.
+        track: where the notebook's records are written too; empty: nowhere.
     """
 
     notebook: Path = TUTORIAL
@@ -75,6 +89,12 @@ class Options:
     test_dir: Path | str | None = None
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    track: str = ""
+
+    @property
+    def engine(self) -> str:
+        """What carries the experiment out."""
+        return str(self.settings.get("ENGINE", ENGINES[0]))
 
     @property
     def shard_params(self) -> dict[str, ShardValue]:
@@ -93,21 +113,25 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     Raises:
         OptionError: an option is unknown or has no legal value, or a folder does not exist.
     """
-    parser = _Parser(prog="python -m demo", description="Run a notebook with director and envoys.")
+    parser = Parser(prog="python -m demo", description="Run a notebook with director and envoys.")
     for name, (default, description) in _OPTIONS.items():
         parser.add_argument(f"--{name}", default=default, help=f"{description} ({default or 'none'})")
     named = parser.parse_args(arguments)
-    data_dir, test_dir = _folders(named.data, named.test_data)
+    data_dir, test_dir = archive_folders(named.data, named.test_data)
     settings = _settings(named)
+    path = find_notebook(named.notebook, settings)
+    if named.track and not notebook.needs_federation(path):
+        raise OptionError(f"TRACK={named.track}: {path.name} has no records of a federation to track")
     return Options(
-        envoys=_whole_number("ENVOYS", named.envoys, 1, MAX_ENVOYS),
-        partition=_one_of("PARTITION", named.partition, PARTITIONS),
-        alpha=_above_zero("ALPHA", named.alpha),
+        envoys=whole_number("ENVOYS", named.envoys, 1, MAX_ENVOYS),
+        partition=one_of("PARTITION", named.partition, PARTITIONS),
+        alpha=number_above_zero("ALPHA", named.alpha),
         data_dir=data_dir,
         test_dir=test_dir,
-        seed=_whole_number("SEED", named.seed, 0, 2**31 - 1),
+        seed=whole_number("SEED", named.seed, 0, 2**31 - 1),
         settings=settings,
-        notebook=find_notebook(named.notebook, settings),
+        notebook=path,
+        track=_track(named.track),
     )
 
 
@@ -134,34 +158,46 @@ def find_notebook(name: str, settings: Collection[str] = ()) -> Path:
     return path
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Takes whole names, and raises instead of printing a usage message and leaving."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
+        """Raise OptionError."""
         raise OptionError(message)
 
 
 def _settings(named: argparse.Namespace) -> dict[str, Any]:
     """The notebook's settings that were asked for."""
     settings: dict[str, Any] = {}
+    if one_of("ENGINE", named.engine, ENGINES) != ENGINES[0]:
+        settings["ENGINE"] = named.engine
     if named.model:
-        settings["MODEL"] = _model("MODEL", named.model)
+        settings["MODEL"] = model_named("MODEL", named.model)
     if named.tuning:
         model = named.model or TINY
-        settings["TUNING"] = _one_of("TUNING", named.tuning, legal_tunings(model), f" with MODEL={model}")
+        settings["TUNING"] = one_of("TUNING", named.tuning, legal_tunings(model), f" with MODEL={model}")
     if named.strategy:
-        settings["STRATEGY"] = _one_of("STRATEGY", named.strategy, STRATEGIES)
+        settings["STRATEGY"] = one_of("STRATEGY", named.strategy, STRATEGIES)
     if named.baseline:
-        settings["BASELINE"] = _model("BASELINE", named.baseline)
+        settings["BASELINE"] = model_named("BASELINE", named.baseline)
     if named.rounds:
-        settings["ROUNDS"] = _whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS)
+        settings["ROUNDS"] = whole_number("ROUNDS", named.rounds, 1, MAX_ROUNDS)
     return settings
 
 
-def _whole_number(name: str, text: str, lowest: int, highest: int) -> int:
+def _track(text: str) -> str:
+    try:
+        backends_of(text, "TRACK")
+    except TrackingError as error:
+        raise OptionError(str(error)) from error
+    return text
+
+
+def whole_number(name: str, text: str, lowest: int, highest: int) -> int:
+    """Read a whole number, or raise OptionError."""
     try:
         number = int(text)
     except ValueError:
@@ -171,23 +207,26 @@ def _whole_number(name: str, text: str, lowest: int, highest: int) -> int:
     return number
 
 
-def _above_zero(name: str, text: str) -> float:
+def number_above_zero(name: str, text: str, highest: float = math.inf) -> float:
+    """Read a number that is not infinite, or raise OptionError."""
     try:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number < float("inf"):
-        raise OptionError(f"{name}={text}: legal values are numbers above 0")
+    if not 0 < number <= min(highest, sys.float_info.max):
+        upto = "" if highest == math.inf else f", up to {highest:g}"
+        raise OptionError(f"{name}={text}: legal values are numbers above 0{upto}")
     return number
 
 
-def _one_of(name: str, text: str, legal: Collection[str], where: str = "") -> str:
+def one_of(name: str, text: str, legal: Collection[str], where: str = "") -> str:
+    """Return the text if it is a legal one, or raise OptionError."""
     if text not in legal:
         raise OptionError(f"{name}={text}: legal values{where} are {', '.join(legal)}")
     return text
 
 
-def _folders(data: str, test_data: str) -> tuple[Path | None, Path | str | None]:
+def archive_folders(data: str, test_data: str) -> tuple[Path | None, Path | str | None]:
     """Absolute folders of training and test archive (or LISTED); None and None for the synthetic speech."""
     if data == SYNTHETIC:
         if test_data:
@@ -213,7 +252,7 @@ def _folders(data: str, test_data: str) -> tuple[Path | None, Path | str | None]
     )
 
 
-def _model(name: str, model: str) -> str:
+def model_named(name: str, model: str) -> str:
     """A folder becomes an absolute path, as every node looks for it from its own place."""
     folder = Path(os.path.expanduser(model))
     if model not in (TINY, SCRATCH) and folder.is_dir():

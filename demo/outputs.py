@@ -1,4 +1,4 @@
-"""Renew the outputs of a committed notebook by one clean run: `python -m demo.outputs [1|2|3|4|FILE]`.
+"""Renew the outputs of a committed notebook by one clean run: `python -m demo.outputs [NUMBER|FILE]`.
 
 Nothing is put into the notebook; it runs with the settings that a reader sees, on the default ports.
 """
@@ -6,6 +6,7 @@ Nothing is put into the notebook; it runs with the settings that a reader sees, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a notebook on two envoys and write it back; returns the exit code."""
     set_up_output()
     parser = argparse.ArgumentParser(prog="python -m demo.outputs", description=__doc__)
-    parser.add_argument("notebook", nargs="?", default="1", help="1 to 4, or a file (1)")
+    parser.add_argument("notebook", nargs="?", default="1", help="a number, or a file (1)")
     try:
         path = find_notebook(parser.parse_args(arguments).notebook)
         with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 aggregator_port=AGGREGATOR_PORT,
             )
             executed = Path(folder) / "notebook.ipynb"
-            with federation, LiveProgress(Console(soft_wrap=True)) as progress:
+            with contextlib.ExitStack() as running, LiveProgress(Console(soft_wrap=True)) as progress:
+                if notebook.needs_federation(path):
+                    running.enter_context(federation)
                 notebook.execute(path, executed, WORKSPACE, progress=progress, watch=federation.check)
             path.write_bytes(executed.read_bytes())
     except DemoError as error:

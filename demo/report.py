@@ -21,6 +21,7 @@ _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 _PLACES = {
     "notebook": "notebook.ipynb",
     "as a page": "notebook.html",
+    "plot": "learning.png",
     "model": "model",
     "summary": "summary.json",
     "logs": "logs",
@@ -108,6 +109,8 @@ def print_results(console: Console, run: Path, seconds: float) -> None:
         clips = summary["test_clips"]
         score = f"Test accuracy on {clips} clips: {before} before training, {after} after; "
     console.print(f"{score}{seconds:.0f} s in all.", highlight=False)
+    if score and (why := summary.get("stopped_early")):
+        console.print(f"Training ended early: {escape(why)}.", highlight=False)
     if score and (baseline := summary.get("baseline")) is not None:
         after = _number(baseline["test_accuracy"], 4)
         console.print(f"{escape(baseline['model'])}, in as many rounds: {after}.", highlight=False)
@@ -119,9 +122,10 @@ def print_results(console: Console, run: Path, seconds: float) -> None:
 
 def results_table(summary: Mapping[str, Any]) -> Table:
     """One row for each round of a `summary.json`, with the baseline's accuracy where there is one."""
+    who = f"{summary['clients']} clients" if "clients" in summary else envoys(summary["envoys"])
     title = (
         f"{summary['model']}, {summary['tuning']}, {summary['strategy']}; {summary['data']} data, "
-        f"{envoys(summary['envoys'])}, {summary['partition']}"
+        f"{who}, {summary['partition']}"
     )
     baseline = summary.get("baseline")
     table = Table(title=escape(title))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from demo.errors import DemoError
 
-_KEPT_OF_A_FAILURE = ("logs", "notebook.ipynb", "notebook.html")
+_KEPT_OF_A_FAILURE = ("logs", "notebook.ipynb", "notebook.html", "tensorboard", "wandb")
 
 
 class RunFolder:

@@ -90,7 +90,7 @@ def shard_params(archives: Path) -> dict[str, str | int]:
 def project(tmp_path: Path) -> Path:
     """A copy of the demo, the director and the envoy, with a notebook that only writes its summary."""
     root = tmp_path / "project"
-    for name in ("demo", "director", "envoy", "node/superb_ks"):
+    for name in ("demo", "director", "envoy", "node/superb_ks", "workspace/superb_notebook"):
         ignored = shutil.ignore_patterns("work", "__pycache__", "tiny")
         shutil.copytree(ROOT / name, root / name, ignore=ignored)
     write_notebook(root, WRITE_SUMMARY)

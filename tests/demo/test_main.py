@@ -84,6 +84,19 @@ def test_another_notebook_has_a_number_and_needs_no_summary(project: Path, archi
     assert not left_below(project)
 
 
+def test_a_notebook_without_a_directors_port_runs_without_a_federation(project: Path, archives: Path) -> None:
+    alone = notebook_of("print('DATA', DATA)")
+    alone.cells[1].source = "ROUNDS, SEED, DATA = 1, 0, 'synthetic'"
+    nbformat.write(alone, project / "workspace" / "5_alone.ipynb")
+    process = start(project, command(archives, "--notebook", "5"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "Starting" not in output
+    assert f" DATA {os.path.relpath(archives / 'speech_commands_v0.01', project / 'workspace')}\n" in output
+    (run,) = (path for path in (project / "runs").iterdir() if path.name != "latest")
+    assert {entry.name for entry in run.iterdir()} == {"notebook.ipynb", "notebook.html"}
+
+
 @pytest.mark.slow
 def test_a_failing_cell_keeps_the_logs_and_leaves_with_one(project: Path, archives: Path) -> None:
     write_notebook(project, "raise RuntimeError('no convergence')")

@@ -111,6 +111,17 @@ def test_the_kernel_has_the_environment_that_jupyterlab_would_give_it(
     assert not inside.keys() & ADDED_BY_NOBODY
 
 
+def test_the_kernel_has_the_variables_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPERB_TRACK", "wandb")
+    run = Run(tmp_path, "import os\nprint(os.environ['SUPERB_TRACK'], 'PATH' in os.environ)")
+    notebook.execute(run.path, run.output, tmp_path, environment={"SUPERB_TRACK": "mlflow"})
+    executed = nbformat.read(run.output, as_version=4)
+    assert executed.cells[-1].outputs[0]["text"] == "mlflow True\n"
+    assert os.environ["SUPERB_TRACK"] == "wandb"
+
+
 def test_a_failing_cell_is_explained_and_what_ran_is_kept(tmp_path: Path) -> None:
     run = Run(tmp_path, "print('before')", "{}['speed']", "print('after')")
     with pytest.raises(NotebookError, match="KeyError: 'speed'"):

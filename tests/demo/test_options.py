@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from demo.__main__ import main, notebook_parameters
+from demo.__main__ import kernel_variables, main, notebook_parameters
 from demo.federation import Federation
 from demo.options import TUTORIAL, WORKSPACE, OptionError, Options, parse_options
 
@@ -70,11 +70,23 @@ def test_settings_that_nobody_asks_for_are_the_notebooks(tmp_path: Path) -> None
     assert [given[name] for name in ("ROUNDS", "TUNING", "STRATEGY", "SEED")] == [7, "lora", "median", 4]
 
 
+def test_a_voice_gets_a_folder_that_goes_with_the_run(tmp_path: Path) -> None:
+    options = parse_options(["--notebook", "6"])
+    given = notebook_parameters(options, Federation(tmp_path / "run"), tmp_path / "run")
+    assert given["VOICE_DIR"] == os.path.relpath(tmp_path / "run" / "nodes" / "my_voice", WORKSPACE)
+
+
 def test_a_baseline_is_for_the_notebook_that_has_one(tmp_path: Path) -> None:
     options = parse_options(["--notebook", "3", "--baseline", "tiny"])
     assert notebook_parameters(options, Federation(tmp_path), tmp_path)["BASELINE"] == "tiny"
     with pytest.raises(OptionError, match="^BASELINE: PyTorch_.*ipynb has no such setting"):
         parse_options(["--baseline", "tiny"])
+
+
+def test_tracking_is_told_to_every_notebook_by_variables(tmp_path: Path) -> None:
+    assert kernel_variables(parse_options([]), tmp_path) == {"SUPERB_RUN_DIR": str(tmp_path)}
+    options = parse_options(["--notebook", "2", "--track", "tensorboard"])
+    assert kernel_variables(options, tmp_path)["SUPERB_TRACK"] == "tensorboard"
 
 
 @pytest.fixture
@@ -147,6 +159,14 @@ def test_a_bad_notebook_ends_in_one_line(
         (["--baseline", "./no/such"], "BASELINE=./no/such: no such folder"),
         (["--tuning", "all"], "TUNING=all: legal values with MODEL=tiny are full, lora, head"),
         (["--model", "scratch", "--tuning", "head"], "TUNING=head: legal values with MODEL=scratch are full"),
+        (
+            ["--track", "tensorboard", "--notebook", "5"],
+            "TRACK=tensorboard: 5_hundreds_of_speakers.ipynb has no records of a federation to track",
+        ),
+        (
+            ["--track", "tensorboard,board"],
+            "TRACK=tensorboard,board: legal values are tensorboard, mlflow, wandb, or several of them with",
+        ),
         (["--envoy_count", "2"], "unrecognized arguments: --envoy_count 2"),
     ],
 )

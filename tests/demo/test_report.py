@@ -100,6 +100,12 @@ def test_a_round_that_the_baseline_lacks_is_a_dash(run: Path) -> None:
     assert ["2", "1.2500", "-", "7.8", "0.7500"] in cells(text)
 
 
+def test_why_training_ended_early_is_told(run: Path) -> None:
+    why = "validation accuracy 0.9600, target 0.95; 2 of 9 rounds trained"
+    assert f"Training ended early: {why}." in printed(run, {**SUMMARY, "stopped_early": why})
+    assert "early" not in printed(run, {**SUMMARY, "stopped_early": None})
+
+
 def test_epsilon_gets_a_column_where_it_was_spent(run: Path) -> None:
     rounds = [{**row, "epsilon": 2.5 * row["round"]} for row in SUMMARY["rounds"]]
     text = printed(run, {**SUMMARY, "rounds": rounds})

@@ -9,7 +9,7 @@ from demo.run_folder import RunFolder
 
 
 def fill(folder: RunFolder) -> None:
-    for name in ("logs", "nodes/env_one", "model"):
+    for name in ("logs", "nodes/env_one", "model", "tensorboard"):
         (folder.path / name).mkdir(parents=True)
     for name in ("logs/director.log", "nodes/env_one/x.py", "model/w", "notebook.ipynb", "summary.json"):
         (folder.path / name).write_text(name)
@@ -25,7 +25,7 @@ def test_nothing_has_the_final_name_before_it_is_published(tmp_path: Path) -> No
     assert names(tmp_path / "runs") == {f".partial-{folder.run_id}"}
     assert folder.publish() == folder.final
     assert names(tmp_path / "runs") == {folder.run_id, "latest"}
-    assert names(folder.final) == {"logs", "model", "notebook.ipynb", "summary.json"}
+    assert names(folder.final) == {"logs", "model", "notebook.ipynb", "summary.json", "tensorboard"}
 
 
 def test_latest_points_to_the_last_published_run(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_failure_keeps_logs_and_notebook(tmp_path: Path) -> None:
     fill(folder)
     failed = folder.keep_failure()
     assert failed == tmp_path / f"failed-{folder.run_id}"
-    assert names(failed) == {"logs", "notebook.ipynb"}
+    assert names(failed) == {"logs", "notebook.ipynb", "tensorboard"}
     assert (failed / "logs" / "director.log").is_file()
     assert (tmp_path / "latest").resolve() == published.final.resolve()
 
@@ -79,7 +79,7 @@ def test_what_stands_in_the_way_of_latest(tmp_path: Path, kind: str) -> None:
         latest.symlink_to("nowhere")
     folder = RunFolder(tmp_path)
     fill(folder)
-    assert names(folder.publish()) == {"logs", "model", "notebook.ipynb", "summary.json"}
+    assert names(folder.publish()) == {"logs", "model", "notebook.ipynb", "summary.json", "tensorboard"}
     assert folder.is_latest == (kind != "folder")
     assert names(tmp_path) == {folder.run_id, "latest"}
     if kind == "folder":

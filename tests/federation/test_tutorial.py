@@ -25,6 +25,7 @@ from speech_commands.synthetic.script import Size
 from superb_ks.model.packing import trainable_layout
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
+from tests.demo.conftest import left_below
 
 pytestmark = [pytest.mark.federation, pytest.mark.notebook, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -86,6 +87,7 @@ def run_notebook(federation: Federation, archives: Path, run_dir: Path, path: Pa
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
         "TEST_DATA": os.path.relpath(archives / TEST, WORKSPACE),
         "ENVOY_CONFIG": os.path.relpath(federation.first_config, WORKSPACE),
+        "VOICE_DIR": os.path.relpath(federation.nodes_dir / "my_voice", WORKSPACE),
     }
     known = notebook.settings_of(path)
     executed = run_dir / "notebook.ipynb"
@@ -137,6 +139,33 @@ def test_differential_privacy(federation: Federation, archives: Path, tmp_path: 
     assert ", epsilon " in outputs, "the private experiment does not tell what it has spent"
     (row,) = re.findall(r'" +0\.5 +(\S+) +(\S+)% +(\S+)% +(\S+)%', outputs)
     assert float(row[3]) > float(row[1]), "two hundred envoys bear more noise than two"
+
+
+def test_your_own_voice(federation: Federation, archives: Path, tmp_path: Path) -> None:
+    """Without a browser it is a synthetic voice, whose envoy joins, leaves, and gives no clip away."""
+    outputs = run_notebook(federation, archives, tmp_path / "run", notebook_named("6_"))
+    assert "The recorder is here when this notebook runs in JupyterLab." in outputs
+    assert "vnd.jupyter.widget" not in outputs
+    assert "Nothing is recorded: a synthetic voice that no other envoy has stands in" in outputs
+    assert outputs.count("On your voice: ") == 2
+    assert outputs.count(r"Online: env_one env_two\n") == 2  # before it came, and after it left
+    mine = federation.nodes_dir / "my_voice"
+    assert not left_below(mine), "the envoy outlived the notebook"
+    check_nothing_left_the_folder(mine, federation, tmp_path / "run")
+
+
+def check_nothing_left_the_folder(mine: Path, federation: Federation, run: Path) -> None:
+    """No sample of a clip, and no name of one, is with the director or the other envoys, or in the run."""
+    clips = sorted((mine / "synthetic").rglob("*.wav"))
+    assert len(clips) == 51
+    speaker = clips[-1].name[:8].encode()
+    middles = [path.read_bytes()[16_000:16_064] for path in clips]
+    elsewhere = [path for path in (*federation.nodes_dir.rglob("*"), *run.rglob("*")) if path.is_file()]
+    others = [path for path in elsewhere if not path.is_relative_to(mine)]
+    assert len(others) > 50
+    for path in others:
+        content = path.read_bytes()
+        assert speaker not in content and not any(middle in content for middle in middles), path
 
 
 def notebook_named(start: str) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ import pytest
 
 from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
+from tests.support.lab import wait_until
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -48,13 +51,13 @@ _LOOK = """cell => {
 
 
 @contextmanager
-def chromium() -> Iterator[sync_api.Browser]:
-    """Start Debian's browser; skips the test where there is none."""
+def chromium(*arguments: str) -> Iterator[sync_api.Browser]:
+    """Start Debian's browser, with further arguments; skips the test where there is none."""
     executable = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if executable is None:
         pytest.skip("no browser: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=executable, args=[*_ARGUMENTS, *arguments])
         yield browser
         browser.close()
 
@@ -83,6 +86,8 @@ def jupyter_lab(folder: Path, state: Path, environment: Mapping[str, str]) -> It
         "lab", command, folder, {**os.environ, **variables, **environment}, state / "lab.log"
     )
     try:
+        # Chromium loads a page again by itself where nobody answers, which would interrupt the next attempt.
+        wait_until(lambda: _listens(lab, port), WAIT_SECONDS)
         yield f"http://localhost:{port}/lab/tree"
     finally:
         stop_all([lab], grace_seconds=60)  # it ends the kernels itself
@@ -94,7 +99,7 @@ class NotebookPage:
     def __init__(self, context: sync_api.BrowserContext, address: str, cells: int) -> None:
         """Open the notebook; returns when all of its `cells` are there."""
         self.page = context.new_page()
-        _until_it_answers(self.page, address)
+        self.page.goto(address, wait_until="domcontentloaded")
         sync_api.expect(self.page.locator(".jp-Cell")).to_have_count(cells, timeout=1000 * WAIT_SECONDS)
 
     def wait_for_kernel(self) -> None:
@@ -183,14 +188,8 @@ def outside_requests(context: sync_api.BrowserContext) -> list[str]:
     return seen
 
 
-def _until_it_answers(page: sync_api.Page, address: str) -> None:
-    """Go to an address whose server may still be starting."""
-    for _ in range(WAIT_SECONDS):
-        try:
-            page.goto(address, wait_until="domcontentloaded")
-            return
-        except sync_api.Error as error:
-            if "ERR_CONNECTION_REFUSED" not in str(error):
-                raise
-            page.wait_for_timeout(1000)
-    raise AssertionError(f"nobody answers at {address}")
+def _listens(lab: ServiceProcess, port: int) -> bool:
+    lab.check()
+    with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
+        return True
+    return False

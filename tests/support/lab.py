@@ -19,6 +19,7 @@ import yaml
 
 from demo.federation import Federation
 from superb_ks.settings import Addresses, Settings
+from superb_node.work_folder import OF_ONE_NODE
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
 from tests.support import dial
@@ -28,15 +29,16 @@ ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = Path(__file__).resolve().parent
 Record = dict[str, Any]
 Event = tuple[Callable[[Record], bool], Callable[[], Any]]
-_NOT_COPIED = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
+_NOT_COPIED = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__", ".*")
 
 
-def sine_root(folder: Path, health_seconds: int = 5) -> Path:
+def sine_root(folder: Path, health_seconds: int = 5, ports: tuple[int, int] | None = None) -> Path:
     """Make a copy of the folders of director and envoy whose envoy reads sine waves; returns `folder`.
 
     Args:
         folder: to be made.
         health_seconds: between two heartbeats of an envoy; the project's own setting is 5.
+        ports: the first and the last one of the aggregators; None: those that authors name.
     """
     for name in ("director", "envoy"):
         shutil.copytree(ROOT / name, folder / name, ignore=_NOT_COPIED)
@@ -52,6 +54,7 @@ def sine_root(folder: Path, health_seconds: int = 5) -> Path:
     director_config = folder / "director" / "director_config.yaml"
     settings = yaml.safe_load(director_config.read_text())
     settings["settings"]["envoy_health_check_period"] = health_seconds
+    settings["settings"]["aggregator_port"] = ports and "-".join(map(str, ports))
     director_config.write_text(yaml.safe_dump(settings))
     return folder
 
@@ -96,6 +99,7 @@ class Lab(Federation):
         envoys: how many; ranks count from 1.
         health_seconds: between two heartbeats of an envoy.
         environment: further variables of all services.
+        ports: the first and the last one of the aggregators; None: the one that experiments here name.
     """
 
     def __init__(
@@ -104,8 +108,9 @@ class Lab(Federation):
         envoys: int = 2,
         health_seconds: int = 5,
         environment: Mapping[str, str] | None = None,
+        ports: tuple[int, int] | None = None,
     ) -> None:
-        root = sine_root(folder / "originals", health_seconds)
+        root = sine_root(folder / "originals", health_seconds, ports)
         super().__init__(folder, envoys=envoys, root=root, environment=environment)
         self.health_seconds = health_seconds
         self._numbers = itertools.count(1)

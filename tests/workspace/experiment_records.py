@@ -87,6 +87,15 @@ def with_a_round_that_nobody_trained() -> list[dict[str, Any]]:
     return [*trained, record(1, "aggregator", "unchanged", "no usable update came from env_one", 0.0)]
 
 
+def stopped_after_two_of(rounds: int) -> Iterator[dict[str, Any]]:
+    """Yield the same experiment, but that more rounds were planned and the second one was the last."""
+    why = f"validation accuracy 0.7500, target 0.75; 2 of {rounds} rounds trained"
+    for item in two_rounds():
+        if (item["round"], item["task_name"]) == (1, "round"):
+            yield record(1, "aggregator", "stopped_early", why, 0.0)
+        yield item
+
+
 def card(**changes: Any) -> dict[str, Any]:
     """Return a shard card."""
     counts = dict.fromkeys(LABELS, 10)

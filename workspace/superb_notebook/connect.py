@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from superb_node.shard_card import NoCard, read_card
 from superb_node.text import printable
 from superb_node.tls_diagnosis import why_refused
 from superb_notebook.director_client import PackedDirectorClient
+from superb_notebook.flower import FlowerFederation
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,8 @@ class FederationError(ToldError):
     """The federation cannot do what was asked; the message says what to do about it."""
 
 
-def connect(settings: Settings) -> Federation:
-    """Connect to the director of the settings, by TLS if they name certificates.
+def connect(settings: Settings) -> Federation | FlowerFederation:
+    """Connect to the director of the settings, or the SuperLink, by TLS if they name certificates.
 
     Raises:
         FederationError: there is no such host, nobody answers there, the certificates cannot be used, or
@@ -45,6 +47,8 @@ def connect(settings: Settings) -> Federation:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("openfl").setLevel(logging.ERROR)
     addresses = settings.addresses
+    if settings.engine == "flower":
+        return FlowerFederation(settings)
     # An IPv6 address is in brackets before a port.
     host, port = in_uri(bare(addresses.director_host)), str(addresses.director_port)
     own = _certificates(addresses)
@@ -135,14 +139,19 @@ def _is_loopback(host: str) -> bool:
         raise FederationError(f"{error}, as director_host says") from error
 
 
-def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
-    """Return the shard card (see docs/design.md) of every envoy that is online, by envoy name.
+def shard_cards(federation: Federation, envoys: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return the shard cards (see docs/design.md) of those who take part, by envoy name.
 
     An envoy with another description of its data is named in a warning and left out, as one with a name that
     no envoy may have. Its director has checked the same, but is another machine's.
 
+    Args:
+        federation: from `connect`.
+        envoys: who takes part, as `Settings.envoys` has it; None: all that are online.
+
     Raises:
-        FederationError: the director refuses this notebook, or does not answer any more.
+        FederationError: one of `envoys` is not online, or the director refuses this notebook, or does not
+            answer any more.
     """
     try:
         registry = federation.get_shard_registry()
@@ -159,7 +168,12 @@ def shard_cards(federation: Federation) -> dict[str, dict[str, Any]]:
                 cards[name] = read_card(info["shard_info"].shard_description)
             except NoCard as error:
                 logger.warning("%s is left out: it has no valid shard card: %s", printable(name), error)
-    return cards
+    if envoys is None:
+        return cards
+    if missing := [name for name in envoys if name not in cards]:
+        who = f"envoy {missing[0]} is" if len(missing) == 1 else f"envoys {', '.join(missing)} are"
+        raise FederationError(f"{who} not online; online: {', '.join(cards) or 'nobody'}")
+    return {name: cards[name] for name in sorted(envoys)}
 
 
 def shared_labels(cards: dict[str, dict[str, Any]]) -> tuple[str, ...]:

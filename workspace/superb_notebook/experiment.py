@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +19,7 @@ from superb_ks.settings import Settings
 from superb_ks.types import Vector
 from superb_node.errors import ToldError
 from superb_node.names import illegal_name, is_legal_name
+from superb_node.reports import QUEUED
 from superb_notebook.connect import FederationError, require_disjoint_shards, shard_cards
 from superb_notebook.task_source import task_arguments, task_functions, write_tasks
 
@@ -28,6 +28,20 @@ logger = logging.getLogger(__name__)
 
 class ExperimentFailed(ToldError):
     """The experiment ended without finishing; the message holds who failed and why."""
+
+
+class NoRoom(FederationError):
+    """The director has no room for the experiment now: as many wait as may, or its disk is full."""
+
+
+class Records(Iterator[dict[str, Any]]):
+    """The records of an experiment as they come in; they know which experiment it is."""
+
+    def __init__(self, experiment: FederatedExperiment, stream: Iterator[dict[str, Any]]) -> None:
+        self.experiment, self._stream = experiment, stream
+
+    def __next__(self) -> dict[str, Any]:
+        return next(self._stream)
 
 
 class FederatedExperiment:
@@ -39,6 +53,8 @@ class FederatedExperiment:
 
     Attributes:
         text: what was submitted, besides the weights (see `superb_ks.experiment`); empty before.
+        settings: those that were submitted; None before.
+        envoys: names of those who take part, in alphabetical order; empty before.
     """
 
     def __init__(self, federation: Federation, experiment_name: str | None = None) -> None:
@@ -48,6 +64,8 @@ class FederatedExperiment:
             raise ValueError(illegal_name("experiment name", experiment_name))
         self.federation, self.experiment_name = federation, experiment_name
         self.text = b""
+        self.settings: Settings | None = None
+        self.envoys: list[str] = []
 
     @property
     def digest(self) -> str:
@@ -77,41 +95,55 @@ class FederatedExperiment:
 
         Raises:
             ValueError: one of the three tasks is missing, or uses what cannot be written as text.
-            FederationError: too few envoys are online, or the director refuses.
+            NoRoom: the director refuses, but would not if others had ended.
+            FederationError: an envoy that is chosen is not online, too few are, or the director refuses.
         """
         try:
-            self.text = _write(model, tasks, settings, shard)
+            self.text = experiment_text(model, tasks, settings, shard)
         except UnsoundExperiment as error:
             raise FederationError(str(error)) from error
-        envoys = self._require_envoys(settings.failures.min_envoys)
+        self.settings = settings
+        self.envoys = self._require_envoys(settings)
         weights = initial_weights
         if weights is None and not resume:
             weights = pack(model.build() if isinstance(model, ModelSpec) else model())
         client = self.federation.dir_client
         try:
             client.submit(
-                self.experiment_name, envoys, self.text, weights, settings.addresses.aggregator_port
+                self.experiment_name, self.envoys, self.text, weights, settings.addresses.aggregator_port
             )
         except grpc.RpcError as error:
-            raise FederationError(f"the director refused the experiment: {error.details()}") from error
+            kind = NoRoom if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else FederationError
+            raise kind(f"the director refused the experiment: {error.details()}") from error
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield every record (see docs/design.md) from the first on, until the experiment ends.
+    def records(self) -> Records:
+        """Return every record (see docs/design.md) from the first on, as it comes, until the experiment ends.
 
         A link that breaks and is mended interrupts nothing: what came before is not yielded again.
 
         Raises:
             ExperimentFailed: it ended without finishing; raised after the last record.
         """
+        return Records(self, self._stream())
+
+    def _stream(self) -> Iterator[dict[str, Any]]:
         failure, seen = "", 0
+        notice: dict[str, Any] | None = None
         while True:
             try:
                 stream = self.federation.dir_client.stream_metrics(self.experiment_name)
-                for record in itertools.islice(stream, seen, None):
-                    seen += 1
-                    if record["task_name"] == "failure":
-                        failure = f"{record['metric_origin']}: {record['metric_name']}"
-                    yield record
+                skip = seen
+                for record in stream:
+                    if _is_notice(record):
+                        if record != notice:
+                            yield (notice := record)
+                    elif skip:
+                        skip -= 1
+                    else:
+                        seen += 1
+                        if record["task_name"] == "failure":
+                            failure = f"{record['metric_origin']}: {record['metric_name']}"
+                        yield record
                 status = self.status()
                 break
             except grpc.RpcError as error:
@@ -172,10 +204,10 @@ class FederatedExperiment:
         except grpc.RpcError as error:
             raise FederationError(f"no {which} model: {error.details()}") from error
 
-    def _require_envoys(self, least: int) -> list[str]:
-        """Return who takes part: all that are online and describe their shard."""
-        cards = shard_cards(self.federation)
-        online = sorted(cards)
+    def _require_envoys(self, settings: Settings) -> list[str]:
+        """Return who takes part: those who are chosen, or all that are online and describe their shard."""
+        cards = shard_cards(self.federation, settings.envoys)
+        online, least = sorted(cards), settings.failures.min_envoys
         require_disjoint_shards(cards)
         if len(online) < least:
             raise FederationError(
@@ -184,12 +216,24 @@ class FederatedExperiment:
         return online
 
 
-def _write(
+def _is_notice(record: Mapping[str, Any]) -> bool:
+    """Return whether a record tells how the experiment waits to begin, and is not kept with the others."""
+    of_director = record["task_name"] == "waiting" and record["metric_origin"] == "director"
+    return of_director or record["task_name"] == QUEUED
+
+
+def experiment_text(
     model: ModelSpec | Callable[[], nn.Module],
     tasks: TaskInterface,
     settings: Settings,
-    shard: Callable[[Any], Any] | None,
+    shard: Callable[[Any], Any] | None = None,
 ) -> bytes:
+    """Return what is submitted of an experiment, besides the weights; the arguments are those of `start`.
+
+    Raises:
+        ValueError: one of the three tasks is missing, or uses what cannot be written as text.
+        UnsoundExperiment: the text is none that a node would take.
+    """
     registered = task_functions(tasks)
     missing = [name for name in FUNCTIONS if name not in registered]
     if missing:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superb_ks.metrics import MAX_POOLED
-from superb_ks.schedule import TEST_BEST, TEST_INITIAL, TRAIN, VALIDATE, RoundSchedule
+from superb_ks.schedule import (
+    PERSONALISE,
+    STOPPED_EARLY,
+    TEST_BEST,
+    TEST_INITIAL,
+    TRAIN,
+    VALIDATE,
+    RoundSchedule,
+)
+from superb_node.reports import QUEUED
 from superb_node.text import safe_lines
 
 AGGREGATOR = "aggregator"
@@ -27,6 +36,7 @@ EVENTS = {
     "ignored": "sent metrics that were left out",
     "waiting": "waits for approval of its owner",
     "unchanged": "kept the model as it was",
+    STOPPED_EARLY: "ended training early",
 }
 """Tasks that are none: what happened to a collaborator, in the words of `History.events`."""
 
@@ -85,15 +95,24 @@ class History:
     Args:
         rounds: training rounds of the experiment.
         envoys: names of the envoys that take part, in the order in which they are shown.
+        personalise: whether the experiment personalises; noticed by itself once an envoy reports it.
 
     Attributes:
+        rounds: training rounds; fewer than those that were planned once training has ended early.
+        schedule: of so many rounds.
+        stopped_early: why training ended before all rounds were done, in words; empty if it did not.
+        waits_behind: behind which experiments it waits for its turn, in words; empty if it does not.
+        experiment: name by which the director knows it; empty if nobody has said it.
         events: who dropped out, came back, was refused or failed, in words, in order.
     """
 
-    def __init__(self, rounds: int, envoys: Iterable[str]) -> None:
+    def __init__(self, rounds: int, envoys: Iterable[str], personalise: bool = False) -> None:
         self.rounds = rounds
         self.envoys = list(envoys)
-        self.schedule = RoundSchedule(rounds)
+        self.schedule = RoundSchedule(rounds, personalise=personalise)
+        self.stopped_early = ""
+        self.waits_behind = ""
+        self.experiment = ""
         self.events: list[str] = []
         self._values: dict[tuple[str, str, int, str], float] = {}
 
@@ -101,8 +120,17 @@ class History:
         """Take in one record; a value that no aggregator reports is an event, and is left out."""
         task, metric, origin = record["task_name"], record["metric_name"], record["metric_origin"]
         value = float(record["metric_value"])
+        # It has begun if anything else is told, also where the link was cut when the director said so.
+        self.waits_behind = safe_lines(metric) if task == QUEUED else ""
+        if task == QUEUED:
+            return
         if task in EVENTS:
-            self.events.append(safe_lines(f"{origin} {EVENTS[task]}: {without_frames(metric)}"))
+            self.events.append(event_in_words(record))
+        if task == STOPPED_EARLY and 1 <= (done := int(record["round"]) + 1) < self.rounds:
+            self.rounds, self.schedule = done, replace(self.schedule, training_rounds=done)
+            self.stopped_early = safe_lines(metric)
+        if task == PERSONALISE:
+            self.schedule = replace(self.schedule, personalise=True)
         if not abs(value) <= MAX_POOLED:  # a NaN is not
             self.events.append(safe_lines(f"{origin} reported {value} as {metric} of {task}"))
             return
@@ -221,10 +249,27 @@ class History:
 
     def bytes_up(self) -> int | None:
         """Return the bytes of one envoy's update in a round (the largest seen), or None before the first."""
-        seen = [
-            v for (task, metric, _, _), v in self._values.items() if (task, metric) == (TRAIN, "bytes_up")
-        ]
-        return int(max(seen)) if seen else None
+        seen = self._bytes_up()
+        return int(max(seen.values())) if seen else None
+
+    def bytes_sent(self) -> float | None:
+        """Return the bytes that an envoy which trained has sent in all rounds, on average; None before."""
+        seen = self._bytes_up()
+        return sum(seen.values()) / len({envoy for _, envoy in seen}) if seen else None
+
+    def _bytes_up(self) -> dict[tuple[int, str], float]:
+        """Return the bytes of each update, by round and envoy."""
+        return {
+            (number, envoy): value
+            for (task, metric, number, envoy), value in self._values.items()
+            if (task, metric) == (TRAIN, "bytes_up")
+        }
+
+
+def event_in_words(record: Record) -> str:
+    """Return what a record of one of `EVENTS` says, safe to print."""
+    what = EVENTS[record["task_name"]]
+    return safe_lines(f"{record['metric_origin']} {what}: {without_frames(record['metric_name'])}")
 
 
 def history_of(records: Iterable[Record], rounds: int, envoys: Sequence[str]) -> History:

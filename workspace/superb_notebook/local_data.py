@@ -84,7 +84,7 @@ class LocalData:
         """
         if self._folders is None:
             return []
-        descriptor = _of_the_envoy("superb_shard_descriptor").SuperbShardDescriptor
+        descriptor = of_the_envoy("superb_shard_descriptor").SuperbShardDescriptor
         divided = [
             descriptor(
                 f"{rank}, {count}",
@@ -123,10 +123,10 @@ def own_folders(cards: Cards, config: Path) -> Folders | None:
         ours = own.descriptor.startswith("superb_shard_descriptor.")
         if not ours or not (ENVOY / "speech_commands").is_dir():
             return None
-        settings = _of_the_envoy("speech_commands.settings").read_settings(_seen_from_here(own, config))
+        settings = of_the_envoy("speech_commands.settings").read_settings(_seen_from_here(own, config))
         if settings.source == "hub" or {card["source"] for card in cards.values()} != {settings.source}:
             return None
-        train, test = _of_the_envoy("speech_commands.sources.corpus").find_folders(settings)
+        train, test = of_the_envoy("speech_commands.sources.corpus").find_folders(settings)
         return Folders(settings.source, train, test)
     except (ConfigError, DataError):
         return None
@@ -141,7 +141,7 @@ def _seen_from_here(own: EnvoyConfig, config: Path) -> dict[str, Any]:
     return params
 
 
-def _of_the_envoy(module: str) -> Any:
+def of_the_envoy(module: str) -> Any:
     """Import a module of the owners' code, which is no part of the notebook's packages."""
     if str(ENVOY) not in sys.path:
         sys.path.append(str(ENVOY))

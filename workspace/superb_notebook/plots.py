@@ -47,6 +47,8 @@ _STYLE: Any = {
     "lines.solid_capstyle": "round",
 }
 _DPI = 96
+MOST_LINES = 32
+"""Envoys whose lines are drawn; of more, only what all did together."""
 FIGURE_INCHES = 9.6
 FIGURE_PIXELS = int(FIGURE_INCHES * _DPI)
 """Width of the figures in a page."""
@@ -170,8 +172,13 @@ def plot_learning(history: History) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
             axes.grid(True)
             axes.spines["left"].set_visible(False)
-        _draw_legend(accuracy, history.envoys)
+        _draw_legend(accuracy, _shown(history))
         return figure
+
+
+def _shown(history: History) -> list[str]:
+    """Return whose lines are drawn: nobody's where there would be too many to see."""
+    return history.envoys if len(history.envoys) <= MOST_LINES else []
 
 
 def _draw_legend(axes: Axes, envoys: Sequence[str]) -> None:
@@ -200,7 +207,8 @@ def _loss_lines(history: History) -> list[_Line]:
         (n, loss) for n in range(history.rounds + 1) if (loss := history.pooled_loss(VALIDATE, n)) is not None
     ]
     lines = [_Line("validation, pooled", INK, validation, thick=True)]
-    for name, colour in envoy_colours(history.envoys).items():
+    training = envoy_colours(_shown(history)) or {AGGREGATOR: GREY}
+    for name, colour in training.items():
         rounds, losses = history.series(TRAIN, "loss", name)
         # A training loss is a mean over its round, so it belongs to the round's middle.
         points = [(number + 0.5, loss) for number, loss in zip(rounds, losses, strict=True)]
@@ -210,7 +218,7 @@ def _loss_lines(history: History) -> list[_Line]:
 
 def _accuracy_lines(history: History) -> list[_Line]:
     origins = {AGGREGATOR: ("pooled", INK)}
-    origins |= {name: (name, colour) for name, colour in envoy_colours(history.envoys).items()}
+    origins |= {name: (name, colour) for name, colour in envoy_colours(_shown(history)).items()}
     lines = []
     for origin, (label, colour) in origins.items():
         scores = [(n, history.score(VALIDATE, n, origin)) for n in range(history.rounds + 1)]

@@ -1,4 +1,8 @@
-"""The price of differential privacy, as `python -m benchmarks.privacy` has measured it: table and plot."""
+"""The price of differential privacy, as `python -m benchmarks.privacy` or a notebook has measured it.
+
+What was measured: `delta`; `accuracy_not_private`, and, if it is known, `accuracy_clipped`, which is without
+noise; `rows`, each with `envoys`, `noise_multiplier`, `epsilon` and `test_accuracy`.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,13 @@ def load_privacy(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def privacy_table(measured: Measured | None) -> Table:
-    """Return one row for each noise: epsilon after all rounds, and test accuracy by number of envoys."""
+def privacy_table(measured: Measured | None, who: str = "envoys") -> Table:
+    """Return one row for each noise: epsilon after all rounds, and test accuracy by number of envoys.
+
+    Args:
+        measured: see above.
+        who: what envoys are called.
+    """
     if measured is None:
         return Table(["not measured"], [])
     envoys, noises = _envoys(measured), _noises(measured)
@@ -36,13 +45,19 @@ def privacy_table(measured: Measured | None) -> Table:
         ]
         for noise in noises
     ]
-    clipped = f"{measured['accuracy_clipped']:.1%}"
-    header = ["noise multiplier", "epsilon", *(f"{count:,} envoys" for count in envoys)]
-    return Table(header, [["0", "∞", *[clipped] * len(envoys)], *rows])
+    header = ["noise multiplier", "epsilon", *(f"{count:,} {who}" for count in envoys)]
+    if "accuracy_clipped" in measured:
+        rows.insert(0, ["0", "∞", *[f"{measured['accuracy_clipped']:.1%}"] * len(envoys)])
+    return Table(header, rows)
 
 
-def plot_privacy(measured: Measured | None) -> Figure:
-    """Draw test accuracy over the spent epsilon, a line for each number of envoys."""
+def plot_privacy(measured: Measured | None, who: str = "envoys") -> Figure:
+    """Draw test accuracy over the spent epsilon, a line for each number of envoys.
+
+    Args:
+        measured: see above.
+        who: what envoys are called.
+    """
     if measured is None:
         return plot_nothing("There are no results here; python -m benchmarks.privacy makes them.")
     envoys = _envoys(measured)
@@ -54,8 +69,9 @@ def plot_privacy(measured: Measured | None) -> Figure:
             ("accuracy_not_private", "not private"),
             ("accuracy_clipped", "clipped, no noise"),
         ):
-            dash = "-" if height == "accuracy_not_private" else ":"
-            axes.axhline(measured[height], color=GREY, linewidth=1.2, linestyle=dash, label=words)
+            if height in measured:
+                dash = "-" if height == "accuracy_not_private" else ":"
+                axes.axhline(measured[height], color=GREY, linewidth=1.2, linestyle=dash, label=words)
         for count in envoys:
             points = sorted(
                 (row["epsilon"], row["test_accuracy"]) for row in measured["rows"] if row["envoys"] == count
@@ -65,7 +81,7 @@ def plot_privacy(measured: Measured | None) -> Figure:
                 "o-",
                 color=colours[str(count)],
                 linewidth=2.4,
-                label=f"{count:,} envoys",
+                label=f"{count:,} {who}",
             )
         # Strong privacy is small: it stands on the right, where the price is paid.
         axes.set(xscale="log", ylim=(0, 1.03), xlabel=f"epsilon spent, delta {measured['delta']:g}")

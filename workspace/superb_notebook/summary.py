@@ -7,12 +7,17 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from superb_ks.settings import Settings
+from superb_node.work_folder import replace_file
 from superb_notebook.history import History
+from superb_notebook.model_card import write_card
+from superb_notebook.personal import summarize_personal
+from superb_notebook.told_settings import model_name, told_settings
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +72,8 @@ def write_summary(
 ) -> Path:
     """Write a finished experiment's figures into the run's folder, so that no one sees half of them.
 
+    A model that was saved there, in `model`, gets its model card.
+
     Args:
         run_dir: the folder.
         settings: the experiment's.
@@ -82,10 +89,10 @@ def write_summary(
         ValueError: the experiment is not finished.
     """
     summary = summarize(settings, cards, history, baseline)
+    if (run_dir / "model").is_dir():
+        write_card(run_dir / "model", settings, cards, history, summary)
     path = run_dir / SUMMARY
-    partial = path.with_name(f".{SUMMARY}.partial")
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, f"{json.dumps(summary, indent=2)}\n".encode())
     if latest:
         point_latest_to(run_dir)
     return path
@@ -106,18 +113,26 @@ def summarize(
         )
     labels = next(iter(cards.values()))["labels"]
     return {
-        "model": _model_name(settings.model),
+        "experiment": history.experiment or settings.experiment_name,
+        "settings": told_settings(settings),
+        "recipe": asdict(settings.complete_recipe),
+        "engine": settings.engine,
+        "model": model_name(settings.model),
         "tuning": settings.tuning.name,
         "strategy": settings.strategy.name,
         "data": _common(str(card["source"]) for card in cards.values()),
         "partition": _common(str(card["partition"]) for card in cards.values()),
         "envoys": len(history.envoys),
+        "envoy_names": list(history.envoys),
         "rounds": _rounds(history),
+        "stopped_early": history.stopped_early or None,
         "initial_test_accuracy": initial.accuracy,
         "test_accuracy": test.accuracy,
         "test_clips": test.clips,
+        "personal": summarize_personal(history),
         "confusion": history.confusion(len(labels)).tolist(),
         "bytes_up_per_envoy_round": history.bytes_up(),
+        "bytes_sent_per_envoy": history.bytes_sent(),
         "baseline": None if baseline is None else _baseline(*baseline),
         "seconds_total": sum(result.seconds for result in results),
     }
@@ -158,12 +173,7 @@ def _baseline(model: str, history: History) -> dict[str, Any]:
     test = history.test
     if test is None:
         raise ValueError("the baseline's experiment is not finished: its best model was not tested")
-    return {"model": _model_name(model), "rounds": _rounds(history), "test_accuracy": test.accuracy}
-
-
-def _model_name(model: str) -> str:
-    """Return a model's name; of a folder, the last part."""
-    return Path(model).name if Path(model).is_dir() else model
+    return {"model": model_name(model), "rounds": _rounds(history), "test_accuracy": test.accuracy}
 
 
 def _common(names: Iterable[str]) -> str:

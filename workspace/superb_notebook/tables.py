@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from superb_ks.schedule import TEST_BEST, TEST_INITIAL, VALIDATE
 from superb_notebook.history import History
+from superb_notebook.personal import personal_cells, personal_models
 
 
 class Table:
@@ -67,14 +68,22 @@ def _loss(loss: float | None) -> str:
 
 
 def envoys_table(history: History) -> Table:
-    """Return one row for each envoy, its test accuracy with the initial and with the best model."""
+    """Return one row for each envoy, its test accuracy with the initial and with the best model.
+
+    If the experiment personalised, further cells have the test accuracy of the envoy's personal model, both
+    models' accuracies on its validation clips, and whether it keeps the personal one.
+    """
     header = ["envoy", "test clips", "initial model", "best model"]
+    personal = personal_models(history)
+    if personal:
+        header += ["personal model", "on its validation clips", "kept"]
     rows = []
     for name in history.envoys:
         before = history.score(TEST_INITIAL, 0, name)
         after = history.score(TEST_BEST, history.rounds + 1, name)
         if before is not None and after is not None:
-            rows.append([name, f"{after.clips:,}", f"{before.accuracy:.1%}", f"{after.accuracy:.1%}"])
+            cells = [name, f"{after.clips:,}", f"{before.accuracy:.1%}", f"{after.accuracy:.1%}"]
+            rows.append([*cells, *personal_cells(personal.get(name))] if personal else cells)
     return Table(header, rows)
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from superb_ks.model.spec import SHORTEST, ModelSpec
 from superb_ks.settings import SUPERB_LABELS
-from superb_ks.training.data import ClipDataset
 from superb_notebook.classify import clearest, main, read_wav, window_starts
+from tests.workspace.tones import tone
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +19,6 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec.build().save_pretrained(folder)
     spec.feature_extractor().save_pretrained(folder)
     return folder
-
-
-def tone(rate: int) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.float32)
 
 
 def test_stereo_at_another_rate_becomes_mono_at_16_khz(tmp_path: Path):
@@ -107,37 +102,6 @@ def test_a_word_goes_before_silence_and_unknown_however_sure_they_are():
     answers = [heard("_silence_", 0.99), heard("yes", 0.6), heard("no", 0.7), heard("_unknown_", 0.9)]
     assert clearest(answers) == 2
     assert clearest([answers[3], answers[0]]) == 1
-
-
-@pytest.fixture(scope="module")
-def tone_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has learned to call a tone "yes" and soft noise silence."""
-    draw = np.random.default_rng(0)
-    silence = [(0.01 * draw.standard_normal(16_000)).astype(np.float32) for _ in range(6)]
-    clips: list[tuple[np.ndarray, int]] = [(noise, 1) for noise in silence]
-    clips += [
-        (noise + gain * tone(16_000), 0)
-        for noise, gain in zip(silence, (1, 0.8, 0.6, 0.5, 0.4, 0.3), strict=True)
-    ]
-    spec = ModelSpec("tiny", ("yes", "_silence_"), seed=1)
-    model, extractor = spec.build(), spec.feature_extractor()
-    dataset = ClipDataset(clips, extractor)
-    batch = dataset.collate([dataset[index] for index in range(len(clips))])
-    with torch.no_grad():
-        frames = model.wav2vec2(batch["input_values"]).last_hidden_state
-    head = [*model.projector.parameters(), *model.classifier.parameters()]
-    optimizer = torch.optim.Adam(head, 3e-3)
-    for _ in range(60):
-        logits = model.classifier(model.projector(frames).mean(dim=1))
-        loss = torch.nn.functional.cross_entropy(logits, batch["labels"])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.2
-    folder = tmp_path_factory.mktemp("tone")
-    model.save_pretrained(folder)
-    extractor.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("at", [0.0, 2.0, 4.0])

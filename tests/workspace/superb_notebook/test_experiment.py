@@ -61,6 +61,20 @@ def test_cards_of_those_online_in_the_order_of_names():
     assert shared_labels(cards) == ("x",)
 
 
+def test_cards_of_those_who_are_chosen():
+    registry = Registry(b=(True, ["x"]), a=(True, ["x"]), c=(False, ["y"]))
+    assert list(shard_cards(registry, ("b",))) == ["b"]
+    for chosen, told in {
+        ("b", "c"): "envoy c is",
+        ("d",): "envoy d is",
+        ("c", "d"): "envoys c, d are",
+    }.items():
+        with pytest.raises(FederationError, match=f"^{told} not online; online: a, b$"):
+            shard_cards(registry, chosen)
+    with pytest.raises(FederationError, match="^envoy a is not online; online: nobody$"):
+        shard_cards(Registry(), ["a"])
+
+
 def test_shards_with_different_classes_are_named():
     with pytest.raises(FederationError, match="a, c: yes no; b: yes up"):
         shared_labels({name: {"labels": ["yes", "up" if name == "b" else "no"]} for name in "abc"})
@@ -130,6 +144,22 @@ def over(link: BreakingLink) -> FederatedExperiment:
 def test_records_go_on_where_a_link_broke(breaks_after):
     records = over(BreakingLink(breaks_after)).records()
     assert [record["round"] for record in records] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_told_while_it_waits_is_not_counted_as_a_record():
+    """It is told again over the new link, or no more."""
+
+    class Queue(BreakingLink):
+        told = [["behind one", "behind two"], ["behind two", ""], []]
+
+        def stream_metrics(self, name: str) -> Iterator[dict]:
+            for text in self.told.pop(0):
+                yield {"task_name": "queued", "metric_name": text}
+            yield from super().stream_metrics(name)
+
+    records = list(over(Queue([0, 2])).records())
+    assert [r["metric_name"] for r in records if "metric_name" in r] == ["behind one", "behind two", ""]
+    assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 3, 4]
 
 
 def test_a_director_that_stays_away_ends_the_records():

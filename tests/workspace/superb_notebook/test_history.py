@@ -110,6 +110,15 @@ def test_confusion_is_the_aggregators(history: History) -> None:
 def test_bytes_of_an_update(history: History) -> None:
     assert history.bytes_up() == UPDATE_BYTES
     assert History(1, ENVOYS).bytes_up() is None
+    assert history.bytes_sent() == 2 * UPDATE_BYTES
+    assert History(1, ENVOYS).bytes_sent() is None
+
+
+def test_bytes_sent_are_of_the_rounds_in_which_an_envoy_trained() -> None:
+    history = History(3, ["a", "b", "c"])
+    for number, envoy in ((0, "a"), (1, "a"), (1, "b"), (2, "a")):
+        history.add(record(number, envoy, "train", "bytes_up", 100))
+    assert history.bytes_sent() == 200, "a three times, b once, c never"
 
 
 def test_accuracy_survives_32_bit_floats() -> None:

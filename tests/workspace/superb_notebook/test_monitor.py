@@ -10,7 +10,15 @@ from nbclient import NotebookClient
 from superb_notebook.experiment import ExperimentFailed
 from superb_notebook.history import History
 from superb_notebook.monitor import Monitor, follow
-from tests.workspace.experiment_records import ENVOYS, record, scores, training, two_rounds
+from superb_notebook.progress import activity, progress
+from tests.workspace.experiment_records import (
+    ENVOYS,
+    record,
+    scores,
+    stopped_after_two_of,
+    training,
+    two_rounds,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,6 +45,21 @@ def test_the_spent_epsilon_is_told_with_the_round(capsys: pytest.CaptureFixture[
     assert f"{LINES[1]}, epsilon 4.38" in capsys.readouterr().out.splitlines()
 
 
+def test_training_that_ends_early_is_told_and_counts_as_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = Monitor(History(9, ENVOYS))
+    seen = []
+    for item in stopped_after_two_of(9):
+        monitor.take(item)
+        seen.append(progress(monitor.history))
+    lines = capsys.readouterr().out.splitlines()
+    why = "validation accuracy 0.7500, target 0.75; 2 of 9 rounds trained"
+    assert f"Note: aggregator ended training early: {why}" in lines
+    assert "Round 1 of 9: " in "\n".join(lines) and LINES[2] in lines and LINES[3] in lines
+    assert seen == sorted(seen) and seen[-1] == 1
+    assert activity(monitor.history) == "all tasks done"
+    assert follow(stopped_after_two_of(9), 9, ENVOYS).test is not None
+
+
 def test_a_round_is_told_before_the_next_one_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     monitor = Monitor(History(2, ENVOYS))
     first_round = [item for item in two_rounds() if item["round"] == 0]
@@ -47,21 +70,21 @@ def test_a_round_is_told_before_the_next_one_is_trained(capsys: pytest.CaptureFi
 
 def test_progress_and_activity_follow_the_reports() -> None:
     monitor = Monitor(History(2, ENVOYS))
-    assert monitor.progress() == 0
-    assert monitor.activity() == "validating the initial model, 0 of 2 envoys done"
+    assert progress(monitor.history) == 0
+    assert activity(monitor.history) == "validating the initial model, 0 of 2 envoys done"
     for item in [
         *scores(0, "validate", {"env_one": 1, "env_two": 1}),
         *scores(0, "test_initial", {"env_one": 1}),
     ]:
         monitor.take(item)
-    assert monitor.activity() == "testing the initial model, 1 of 2 envoys done"
-    seen = [monitor.progress()]
+    assert activity(monitor.history) == "testing the initial model, 1 of 2 envoys done"
+    seen = [progress(monitor.history)]
     for item in two_rounds():
         monitor.take(item)
-        seen.append(monitor.progress())
+        seen.append(progress(monitor.history))
     assert seen == sorted(seen)
     assert seen[-1] == 1
-    assert monitor.activity() == "all tasks done"
+    assert activity(monitor.history) == "all tasks done"
 
 
 def test_training_is_named_by_its_round_from_one() -> None:
@@ -71,10 +94,27 @@ def test_training_is_named_by_its_round_from_one() -> None:
         *scores(0, "test_initial", {"env_one": 1, "env_two": 1}),
     ]:
         monitor.take(item)
-    assert monitor.activity() == "round 1: training, 0 of 2 envoys done"
+    assert activity(monitor.history) == "round 1: training, 0 of 2 envoys done"
     for item in training(0):
         monitor.take(item)
-    assert monitor.activity() == "validating the model of round 1, 0 of 2 envoys done"
+    assert activity(monitor.history) == "validating the model of round 1, 0 of 2 envoys done"
+
+
+def test_behind_whom_it_waits_is_told_until_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = Monitor(History(2, ENVOYS))
+    for number in (1, 2):
+        monitor.take(record(0, "director", "queued", f"experiment other (round {number} of 9)", 0))
+        assert activity(monitor.history) == f"waits behind experiment other (round {number} of 9)"
+        assert progress(monitor.history) == 0
+    monitor.take(record(0, "director", "queued", "", 0))
+    assert activity(monitor.history) == "validating the initial model, 0 of 2 envoys done"
+    monitor.take(record(0, "director", "queued", "experiment other (round 9 of 9)", 0))
+    monitor.take(record(0, "env_one", "validate", "clips", 3))  # the link was cut when it began
+    assert activity(monitor.history) == "validating the initial model, 1 of 2 envoys done"
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("Waits")] == [
+        "Waits behind experiment other (round 1 of 9)"
+    ]
 
 
 def test_failure_is_printed_and_raised(capsys: pytest.CaptureFixture[str]) -> None:

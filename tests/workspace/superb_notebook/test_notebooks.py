@@ -1,4 +1,4 @@
-"""The four notebooks as they are committed: short cells, more prose than code, outputs of one clean run."""
+"""The notebooks as they are committed: short cells, more prose than code, outputs of one clean run."""
 
 from __future__ import annotations
 
@@ -38,12 +38,14 @@ def printed_by(cells: Cells) -> str:
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
 
-def test_there_are_four() -> None:
+def test_there_are_six() -> None:
     assert [path.name for path in NOTEBOOKS] == [
         TUTORIAL.name,
         "2_tuning_and_strategies.ipynb",
         "3_baselines.ipynb",
         "4_differential_privacy.ipynb",
+        "5_hundreds_of_speakers.ipynb",
+        "6_your_own_voice.ipynb",
     ]
 
 
@@ -80,7 +82,10 @@ def test_the_outputs_are_of_one_clean_run(cells: Cells) -> None:
 
 def test_the_settings_that_the_demo_gives_are_in_one_cell(cells: Cells) -> None:
     (settings,) = (cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
-    for name in ("MODEL", "ROUNDS", "SEED", "DIRECTOR_HOST", "DIRECTOR_PORT", "AGGREGATOR_PORT"):
+    names = ["MODEL", "ROUNDS", "SEED", "DIRECTOR_HOST", "DIRECTOR_PORT", "AGGREGATOR_PORT"]
+    if "simulate(" in "".join(cell.source for cell in code_of(cells)):  # and needs no director
+        names[3:] = ["CLIENTS", "DATA"]
+    for name in names:
         assert re.search(rf"^{name} = .*  # ", settings.source, re.MULTILINE), name
 
 

@@ -44,6 +44,15 @@ def test_the_plot_has_a_line_for_each_crowd_with_strong_privacy_on_the_right():
     assert left > right
 
 
+def test_a_notebooks_own_figures_have_their_own_words_and_no_line_of_clipping():
+    measured = {name: value for name, value in MEASURED.items() if name != "accuracy_clipped"}
+    (axes,) = plot_privacy(measured, "speakers").axes
+    assert [line.get_label() for line in axes.lines] == ["not private", "2 speakers", "2,000 speakers"]
+    table = privacy_table(measured, "speakers")
+    assert table.header[2:] == ["2 speakers", "2,000 speakers"]
+    assert [row[0] for row in table.rows] == ["0.5", "1"]
+
+
 def test_what_is_not_measured_is_no_error(tmp_path: Path):
     assert load_privacy(tmp_path / "none.json") is None
     assert privacy_table(None).rows == []

@@ -7,21 +7,23 @@ from typing import Any
 
 import pytest
 
-from superb_ks.settings import FedMedian, Lora, Settings
+from superb_ks.settings import FedMedian, FedProx, Lora, Recipe, Settings
 from superb_notebook.history import history_of
 from superb_notebook.summary import point_latest_to, run_folder, summarize, write_summary
 from tests.workspace.experiment_records import (
     ENVOYS,
     card,
     record,
+    stopped_after_two_of,
     two_rounds,
     with_a_round_that_nobody_trained,
 )
 
 KEYS = {
     "model", "data", "partition", "envoys", "rounds", "initial_test_accuracy", "test_accuracy", "test_clips",
-    "confusion", "bytes_up_per_envoy_round", "seconds_total",
-    "tuning", "strategy", "baseline",
+    "confusion", "bytes_up_per_envoy_round", "bytes_sent_per_envoy", "seconds_total",
+    "engine", "tuning", "strategy", "baseline", "stopped_early", "personal",
+    "experiment", "settings", "recipe", "envoy_names",
 }  # fmt: skip
 NOW = datetime(2030, 1, 2, 3, 4, 5)
 
@@ -49,6 +51,27 @@ def test_summary_has_the_contracts_entries_and_figures() -> None:
     assert sum(summary["confusion"][i][i] for i in range(3)) == 31
 
 
+def test_the_settings_are_those_that_make_the_same_experiment_again() -> None:
+    settings = Settings(
+        model="scratch", recipe=Recipe(learning_rate=0.3), strategy=FedProx(mu=0.5), seed=7,
+        experiment_name="mine", test_data="/home/me/clips", runs_dir="/home/me/runs",
+    )  # fmt: skip
+    told = summarize(settings, {name: card() for name in ENVOYS}, history_of(two_rounds(), 2, ENVOYS))
+    told = json.loads(json.dumps(told))
+    assert (told["experiment"], told["envoy_names"]) == ("mine", ["env_one", "env_two"])
+    assert Settings.from_dict(told["settings"]) == settings.for_nodes()
+    assert told["recipe"]["learning_rate"] == 0.3 and told["recipe"]["epochs_per_round"] == 4
+    assert "/home/me" not in json.dumps(told)
+
+
+def test_the_name_that_the_director_knows_is_told() -> None:
+    history = history_of(two_rounds(), 2, ENVOYS)
+    history.experiment = "ks-20300102-030405"
+    told = summarize(Settings(), {name: card() for name in ENVOYS}, history)
+    assert told["experiment"] == "ks-20300102-030405"
+    assert summary_of()["experiment"] is None
+
+
 def test_a_baseline_has_its_own_rounds_and_score() -> None:
     history = history_of(two_rounds(), 2, ENVOYS)
     cards = {name: card() for name in ENVOYS}
@@ -72,12 +95,24 @@ def test_a_round_without_an_update_is_summed_up_too() -> None:
     assert [row["train_loss"] for row in told["rounds"]] == [pytest.approx(1.25), None]
 
 
+def test_training_that_ended_early_is_summed_up_with_the_reason() -> None:
+    told = summarize(
+        Settings(), {name: card() for name in ENVOYS}, history_of(stopped_after_two_of(9), 9, ENVOYS)
+    )
+    assert told["stopped_early"] == "validation accuracy 0.7500, target 0.75; 2 of 9 rounds trained"
+    assert {key: value for key, value in told.items() if key != "stopped_early"} == {
+        key: value for key, value in summary_of().items() if key != "stopped_early"
+    }
+    assert summary_of()["stopped_early"] is None
+
+
 def test_data_is_the_sources_of_the_cards() -> None:
     assert summary_of()["data"] == "synthetic"
 
 
 def test_model_folder_is_told_by_its_name_alone(tmp_path: Path) -> None:
-    assert summary_of(model=str(tmp_path))["model"] == tmp_path.name
+    told = summary_of(model=str(tmp_path))
+    assert told["model"] == told["settings"]["model"] == tmp_path.name
     assert summary_of(model="facebook/wav2vec2-base")["model"] == "facebook/wav2vec2-base"
 
 

@@ -1,0 +1,206 @@
+"""The same federation on Flower: runs the app in the folder `flower` on a SuperLink, by Flower's own CLI.
+
+`FlowerFederation` stands where OpenFL's federation does, and `FlowerClient` where the line to the director
+does. The notebook's cells, the experiment's text and the records are the same. What a run leaves, records and
+models, is in a folder on the SuperLink's machine, which has to be this one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from superb_ks.run_files import BEST, CARDS, FAILED, FINISHED, INITIAL, LAST, RECORDS, STATUS, read_model
+from superb_ks.settings import Settings
+from superb_ks.types import Vector
+from superb_node.flower.cli import SUPERLINK, FlowerCli, FlowerRefused
+
+APP = Path(__file__).resolve().parents[2] / "flower"
+RUNS = ".flower"
+"""Folder in `runs_dir` for what the runs leave."""
+
+RUN_ID = "run-id"
+"""File in a run's folder: Flower's number of it."""
+
+CARDS_SECONDS = 300.0
+_POLL_SECONDS, _STATUS_SECONDS = 0.2, 3.0
+_ENDED = {"completed": FINISHED, "failed": FAILED, "stopped": "stopped"}
+
+
+class FlowerClient:
+    """Does what the line to a director does.
+
+    Args:
+        cli: reaches the SuperLink.
+        runs: folder for what runs leave.
+    """
+
+    def __init__(self, cli: FlowerCli, runs: Path) -> None:
+        self._cli, self._runs = cli, runs
+
+    def submit(
+        self, name: str, envoys: list[str], text: bytes, model: Vector | None, aggregator_port: int
+    ) -> None:
+        """Send an experiment's text with the app, and let it run.
+
+        Raises:
+            FlowerRefused: the name is taken, or the SuperLink does not take it.
+        """
+        if model is None:
+            raise FlowerRefused("Flower cannot resume a run; start it with other settings instead")
+        folder = self._folder(name)
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            raise FlowerRefused(f"there is an experiment {name!r} already, in {folder}") from None
+        np.save(folder / INITIAL, model, allow_pickle=False)
+        run_id = self._run(folder, text)
+        (folder / RUN_ID).write_text(run_id, encoding="utf-8")
+
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """Ask all clients for their shard cards, by name.
+
+        Raises:
+            FlowerRefused: there is no client, or one cannot take part.
+        """
+        with tempfile.TemporaryDirectory(prefix="cards-", dir=self._cli.home) as folder:
+            run_id = self._run(Path(folder), None, cards_only="true")
+            deadline = time.monotonic() + CARDS_SECONDS
+            while (status := self._status(Path(folder), run_id)) not in _ENDED.values():
+                if time.monotonic() > deadline:
+                    raise FlowerRefused(f"the clients did not describe themselves in {CARDS_SECONDS:.0f} s")
+                time.sleep(_POLL_SECONDS)
+            if status != FINISHED:
+                raise FlowerRefused(_failure_in(Path(folder)) or f"the clients were not asked: {status}")
+            cards: dict[str, dict[str, Any]] = json.loads((Path(folder) / CARDS).read_bytes())
+        return cards
+
+    def stream_metrics(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield every record from the first on, until the run has ended."""
+        folder = self._folder(name)
+        partial, read, ended = "", 0, False
+        while True:
+            ended = self.get_experiment_status(name).experiment_status in _ENDED.values()
+            file = folder / RECORDS
+            if file.exists():
+                with file.open(encoding="utf-8") as records:
+                    records.seek(read)
+                    *lines, partial = (partial + records.read()).split("\n")
+                    read = records.tell()
+                yield from map(json.loads, lines)
+            if ended:
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def get_experiment_status(self, name: str) -> SimpleNamespace:
+        """Return `experiment_status` in the words of the director.
+
+        Raises:
+            FlowerRefused: there is no such experiment.
+        """
+        folder = self._folder(name)
+        try:
+            run_id = (folder / RUN_ID).read_text(encoding="utf-8")
+        except OSError:
+            raise FlowerRefused(f"there is no experiment {name!r} in {self._runs}") from None
+        return SimpleNamespace(experiment_status=self._status(folder, run_id))
+
+    def fetch_model(self, name: str, which: str) -> Vector:
+        """Read the `best` or the `last` model, float32 `[size]`."""
+        try:
+            return read_model(self._folder(name) / {"best": BEST, "last": LAST}[which])
+        except OSError:
+            raise FlowerRefused(f"experiment {name!r} has no {which} model") from None
+
+    def stop_experiment(self, name: str) -> None:
+        """End a run."""
+        self._cli("stop", (self._folder(name) / RUN_ID).read_text(encoding="utf-8"), SUPERLINK)
+
+    def get_experiments_list(self) -> list[SimpleNamespace]:
+        """List the experiments whose folders are there, oldest first."""
+        folders = sorted(self._runs.glob(f"*/{RUN_ID}"), key=lambda file: file.stat().st_mtime)
+        names = [file.parent.name for file in folders]
+        return [
+            SimpleNamespace(name=name, status=self.get_experiment_status(name).experiment_status)
+            for name in names
+        ]
+
+    def _folder(self, name: str) -> Path:
+        return self._runs / name
+
+    def _run(self, output: Path, text: bytes | None, **config: str) -> str:
+        """Start a run of the app and return its number."""
+        with tempfile.TemporaryDirectory(prefix="app-", dir=self._cli.home) as folder:
+            app = copy_app(Path(folder) / "app", text)
+            values = {"output": json.dumps(str(output)), **config}
+            given = "\n".join(f"{key.replace('_', '-')} = {value}" for key, value in values.items())
+            (Path(folder) / "run.toml").write_text(given, encoding="utf-8")
+            answer = self._cli("run", str(app), SUPERLINK, "--run-config", str(Path(folder) / "run.toml"))
+        return str(answer["run-id"])
+
+    _asked: float = 0.0
+
+    def _status(self, folder: Path, run_id: str) -> str:
+        """Return how a run stands: as its server wrote it, or as the SuperLink knows if it wrote no end."""
+        file = folder / STATUS
+        written = file.read_text(encoding="utf-8") if file.exists() else "pending"
+        if written in _ENDED.values() or time.monotonic() < self._asked + _STATUS_SECONDS:
+            return written
+        self._asked = time.monotonic()
+        run = self._cli("list", SUPERLINK, "--run-id", run_id)["runs"][0]
+        state, _, how = str(run["status"]).partition(":")
+        return _ENDED.get(how, FAILED) if state == "finished" else written
+
+
+class FlowerFederation:
+    """A SuperLink and its SuperNodes, as the notebook knows a federation.
+
+    Args:
+        settings: whose addresses name the SuperLink.
+
+    Raises:
+        FlowerRefused: nobody answers there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        addresses = settings.addresses
+        self._cli = FlowerCli(addresses.director_host, addresses.director_port, addresses.certificates)
+        self._cli("list", SUPERLINK)
+        runs = Path(settings.runs_dir).resolve() / RUNS
+        self.dir_client = FlowerClient(self._cli, runs)
+        self._cards: Mapping[str, Mapping[str, Any]] | None = None
+
+    def get_shard_registry(self) -> dict[str, dict[str, Any]]:
+        """Return the shards of all SuperNodes; they are asked once, which takes some seconds."""
+        if self._cards is None:
+            self._cards = self.dir_client.cards()
+        return {
+            name: {"is_online": True, "shard_info": SimpleNamespace(shard_description=json.dumps(card))}
+            for name, card in self._cards.items()
+        }
+
+
+def copy_app(folder: Path, text: bytes | None) -> Path:
+    """Copy the app to a new folder, with an experiment's text in it, if there is one; returns the folder."""
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    if text is not None:
+        (folder / "superb_flower" / "experiment.json").write_bytes(text)
+    return folder
+
+
+def _failure_in(folder: Path) -> str:
+    """Return the reason that the server recorded, if it did."""
+    try:
+        lines = (folder / RECORDS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    failures = [record for record in map(json.loads, lines) if record["task_name"] == "failure"]
+    return str(failures[-1]["metric_name"]) if failures else ""

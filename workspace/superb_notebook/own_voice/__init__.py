@@ -1,0 +1,1 @@
+"""A voice of one's own as an envoy: recorded in the notebook, kept in a folder, started beside the others."""
