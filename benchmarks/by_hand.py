@@ -31,10 +31,11 @@ import papermill
 from benchmarks.compare.results import commit
 from benchmarks.transport.result import merge, now
 from demo import notebook
-from demo.__main__ import make_synthetic_speech, notebook_parameters
+from demo.__main__ import notebook_parameters
 from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import TUTORIAL, WORKSPACE, Options
+from demo.speech import make_synthetic_speech
 from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -46,7 +46,7 @@ def experiment(column: str, attack: str, liars: int, seed: int, rounds: int = RO
         at = new_state_folder(Path(folder) / "state", SIZE)
         deceived = [ATTACKS[attack].card_lies and number >= ENVOYS - liars for number in range(ENVOYS)]
         limits = {
-            name: MAX_CLIPS if lies else clips
+            name: {"train": MAX_CLIPS if lies else clips}
             for name, clips, lies in zip(NAMES, CLIPS, deceived, strict=True)
         }
         aggregator = Aggregator(NAMES, settings, at, experiment_id="attacks", clip_limits=limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import hashlib
 import itertools
@@ -50,7 +51,7 @@ start afresh more often.
 """
 HEAD_WORK = Work(4, None)
 """Of `head` on real speech: its recipe has many passes a round, as each costs next to nothing."""
-QUICK = Work(1, 1)
+ONCE = Work(1, 1)
 
 
 @dataclass(frozen=True)
@@ -143,16 +144,15 @@ def work_for(job: Job) -> Work:
     return FREQUENT if job.data == REAL and job.regime == FEDERATED else WORK[job.data]
 
 
-def plan(seeds: Sequence[int] = SEEDS, work: Work | None = None) -> list[Job]:
+def plan(seeds: Sequence[int] = SEEDS, main_rows: bool = False) -> list[Job]:
     """Return all runs, those of one federation next to each other.
 
     Args:
         seeds: each row of the tables is run with all of them.
-        work: instead of `WORK`.
+        main_rows: leave out what the main rows can be read without (see `_is_main`).
     """
-    jobs = [
-        replace(job, work=work or work_for(job), seed=seed) for job, seed in itertools.product(_rows(), seeds)
-    ]
+    rows = [job for job in _rows() if _is_main(job) or not main_rows]
+    jobs = [replace(job, work=work_for(job), seed=seed) for job, seed in itertools.product(rows, seeds)]
     order = list(dict.fromkeys(job.federation for job in jobs))
     return sorted(jobs, key=lambda job: order.index(job.federation))
 
@@ -173,3 +173,25 @@ def _rows() -> list[Job]:
         rows.append(Job(REAL, LOCAL, partition, envoys))
     demo = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedavg")
     return [*rows, demo, replace(demo, model="scratch")]
+
+
+def _is_main(job: Job) -> bool:
+    """Tell whether a row says what federating costs: no attack, no envoy alone, few strategies.
+
+    On `dirichlet` these are FedAvg and the median, the best there; on synthetic speech it is the demo.
+    """
+    usual = job.strategy in (None, "fedavg") or (job.partition, job.strategy) == ("dirichlet", "median")
+    return usual and job.regime != LOCAL and not job.garbage and job.model == TINY
+
+
+def add_quick(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the quick form, as `make` hands it on: empty, 0 or 1."""
+    parser.add_argument(
+        "--quick", nargs="?", const=True, default=False, type=_switch, help="the main rows, one seed: 0 | 1"
+    )
+
+
+def _switch(text: str) -> bool:
+    if text not in ("", "0", "1"):
+        raise argparse.ArgumentTypeError(f"{text!r}; legal: 0, 1")
+    return text == "1"

@@ -1,6 +1,7 @@
 """Makes tables and a plot of the comparison's results.
 
 python -m benchmarks.compare.report            # prints tables, writes docs/images/compare.png and .svg
+python -m benchmarks.compare.report --quick    # of the quick form; the plot goes next to its rows
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.panels import FEDERATIONS, envoy_scores
+from benchmarks.compare.plan import add_quick
 from benchmarks.compare.plots import save_plot
-from benchmarks.compare.results import RESULTS, load_rows
+from benchmarks.compare.results import QUICK_RESULTS, RESULTS, load_rows
 from superb_notebook.results import Outcome, order_shown, outcomes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,19 +32,22 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--images", type=Path, default=IMAGES)
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--images", type=Path)
+    add_quick(parser)
     options = parser.parse_args(argv)
-    rows = load_rows(options.results)
+    results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
+    images = options.images or (results.parent if options.quick else IMAGES)
+    rows = load_rows(results)
     if not rows:
-        print(f"no rows in {options.results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)
+        print(f"no rows in {results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)
         return 1
     for title, table in tables(rows).items():
         print(f"\n{title}\n\n{table}")
     print(f"\n{provenance(rows)}")
-    options.images.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "svg"):
-        save_plot(rows, options.images / f"compare.{ending}")
+        save_plot(rows, images / f"compare.{ending}")
     return 0
 
 

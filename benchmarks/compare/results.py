@@ -18,6 +18,8 @@ from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
+QUICK_RESULTS = ROOT / "build" / "compare-quick.json"
+"""Of the quick form: those of the project stay as they are."""
 
 CORE = "data partition envoys tuning strategy seed regime test_accuracy bytes seconds".split()
 """The entries that every reader of the file may rely on."""

@@ -4,6 +4,7 @@
     python -m benchmarks.compare --list             # what would be run
     python -m benchmarks.compare --only dirichlet   # those runs whose name has the text in it
     python -m benchmarks.compare --seeds 0          # every row once; later `--seeds 1 2` adds the other seeds
+    python -m benchmarks.compare --quick            # the main rows with one seed, in a file of their own
 
 The test archive is found next to the training archive, or with --test-data. Without --data the rows on real
 speech are left out.
@@ -35,16 +36,12 @@ from benchmarks.compare.data import (
     find_archives,
     shard_params,
 )
-from benchmarks.compare.plan import FEDERATED, QUICK, REAL, SEEDS, SYNTHETIC, Job, plan
-from benchmarks.compare.results import RESULTS, is_done, keep_row, load_rows
+from benchmarks.compare.plan import FEDERATED, REAL, SEEDS, SYNTHETIC, Job, add_quick, plan
+from benchmarks.compare.results import QUICK_RESULTS, RESULTS, is_done, keep_row, load_rows
 from demo.errors import DemoError
 from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import TEST_FOLDER
-
-ROOT = Path(__file__).resolve().parents[2]
-
-QUICK_RESULTS = ROOT / "build" / "compare-quick.json"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
     parser.add_argument("--seeds", type=int, nargs="+", help=f"instead of {' '.join(map(str, SEEDS))}")
-    parser.add_argument("--quick", action="store_true", help="one seed, one round of one pass")
+    add_quick(parser)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="without a federation")
     parser.add_argument("--again", action="store_true", help="also what is in the results")
     parser.add_argument("--list", action="store_true", help="print the runs and do nothing")
@@ -99,7 +96,7 @@ def _folder(text: str) -> Path | None:
 def _chosen(options: argparse.Namespace, console: Console) -> list[Job]:
     """Return the runs that are asked for and possible; say what is left out."""
     seeds = options.seeds or (SEEDS[:1] if options.quick else SEEDS)
-    jobs = [job for job in plan(seeds, QUICK if options.quick else None) if options.only in job.name]
+    jobs = [job for job in plan(seeds, main_rows=options.quick) if options.only in job.name]
     if options.data is None and any(job.data == REAL for job in jobs):
         console.print("no rows on real speech: they need --data FOLDER (make compare DATA=FOLDER)")
         jobs = [job for job in jobs if job.data != REAL]

@@ -94,6 +94,22 @@ def plain_training(
     return float(np.mean(losses))
 
 
+def plain_evaluation(model: PreTrainedModel, dataset: ClipDataset, device: str = "cpu") -> float:
+    """Score a model as a plain PyTorch loop would, in batches of 32; returns the accuracy."""
+    nn.Module.to(model, device)
+    model.eval()
+    loader = DataLoader(dataset, batch_size=32, collate_fn=dataset.collate, pin_memory=device != "cpu")
+    right = 0
+    with torch.inference_mode():
+        for batch in loader:
+            labels = batch.pop("labels")
+            logits = model(
+                **{name: values.to(device, non_blocking=True) for name, values in batch.items()}
+            ).logits
+            right += int((logits.argmax(-1).cpu() == labels).sum())
+    return right / len(dataset)
+
+
 def batches(
     dataset: ClipDataset, recipe: CompleteRecipe, seed: int, device: str
 ) -> Iterator[dict[str, torch.Tensor]]:

@@ -1,7 +1,7 @@
 """Measures training speed: inside the training task, in a plain PyTorch loop, and in a federation.
 
     python -m benchmarks.training --model tiny base --federated
-    python -m benchmarks.training --model tiny base --tuning full lora head --device cuda
+    python -m benchmarks.training --model base --tuning full lora head --device cuda --scale 40
 
 Results go to benchmarks/results/training.json.
 """
@@ -9,9 +9,11 @@ Results go to benchmarks/results/training.json.
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,11 +26,13 @@ import transformers
 from transformers import PreTrainedModel
 
 from benchmarks.training.federated import measure_federation
-from benchmarks.training.job import noise_dataset, plain_training, unfrozen
+from benchmarks.training.job import noise_dataset, plain_evaluation, plain_training, unfrozen
 from benchmarks.transport.result import merge, now
 from superb_ks.model.spec import ModelSpec
 from superb_ks.recipe import legal_tunings
 from superb_ks.settings import SUPERB_LABELS, TUNINGS, Full, Recipe, Settings, tuning_named
+from superb_ks.training.data import ClipDataset
+from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
 from tests.support.machine import machine
 
@@ -38,6 +42,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 MODELS = ("scratch", "tiny", "base")
 BATCH = 16
 CLIPS = {"scratch": 320, "tiny": 320, "base": 48}
+
+Scoring = Callable[[PreTrainedModel, ClipDataset, str], Any]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,18 +57,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--federated", action="store_true", help="the federated ratio, too (on processors)")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch, for clips a second")
     parser.add_argument("--repeats", type=int, default=3, help="measurements in turn; medians are kept")
+    parser.add_argument(
+        "--batch-size", type=int, default=BATCH, help="clips in a step; a head's is its recipe's"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of clips")
     options = parser.parse_args(argv)
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("argument --device: 'cuda', but PyTorch sees no GPU; legal: 'cpu'")
+        print("--device cuda: PyTorch sees no GPU here; legal: cpu", file=sys.stderr)
+        return 2
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     for name, tuning in itertools.product(options.model, options.tuning):
         if tuning in legal_tunings(name):
             clips = max(BATCH, int(CLIPS[name] * options.scale))
-            measure = measure_head if tuning == "head" else measure_speed
+            measure: Callable[..., dict[str, Any]] = measure_head
+            if tuning != "head":
+                measure = functools.partial(measure_speed, batch_size=options.batch_size)
             measured = measure(name, tuning, clips, options.repeats, options.device)
+            measured |= measure_evaluation(name, tuning, clips, options.repeats, options.device)
             keep(f"{name} {tuning} {options.device}", {"threads": options.threads, **measured})
     if options.federated:
         keep("federated", measure_federation(max(32, int(640 * options.scale)), options.repeats))
@@ -81,7 +94,9 @@ def keep(name: str, figures: dict[str, Any]) -> None:
     merge(name, {**figures, "date": now(), "machine": machine()}, RESULTS)
 
 
-def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str) -> dict[str, Any]:
+def measure_speed(
+    name: str, tuning: str, clips: int, repeats: int, device: str, batch_size: int = BATCH
+) -> dict[str, Any]:
     """Return clips a second in the task, in plain loops, and in the original tutorial's setting.
 
     The ways take turns, so that a busy machine slows all of them, and the medians are compared. `plain` has
@@ -90,7 +105,7 @@ def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str)
     """
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_of(
-            name, tuning, Path(folder), recipe=Recipe(epochs_per_round=1, batch_size=BATCH)
+            name, tuning, Path(folder), recipe=Recipe(epochs_per_round=1, batch_size=batch_size)
         )
         original = replace(settings, tuning=Full(), precision="float32")
         spec, whole = (ModelSpec.of(each, SUPERB_LABELS) for each in (settings, original))
@@ -115,33 +130,64 @@ def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str)
     rates: dict[str, Any] = {f"{way}_clips_per_second": clips / seconds[way] for way in ways}
     for way in ("plain", "naive", "original"):
         rates[f"task_to_{way}"] = seconds[way] / seconds["task"]
-    if device == "cuda":
-        rates |= {f"{way}_peak_bytes": max(run.peak_bytes for run in done) for way, done in runs.items()}
-    return {"clips": clips, "repeats": repeats, **hardware(device), **rates}
+    work = {"clips": clips, "batch_size": batch_size, "repeats": repeats}
+    return {**work, **hardware(device), **rates, **peaks(runs, device)}
 
 
 def measure_head(name: str, tuning: str, clips: int, repeats: int, device: str) -> dict[str, Any]:
-    """Return the seconds of a head's first pass over clips, of a later one, and how many times longer it is.
+    """Return the seconds of a head's first pass over clips, of a later one, and of any pass of a plain loop.
 
-    The first computes the hidden states, each time of another data set.
+    The first computes the hidden states, each time of another data set; the plain loop computes them in
+    every pass.
     """
     passes: list[dict[str, float]] = []
-    peaks = []
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            settings = settings_of(name, tuning, Path(folder))
-            spec = ModelSpec.of(settings, SUPERB_LABELS)
+    runs: dict[str, list[Run]] = {"task": [], "plain": []}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = settings_of(name, tuning, Path(folder))
+        once = replace(settings, recipe=Recipe(epochs_per_round=1))
+        spec = ModelSpec.of(settings, SUPERB_LABELS)
+        plain_training(spec.build(), noise_dataset(spec, BATCH), once, device=device)
+        for _ in range(repeats):
             dataset = noise_dataset(spec, clips)
 
-            def train(model: PreTrainedModel, data: Any = dataset, of: Settings = settings) -> None:
-                passes.append(local_trainer(model, data, of, device, 0).train().metrics)
+            def train(model: PreTrainedModel, data: Any = dataset) -> None:
+                passes.append(local_trainer(model, data, settings, device, 0).train().metrics)
 
-            peaks.append(timed(train, spec, device).peak_bytes)
+            def loop(model: PreTrainedModel, data: Any = dataset) -> None:
+                plain_training(model, data, once, device=device)
+
+            runs["task"].append(timed(train, spec, device))
+            runs["plain"].append(timed(loop, spec, device))
     figures: dict[str, Any] = {key: statistics.median(run[key] for run in passes) for key in passes[0]}
     figures["first_to_later"] = figures["first_pass_seconds"] / figures["later_pass_seconds"]
-    if device == "cuda":
-        figures["peak_bytes"] = max(peaks)
-    return {"clips": clips, "repeats": repeats, **hardware(device), **figures}
+    figures["plain_pass_seconds"] = statistics.median(run.seconds for run in runs["plain"])
+    return {"clips": clips, "repeats": repeats, **hardware(device), **figures, **peaks(runs, device)}
+
+
+def measure_evaluation(name: str, tuning: str, clips: int, repeats: int, device: str) -> dict[str, Any]:
+    """Return the clips a second that the evaluation task scores for the first time, and a plain loop."""
+    with tempfile.TemporaryDirectory() as folder:
+        spec = ModelSpec.of(settings_of(name, tuning, Path(folder)), SUPERB_LABELS)
+        ways: dict[str, Scoring] = {"task": evaluate, "plain": plain_evaluation}
+        plain_evaluation(spec.build(), noise_dataset(spec, BATCH), device)
+        runs: dict[str, list[Run]] = {way: [] for way in ways}
+        for _, (way, scoring) in itertools.product(range(repeats), ways.items()):
+            dataset = noise_dataset(spec, clips)
+
+            def score(model: PreTrainedModel, by: Scoring = scoring, data: ClipDataset = dataset) -> None:
+                by(model, data, device)
+
+            runs[way].append(timed(score, spec, device))
+    seconds = {way: statistics.median(run.seconds for run in done) for way, done in runs.items()}
+    rates = {f"{way}_evaluated_per_second": clips / seconds[way] for way in ways}
+    return {**rates, "evaluation_to_plain": seconds["plain"] / seconds["task"]}
+
+
+def peaks(runs: dict[str, list[Run]], device: str) -> dict[str, int]:
+    """Return the most bytes that each way had allocated on the GPU; nothing on a processor."""
+    if device != "cuda":
+        return {}
+    return {f"{way}_peak_bytes": max(run.peak_bytes for run in done) for way, done in runs.items()}
 
 
 @dataclass(frozen=True)

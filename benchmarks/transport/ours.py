@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.transport.engine import Run, notebook_arguments, run_notebook
 from benchmarks.transport.job import EventLog, Job
+from superb_node.work_folder import OF_ONE_NODE
 from tests.support.by_tcp import ByTcp
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def prepare_nodes(folder: Path) -> Path:
 
 def copy_nodes(folder: Path) -> Path:
     """Copy the folders of director and envoy, without what running services left there; returns `folder`."""
-    ignore = shutil.ignore_patterns("work", "experiments", "__pycache__", ".*")
+    ignore = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__", ".*")
     for name in ("director", "envoy"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     return folder

@@ -26,7 +26,7 @@ from benchmarks.compare.plan import (
     CENTRALISED,
     FEDERATED,
     LOCAL,
-    QUICK,
+    ONCE,
     REAL,
     SEEDS,
     SKEWED_STRATEGIES,
@@ -38,6 +38,7 @@ from benchmarks.compare.results import (
     CORE,
     MORE,
     PASSES,
+    ROOT,
     class_accuracies,
     identity,
     is_done,
@@ -118,6 +119,40 @@ def test_seeds_one_after_another_are_the_whole_plan() -> None:
     in_turn = [job for seed in SEEDS for job in plan([seed])]
     assert {job.identity for job in in_turn} == {job.identity for job in jobs}
     assert len(in_turn) == len(jobs)
+
+
+def test_the_quick_form_has_the_main_rows_of_the_whole_one() -> None:
+    quick, whole = plan([0], main_rows=True), plan([0])
+    assert [job for job in whole if job in quick] == quick  # the same work, in the same order
+    named = {(job.data, job.regime, job.partition, job.envoys, job.tuning, job.strategy) for job in quick}
+    assert len(named) == len(quick)
+    assert named == {
+        *[("real", "centralised", "pooled", 1, tuning, None) for tuning in ("full", "lora", "head")],
+        *[("real", "federated", "iid", 2, tuning, "fedavg") for tuning in ("full", "lora", "head")],
+        ("real", "federated", "iid", 4, "full", "fedavg"),
+        ("real", "federated", "speaker", 4, "full", "fedavg"),
+        *[("real", "federated", "dirichlet", 4, "full", strategy) for strategy in ("fedavg", "median")],
+        ("synthetic", "federated", "iid", 2, "full", "fedavg"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "seeds"),
+    [([], {0, 1, 2}), (["--quick"], {0}), (["--quick=1"], {0}), (["--quick=0"], {0, 1, 2})],
+)
+def test_the_command_line_chooses_the_form(
+    options: list[str], seeds: set[int], small_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare.main(["--data", str(small_corpus), "--list", *options]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert {int(line.rpartition(" ")[2]) for line in listed} == seeds
+    assert any("garbage" in line for line in listed) == (len(seeds) > 1)
+
+
+def test_a_form_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        compare.main(["--quick=yes"])
+    assert "'yes'; legal: 0, 1" in capsys.readouterr().err
 
 
 # The rows ----------------------------------------------------------------------------------------------
@@ -217,8 +252,8 @@ def test_make_reports_the_finished_rows_of_a_comparison_that_failed(tmp_path: Pa
         python.chmod(0o755)
         stamp = tmp_path / ".installed-dev"
         stamp.touch()
-        command = ["make", "--old-file", str(stamp), "compare", f"VENV={tmp_path}", f"RUN={python}"]
-        done = subprocess.run(command, cwd=compare.ROOT, capture_output=True, text=True, check=False)
+        command = ["make", "--old-file", str(stamp), "compare", f"VENV={tmp_path}", f"VENV_PYTHON={python}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode != 0) == (status != 0), done.stderr
         modules = ["benchmarks.compare", *["benchmarks.compare.report"] * reported]
         assert log.read_text().split() == modules
@@ -272,7 +307,7 @@ def test_every_regime_trains_on_each_clip_equally_often(
 
 
 def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None:
-    job = Job(REAL, LOCAL, "speaker", 2, model="scratch", work=QUICK)
+    job = Job(REAL, LOCAL, "speaker", 2, model="scratch", work=ONCE)
     row = compare_local.run(job, params(small_corpus, "speaker"))
     everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
     assert row["test_clips"] == len(everything.get_dataset("test"))
@@ -315,7 +350,7 @@ def test_noise_is_seeded_and_large() -> None:
 
 
 def test_personalising_leaves_the_model_as_it_was(small_corpus: Path) -> None:
-    settings = Job(REAL, FEDERATED, model="scratch", work=QUICK).settings()
+    settings = Job(REAL, FEDERATED, model="scratch", work=ONCE).settings()
     spec = ModelSpec("scratch", SUPERB_LABELS)
     shard = SuperbShardDescriptor("1, 4", **params(small_corpus))
     splits = {
@@ -336,7 +371,7 @@ def federation(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         yield running
 
 
-JOB = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg", model="scratch", work=QUICK)
+JOB = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg", model="scratch", work=ONCE)
 
 
 @pytest.mark.slow

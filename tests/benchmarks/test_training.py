@@ -8,10 +8,11 @@ import torch
 
 from benchmarks.training import run as training
 from benchmarks.training.federated import tiny_settings
-from benchmarks.training.job import NoiseClips, noise_dataset, plain_training, unfrozen
+from benchmarks.training.job import NoiseClips, noise_dataset, plain_evaluation, plain_training, unfrozen
 from benchmarks.training.shard import LABELS, NoiseShardDescriptor
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Full, Recipe, Settings
+from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
 
 
@@ -77,13 +78,22 @@ def test_a_tuning_is_measured_in_all_ways() -> None:
 def test_a_heads_first_pass_is_measured_each_time() -> None:
     figures = training.measure_head("tiny", "head", 2, 2, "cpu")
     assert figures["first_to_later"] == figures["first_pass_seconds"] / figures["later_pass_seconds"] > 1
+    assert figures["plain_pass_seconds"] > figures["later_pass_seconds"]
+
+
+def test_both_evaluations_score_alike() -> None:
+    spec = ModelSpec("tiny", SUPERB_LABELS)
+    clips = noise_dataset(spec, 40)
+    assert plain_evaluation(spec.build(), clips) == evaluate(spec.build(), clips, "cpu")["accuracy"]
+    figures = training.measure_evaluation("tiny", "full", 2, 1, "cpu")
+    ratio = figures["task_evaluated_per_second"] / figures["plain_evaluated_per_second"]
+    assert figures["evaluation_to_plain"] == pytest.approx(ratio)
 
 
 def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit):
-        training.main(["--device", "cuda"])
-    assert "argument --device: 'cuda', but PyTorch sees no GPU; legal: 'cpu'" in capsys.readouterr().err
+    assert training.main(["--device", "cuda"]) == 2
+    assert capsys.readouterr().err == "--device cuda: PyTorch sees no GPU here; legal: cpu\n"
 
 
 def test_both_sides_of_the_federated_ratio_train_the_pretrained_tiny_model() -> None:

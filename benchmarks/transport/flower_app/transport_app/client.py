@@ -1,5 +1,7 @@
 """What a client does: load the weights, add a constant or return one number."""
 
+from typing import cast
+
 import torch  # also turns records into tensors, which they do only where it was imported
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -12,8 +14,8 @@ app = ClientApp()
 def _loaded(message: Message, context: Context) -> tuple[torch.nn.Module, int, EventLog]:
     """Return the model with the weights that came, the round from 0, and the event log."""
     model = empty_model(str(context.run_config["size"]))
-    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
-    number = int(message.content["config"]["server-round"]) - 1
+    model.load_state_dict(cast(ArrayRecord, message.content["arrays"]).to_torch_state_dict())
+    number = int(cast(int, message.content["config"]["server-round"])) - 1
     return model, number, EventLog(str(context.run_config["events"]))
 
 

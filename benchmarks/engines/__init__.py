@@ -1,0 +1,1 @@
+"""Flower's engine here, measured beside others."""

@@ -1,0 +1,1 @@
+"""The tutorial's training as in Flower's quickstart."""
