@@ -37,7 +37,7 @@ def test_ci_calls_our_checks_on_two_pythons() -> None:
     quick = jobs["quick"]
     assert len(quick["strategy"]["matrix"]["python"]) == 2
     assert quick["steps"][-1] == {"run": ".ci/run ${{ matrix.python }}"}
-    assert jobs["everything"]["steps"][-1] == {"run": ".ci/run"}
+    assert jobs["everything"]["steps"][-1] == {"run": ".ci/run --all"}
 
 
 @pytest.fixture
@@ -60,8 +60,9 @@ def ci_run(folder: Path, *versions: str) -> subprocess.CompletedProcess[str]:
 def test_a_version_gets_the_quick_checks_only(asked: Path) -> None:
     done = ci_run(asked, HERE)
     assert done.returncode == 0, done.stderr
-    lint_and_test, demo = (asked / "asked").read_text(encoding="utf-8").splitlines()
-    assert lint_and_test == f"lint test PYTHON=python{HERE} VENV=.venv-{HERE}"
+    lint, test, demo = (asked / "asked").read_text(encoding="utf-8").splitlines()
+    assert lint == f"lint PYTHON=python{HERE} VENV=.venv-{HERE}"
+    assert test == f"test PYTHON=python{HERE} VENV=.venv-{HERE}"
     assert demo.startswith("demo ENVOYS=1 ROUNDS=1") and demo.endswith(f"VENV=.venv-{HERE}")
 
 

@@ -18,6 +18,7 @@ from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_node.envoy import __main__ as envoy_service
 from superb_node.envoy.refusals import ShardRefused
+from superb_node.work_folder import OF_ONE_NODE
 from tests.support.lab import sine_root, wait_until
 from tests.test_requirements import NODE, imported, installed
 
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 UNITS = ("superb-director.service", "superb-envoy@.service")
 # What the guide has made by hand, and what the folder that is installed need not hold.
-MADE = (".venv/bin/python", "work", "experiments", "approval")
+MADE = (".venv/bin/python", *OF_ONE_NODE)
 HARDENED = ("NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "CapabilityBoundingSet=")
 
 

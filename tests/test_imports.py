@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "certificates": ROOT / "certificates",
     "demo": ROOT / "demo",
+    "simulation": ROOT / "simulation",
     "pretraining": ROOT / "pretraining",
     "benchmarks": ROOT / "benchmarks",
     "tests": ROOT / "tests",
@@ -24,12 +25,15 @@ PACKAGES = {
 }
 SETTINGS = tuple(
     f"superb_ks.{name}"
-    for name in ("addresses", "checked", "recipe", "settings", "strategy_settings", "tuning_settings")
+    for name in (
+        *("addresses", "checked", "recipe", "settings"),
+        *("stopping_settings", "strategy_settings", "tuning_settings"),
+    )
 )
 NODE_COMMON = tuple(f"superb_node.{path.stem}" for path in PACKAGES["superb_node"].glob("[a-z]*.py"))
 # What is read of an experiment wherever it arrives.
 TEXTS = (*SETTINGS, "superb_ks.experiment", "superb_ks.__version__")
-BASICS = (*SETTINGS, *(f"superb_ks.{name}" for name in ("metrics", "schedule", "types")))
+BASICS = (*SETTINGS, *(f"superb_ks.{name}" for name in ("metrics", "run_files", "schedule", "types")))
 # Of the project's own modules, each part may import itself and these; benchmarks and pretraining import all.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(BASICS, BASICS),
@@ -47,11 +51,20 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(NODE_COMMON, NODE_COMMON),
     "superb_node.approval": (*NODE_COMMON, *TEXTS),
     "superb_node.director": (*NODE_COMMON, *TEXTS, "superb_node.approval", "superb_ks.aggregator"),
-    "superb_node.envoy": (*NODE_COMMON, *TEXTS, "superb_node.approval", "superb_ks.collaborator"),
+    "superb_node.envoy": (
+        *(*NODE_COMMON, *TEXTS),
+        *("superb_node.approval", "superb_ks.collaborator", "superb_ks.types"),
+    ),
+    "superb_node.flower": (
+        *NODE_COMMON,
+        *("superb_node.approval.settings", "superb_node.director.listening"),
+        *("superb_node.envoy.config", "superb_node.envoy.dialling"),
+    ),
     "speech_commands": ("superb_node",),
     "superb_shard_descriptor": ("speech_commands", "superb_node"),
     "certificates": ("superb_node",),
-    "demo": ("superb_node", *SETTINGS),
+    "demo": ("superb_node", *SETTINGS, "superb_notebook.tracking.backends"),
+    "simulation": ("demo", "superb_ks", "superb_node", "superb_notebook"),
     "tests": tuple(name for name in PACKAGES if name != "benchmarks"),
 }
 # Libraries that a part must do without.
@@ -65,7 +78,7 @@ WITHOUT: dict[str, tuple[str, ...]] = {
     "superb_ks.training": ("grpc", "openfl"),
     "superb_ks.transport": ("torch", "transformers"),
     "superb_ks.aggregator": ("torch", "transformers"),
-    "superb_node": ("matplotlib", "transformers"),
+    "superb_node": ("flwr", "matplotlib", "transformers"),
     # The envoy's part counts PyTorch's devices and sets its threads; a director is installed without PyTorch.
     **dict.fromkeys((*NODE_COMMON, "superb_node.approval", "superb_node.director"), ("torch",)),
 }

@@ -28,7 +28,7 @@ def checkout(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         (folder / name).mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     _program(folder / ".venv" / "bin" / "python", NOTING)
-    for number, name in enumerate(["", "-dev"]):
+    for number, name in enumerate(["", "-extra", "-flower", "-dev"]):
         (folder / f"requirements{name}.txt").touch()
         (folder / ".venv" / ".made").touch()
         (folder / ".venv" / f".installed{name}").touch()
@@ -76,11 +76,88 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_run_arrives_whole(checkout: Path, path: str) -> None:
+    asked = passed_on(checkout, "export", f"RUN={path}", f"TEST_DATA={path}")
+    lead = path.lstrip()
+    assert asked == ["-m", "superb_notebook.export", f"--test-data={lead}", "--", lead]
+    (checkout / "noted").unlink()
+    assert passed_on(checkout, "export") == ["-m", "superb_notebook.export", "--", "runs/latest"]
+
+
+def test_the_quick_comparison_is_reported_as_it_was_run(checkout: Path) -> None:
+    for given, quick in ((["QUICK=1"], "--quick=1"), ([], "--quick=")):
+        (checkout / "noted").unlink(missing_ok=True)
+        asked = passed_on(checkout, "compare", *given)
+        assert asked == [
+            "-m", "benchmarks.compare", "--data=synthetic", "--test-data=", quick,
+            "-m", "benchmarks.compare.report", quick,
+        ]  # fmt: skip
+
+
+def test_no_recipe_takes_the_users_run_for_a_program() -> None:
+    assert "$(RUN)" not in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
 def test_the_files_own_values_have_no_blanks(checkout: Path) -> None:
     assert passed_on(checkout, "demo") == [
-        "-m", "demo", "--notebook=1", "--envoys=2", "--partition=iid", "--alpha=0.5", "--rounds=", "--model=",
-        "--tuning=", "--strategy=", "--baseline=", "--data=synthetic", "--test-data=", "--seed=0",
+        "-m", "demo", "--engine=openfl", "--notebook=1", "--envoys=2", "--partition=iid", "--alpha=0.5",
+        "--rounds=", "--model=", "--tuning=", "--strategy=", "--baseline=", "--track=", "--data=synthetic",
+        "--test-data=", "--seed=0",
     ]  # fmt: skip
+
+
+def test_the_board_installs_what_it_needs_once(checkout: Path) -> None:
+    assert passed_on(checkout, "board", "BOARD_OPTIONS=--port 6007") == [
+        "-m", "tensorboard.main", "--logdir", "runs", "--port", "6007",
+    ]  # fmt: skip
+    (checkout / ".venv" / ".installed-extra").unlink()
+    for installs in (True, False):
+        (checkout / "noted").unlink()
+        asked = passed_on(checkout, "board")
+        assert ("requirements-extra.txt" in asked) == installs
+        assert asked[-2:] == ["--logdir", "runs"]
+
+
+def test_a_simulation_has_its_own_partition_unless_one_is_given(checkout: Path) -> None:
+    own, given = passed_on(checkout, "simulate"), passed_on(checkout, "simulate", "PARTITION=iid")
+    assert own[:5] == ["-m", "simulation", "--clients=200", "--fraction=0.05", "--evaluate=1"]
+    assert "--partition=" in own
+    assert "--partition=iid" in given
+
+
+def test_the_notebook_of_simulations_installs_flower(checkout: Path) -> None:
+    for number, installs in (("4", False), ("5", True)):
+        (checkout / ".venv" / ".installed-flower").unlink(missing_ok=True)
+        (checkout / "noted").unlink(missing_ok=True)
+        asked = passed_on(checkout, "demo", f"NOTEBOOK={number}")
+        assert ("requirements-flower.txt" in asked) == installs
+        assert f"--notebook={number}" in asked
+
+
+def test_lab_opens_the_notebook_and_installs_what_it_needs_once(checkout: Path) -> None:
+    for name in ("2_tuning.ipynb", "5_hundreds.ipynb", "6_your own voice.ipynb"):
+        (checkout / "workspace" / name).touch()
+    tutorial = "PyTorch_Huggingface_transformers_SUPERB.ipynb"
+    needs = {"1": "", "2": "", "5": "-flower", "6": "-extra", "6_your own voice.ipynb": "-extra"}
+    opened = {"1": tutorial, "2": "2_tuning.ipynb", "5": "5_hundreds.ipynb", "6": "6_your own voice.ipynb"}
+    for notebook, kind in needs.items():
+        for again in (False, True):
+            for other in ("-extra", "-flower"):
+                if not again:
+                    (checkout / ".venv" / f".installed{other}").unlink(missing_ok=True)
+            (checkout / "noted").unlink(missing_ok=True)
+            asked = passed_on(checkout, "lab", f"NOTEBOOK={notebook}")
+            installs = [
+                line for line in asked if line in ("requirements-extra.txt", "requirements-flower.txt")
+            ]
+            assert installs == ([f"requirements{kind}.txt"] if kind and not again else [])
+            assert asked[-2:] == ["jupyterlab", opened.get(notebook, notebook)]
+    (checkout / "notes.ipynb").touch()
+    assert passed_on(checkout, "lab", "NOTEBOOK=notes.ipynb")[-1] == "../notes.ipynb"
+    refused = make(checkout, "lab", "NOTEBOOK=9")
+    assert refused.returncode != 0
+    assert "make lab NOTEBOOK=9: no such notebook; legal: 1 to 6, or a file\n" in refused.stderr
 
 
 def test_lists_of_options_are_read_as_a_shell_reads_them(checkout: Path) -> None:
@@ -127,12 +204,15 @@ def test_a_corpus_is_checked_in_the_folder_that_was_typed(checkout: Path) -> Non
 @pytest.mark.parametrize(("variable", "known"), [("STRATEGY", STRATEGIES), ("TUNING", TUNINGS)])
 def test_the_help_names_every_strategy_and_tuning(variable: str, known: dict[str, object]) -> None:
     """The demo reads the same two lists; a Makefile cannot."""
-    (line,) = re.findall(rf"^{variable} =.*## demo: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    (line,) = re.findall(
+        rf"^{variable} =.*## demo, simulate: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     assert [choice.split()[0] for choice in line.split(" | ")] == list(known)
 
 
 def test_clean_stays_in_its_folder(checkout: Path) -> None:
-    kept = [checkout / "runs" / "20300101-000000", checkout.parent / "__pycache__"]
+    kept = [checkout / "runs" / "20300101-000000", checkout / "envoy" / "personal" / "env_one"]
+    kept += [checkout.parent / "__pycache__"]
     gone = [checkout / name for name in ("runs/.partial-1 2", "envoy/a b/__pycache__", ".venv")]
     for folder in (*kept, *gone):
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,6 +237,7 @@ def test_make_alone_lists_every_target_and_variable() -> None:
         "TUNING=",
         "STRATEGY=",
         "BASELINE=",
+        "TRACK=",
         "DATA=synthetic",
         "TEST_DATA=",
         "SEED=0",

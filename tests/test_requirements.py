@@ -12,10 +12,16 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from superb_notebook.tracking.backends import BACKENDS
+
 ROOT = Path(__file__).resolve().parents[1]
 # What every node needs, and what its extra adds for envoys.
 NODE = "node/pyproject.toml"
-FILES = (NODE, f"{NODE}[envoy]", "requirements.txt", "requirements-dev.txt")
+EXTRA = "requirements-extra.txt"
+FILES = (
+    *(NODE, f"{NODE}[envoy]", "requirements.txt"),
+    *("requirements-flower.txt", EXTRA, "requirements-dev.txt"),
+)
 # OpenFL's metadata would hold gRPC, protobuf and Python back: see node/pyproject.toml.
 OPENFL = "--no-deps --ignore-requires-python openfl==1.7.1"
 # Bounds from above, each with its reason on the line.
@@ -25,6 +31,8 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "grpc": "grpcio",
     "sklearn": "scikit-learn",
+    "mlflow": "mlflow-skinny",
+    "traitlets": "anywidget",
     "IPython": "ipykernel",
     "google": "protobuf",
 }
@@ -49,9 +57,11 @@ def requirement_lines(name: str) -> list[str]:
     return [line for line in lines(name) if line and not line.startswith(("#", "-r ", "-e "))]
 
 
-def requirements(*names: str) -> dict[str, SpecifierSet]:
+def requirements(*names: str, here: dict[str, str] | None = None) -> dict[str, SpecifierSet]:
+    """Return what files require: on the Python that `here` describes, or on any."""
     parsed = [Requirement(line.split("#")[0]) for name in names for line in requirement_lines(name)]
-    return {canonical(one.name): one.specifier for one in parsed}
+    wanted = [one for one in parsed if not (one.marker and here) or one.marker.evaluate(here)]
+    return {canonical(one.name): one.specifier for one in wanted}
 
 
 def installed(*names: str) -> set[str]:
@@ -132,18 +142,23 @@ def test_what_openfl_imports_is_required() -> None:
 
 def test_the_constraints_cover_what_is_required_on_every_python() -> None:
     pins = [Requirement(line) for line in requirement_lines("constraints.txt")]
-    wanted = requirements(*FILES)
     for version in ("3.10.13", "3.11.7", "3.12.1", "3.13.0", "3.14.0"):
         here = {"python_full_version": version, "python_version": version.rpartition(".")[0]}
         pinned = {canonical(pin.name): pin for pin in pins if not pin.marker or pin.marker.evaluate(here)}
-        for name, bounds in wanted.items():
+        for name, bounds in requirements(*FILES, here=here).items():
             (pin,) = pinned[name].specifier
             assert pin.operator == "==" and pin.version in bounds, f"Python {version}: {name}"
 
 
 @pytest.mark.parametrize("folder", ["node", "envoy", "workspace", "demo", "certificates"])
 def test_what_is_imported_is_required(folder: str) -> None:
-    assert imported(folder) <= installed(NODE, f"{NODE}[envoy]", "requirements.txt")
+    optional = requirements(EXTRA) if folder == "workspace" else set()
+    assert imported(folder) <= installed(NODE, f"{NODE}[envoy]", "requirements.txt") | set(optional)
+
+
+def test_what_the_notebooks_may_import_can_be_installed() -> None:
+    packages = {canonical(backend.package) for backend in BACKENDS.values()}
+    assert packages <= {*requirements(EXTRA), *requirements(NODE)}
 
 
 def test_what_an_envoy_imports_or_is_sent_is_in_its_share() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo.federation import free_ports
+from superb_node.work_folder import OF_ONE_NODE
 from tests.support.other_account import forget, open_to_all, unprivileged
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 def checkout(tmp_path: Path) -> Iterator[Path]:
     """A copy of the programs' folders in which nothing can be written."""
     for name in ("director", "envoy", "demo", "certificates", "workspace"):
-        leave = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__", "tiny")
+        leave = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__", "tiny")
         shutil.copytree(ROOT / name, tmp_path / "checkout" / name, ignore=leave)
     folders = [tmp_path / "checkout", *(path for path in (tmp_path / "checkout").rglob("*") if path.is_dir())]
     for folder in folders:

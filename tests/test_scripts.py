@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from superb_node.work_folder import OF_ONE_NODE
+
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ("envoy", "director")
 REQUIREMENTS = {"envoy": "pip install -r sd_requirements.txt", "director": "pip install -e ../node"}
 OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
-_NOT_COPIED = shutil.ignore_patterns("work", "experiments", "approval", "__pycache__")
+_NOT_COPIED = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__")
 
 
 @pytest.fixture(scope="session")
@@ -148,14 +150,22 @@ def test_without_the_nodes_package_the_commands_are_said(
     assert OPENFL in line
 
 
-@pytest.mark.parametrize(("role", "script"), [("envoy", "start_envoy.sh"), ("director", "start_director.sh")])
+@pytest.mark.parametrize(
+    ("role", "script", "who"),
+    [
+        ("envoy", "start_envoy.sh", "envoy"),
+        ("envoy", "start_supernode.sh", "supernode"),
+        ("director", "start_director.sh", "director"),
+        ("director", "start_superlink.sh", "superlink"),
+    ],
+)
 def test_without_what_it_needs_the_commands_are_said(
-    folders: Path, node_python: Path, role: str, script: str
+    folders: Path, node_python: Path, role: str, script: str, who: str
 ) -> None:
     result = bash(script, cwd=folders / role, PATH=system(folders / "bin", python3=node_python))
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"{role}: No module named ")
+    assert line.startswith(f"{who}: No module named ")
     assert REQUIREMENTS[role] in line
     assert OPENFL in line
 
@@ -207,7 +217,7 @@ def test_targets_of_make_run_in_strange_shells(tmp_path: Path) -> None:
     done.mkdir()
     for stamp in (".made", ".installed", ".installed-dev"):
         (done / stamp).touch()
-    make = ["make", "-s", f"VENV={done}", f"RUN={os.path.relpath(sys.executable, ROOT)}"]
+    make = ["make", "-s", f"VENV={done}", f"VENV_PYTHON={os.path.relpath(sys.executable, ROOT)}"]
     targets = {"certs CERTS_OPTIONS=--help": "usage: ", "data SEED=none": "usage: "}
     for name, variables in strange_shells(tmp_path, "demo", "speech_commands", "certificates").items():
         # The demo imports for seconds.
