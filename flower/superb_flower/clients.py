@@ -11,11 +11,14 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from superb_flower import messages
+from superb_flower.answers import Answer, ask
 from superb_node.names import fault_of_envoy_name
-from superb_node.shard_card import clips_by_split
+from superb_node.shard_card import NoCard, clips_by_split
 
 WAIT_SECONDS = 60.0
 """So long the server waits for as many clients as an experiment needs."""
+CARD_SECONDS = 300.0
+"""So long it waits for what a client holds."""
 AT_A_TIME = 100
 """Clients that are asked at once what they hold."""
 
@@ -60,26 +63,27 @@ def find_clients(grid: Grid, at_least: int) -> Clients:
         time.sleep(0.5)
     nodes: dict[str, int] = {}
     cards: dict[str, dict[str, Any]] = {}
-    for reply in _ask(grid, sorted(ids)):
-        if reply.has_error():
-            raise RuntimeError(f"client {reply.metadata.src_node_id} cannot take part: {reply.error.reason}")
-        name, card = messages.card_of(reply)
+    for answer in _describe(grid, sorted(ids)):
+        if answer.reply is None:
+            raise RuntimeError(f"client {answer.node} cannot take part: {answer.fault}")
+        try:
+            name, card = messages.card_of(answer.reply)
+        except (KeyError, NoCard) as error:
+            raise RuntimeError(f"client {answer.node} cannot take part: it has no card: {error}") from error
         if fault := fault_of_envoy_name(name):
             raise RuntimeError(fault)
         if name in nodes:
             raise RuntimeError(f"two clients are named {name}; each needs a name of its own")
-        nodes[name], cards[name] = reply.metadata.src_node_id, card
-    if len(nodes) < len(ids):
-        raise RuntimeError(f"{len(ids) - len(nodes)} of {len(ids)} clients did not say who they are")
+        nodes[name], cards[name] = answer.node, card
     _require_same_classes(cards)
     return Clients(nodes, cards)
 
 
-def _ask(grid: Grid, ids: list[int]) -> Iterator[Message]:
+def _describe(grid: Grid, ids: list[int]) -> Iterator[Answer]:
     """Ask the nodes in turn: a simulation looks, for each node, through all messages that wait."""
     for start in range(0, len(ids), AT_A_TIME):
         questions = [Message(RecordDict(), node, "query") for node in ids[start : start + AT_A_TIME]]
-        yield from grid.send_and_receive(questions, timeout=300)
+        yield from ask(grid, questions, CARD_SECONDS)
 
 
 def require_classes(clients: Clients, of_model: Sequence[str]) -> None:

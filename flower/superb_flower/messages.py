@@ -17,6 +17,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from superb_ks.metrics import CLIPS, Metrics
 from superb_ks.schedule import TRAIN
 from superb_ks.types import Vector
+from superb_node.shard_card import read_card
 
 ARRAYS, CONFIG, METRICS, CLIENT = "arrays", "config", "metrics", "client"
 """Names of the records: the first three are those of Flower's strategies."""
@@ -66,6 +67,12 @@ def config_of(message: Message) -> Mapping[str, Any]:
     return cast(ConfigRecord, message.content[CONFIG])
 
 
+def call_it(message: Message, name: str) -> None:
+    """Give a reply the name of the client that it came from."""
+    _client_in(message)
+    cast(ConfigRecord, message.content[CLIENT])["name"] = name
+
+
 def _client_in(message: Message) -> Mapping[str, Any]:
     return cast(ConfigRecord, message.content[CLIENT])
 
@@ -103,9 +110,13 @@ def metrics_of(message: Message) -> dict[str, Metrics]:
 
 
 def card_of(message: Message) -> tuple[str, dict[str, Any]]:
-    """Return name and shard card that a client described itself by."""
+    """Return name and shard card that a client described itself by.
+
+    Raises:
+        KeyError, NoCard: it sent something else.
+    """
     client = _client_in(message)
-    return str(client["name"]), json.loads(str(client["card"]))
+    return str(client["name"]), read_card(str(client["card"]))
 
 
 def in_order(replies: Iterable[Message]) -> list[Message]:

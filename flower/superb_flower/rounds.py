@@ -13,12 +13,14 @@ from flwr.app import ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 
 from superb_flower import messages
+from superb_flower.answers import admit_reply, ask
 from superb_flower.clients import Clients
 from superb_flower.output import Output
 from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
 from superb_flower.strategies import flowers_strategy
 from superb_ks.aggregator.early_stopping import EarlyStop
-from superb_ks.metrics import ACCURACY, MAX_RECORDS, Metrics, admit, cap, pooled
+from superb_ks.aggregator.strategies.updates import UpdateRefused
+from superb_ks.metrics import ACCURACY, CLIPS, MAX_RECORDS, Metrics, admit, cap, pooled
 from superb_ks.run_files import BEST, LAST
 from superb_ks.schedule import PERSONALISE, STOPPED_EARLY, TEST_BEST, TRAIN, VALIDATE, RoundSchedule
 from superb_ks.settings import Settings
@@ -88,7 +90,7 @@ class Rounds:
         Raises:
             RuntimeError: a task failed on a client, or nobody answered in time.
         """
-        number = 0
+        number, self._size = 0, model.size
         while number < self._schedule.total_rounds:
             model = self._round(number, model)
             self._output.model(LAST, model)
@@ -151,27 +153,39 @@ class Rounds:
         return {question.metadata.dst_node_id for question in asked}
 
     def _answers(self, number: int, questions: list[Message]) -> list[Message]:
-        """Return the replies in the order of names; who failed or is missing is recorded."""
+        """Return the replies that can be used, in the order of names; of others it is recorded why not."""
         failures, personal = self._settings.failures, self._schedule.is_personal(number)
-        replies = list(self._grid.send_and_receive(questions, timeout=failures.round_timeout_seconds))
         names = {node: name for name, node in self._clients.nodes.items()}
-        asked = {names[question.metadata.dst_node_id] for question in questions}
-        good = []
-        for reply in replies:
-            name = names[reply.metadata.src_node_id]
-            asked.discard(name)
-            if not reply.has_error():
-                good.append(reply)
+        training = {
+            question.metadata.dst_node_id
+            for question in questions
+            if question.metadata.message_type == MessageType.TRAIN
+        }
+        answered, good = 0, []
+        for answer in ask(self._grid, questions, failures.round_timeout_seconds):
+            name = names[answer.node]
+            if answer.reply is None:
+                if answer.failed and failures.on_task_error == "fail" and not personal:
+                    raise RuntimeError(f"{name}: {answer.fault}")
+                self._output.note(number, name, "dropped", answer.fault)
                 continue
-            if failures.on_task_error == "fail" and not personal:
-                raise RuntimeError(f"{name}: {reply.error.reason}")
-            self._output.note(number, name, "dropped", str(reply.error.reason))
-        for name in sorted(asked):
-            self._output.note(
-                number, name, "dropped", f"no answer within {failures.round_timeout_seconds:g} s"
-            )
-        if len(good) < failures.min_envoys and not personal:
-            raise RuntimeError(f"{len(good)} clients answered, min_envoys is {failures.min_envoys}")
+            answered += 1
+            try:
+                claim = admit_reply(
+                    answer.reply,
+                    name,
+                    self._size,
+                    self._clients.clips_of(name),
+                    trained=answer.node in training,
+                )
+            except UpdateRefused as refused:
+                self._output.note(number, name, "refused", str(refused))
+                continue
+            if claim:
+                self._output.note(number, name, "capped", claim)
+            good.append(answer.reply)
+        if answered < failures.min_envoys and not personal:
+            raise RuntimeError(f"{answered} clients answered, min_envoys is {failures.min_envoys}")
         return messages.in_order(good)
 
     def _measure(self, number: int, replies: list[Message], model: Vector) -> None:
@@ -184,8 +198,9 @@ class Rounds:
                 metrics, left_out = admit(task, sent, room)
                 if left_out:
                     self._output.note(number, name, "ignored", f"{task}: {left_out}")
-                if task == PERSONALISE:
-                    for claim in cap(task, metrics, self._clients.clips_of(name)):
+                metrics[CLIPS] = np.asarray(max(0.0, float(metrics.get(CLIPS, np.zeros(())).max())))
+                for claim in cap(task, metrics, self._clients.clips_of(name)):
+                    if task == PERSONALISE:  # of trained clips it was said before
                         self._output.note(number, name, "capped", claim)
                 if task == TRAIN:
                     metrics["bytes_up"] = np.asarray(float(model.nbytes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context
@@ -29,7 +30,7 @@ def main(grid: Grid, context: Context) -> None:
     try:
         text = text_of_experiment(config)
         experiment = Experiment.read(text)
-        settings = experiment.settings
+        settings = replace(experiment.settings, engine="flower")  # refused if Flower cannot do it
         clients = find_clients(grid, settings.failures.min_envoys)
         output.cards(clients.cards)
         if config["cards-only"]:
