@@ -54,7 +54,8 @@ class RunFolder:
 
     def publish(self) -> Path:
         """Give the run its name and point `runs/latest` to it, if that can be; returns the final folder."""
-        shutil.rmtree(self.path / "nodes", ignore_errors=True)  # the services' working copies
+        for working in ("nodes", ".flower"):  # the services' copies of folders, and what runs on Flower leave
+            shutil.rmtree(self.path / working, ignore_errors=True)
         self.path.rename(self.final)
         link = self._runs / f".latest-{self.run_id}"
         try:

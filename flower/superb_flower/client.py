@@ -28,6 +28,7 @@ from superb_ks.experiment import Experiment
 from superb_ks.model.spec import ModelSpec
 from superb_ks.types import Vector
 from superb_node.envoy.config import EnvoyConfig, build_descriptor
+from superb_node.envoy.libraries import take_threads
 from superb_node.envoy.personal import PERSONAL_FOLDER, SUFFIX, keep
 from superb_node.errors import ConfigError
 
@@ -65,6 +66,9 @@ class Client:
             config = _config(file)
             if config.cpu_threads:
                 torch.set_num_threads(config.cpu_threads)
+            else:
+                host, _, port = str(node.get("superlink", "")).rpartition(":")
+                take_threads(host, port)
             device = f"cuda:{config.cuda_devices[0]}" if config.cuda_devices else "cpu"
             return cls(str(node["name"]), device, 1, _owner(file), Path(str(node.get("home", file.parent))))
         if "partition-id" not in node:

@@ -213,6 +213,11 @@ class Settings(Checked):
         )
         averaging = " or ".join(f"{kind.__name__}(...)" for kind in STRATEGIES.values() if kind.averages)
         self._require(self.privacy is None or self.strategy.averages, "strategy", f"{averaging} with privacy")
+        self._require(
+            self.privacy is None or self.engine == "openfl" or isinstance(self.strategy, FedAvg | FedProx),
+            "strategy",
+            "FedAvg() or FedProx(...) with privacy and engine 'flower'",
+        )
 
     def __repr__(self) -> str:
         return changes(self)

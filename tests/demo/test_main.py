@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from .conftest import left_below, notebook_of, processes_below, write_notebook
+from .conftest import NOTEBOOK, ROOT, left_below, notebook_of, processes_below, write_notebook
 
 pytestmark = [pytest.mark.federation, pytest.mark.notebook]
 
@@ -68,6 +71,31 @@ def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Pa
         assert f"runs/{run.name}/{name}" in output
     saved = nbformat.read(run / "notebook.ipynb", as_version=4)
     assert saved.cells[-1].outputs[0]["text"] == f"summary in ../runs/{run.name}\n"
+    assert not left_below(project)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # Flower starts a process for each message, which loads PyTorch
+@pytest.mark.skipif(find_spec("flwr") is None, reason="Flower needs Python 3.11 or later")
+def test_the_tutorial_on_flower_leaves_what_it_leaves_on_openfl(project: Path, archives: Path) -> None:
+    shutil.copytree(ROOT / "flower", project / "flower", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / NOTEBOOK, project / NOTEBOOK)
+    process = start(project, command(archives, "--envoys", "2", "--rounds", "1", "--engine", "flower"))
+    output, _ = process.communicate(timeout=1100)
+    assert process.returncode == 0, output
+    assert "Starting a SuperLink and SuperNodes for 2 envoys ..." in output
+    assert "tiny, full, fedavg; folder data, 2 envoys, iid" in output
+    run = (project / "runs" / "latest").resolve()
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["engine"], summary["envoy_names"]) == ("flower", ["env_one", "env_two"])
+    (row,) = summary["rounds"]
+    line = f"{row['round']} {row['train_loss']:.4f} {row['val_accuracy']:.4f} {row['seconds']:.1f}"
+    assert line in re.sub(r"[ │]+", " ", output)
+    assert f"Test accuracy on 24 clips: {summary['initial_test_accuracy']:.4f} before training" in output
+    kept = {"clip.wav", "logs", "model", "notebook.html", "notebook.ipynb", "summary.json"}
+    assert {entry.name for entry in run.iterdir()} == kept
+    assert {log.stem for log in (run / "logs").iterdir()} == {"director", "env_one", "env_two"}
+    assert {entry.name for entry in run.parent.iterdir()} == {"latest", run.name}
     assert not left_below(project)
 
 

@@ -147,8 +147,9 @@ def test_a_run_with_tls_and_registered_nodes(deployment: Deployment, tmp_path: P
     for name in NODES:
         told = deployment.refused(name, "start_supernode_with_tls.sh", name, "localhost")
         assert "] Failed to activate SuperNode" in told
-        (command,) = re.findall(r"Register it there: (echo .*)$", told, re.MULTILINE)
-        registered = deployment.bash("-c", f"{command} here", cwd=tmp_path, timeout=60)
+        (command,) = re.findall(r"in place of CONNECTION: (echo .* CONNECTION)$", told, re.MULTILINE)
+        command = command.replace("CONNECTION", "here")
+        registered = deployment.bash("-c", command, cwd=tmp_path, timeout=60)
         assert registered.returncode == 0, registered.stderr
     plain = deployment.bash("start_supernode.sh", cwd=tmp_path / NODES[0], timeout=60)
     assert plain.stderr == (

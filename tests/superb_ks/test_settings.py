@@ -192,6 +192,9 @@ def test_privacy_goes_with_strategies_that_average(strategy):
     with pytest.raises(ValueError, match=f"^{message}$"):
         Settings(privacy=private, strategy=strategy)
     assert Settings(privacy=private, strategy=FedYogi()).privacy.delta == 1e-5
+    with pytest.raises(ValueError, match=r"FedAvg\(\) or FedProx\(...\) with privacy and engine 'flower'"):
+        Settings(privacy=private, strategy=FedYogi(), engine="flower")
+    assert Settings(privacy=private, strategy=FedProx(), engine="flower").engine == "flower"
 
 
 # The recipe ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from superb_node import local_socket
 from superb_node.certificates import Certificates
 from superb_node.command_line import SafeFormatter
 from superb_node.errors import ConfigError, ToldError
+from superb_node.flower.cli import FlowerRefused
 from superb_node.loopback import UnknownHost, bare, in_uri, is_loopback
 from superb_node.names import fault_of_envoy_name
 from superb_node.shard_card import NoCard, read_card
@@ -39,7 +40,7 @@ def connect(settings: Settings) -> Federation | FlowerFederation:
 
     Raises:
         FederationError: there is no such host, nobody answers there, the certificates cannot be used, or
-            there are none and the director is on another machine.
+            there are none and the director or the SuperLink is on another machine.
     """
     # Corrects: OpenFL installs a log handler of its own and reports every call at level INFO.
     handler = logging.StreamHandler()
@@ -47,13 +48,16 @@ def connect(settings: Settings) -> Federation | FlowerFederation:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("openfl").setLevel(logging.ERROR)
     addresses = settings.addresses
-    if settings.engine == "flower":
-        return FlowerFederation(settings)
-    # An IPv6 address is in brackets before a port.
-    host, port = in_uri(bare(addresses.director_host)), str(addresses.director_port)
     own = _certificates(addresses)
     if own is None:
         _require_tls_or_loopback(addresses)
+    if settings.engine == "flower":
+        try:
+            return FlowerFederation(settings)
+        except FlowerRefused as refused:
+            raise FederationError(str(refused)) from refused
+    # An IPv6 address is in brackets before a port.
+    host, port = in_uri(bare(addresses.director_host)), str(addresses.director_port)
     if _is_local(addresses):
         host, port = local_socket.HOST, _socket_path(addresses)
     # With TLS, the director takes the caller's name from its certificate.
@@ -123,11 +127,11 @@ def _require_tls_or_loopback(addresses: Addresses) -> None:
     """Refuse to send an experiment's code in plain text where others could read and change it."""
     host = addresses.director_host
     if addresses.insecure_allow_plaintext_on_network:
-        logger.warning("Without TLS, nobody checks who the director at %s is", host)
+        logger.warning("Without TLS, nobody checks who answers at %s", host)
     elif not _is_loopback(host):
         raise FederationError(
-            f"without TLS a notebook calls a director on this machine only, and {host} is another: anybody "
-            "on the way could change what it submits. Name the folder of make certs in "
+            f"without TLS a notebook calls a director or SuperLink on this machine only, and {host} is "
+            "another: anybody on the way could change what it submits. Name the folder of make certs in "
             "Addresses(certificates=...), or say insecure_allow_plaintext_on_network=True"
         )
 

@@ -22,17 +22,13 @@ def tidy_outputs() -> None:
     import transformers
 
     from superb_ks.model.spec import ModelMismatch, ModelUnavailable
-    from superb_notebook.connect import FederationError
-    from superb_notebook.experiment import ExperimentFailed
-    from superb_notebook.own_voice.folder import VoiceError
-    from superb_notebook.tracking.backends import TrackingError
+    from superb_node.errors import ToldError
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     shell = get_ipython()
     if shell is not None:
-        told = (FederationError, ExperimentFailed, TrackingError, VoiceError, ModelMismatch, ModelUnavailable)
-        shell.set_custom_exc(told, _show)
+        shell.set_custom_exc((ToldError, ModelMismatch, ModelUnavailable), _show)
 
 
 def _show(

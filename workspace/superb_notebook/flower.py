@@ -8,6 +8,7 @@ models, is in a folder on the SuperLink's machine, which has to be this one.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -22,6 +23,8 @@ from superb_ks.run_files import BEST, CARDS, FAILED, FINISHED, INITIAL, LAST, RE
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
 from superb_node.flower.cli import SUPERLINK, FlowerCli, FlowerRefused
+from superb_node.loopback import bare, in_uri
+from superb_notebook.tracking.backends import RUN_DIR
 
 APP = Path(__file__).resolve().parents[2] / "flower"
 RUNS = ".flower"
@@ -61,9 +64,13 @@ class FlowerClient:
             folder.mkdir(mode=0o700, parents=True)
         except FileExistsError:
             raise FlowerRefused(f"there is an experiment {name!r} already, in {folder}") from None
-        np.save(folder / INITIAL, model, allow_pickle=False)
-        run_id = self._run(folder, text)
-        (folder / RUN_ID).write_text(run_id, encoding="utf-8")
+        try:
+            np.save(folder / INITIAL, model, allow_pickle=False)
+            run_id = self._run(folder, text)
+            (folder / RUN_ID).write_text(run_id, encoding="utf-8")
+        except BaseException:  # Ctrl-C, too: the name has to be free for the next try
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def cards(self) -> dict[str, dict[str, Any]]:
         """Ask all clients for their shard cards, by name.
@@ -172,9 +179,11 @@ class FlowerFederation:
 
     def __init__(self, settings: Settings) -> None:
         addresses = settings.addresses
-        self._cli = FlowerCli(addresses.director_host, addresses.director_port, addresses.certificates)
+        host = in_uri(bare(addresses.director_host))
+        self._cli = FlowerCli(host, addresses.director_port, addresses.certificates)
         self._cli("list", SUPERLINK)
-        runs = Path(settings.runs_dir).resolve() / RUNS
+        # What the demo does not keep of a run has to be in the run's folder.
+        runs = Path(os.environ.get(RUN_DIR) or settings.runs_dir).resolve() / RUNS
         self.dir_client = FlowerClient(self._cli, runs)
         self._cards: Mapping[str, Mapping[str, Any]] | None = None
 

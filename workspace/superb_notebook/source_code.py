@@ -35,8 +35,9 @@ def source_of(value: Any) -> str:
     if getattr(value, "__name__", "<lambda>") == "<lambda>":
         raise NoSource("a lambda has no name to be found by; write it with def")
     try:
-        if getattr(getattr(inspect.unwrap(value), "__code__", None), "co_filename", None) == "<string>":
-            raise OSError  # of exec() or python -c; since 3.13 `inspect` would show the lines of the latter for both
+        code = getattr(inspect.unwrap(value), "__code__", None)
+        if code and code.co_filename == "<string>":
+            raise OSError  # of exec() or `python -c`: since 3.13 `inspect` takes the second's lines for both
         text = _class_of_a_cell(value) or inspect.getsource(value)
     except (OSError, TypeError) as error:
         raise NoSource(

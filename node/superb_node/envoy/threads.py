@@ -1,7 +1,8 @@
 """How many threads an envoy computes with, so that several envoys can share a machine.
 
 An envoy cannot know at its start what else will run here, so it counts again before each experiment. It
-counts the envoys of its own director: those train when it does. The number of threads decides in which order
+counts the envoys of its own director: those train when it does. A SuperNode of Flower, in an envoy's place,
+counts those of its SuperLink, before each round. The number of threads decides in which order
 sums are added up, so a run repeats bit by bit whatever else computes on this machine.
 """
 
@@ -22,14 +23,15 @@ def fair_threads(director_host: str, director_port: str) -> int:
     """Return this envoy's share of the cores that it may use, at least 1.
 
     Args:
-        director_host: as the envoy was told; by it and the port the director's other envoys are known.
+        director_host: of the director or SuperLink, as the envoy was told; by it and the port the others are
+            known.
         director_port: the same.
     """
     return max(1, usable_cores() // envoys_of(director_host, director_port))
 
 
 def envoys_of(director_host: str, director_port: str) -> int:
-    """Count the envoys of a director that run on this machine, this one included."""
+    """Count the envoys of a director, or a SuperLink's SuperNodes, on this machine, this one included."""
     wanted = (_one_name(director_host), director_port)
     # By name: the processes of one envoy have the same command line, and no two of a director the same name.
     envoys = {_envoy_of(words) for words in _command_lines()} - {None}
@@ -38,11 +40,15 @@ def envoys_of(director_host: str, director_port: str) -> int:
 
 def _envoy_of(words: list[str]) -> tuple[str, str, str] | None:
     """Return the director's host and port, and the envoy's name; None if it is no envoy's command line."""
-    if words[1:3] != ["-m", "superb_node.envoy"]:
-        return None
-    options = dict(pairwise(words))
-    host, port = options.get("--director-host", "localhost"), options.get("--director-port", "50050")
-    return _one_name(host), port, options.get("--name", "env_one")
+    if words[1:3] == ["-m", "superb_node.envoy"]:
+        options = dict(pairwise(words))
+        host, port = options.get("--director-host", "localhost"), options.get("--director-port", "50050")
+        return _one_name(host), port, options.get("--name", "env_one")
+    if "flower-supernode" in (Path(word).name for word in words):
+        options = {option: value for option, _, value in (word.partition("=") for word in words)}
+        host, _, port = options.get("--superlink", "").rpartition(":")
+        return _one_name(host), port, options.get("--node-config", "")  # which begins with its name
+    return None
 
 
 def _one_name(host: str) -> str:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from superb_node import command_line
@@ -72,15 +72,17 @@ def run(arguments: argparse.Namespace, further: Sequence[str]) -> None:
         )
     require_devices(config.cuda_devices)
     build_descriptor(config)
+    superlink = f"{in_uri(host)}:{port}"
     # To anything but a wrong certificate Flower says no more than that it tries again.
     if certificates is None and (reason := why_refused(host, port, None)):
-        raise ConfigError(f"{in_uri(host)}:{port} is no SuperLink for this SuperNode: {reason}")
-    its_config = _in_toml(str(arguments.config.absolute()))
-    own = [
-        f"--superlink={in_uri(host)}:{port}",
-        f"--node-config=name={_in_toml(arguments.name)} envoy-config={its_config} "
-        f"home={_in_toml(str(Path.cwd()))}",
-    ]
+        raise ConfigError(f"{superlink} is no SuperLink for this SuperNode: {reason}")
+    told = {
+        "name": arguments.name,
+        "envoy-config": str(arguments.config.absolute()),
+        "home": str(Path.cwd()),
+        "superlink": superlink,
+    }
+    own = [f"--superlink={superlink}", f"--node-config={_in_toml(told)}"]
     own += ["--insecure"] if certificates is None else _identity(certificates)
     if not any(option.startswith("--port") for option in further):
         own.append(f"--port={launch.held_port()}")
@@ -97,9 +99,14 @@ def _home(name: str) -> Path:
     return home
 
 
-def _in_toml(text: str) -> str:
+def _in_toml(told: Mapping[str, str]) -> str:
+    """Return what the app learns of its node, as Flower's command line takes it."""
     # Flower looks for the second quote before it reads the value as TOML.
-    return '"' + json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022") + '"'
+    inside = {
+        key: json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022")
+        for key, text in told.items()
+    }
+    return " ".join(f'{key}="{text}"' for key, text in inside.items())
 
 
 def _identity(certificates: Certificates) -> list[str]:
@@ -119,8 +126,9 @@ def _identity(certificates: Certificates) -> list[str]:
     encoded = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     logger.info(
-        "A SuperLink that does not know the key of %s says: Failed to activate SuperNode. Register it there: "
-        "echo '%s' > %s.pub && flwr supernode register %s.pub",
+        "A SuperLink that does not know the key of %s says: Failed to activate SuperNode. Register it there, "
+        "with the SuperLink's name in ~/.flwr/config.toml in place of CONNECTION: "
+        "echo '%s' > %s.pub && flwr supernode register %s.pub CONNECTION",
         *(certificates.name, public, certificates.name, certificates.name),
     )
     reading, writing = os.pipe()

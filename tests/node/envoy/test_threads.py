@@ -19,18 +19,36 @@ from superb_node.envoy.threads import envoys_of, fair_threads, usable_cores
 STAND_IN = "import sys; print('up', flush=True); sys.stdin.read()"
 
 
-@pytest.fixture
-def four_envoys(tmp_path: Path) -> Iterator[None]:
+def envoy(name: str, port: str) -> list[str]:
+    return [
+        "-m",
+        "superb_node.envoy",
+        "--name",
+        f"env_{name}",
+        "--director-host",
+        "a",
+        "--director-port",
+        port,
+    ]
+
+
+def supernode(name: str, port: str) -> list[str]:
+    """What Linux says of Flower's script, which `superb_node.flower.supernode` becomes."""
+    told = f'--node-config=name="env_{name}" envoy-config="/x/envoy_config.yaml" superlink="a:{port}"'
+    return ["./flower-supernode", f"--superlink=a:{port}", told, "--insecure"]
+
+
+@pytest.fixture(params=[envoy, supernode])
+def four_envoys(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """Command lines of three envoys of the director at a:50050, one of them twice, and of one of another."""
-    script = tmp_path / "superb_node" / "envoy.py"
-    script.parent.mkdir()
-    (script.parent / "__init__.py").touch()
-    script.write_text(STAND_IN)
+    (tmp_path / "superb_node").mkdir()
+    (tmp_path / "superb_node" / "__init__.py").touch()
+    for script in (tmp_path / "superb_node" / "envoy.py", tmp_path / "flower-supernode"):
+        script.write_text(STAND_IN)
     started = []
     try:
         for name, port in [*zip(("one", "two", "two", "three"), ["50050"] * 4, strict=True), ("one", "5005")]:
-            where = ["--director-host", "a", "--director-port", port]
-            command = [sys.executable, "-m", "superb_node.envoy", "--name", f"env_{name}", *where]
+            command = [sys.executable, *request.param(name, port)]
             started.append(
                 subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             )

@@ -159,5 +159,5 @@ def test_without_flower_the_command_is_said(folder: Path, tmp_path: Path, role: 
 def test_any_path_reaches_the_app(path: str) -> None:
     from flwr.common.config import parse_config_args
 
-    told = parse_config_args([f"name={_in_toml('env_one')} envoy-config={_in_toml(path)}"])
-    assert told == {"name": "env_one", "envoy-config": path}
+    told = {"name": "env_one", "envoy-config": path, "superlink": "[::1]:50050"}
+    assert parse_config_args([_in_toml(told)]) == told

@@ -1,0 +1,83 @@
+"""The notebook's way to a SuperLink: what is checked first, and what a submission that fails leaves."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from demo.federation import free_ports
+from superb_ks.settings import Addresses, Settings
+from superb_node.flower.cli import FlowerCli, FlowerRefused
+from superb_notebook.connect import FederationError, connect
+from superb_notebook.flower import FlowerClient
+
+WEIGHTS = np.zeros(2, np.float32)
+
+
+def at(**addresses: Any) -> Settings:
+    return Settings(engine="flower", addresses=Addresses(**addresses))
+
+
+def test_a_name_is_free_again_when_nobody_answers(tmp_path: Path) -> None:
+    client = FlowerClient(FlowerCli("127.0.0.1", free_ports(1)[0]), tmp_path)
+    for _ in range(2):
+        with pytest.raises(FlowerRefused, match="^flwr run: "):
+            client.submit("again", [], b"{}", WEIGHTS, 0)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_free_again_after_an_interrupt(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        client = FlowerClient(FlowerCli("127.0.0.1", silent.getsockname()[1]), tmp_path)
+        made: list[str] = []
+
+        def interrupt() -> None:
+            called, _ = silent.accept()
+            with called:
+                made.extend(path.name for path in tmp_path.iterdir())
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        caller = threading.Thread(target=interrupt, daemon=True)
+        caller.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.submit("again", [], b"{}", WEIGHTS, 0)
+        caller.join()
+    assert made == ["again"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "[2001:db8::7]"])
+def test_plain_text_stays_on_this_machine(host: str) -> None:
+    with pytest.raises(FederationError) as refused:
+        connect(at(director_host=host))
+    assert str(refused.value) == (
+        f"without TLS a notebook calls a director or SuperLink on this machine only, and {host} is another: "
+        "anybody on the way could change what it submits. Name the folder of make certs in "
+        "Addresses(certificates=...), or say insecure_allow_plaintext_on_network=True"
+    )
+
+
+def test_certificates_that_are_not_there(tmp_path: Path) -> None:
+    folder = tmp_path / "nowhere"
+    with pytest.raises(FederationError) as refused:
+        connect(at(certificates=str(folder)))
+    assert str(refused.value) == (
+        f"no certificates in {folder}: root_certificate.pem is missing; make certs makes them"
+    )
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_nobody_answers_at_an_ipv6_address_in_brackets(host: str) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(FederationError) as refused:
+        connect(at(director_host=host, director_port=port))
+    assert str(refused.value).startswith("flwr list: ")
+    assert f"([::1]:{port})" in str(refused.value)
+    assert "unavailable" in str(refused.value)
