@@ -99,7 +99,11 @@ def accuracies(row: Row, data: Path, seeds: list[int]) -> dict[str, float | list
     found = []
     for seed in seeds:
         settings = Settings(
-            recipe=Recipe(epochs_per_round=row.epochs), rounds=row.rounds, fraction=row.fraction, seed=seed
+            recipe=Recipe(epochs_per_round=row.epochs),
+            rounds=row.rounds,
+            fraction=row.fraction,
+            seed=seed,
+            runs_dir=str(ROOT / "runs"),
         )
         history = simulate(settings, row.clients, partition=row.partition, data=str(data))
         assert history.test is not None, "what has finished was tested"
