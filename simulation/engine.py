@@ -23,6 +23,7 @@ from demo.errors import DemoError
 from demo.federation import free_ports
 from demo.interrupts import held_back
 from demo.process import ServiceProcess, stop_all
+from superb_node.envoy.threads import usable_cores
 from superb_node.flower.cli import KEEPS_TO_ITSELF
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +98,7 @@ class Engine:
         self._folder.mkdir(parents=True, exist_ok=True)
         threads = 1
         if CLUSTER not in os.environ:
-            threads = max(1, (os.cpu_count() or 1) // self._workers)
+            threads = max(1, usable_cores() // self._workers)
             self._start_ray(threads * self._workers)
         (port,) = free_ports(1)
         link = ["--insecure", "--simulation", "--host", HOST, "--port", str(port)]

@@ -1,7 +1,8 @@
 """`python -m simulation.job`: one run of the engine, while somebody holds the other end of standard input.
 
-A notebook's kernel may be killed at any moment, and a SuperLink with all of Ray must not outlive it. So they
-are this process's, which reads one line, the job, and ends when there is nothing more to read.
+A notebook's kernel or `make simulate` may be killed at any moment, and a SuperLink with all of Ray must not
+outlive it. So they are this process's, which reads one line, the job, and ends when there is nothing more to
+read.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Job:
         folder: receives Flower's files.
         logs: receives the logs.
         clients, workers: those of `Engine`.
-        speakers: of the synthetic speech, which is made if it is not there; None: other clips are used.
+        speakers: of the synthetic speech, which is made if it is not there; None: the clips are there.
     """
 
     app: str

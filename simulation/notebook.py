@@ -1,16 +1,13 @@
 """Simulations from a notebook: one call runs hundreds of clients, shows how far they are, keeps the records.
 
-What was run once is read from `runs/simulations/` afterwards: same settings, same clients, same code.
+What was run once is read from `runs/simulations/` afterwards: same settings, same clients, same clips,
+same code.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,14 +16,13 @@ from IPython.display import display
 
 from demo.errors import DemoError
 from demo.options import SYNTHETIC, archive_folders
-from demo.process import TAIL_LINES
 from demo.run_folder import RunFolder
-from simulation.engine import APP, ROOT
-from simulation.job import Job
+from simulation.key import key_of
 from simulation.options import Options, require_flower
+from simulation.process import OUTPUT, run_in_child
 from simulation.progress import RunningHistory
 from superb_ks.model.spec import ModelSpec
-from superb_ks.run_files import CARDS, FINISHED, RECORDS, STATUS
+from superb_ks.run_files import CARDS, RECORDS
 from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_notebook.experiment import ExperimentFailed, experiment_text
 from superb_notebook.flower import copy_app
@@ -39,12 +35,6 @@ KEPT = "simulations"
 
 ABOUT = "simulation.json"
 """What was simulated, in how many seconds."""
-
-OUTPUT = Path("nodes", "output")
-"""Where a run that goes on writes, in its folder."""
-
-JOB_LOG = "job.log"
-_POLL_SECONDS = 0.5
 
 
 def simulate(
@@ -98,12 +88,12 @@ def _simulated(options: Options, runs: Path) -> History:
     """Run what the options describe, unless it is kept, and return the history of what is kept."""
     spec = ModelSpec.of(options.settings, SUPERB_LABELS).sealed()
     text = experiment_text(spec, tutorial_tasks(options.settings), options.settings)
-    kept = runs / KEPT / _key(options, text)
+    kept = runs / KEPT / key_of(options, text)
     bar = display(ProgressBar(0.0, 0, "begins"), display_id=True)
     if not (kept / ABOUT).exists():
         folder = RunFolder(runs)
         try:
-            seconds = _run(_job(options, text, folder.path), options.settings.rounds, bar)
+            seconds = _run(options, text, folder.path, bar)
             _keep(folder.path / OUTPUT, kept, options, seconds)
         except DemoError as error:
             raise DemoError(f"{error}\nThe logs are in runs/{folder.keep_failure().name}") from error
@@ -112,75 +102,26 @@ def _simulated(options: Options, runs: Path) -> History:
     return _read(kept, options.settings.rounds, bar)
 
 
-def _key(options: Options, text: bytes) -> str:
-    """Name what is simulated: the experiment, its clients, and the code of both."""
-    total = hashlib.sha256(text)
-    total.update(json.dumps([options.clients, options.run_config]).encode())
-    for folder in (APP / "superb_flower", ROOT / "envoy" / "speech_commands"):
-        for file in sorted(folder.rglob("*.py")):
-            total.update(file.read_bytes())
-    return total.hexdigest()[:16]
-
-
-def _job(options: Options, text: bytes, folder: Path) -> Job:
-    """Make the folders of a run and return what there is to do in them."""
-    (folder / OUTPUT).parent.mkdir()
-    (folder / "logs").mkdir()
-    return Job(
-        app=str(copy_app(folder / "nodes" / "app", text)),
-        config={**options.run_config, "output": str(folder / OUTPUT)},
-        folder=str(folder / "nodes" / "flower"),
-        logs=str(folder / "logs"),
-        clients=options.clients,
-        workers=options.workers,
-        speakers=options.speakers if options.data_dir is None else None,
-    )
-
-
-def _run(job: Job, rounds: int, bar: Any) -> int:
-    """Let a process of its own carry out a job, and show how far it is; returns the seconds that it took.
+def _run(options: Options, text: bytes, folder: Path, bar: Any) -> int:
+    """Run an experiment, and show how far it is; returns the seconds that it took.
 
     Raises:
         DemoError: the simulation failed.
     """
-    output, logs, started = Path(job.config["output"]), Path(job.logs), time.monotonic()
-    run = RunningHistory(output, rounds)
-    with (logs / JOB_LOG).open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "simulation.job"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    assert process.stdin is not None
-    try:
-        with contextlib.suppress(BrokenPipeError):  # its log says why it ended
-            process.stdin.write(job.to_line().encode())
-            process.stdin.flush()
-        while process.poll() is None:
-            run.read()
-            if bar is not None:
-                share = run.done / run.history.schedule.total_rounds
-                bar.update(ProgressBar(share, round(time.monotonic() - started), run.words))
-            time.sleep(_POLL_SECONDS)
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        process.wait()
-    run.read()
-    status = (output / STATUS).read_text(encoding="utf-8") if (output / STATUS).exists() else "not begun"
-    if status != FINISHED:
-        raise DemoError("; ".join(run.history.events) or f"the run is {status}:\n{_log_tail(logs)}")
-    return round(time.monotonic() - started)
+    started = time.monotonic()
 
+    def seconds() -> int:
+        return round(time.monotonic() - started)
 
-def _log_tail(logs: Path) -> str:
-    """Return the end of what the process said, or, if it said nothing, of what Flower's run did."""
-    files = [logs / name for name in (JOB_LOG, "run.log") if (logs / name).exists()]
-    texts = [file.read_text(encoding="utf-8", errors="replace").strip() for file in files]
-    return "\n".join(next((text for text in texts if text), "").splitlines()[-TAIL_LINES:])
+    def show(run: RunningHistory) -> None:
+        if bar is not None:
+            share = run.done / run.history.schedule.total_rounds
+            bar.update(ProgressBar(share, seconds(), run.words))
+
+    app = copy_app(folder / OUTPUT.parent / "app", text)
+    speakers = options.speakers if options.data_dir is None else None
+    run_in_child(options, folder, show, app, speakers)
+    return seconds()
 
 
 def _keep(output: Path, kept: Path, options: Options, seconds: int) -> None:

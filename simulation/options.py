@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from superb_ks.checked import ABOVE_0, FRACTION, Checked, Range, among, checked,
 from superb_ks.recipe import legal_tunings
 from superb_ks.settings import Recipe, Settings, strategy_named, tuning_named
 from superb_ks.strategy_settings import STRATEGIES
+from superb_node.envoy.threads import usable_cores
 
 MAX_CLIENTS, MAX_EPOCHS = 10_000, 100
 FEWEST_SPEAKERS = 74
@@ -72,6 +72,11 @@ class Options(Checked):
     data_dir: Path | None = checked(_FOLDER, None)
     test_dir: Path | str | None = checked(_FOLDER, None)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # This refuses what Flower cannot do.
+        object.__setattr__(self, "settings", replace(self.settings, engine="flower"))
+
     @property
     def speakers(self) -> int:
         """Speakers of the synthetic speech."""
@@ -79,8 +84,8 @@ class Options(Checked):
 
     @property
     def workers(self) -> int:
-        """Processes that play the clients: no more than there are cores, or clients that train at a time."""
-        return max(1, min(os.cpu_count() or 1, math.ceil(self.settings.fraction * self.clients)))
+        """Processes that play the clients: no more than usable cores, or clients that train at a time."""
+        return max(1, min(usable_cores(), math.ceil(self.settings.fraction * self.clients)))
 
     @property
     def run_config(self) -> dict[str, Any]:

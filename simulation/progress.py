@@ -67,20 +67,12 @@ class RoundProgress:
 
     Args:
         console: where to show them.
-        output: the run's folder on the server.
-        rounds: training rounds.
     """
 
-    def __init__(self, console: Console, output: Path, rounds: int) -> None:
-        self._run = RunningHistory(output, rounds)
+    def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=console, transient=True)
-        self._task = self._bar.add_task(self._run.words, total=self.history.schedule.total_rounds)
-
-    @property
-    def history(self) -> History:
-        """The records so far, pooled values only."""
-        return self._run.history
+        self._task = self._bar.add_task("")
 
     def __enter__(self) -> RoundProgress:
         self._bar.start()
@@ -89,7 +81,7 @@ class RoundProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def update(self) -> None:
-        """Take in the records that are new, and show them."""
-        self._run.read()
-        self._bar.update(self._task, completed=self._run.done, description=self._run.words)
+    def show(self, run: RunningHistory) -> None:
+        """Show how far a run is."""
+        total = run.history.schedule.total_rounds
+        self._bar.update(self._task, total=total, completed=run.done, description=run.words)

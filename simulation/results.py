@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from transformers.utils import logging
@@ -28,7 +27,7 @@ def keep(options: Options, history: History, output: Path, run_dir: Path) -> Non
     cards = json.loads((output / CARDS).read_text(encoding="utf-8"))
     history.envoys = sorted(cards)
     labels = next(iter(cards.values()))["labels"]
-    settings = replace(options.settings, engine="flower")
+    settings = options.settings
     spec = ModelSpec.of(settings, tuple(labels))
     model = spec.build()
     unpack(read_model(output / BEST), model)

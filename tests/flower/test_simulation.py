@@ -11,15 +11,19 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import tomllib  # type: ignore[import-not-found]
+import torch
 from flwr.app import Context, RecordDict
 from superb_flower import client
 
 import speech_commands.shard
 from simulation.options import parse_options
 from superb_ks.run_files import RECORDS
+from superb_node.envoy import threads
 from tests.flower.conftest import left
+from tests.support.lab import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "speech_commands_v0.01"
@@ -36,6 +40,16 @@ def start(project: Path, archive: Path, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def endless(project: Path, archive: Path) -> subprocess.Popen[str]:
+    """Start a simulation, and wait until it has records."""
+    process = start(project, archive, "--rounds=1000")
+    records = f".partial-*/nodes/output/{RECORDS}"
+    while process.poll() is None and not any(p.stat().st_size for p in (project / "runs").glob(records)):
+        time.sleep(0.2)
+    assert process.poll() is None
+    return process
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,38 @@ def test_the_corpus_is_indexed_once_a_worker(archive: Path, monkeypatch: pytest.
     assert sorted(sum(card["speakers"].values()) for card in cards) == [1] * 12
 
 
+def test_the_supernodes_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their command lines count; the script only waits."""
+    monkeypatch.setattr(threads, "usable_cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    script = tmp_path / "flower-supernode"
+    script.write_text("import sys; print('up', flush=True); sys.stdin.read()")
+    node = {"name": "env_1", "envoy-config": str(ROOT / "envoy" / "envoy_config.yaml")}
+    started, before = [], torch.get_num_threads()
+
+    def threads_with(**more: str) -> int:
+        client.Client.of(
+            Context(run_id=1, node_id=1, node_config={**node, **more}, state=RecordDict(), run_config={})
+        )
+        return torch.get_num_threads()
+
+    try:
+        for name in ("env_1", "env_2"):
+            command = [sys.executable, script, "--superlink=[::1]:9092", f'--node-config=name="{name}"']
+            started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        for process in started:
+            assert process.stdout.readline() == b"up\n"
+        assert threads_with(superlink="[::1]:9092") == 3
+        assert threads_with(superlink="[::1]:9093") == 6
+        assert threads_with(superlink="localhost:9092") == 3
+        assert threads_with() == 6
+    finally:
+        torch.set_num_threads(before)
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
 @pytest.mark.federation
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
@@ -134,16 +180,26 @@ def test_real_recordings_and_other_tunings(project: Path, archive: Path, tuning:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_interrupted_run_leaves_nothing(project: Path, archive: Path) -> None:
-    process = start(project, archive, "--rounds=1000")
-    records = f".partial-*/nodes/output/{RECORDS}"
-    while process.poll() is None and not any(p.stat().st_size for p in (project / "runs").glob(records)):
-        time.sleep(0.2)
+    process = endless(project, archive)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130, output
     assert "nothing is left behind" in output
     assert list((project / "runs").iterdir()) == []
     assert left(project) == []
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_nothing_outlives_a_killed_run(project: Path, archive: Path) -> None:
+    process = endless(project, archive)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert left(project)
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(family, timeout=60)[1] == []
+    wait_until(lambda: left(project) == [], 60)
 
 
 @pytest.mark.federation

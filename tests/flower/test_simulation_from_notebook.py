@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -16,11 +18,19 @@ from dp_accounting import GaussianDpEvent
 from dp_accounting.rdp import RdpAccountant
 
 from demo import notebook
+from demo.errors import DemoError
+from demo.options import LISTED, TEST_FOLDER
+from simulation.key import key_of
 from simulation.notebook import ABOUT, KEPT, simulate
+from simulation.options import Options
+from simulation.process import run_in_child
+from superb_ks.model.spec import ModelSpec
 from superb_ks.run_files import CARDS, RECORDS
 from superb_ks.settings import Head, Privacy, Recipe, Settings
-from superb_notebook.experiment import ExperimentFailed
+from superb_notebook.experiment import ExperimentFailed, experiment_text
+from superb_notebook.flower import copy_app
 from superb_notebook.history import History
+from superb_notebook.tasks import tutorial_tasks
 from tests.flower.conftest import ROOT, left
 from tests.support.lab import wait_until
 
@@ -51,6 +61,80 @@ def test_an_illegal_value_is_named(given: dict[str, object], words: str) -> None
 def test_a_folder_that_is_not_there_is_told_in_a_line() -> None:
     with pytest.raises(ExperimentFailed, match=r"^DATA=/nowhere: no such folder"):
         simulate(Settings(), data="/nowhere")
+
+
+def add_a_clip(data: Path) -> None:
+    clip = next(data.glob("yes/*.wav"))
+    shutil.copy(clip, clip.with_name(f"another_{clip.name}"))
+
+
+def lengthen_a_clip(data: Path) -> None:
+    with next(data.glob("yes/*.wav")).open("ab") as clip:
+        clip.write(b"\0\0")
+
+
+def append(text: str, *names: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        with folder.joinpath(*names).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    return change
+
+
+DESCRIPTORS_PARAMS = append("    on_bad_clip: skip\n", "envoy", "envoy_config.yaml")
+DESCRIPTOR = append("# changed\n", "envoy", "superb_shard_descriptor.py")
+PARTITION = append("# changed\n", "envoy", "speech_commands", "partition.py")
+APP = append("# changed\n", "flower", "superb_flower", "rounds.py")
+PLOTS = append("# changed\n", "workspace", "superb_notebook", "plots.py")
+
+
+def set_threads(project: Path) -> None:
+    config = project / "envoy" / "envoy_config.yaml"
+    text = config.read_text()
+    assert "cpu_threads: null" in text
+    config.write_text(text.replace("cpu_threads: null", "cpu_threads: 1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "another"),
+    [
+        (DESCRIPTORS_PARAMS, True),
+        (DESCRIPTOR, True),
+        (PARTITION, True),
+        (APP, True),
+        (PLOTS, False),
+        (set_threads, False),
+    ],
+)
+def test_a_simulation_is_another_with_other_code_or_shards(
+    change: Callable[[Path], None], another: bool, project: Path
+) -> None:
+    before = key_of(Options(), b"{}", project)
+    change(project)
+    assert (key_of(Options(), b"{}", project) != before) == another
+
+
+@pytest.mark.parametrize(
+    ("change", "another"),
+    [
+        (add_a_clip, True),
+        (lengthen_a_clip, True),
+        (append("yes/0.wav\n", "validation_list.txt"), True),
+        (append("left by a system", "yes", "Thumbs.db"), False),
+        (append("read me", "README.md"), False),
+    ],
+)
+@pytest.mark.parametrize("where", ["data_dir", "test_dir"])
+def test_a_simulation_is_another_with_other_clips(
+    change: Callable[[Path], None], another: bool, where: str, archive: Path, tmp_path: Path
+) -> None:
+    folders = {"data_dir": archive, "test_dir": archive, where: tmp_path / "archive"}
+    shutil.copytree(archive, tmp_path / "archive")
+    options, words = Options(**folders), Options(data_dir=folders["data_dir"], test_dir=LISTED)
+    before, listed = key_of(options, b"{}"), key_of(words, b"{}")
+    change(tmp_path / "archive")
+    assert (key_of(options, b"{}") != before) == another
+    assert (key_of(words, b"{}") != listed) == (another and where == "data_dir")
 
 
 def private(folder: Path, **other: object) -> Settings:
@@ -101,6 +185,21 @@ def test_a_simulation_that_fails_says_why_and_keeps_its_logs(archive: Path, tmp_
     (failed,) = tmp_path.iterdir()
     assert f"The logs are in runs/{failed.name}" in str(raised.value)
     assert (failed / "logs" / "run.log").read_text()
+    assert left(tmp_path) == []
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_of_other_classes_is_refused_in_a_line(archive: Path, tmp_path: Path) -> None:
+    settings = private(tmp_path)
+    text = experiment_text(ModelSpec.of(settings, ("yes", "no")).sealed(), tutorial_tasks(settings), settings)
+    options = Options(clients=6, settings=settings, data_dir=archive, test_dir=archive.with_name(TEST_FOLDER))
+    with pytest.raises(DemoError) as refused:
+        run_in_child(options, tmp_path, lambda run: None, copy_app(tmp_path / "app", text))
+    assert str(refused.value).endswith(", and the experiment's model yes no")
+    assert "the clients have the classes yes no up down" in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
     assert left(tmp_path) == []
 
 
