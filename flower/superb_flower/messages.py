@@ -116,7 +116,7 @@ def card_of(message: Message) -> tuple[str, dict[str, Any]]:
         KeyError, NoCard: it sent something else.
     """
     client = _client_in(message)
-    return str(client["name"]), read_card(str(client["card"]))
+    return str(client["name"]), read_card(str(client["card"]), trains=False)
 
 
 def in_order(replies: Iterable[Message]) -> list[Message]:

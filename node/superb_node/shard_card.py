@@ -75,8 +75,12 @@ _PER_SPLIT = {
 }
 
 
-def read_card(text: object) -> dict[str, Any]:
+def read_card(text: object, *, trains: bool = True) -> dict[str, Any]:
     """Read what a shard descriptor returns as `dataset_description`.
+
+    Args:
+        text: JSON.
+        trains: whether it needs training clips; one of many simulated clients may only validate or test.
 
     Returns:
         every field of the schema (see docs/design.md): those that the card lacks have their default, and
@@ -96,7 +100,7 @@ def read_card(text: object) -> dict[str, Any]:
         names = f"1 to {MAX_CLASSES} different names, each {_TEXT}"
         raise NoCard(f"its `labels` is {_shown(labels)}; legal: {names}")
     clips = {split: _clips(card.get("clips"), split, labels) for split in SPLITS}
-    if not sum(clips["train"].values()):
+    if trains and not sum(clips["train"].values()):
         raise NoCard("it has no training clips")
     return {
         "labels": labels,

@@ -22,6 +22,7 @@ import speech_commands.shard
 from simulation.options import parse_options
 from superb_ks.run_files import RECORDS
 from superb_node.envoy import threads
+from superb_node.shard_card import read_card
 from tests.flower.conftest import left
 from tests.support.lab import wait_until
 
@@ -95,9 +96,11 @@ def test_the_corpus_is_indexed_once_a_worker(archive: Path, monkeypatch: pytest.
     for number in (*range(6), *range(6)):
         node = {"partition-id": number, "num-partitions": 6}
         context = Context(run_id=1, node_id=1, node_config=node, state=RecordDict(), run_config=run)
-        cards.append(json.loads(client.Client.of(context).card))
+        cards.append(read_card(client.Client.of(context).card, trains=False))
     assert len(opened) == 1
     assert sorted(sum(card["speakers"].values()) for card in cards) == [1] * 12
+    lacking = [sum(card["clips"]["train"].values()) == 0 for card in cards]
+    assert lacking == [False, False, False, False, True, True] * 2, "who validates or tests alone takes part"
 
 
 def test_the_supernodes_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
