@@ -16,7 +16,7 @@ EVALUATE = 1  ## simulate: share of the clients with validation clips that valid
 EPOCHS =  ## simulate: passes of a client over its clips in a round
 BASELINE =  ## demo: model trained for comparison, in notebook 3
 TRACK =  ## demo: where records are written too: tensorboard | mlflow | wandb, several with commas
-DATA = synthetic  ## demo, simulate, compare: synthetic | folder of the Speech Commands training archive
+DATA = synthetic  ## demo, simulate, compare, bench-engines: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 next to DATA); demo, check-data: or testing_list
 QUICK =  ## compare: 1 for the main rows with one seed, about 20 minutes; they stay in build/
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
@@ -156,8 +156,8 @@ bench-by-hand: $(VENV)/.installed-dev  ## compare envoys started by hand with `m
 bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, against Flower and OpenFL as shipped
 	$(VENV_PYTHON) -m benchmarks.transport --engine all --growth
 
-bench-engines: $(VENV)/.installed-dev  ## measure simulated rounds and memory against a plain loop and a usual Flower app
-	$(VENV_PYTHON) -m benchmarks.engines
+bench-engines: $(VENV)/.installed-dev  ## measure simulations against plain loops and a usual Flower app, and how well many speakers learn
+	@$(VENV_PYTHON) -m benchmarks.engines --data="$$its_data"
 
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
 	$(VENV_PYTHON) -m benchmarks.data

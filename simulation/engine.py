@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "flower"
 HOST = "127.0.0.1"
 READY_SECONDS = 60.0
+KILL_SECONDS = 30.0
 CLUSTER = "RAY_ADDRESS"
 """Variable that names a Ray cluster which is there already, on one machine or several."""
 _POLL_SECONDS = 0.2
@@ -77,12 +78,13 @@ class Engine:
         with held_back():
             stop_all(reversed(list(self.processes.values())), grace_seconds=0.0)
             if self._ray is not None:
-                while groups := self.groups:
-                    for group in groups:
-                        with contextlib.suppress(ProcessLookupError, PermissionError):
-                            os.killpg(group, signal.SIGKILL)
-                    time.sleep(_POLL_SECONDS)
+                left = self._kill_groups()
                 shutil.rmtree(self._ray, ignore_errors=True)
+                if left:
+                    told = f"these process groups did not end in {KILL_SECONDS:.0f} s: {sorted(left)}"
+                    if error is None:
+                        raise DemoError(told)
+                    print(told, file=sys.stderr)  # the error says more
 
     def run(self, config: Mapping[str, Any], app: Path = APP) -> Iterator[None]:
         """Run the app, and yield from time to time until the run has ended.
@@ -125,6 +127,16 @@ class Engine:
         """The process groups of all that runs for this simulation."""
         return set() if self._ray is None else _groups_with("RAY_TMPDIR", str(self._ray))
 
+    def _kill_groups(self) -> set[int]:
+        """Kill all that runs for this simulation; returns the process groups that are left."""
+        deadline = time.monotonic() + KILL_SECONDS
+        while (groups := self.groups) and time.monotonic() < deadline:
+            for group in groups:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(group, signal.SIGKILL)
+            time.sleep(_POLL_SECONDS)
+        return groups
+
     def log_tail(self) -> str:
         """The end of the run's log."""
         return self.processes[_RUN].log_tail()
@@ -164,7 +176,6 @@ class Engine:
             "RAY_TMPDIR": str(self._ray),
             **(self._of_others() if CLUSTER in os.environ else self._own),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its announcement of what it will do one day
         }
 
     def _of_others(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Simulations from a notebook: one call runs hundreds of clients, shows how far they are, keeps the records.
+"""Simulations from a notebook: one call runs hundreds of clients, shows how they learn, keeps the records.
 
 What was run once is read from `runs/simulations/` afterwards: same settings, same clients, same clips,
 same code.
@@ -6,11 +6,12 @@ same code.
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from IPython.display import display
 
@@ -27,6 +28,7 @@ from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_notebook.experiment import ExperimentFailed, experiment_text
 from superb_notebook.flower import copy_app
 from superb_notebook.history import History
+from superb_notebook.plots import FIGURE_PIXELS, plot_learning, show
 from superb_notebook.progress import ProgressBar
 from superb_notebook.tasks import tutorial_tasks
 
@@ -89,21 +91,21 @@ def _simulated(options: Options, runs: Path) -> History:
     spec = ModelSpec.of(options.settings, SUPERB_LABELS).sealed()
     text = experiment_text(spec, tutorial_tasks(options.settings), options.settings)
     kept = runs / KEPT / key_of(options, text)
-    bar = display(ProgressBar(0.0, 0, "begins"), display_id=True)
+    view = View()
     if not (kept / ABOUT).exists():
         folder = RunFolder(runs)
         try:
-            seconds = _run(options, text, folder.path, bar)
+            seconds = _run(options, text, folder.path, view)
             _keep(folder.path / OUTPUT, kept, options, seconds)
         except DemoError as error:
             raise DemoError(f"{error}\nThe logs are in runs/{folder.keep_failure().name}") from error
         finally:
             folder.discard()
-    return _read(kept, options.settings.rounds, bar)
+    return _read(kept, options.settings.rounds, view)
 
 
-def _run(options: Options, text: bytes, folder: Path, bar: Any) -> int:
-    """Run an experiment, and show how far it is; returns the seconds that it took.
+def _run(options: Options, text: bytes, folder: Path, view: View) -> int:
+    """Run an experiment, and show how it goes; returns the seconds that it took.
 
     Raises:
         DemoError: the simulation failed.
@@ -113,14 +115,12 @@ def _run(options: Options, text: bytes, folder: Path, bar: Any) -> int:
     def seconds() -> int:
         return round(time.monotonic() - started)
 
-    def show(run: RunningHistory) -> None:
-        if bar is not None:
-            share = run.done / run.history.schedule.total_rounds
-            bar.update(ProgressBar(share, seconds(), run.words))
-
     app = copy_app(folder / OUTPUT.parent / "app", text)
     speakers = options.speakers if options.data_dir is None else None
-    run_in_child(options, folder, show, app, speakers)
+    try:
+        run_in_child(options, folder, lambda run: view.follow(run, seconds()), app, speakers)
+    finally:
+        view.drop_plot()
     return seconds()
 
 
@@ -136,12 +136,59 @@ def _keep(output: Path, kept: Path, options: Options, seconds: int) -> None:
     output.rename(kept)
 
 
-def _read(kept: Path, rounds: int, bar: Any) -> History:
+def _read(kept: Path, rounds: int, view: View) -> History:
     """Return the history of what is kept, and show how it ended."""
     run = RunningHistory(kept, rounds)
     run.read()
     run.history.envoys = sorted(json.loads((kept / CARDS).read_text(encoding="utf-8")))
-    if bar is not None:
-        seconds = json.loads((kept / ABOUT).read_text(encoding="utf-8"))["seconds"]
-        bar.update(ProgressBar(1.0, seconds, f"test accuracy {run.history.test}"))
+    seconds = json.loads((kept / ABOUT).read_text(encoding="utf-8"))["seconds"]
+    view.show(ProgressBar(1.0, seconds, f"test accuracy {run.history.test}"))
     return run.history
+
+
+class View:
+    """What is seen of a simulation: a bar and, while it runs, a plot that each finished round redraws.
+
+    Both are one output, so that of the plot nothing stays in the notebook.
+    """
+
+    def __init__(self) -> None:
+        self._bar = ProgressBar(0.0, 0, "begins")
+        self._drawn, self._png = 0, b""
+        # None outside of a notebook.
+        self._output = display(self._bar, display_id=True)
+
+    def show(self, bar: ProgressBar) -> None:
+        """Show a bar, if it is another than before."""
+        if self._output is not None and bar != self._bar:
+            self._bar = bar
+            self._output.update(bar)
+
+    def follow(self, run: RunningHistory, seconds: int) -> None:
+        """Show how far a run is after so many seconds, and what it has learned."""
+        if self._output is None:
+            return
+        if run.done > self._drawn:
+            self._drawn = run.done
+            self._png = show(plot_learning(run.history), "").data
+        share = run.done / run.history.schedule.total_rounds
+        self.show(_BarAndPlot(share, seconds, run.words, self._png))
+
+    def drop_plot(self) -> None:
+        """Leave the bar alone, as it is."""
+        self.show(ProgressBar(self._bar.share, self._bar.seconds, self._bar.words))
+
+
+@dataclass(frozen=True, repr=False)
+class _BarAndPlot(ProgressBar):
+    """A bar with a picture below it, a PNG of twice the pixels; none if it is empty."""
+
+    png: bytes
+
+    def _repr_html_(self) -> str:
+        if not self.png:
+            return super()._repr_html_()
+        data = base64.b64encode(self.png).decode()
+        about = "loss and validation accuracy over the rounds so far"
+        picture = f'<img width="{FIGURE_PIXELS}" alt="{about}" src="data:image/png;base64,{data}">'
+        return super()._repr_html_() + picture

@@ -84,8 +84,9 @@ class Options(Checked):
 
     @property
     def workers(self) -> int:
-        """Processes that play the clients: no more than usable cores, or clients that train at a time."""
-        return max(1, min(usable_cores(), math.ceil(self.settings.fraction * self.clients)))
+        """Processes that play the clients: no more than usable cores, or clients that are asked at a time."""
+        asked = max(self.settings.fraction, self.evaluate) * self.clients
+        return max(1, min(usable_cores(), math.ceil(asked)))
 
     @property
     def run_config(self) -> dict[str, Any]:

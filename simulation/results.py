@@ -6,13 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from transformers.utils import logging
-
 from simulation.options import Options
-from superb_ks.model.packing import unpack
-from superb_ks.model.spec import ModelSpec
-from superb_ks.model.tuning import merged
-from superb_ks.run_files import BEST, CARDS, read_model
+from superb_ks.run_files import CARDS
 from superb_node.work_folder import replace_file
 from superb_notebook.history import History
 from superb_notebook.model_card import write_card
@@ -26,14 +21,8 @@ def keep(options: Options, history: History, output: Path, run_dir: Path) -> Non
     """Write model, plot and summary into the run's folder; the server's own folder goes."""
     cards = json.loads((output / CARDS).read_text(encoding="utf-8"))
     history.envoys = sorted(cards)
-    labels = next(iter(cards.values()))["labels"]
     settings = options.settings
-    spec = ModelSpec.of(settings, tuple(labels))
-    model = spec.build()
-    unpack(read_model(output / BEST), model)
-    logging.disable_progress_bar()
-    merged(model).save_pretrained(run_dir / "model")
-    spec.feature_extractor().save_pretrained(run_dir / "model")
+    (output / "model").rename(run_dir / "model")
     (run_dir / PLOT).write_bytes(show(plot_learning(history), "loss and accuracy over the rounds").data)
     summary = {
         **summarize(settings, cards, history),

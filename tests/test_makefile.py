@@ -74,6 +74,8 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
     assert passed_on(checkout, "compare", *given)[1:4] == [
         "benchmarks.compare", f"--data={lead}", f"--test-data={lead}",
     ]  # fmt: skip
+    (checkout / "noted").unlink()
+    assert passed_on(checkout, "bench-engines", given[0]) == ["-m", "benchmarks.engines", f"--data={lead}"]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -25,7 +25,7 @@ FILES = (
 # OpenFL's metadata would hold gRPC, protobuf and Python back: see node/pyproject.toml.
 OPENFL = "--no-deps --ignore-requires-python openfl==1.7.1"
 # Bounds from above, each with its reason on the line.
-BOUNDED = {"torch", "transformers", "ruff"}
+BOUNDED = {"flwr", "torch", "transformers", "ruff"}
 # Names to import that are not the names to install.
 DISTRIBUTIONS = {
     "yaml": "pyyaml",

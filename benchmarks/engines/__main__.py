@@ -1,15 +1,16 @@
-"""Flower's engine here, beside the other engine, a plain loop and the usual app, and its memory.
+"""Flower's engine here, beside the other engine, a plain loop and the usual app; its memory; many speakers.
 
     python -m benchmarks.engines [--repeats 3] [--only learning rounds memory]
+    python -m benchmarks.engines --only speakers --data FOLDER --seeds 0 1 2
 
-`learning`, `rounds` and `memory` say what each of them measures.
+The modules `learning`, `rounds`, `memory` and `speakers` say what each of them measures.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from benchmarks.compare.results import commit
 from benchmarks.engines.learning import learning_figures
 from benchmarks.engines.memory import memory_figures
 from benchmarks.engines.rounds import TUNINGS, round_figures
+from benchmarks.engines.speakers import speaker_rows
 from benchmarks.transport.result import merge, now
 from demo.interrupts import Interrupted, raise_interrupted
+from demo.options import SYNTHETIC, OptionError, archive_folders
 from tests.support.machine import machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "engines.json"
-PARTS = ("learning", "rounds", "memory")
+PARTS = ("learning", "rounds", "memory", "speakers")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,22 +36,41 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each way, in turn; medians are kept")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--data",
+        default=SYNTHETIC,
+        help="speakers: training archive of real speech, the test archive beside it",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the speakers' training")
     given = parser.parse_args(argv)
+    try:
+        data, _ = archive_folders(given.data or SYNTHETIC, "")
+    except OptionError as error:
+        parser.error(str(error))
     measured, missed = commit(), 0
     try:
         with raise_interrupted():
-            for name, measure in wanted(given.only, given.repeats).items():
+            for name, measure in wanted(given.only, given.repeats, data, given.seeds).items():
                 figures = measure()
                 print(f"{name}:", *(f"{key}={value}" for key, value in figures.items()), flush=True)
-                missed += not figures["good"]
+                missed += not figures.get("good", True)  # of the speakers nothing is demanded
                 merge(name, {**figures, "date": now(), "commit": measured, "machine": machine()}, RESULTS)
     except Interrupted as interrupted:
         return interrupted.exit_code
     return int(missed > 0)
 
 
-def wanted(parts: tuple[str, ...], repeats: int) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Return what measures each row of the results."""
+def wanted(
+    parts: Sequence[str], repeats: int, data: Path | None, seeds: Sequence[int]
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what measures each row of the results.
+
+    Args:
+        parts: some of `PARTS`.
+        repeats: runs of each way.
+        data: training archive of real speech; None: synthetic speech alone.
+        seeds: of the speakers' training.
+    """
     rows: dict[str, Callable[[], dict[str, Any]]] = {}
     if "learning" in parts:
         rows["learning"] = partial(learning_figures, repeats)
@@ -56,7 +78,9 @@ def wanted(parts: tuple[str, ...], repeats: int) -> dict[str, Callable[[], dict[
         for tuning in TUNINGS:
             rows[f"rounds, {tuning}"] = partial(round_figures, tuning, repeats)
     if "memory" in parts:
-        rows["memory"] = memory_figures
+        rows["memory"] = partial(memory_figures, repeats)
+    if "speakers" in parts:
+        rows |= speaker_rows(data, seeds)
     return rows
 
 

@@ -12,15 +12,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flwr.app import Message, MetricRecord
+import numpy as np
+from flwr.app import Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from superb_flower import messages
 from superb_ks.aggregator.strategies.updates import UpdateRefused, require_usable
-from superb_ks.metrics import CLIPS, cap
+from superb_ks.metrics import CLIPS, MAX_RECORDS, Metrics, admit, cap, count_records
 from superb_ks.schedule import TRAIN
 
+Counts = Mapping[str, int]
 _POLL_SECONDS = 0.1
 _NOT_THERE = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE)
 
@@ -71,35 +73,67 @@ def ask(grid: Grid, questions: Sequence[Message], seconds: float | None) -> Iter
         yield Answer(node, None, f"no answer within {seconds:g} s")
 
 
-def admit_reply(reply: Message, name: str, size: int, counts: Mapping[str, int], *, trained: bool) -> str:
-    """Make sure that a reply can be used, as the director does of what an envoy sends.
+@dataclass(frozen=True)
+class Report:
+    """A reply that can be used.
 
-    The reply then has the name of who was asked, whatever it calls itself, and claims no more clips to have
-    trained on than its shard card counts.
+    Attributes:
+        name: of who was asked, whatever the reply calls its sender.
+        measured: what each task measured, by its name.
+        update: the reply, for a strategy, if it has trained; its clips are those of `measured`.
+        notes: what of it was left out or lowered: the kind of the note, and words.
+    """
+
+    name: str
+    measured: dict[str, Metrics]
+    update: Message | None
+    notes: list[tuple[str, str]]
+
+
+def read_report(reply: Message, name: str, asked: Sequence[str], size: int, counts: Counts) -> Report:
+    """Take from a reply what was asked for, as the director does with what an envoy sends.
 
     Args:
         reply: changed in place.
         name: of who was asked.
+        asked: names of the tasks.
         size: of the model.
-        counts: clips of each split on its shard card.
-        trained: whether it was to train, and so to send weights.
-
-    Returns:
-        What it claimed beyond its card, in words; empty if nothing.
+        counts: clips of each split on the shard card, beyond which no claim counts.
 
     Raises:
-        UpdateRefused: it is no report, or its weights cannot be averaged.
+        UpdateRefused: it is no report of these tasks, or its weights cannot be averaged.
     """
     try:
-        measured = messages.metrics_of(reply)
-        messages.call_it(reply, name)
-        if not trained:
-            return ""
-        claims = cap(TRAIN, measured[TRAIN], counts)
-        clips = int(measured[TRAIN][CLIPS])
-        vector = messages.vector_of(reply)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        told = messages.metrics_of(reply)
+        if others := [ascii(task[:60]) for task in told if task not in asked]:
+            raise UpdateRefused(f"{name} reports {others[0]}, which it was not asked for")
+        measured, notes = _admitted({task: told[task] for task in asked}, counts)
+        vector = messages.vector_of(reply) if TRAIN in asked else None
+    except (AttributeError, KeyError, TypeError) as error:
         raise UpdateRefused(f"{name} sent no report of its tasks: {type(error).__name__}: {error}") from error
+    except ValueError as error:
+        raise UpdateRefused(str(error) if isinstance(error, UpdateRefused) else f"{name}: {error}") from error
+    if vector is None:
+        return Report(name, measured, None, notes)
+    clips = int(measured[TRAIN][CLIPS])
     require_usable(name, clips, vector, size)
-    reply.content[messages.METRICS] = MetricRecord({CLIPS: clips})
-    return "; ".join(claims)
+    # Flower's strategies refuse all replies if one of them has another form than the rest.
+    reply.content = messages.report(name, {TRAIN: {CLIPS: clips}}, vector)
+    return Report(name, measured, reply, notes)
+
+
+def _admitted(
+    told: Mapping[str, Metrics], counts: Counts
+) -> tuple[dict[str, Metrics], list[tuple[str, str]]]:
+    """Return the metrics of each task that keep to the schema and the budget, and notes on the others."""
+    measured, notes, room = {}, [], MAX_RECORDS
+    for task, sent in told.items():
+        metrics, left_out = admit(task, sent, room)
+        room -= count_records(metrics)
+        if left_out:
+            notes.append(("ignored", f"{task}: {left_out}"))
+        if CLIPS not in metrics or metrics[CLIPS].ndim or metrics[CLIPS] < 0:
+            metrics[CLIPS] = np.asarray(0.0)
+        notes += [("capped", claim) for claim in cap(task, metrics, counts)]
+        measured[task] = metrics
+    return measured, notes

@@ -76,9 +76,9 @@ class Client:
         rank, count = int(node["partition-id"]) + 1, int(node["num-partitions"])
         folder = Path(str(run["envoy-folder"]) or Path(superb_ks.__file__).parents[2] / "envoy")
         shard = tuple((name, run[key]) for name, key in _SIMULATED.items() if run[key] != "")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         name = f"client_{rank:0{len(str(count))}d}"
-        return cls(name, device, rank, _simulated(folder / CONFIG_FILE, count, shard))
+        # A worker asks Ray for no GPU and is shown none.
+        return cls(name, "cpu", rank, _simulated(folder / CONFIG_FILE, count, shard))
 
     @property
     def card(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from superb_flower import messages
 from superb_flower.answers import Answer, ask
+from superb_ks.settings import Failures
 from superb_node.names import fault_of_envoy_name
 from superb_node.shard_card import NoCard, clips_by_split
 
@@ -36,6 +37,11 @@ class Clients:
     cards: dict[str, dict[str, Any]]
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, which all of them have."""
+        return tuple(self.cards[self.names[0]]["labels"])
+
+    @property
     def names(self) -> list[str]:
         """The names, sorted."""
         return sorted(self.nodes)
@@ -49,34 +55,52 @@ class Clients:
         return clips_by_split(self.cards[name])
 
 
-def find_clients(grid: Grid, at_least: int) -> Clients:
+def find_clients(grid: Grid, failures: Failures, drop: Callable[[str, str], None]) -> Clients:
     """Ask every node that is connected who it is and what it holds.
+
+    Args:
+        grid: reaches the nodes.
+        failures: how many there must be, and whether one that cannot take part ends the run.
+        drop: gets name, or number, and fault of such a one if the run goes on.
 
     Raises:
         RuntimeError: too few are connected, one cannot open its shard, a name is illegal or of two, or they
             differ in their classes.
     """
     deadline = time.monotonic() + WAIT_SECONDS
-    while len(ids := list(grid.get_node_ids())) < at_least:
+    while len(ids := list(grid.get_node_ids())) < failures.min_envoys:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{len(ids)} clients are connected, min_envoys is {at_least}")
+            raise RuntimeError(f"{len(ids)} clients are connected, min_envoys is {failures.min_envoys}")
         time.sleep(0.5)
     nodes: dict[str, int] = {}
     cards: dict[str, dict[str, Any]] = {}
     for answer in _describe(grid, sorted(ids)):
-        if answer.reply is None:
-            raise RuntimeError(f"client {answer.node} cannot take part: {answer.fault}")
-        try:
-            name, card = messages.card_of(answer.reply)
-        except (KeyError, NoCard) as error:
-            raise RuntimeError(f"client {answer.node} cannot take part: it has no card: {error}") from error
-        if fault := fault_of_envoy_name(name):
-            raise RuntimeError(fault)
+        name, card = _card_in(answer)
+        if card is None:
+            told = f"client {answer.node} cannot take part: {name}"
+            if failures.on_task_error == "fail":
+                raise RuntimeError(told)
+            drop(f"client {answer.node}", told)
+            continue
         if name in nodes:
             raise RuntimeError(f"two clients are named {name}; each needs a name of its own")
         nodes[name], cards[name] = answer.node, card
+    if len(nodes) < failures.min_envoys:
+        raise RuntimeError(f"{len(nodes)} clients can take part, min_envoys is {failures.min_envoys}")
     _require_same_classes(cards)
     return Clients(nodes, cards)
+
+
+def _card_in(answer: Answer) -> tuple[str, dict[str, Any] | None]:
+    """Return name and shard card of a client, or why it has none."""
+    if answer.reply is None:
+        return answer.fault, None
+    try:
+        name, card = messages.card_of(answer.reply)
+    except (KeyError, NoCard) as error:
+        return f"it has no card: {error}", None
+    fault = fault_of_envoy_name(name)
+    return (fault, None) if fault else (name, card)
 
 
 def _describe(grid: Grid, ids: list[int]) -> Iterator[Answer]:
@@ -92,10 +116,10 @@ def require_classes(clients: Clients, of_model: Sequence[str]) -> None:
     Raises:
         RuntimeError: they have others.
     """
-    own = clients.cards[clients.names[0]]["labels"]
-    if list(own) != list(of_model):
+    if clients.labels != tuple(of_model):
         raise RuntimeError(
-            f"the clients have the classes {' '.join(own)}, and the experiment's model {' '.join(of_model)}"
+            f"the clients have the classes {' '.join(clients.labels)}, "
+            f"and the experiment's model {' '.join(of_model)}"
         )
 
 

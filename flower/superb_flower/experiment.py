@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from superb_ks.experiment import Experiment
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import SUPERB_LABELS, Recipe, Settings, strategy_named, tuning_named
+from superb_ks.settings import Privacy, Recipe, Settings, strategy_named, tuning_named
 
 NOTEBOOKS = "experiment.json"
 """File next to this one: what a notebook submitted (`superb_ks.experiment`)."""
@@ -22,33 +22,40 @@ _ARGUMENTS = {
 }
 
 
-def text_of_experiment(run_config: Mapping[str, Any]) -> bytes:
-    """Return the experiment's text.
+def notebooks_text() -> bytes | None:
+    """Return the experiment's text that a notebook put into the app; None if none did."""
+    file = Path(__file__).with_name(NOTEBOOKS)
+    return file.read_bytes() if file.exists() else None
+
+
+def text_by_config(run_config: Mapping[str, Any], labels: Sequence[str]) -> bytes:
+    """Return the text of the tutorial's experiment with the settings of the run's config.
 
     Args:
-        run_config: of the run, with the keys of `[tool.flwr.app.config]`.
+        run_config: with the keys of `[tool.flwr.app.config]`.
+        labels: of the clients' shards.
 
     Raises:
         ValueError: a value is illegal; the message names it and what is legal.
     """
-    file = Path(__file__).with_name(NOTEBOOKS)
-    if file.exists():
-        return file.read_bytes()
+    noise = float(run_config["noise-multiplier"])
     settings = Settings(
         model=run_config["model"],
         tuning=tuning_named(run_config["tuning"]),
         strategy=strategy_named(run_config["strategy"]),
         recipe=Recipe(epochs_per_round=run_config["epochs-per-round"] or None),
+        privacy=Privacy(clip_norm=float(run_config["clip-norm"]), noise_multiplier=noise) if noise else None,
         rounds=run_config["rounds"],
         fraction=float(run_config["fraction"]),
         seed=run_config["seed"],
+        engine="flower",
     )
     source = Path(__file__).with_name("lesson.py").read_text(encoding="utf-8")
     in_force = f"settings = Settings.from_dict({settings.for_nodes().to_dict()!r})\n"
     before, after = source.split(_OWN_SETTINGS)
     return Experiment(
-        settings=settings,
-        model=ModelSpec.of(settings, SUPERB_LABELS).sealed().to_dict(),
+        settings=settings.for_nodes(),
+        model=ModelSpec.of(settings, tuple(labels)).sealed().to_dict(),
         tasks=before + in_force + after,
         arguments=_ARGUMENTS,
     ).to_bytes()

@@ -8,7 +8,7 @@ everybody. They find in it how many clips an update weighs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -67,12 +67,6 @@ def config_of(message: Message) -> Mapping[str, Any]:
     return cast(ConfigRecord, message.content[CONFIG])
 
 
-def call_it(message: Message, name: str) -> None:
-    """Give a reply the name of the client that it came from."""
-    _client_in(message)
-    cast(ConfigRecord, message.content[CLIENT])["name"] = name
-
-
 def _client_in(message: Message) -> Mapping[str, Any]:
     return cast(ConfigRecord, message.content[CLIENT])
 
@@ -117,11 +111,6 @@ def card_of(message: Message) -> tuple[str, dict[str, Any]]:
     """
     client = _client_in(message)
     return str(client["name"]), read_card(str(client["card"]), trains=False)
-
-
-def in_order(replies: Iterable[Message]) -> list[Message]:
-    """Return replies in the order of their senders' names: a sum of floating-point numbers depends on it."""
-    return sorted(replies, key=name_of)
 
 
 def name_of(message: Message) -> str:

@@ -13,14 +13,14 @@ from flwr.app import ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 
 from superb_flower import messages
-from superb_flower.answers import admit_reply, ask
+from superb_flower.answers import Report, ask, read_report
 from superb_flower.clients import Clients
 from superb_flower.output import Output
 from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
 from superb_flower.strategies import flowers_strategy
 from superb_ks.aggregator.early_stopping import EarlyStop
 from superb_ks.aggregator.strategies.updates import UpdateRefused
-from superb_ks.metrics import ACCURACY, CLIPS, MAX_RECORDS, Metrics, admit, cap, pooled
+from superb_ks.metrics import ACCURACY, Metrics, pooled
 from superb_ks.run_files import BEST, LAST
 from superb_ks.schedule import PERSONALISE, STOPPED_EARLY, TEST_BEST, TRAIN, VALIDATE, RoundSchedule
 from superb_ks.settings import Settings
@@ -28,6 +28,9 @@ from superb_ks.types import Vector
 
 Tasks = list[tuple[str, str]]
 """Name and function of the tasks of a round."""
+
+Question = tuple[Message, list[str]]
+"""A message to a client, and the names of the tasks that it asks for."""
 
 
 class _Drawn:
@@ -110,10 +113,10 @@ class Rounds:
         tasks = [(task.name, task.function) for task in self._schedule.tasks(number)]
         training = any(name == TRAIN for name, _ in tasks)
         sent = self._best[1] if self._best and tasks[0][0] in (TEST_BEST, PERSONALISE) else model
-        replies = self._answers(number, self._questions(number, sent, tasks))
-        self._measure(number, replies, model)
+        reports = self._answers(number, self._questions(number, sent, tasks))
+        self._measure(number, reports, model)
         if training:
-            model = self._aggregate(number, model, [r for r in replies if messages.ARRAYS in r.content])
+            model = self._aggregate(number, model, [each.update for each in reports if each.update])
         seconds = np.asarray(time.monotonic() - started)
         self._output.record(number, "aggregator", "round", {"seconds": seconds})
         return model
@@ -126,43 +129,38 @@ class Rounds:
             return self._validation.trainers(self._clients.having("val"), 0)
         return self._clients.having("train" if task == PERSONALISE else "test")
 
-    def _questions(self, number: int, model: Vector, tasks: Tasks) -> list[Message]:
-        """Return a message for each client that has something to do."""
+    def _questions(self, number: int, model: Vector, tasks: Tasks) -> dict[str, Question]:
+        """Return what each client is asked that has something to do, by its name, in the order of names."""
         own: dict[str, Tasks] = {}
         for task in tasks:
             for name in self._who(number, task[0]):
                 own.setdefault(name, []).append(task)
         training = [name for name in own if any(task == TRAIN for task, _ in own[name])]
-        drawn = self._drawn(number, model, training) if training else set()
-        questions, contents = [], {}
+        if training:
+            self._tell_strategy(number, model, training)
+        questions, contents = {}, {}
         for name in sorted(own):
-            node, text = self._clients.nodes[name], json.dumps(own[name])
-            if name in training and node not in drawn:
-                continue
+            text = json.dumps(own[name])
             if text not in contents:  # those who do the same share what is sent
                 config = {"experiment": self._text, "round": number, "tasks": text}
                 contents[text] = messages.request(model, config)
             kind = MessageType.TRAIN if name in training else MessageType.EVALUATE
-            questions.append(Message(contents[text], node, kind))
+            message = Message(contents[text], self._clients.nodes[name], kind)
+            questions[name] = message, [task for task, _ in own[name]]
         return questions
 
-    def _drawn(self, number: int, model: Vector, names: list[str]) -> set[int]:
-        """Let the strategy note the round's model, and who is asked: all of `names`, as they were drawn."""
+    def _tell_strategy(self, number: int, model: Vector, names: list[str]) -> None:
+        """Let the strategy note the round's model, and how many train: all of `names`, as they were drawn."""
         grid = cast(Grid, _Drawn([self._clients.nodes[name] for name in names]))
-        asked = self._strategy.configure_train(number + 1, messages.arrays_of(model), ConfigRecord(), grid)
-        return {question.metadata.dst_node_id for question in asked}
+        self._strategy.configure_train(number + 1, messages.arrays_of(model), ConfigRecord(), grid)
 
-    def _answers(self, number: int, questions: list[Message]) -> list[Message]:
-        """Return the replies that can be used, in the order of names; of others it is recorded why not."""
+    def _answers(self, number: int, questions: dict[str, Question]) -> list[Report]:
+        """Return the reports that can be used, in the order of names; of others it is recorded why not."""
         failures, personal = self._settings.failures, self._schedule.is_personal(number)
         names = {node: name for name, node in self._clients.nodes.items()}
-        training = {
-            question.metadata.dst_node_id
-            for question in questions
-            if question.metadata.message_type == MessageType.TRAIN
-        }
-        answered, good = 0, []
-        for answer in ask(self._grid, questions, failures.round_timeout_seconds):
+        answered, reports = 0, {}
+        asked = [message for message, _ in questions.values()]
+        for answer in ask(self._grid, asked, failures.round_timeout_seconds):
             name = names[answer.node]
             if answer.reply is None:
                 if answer.failed and failures.on_task_error == "fail" and not personal:
@@ -171,46 +169,34 @@ class Rounds:
                 continue
             answered += 1
             try:
-                claim = admit_reply(
-                    answer.reply,
-                    name,
-                    self._size,
-                    self._clients.clips_of(name),
-                    trained=answer.node in training,
+                report = read_report(
+                    answer.reply, name, questions[name][1], self._size, self._clients.clips_of(name)
                 )
             except UpdateRefused as refused:
                 self._output.note(number, name, "refused", str(refused))
                 continue
-            if claim:
-                self._output.note(number, name, "capped", claim)
-            good.append(answer.reply)
+            for kind, words in report.notes:
+                self._output.note(number, name, kind, words)
+            reports[name] = report
         if answered < failures.min_envoys and not personal:
             raise RuntimeError(f"{answered} clients answered, min_envoys is {failures.min_envoys}")
-        return messages.in_order(good)
+        # A sum of floating-point numbers depends on their order.
+        return [reports[name] for name in sorted(reports)]
 
-    def _measure(self, number: int, replies: list[Message], model: Vector) -> None:
+    def _measure(self, number: int, reports: list[Report], model: Vector) -> None:
         """Record what the clients measured, and what all of them did together; keep the best model."""
-        reports: dict[str, dict[str, Metrics]] = {}
-        for reply in replies:
-            name = messages.name_of(reply)
-            room = MAX_RECORDS
-            for task, sent in messages.metrics_of(reply).items():
-                metrics, left_out = admit(task, sent, room)
-                if left_out:
-                    self._output.note(number, name, "ignored", f"{task}: {left_out}")
-                metrics[CLIPS] = np.asarray(max(0.0, float(metrics.get(CLIPS, np.zeros(())).max())))
-                for claim in cap(task, metrics, self._clients.clips_of(name)):
-                    if task == PERSONALISE:  # of trained clips it was said before
-                        self._output.note(number, name, "capped", claim)
+        by_task: dict[str, dict[str, Metrics]] = {}
+        for report in reports:
+            for task, metrics in report.measured.items():
                 if task == TRAIN:
                     metrics["bytes_up"] = np.asarray(float(model.nbytes))
-                self._output.record(number, name, task, metrics)
-                reports.setdefault(task, {})[name] = metrics
-        for task, of_all in reports.items():
+                self._output.record(number, report.name, task, metrics)
+                by_task.setdefault(task, {})[report.name] = metrics
+        for task, of_all in by_task.items():
             if task != PERSONALISE:  # of each model its own
                 self._output.record(number, "aggregator", task, pooled(of_all))
-        if reports.get(VALIDATE):
-            self._mark_if_best(number, pooled(reports[VALIDATE]), model)
+        if by_task.get(VALIDATE):
+            self._mark_if_best(number, pooled(by_task[VALIDATE]), model)
 
     def _mark_if_best(self, number: int, validation: Metrics, model: Vector) -> None:
         score = float(validation.get(ACCURACY, -math.inf))

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
+from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from superb_flower.clients import find_clients, require_classes
-from superb_flower.experiment import text_of_experiment
+from superb_flower.experiment import notebooks_text, text_by_config
 from superb_flower.output import Output
 from superb_flower.rounds import Rounds
+from superb_ks.collaborator.personal import save_pretrained
 from superb_ks.experiment import Experiment
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
-from superb_ks.run_files import FAILED, FINISHED, INITIAL, RUNNING, read_model
+from superb_ks.run_files import BEST, FAILED, FINISHED, INITIAL, RUNNING, STATUS, read_model
+from superb_ks.settings import Failures
 from superb_ks.types import Vector
 
 app = ServerApp()
@@ -23,28 +30,44 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Carry out an experiment; its records and models are in the folder `output`."""
+    """Carry out an experiment; its records and models are in the folder `output`, or the next free one."""
     config = context.run_config
-    output = Output(Path(str(config["output"])))
+    output = Output(_free(Path(str(config["output"])).resolve()))
+    log(logging.INFO, "Records and models are in %s", output.folder)
     output.status(RUNNING)
     try:
-        text = text_of_experiment(config)
-        experiment = Experiment.read(text)
-        settings = replace(experiment.settings, engine="flower")  # refused if Flower cannot do it
-        clients = find_clients(grid, settings.failures.min_envoys)
-        output.cards(clients.cards)
-        if config["cards-only"]:
-            return output.status(FINISHED)
-        if isinstance(experiment.model, dict):
-            require_classes(clients, experiment.model["labels"])
-        Rounds(grid, clients, text, settings, output, float(config["fraction-evaluate"])).run(
-            _initial_weights(output.folder, experiment)
-        )
+        _carry_out(grid, config, output)
     except Exception as error:
         output.note(0, "director", "failure", f"{type(error).__name__}: {error}")
         output.status(FAILED)
         raise
     output.status(FINISHED)
+
+
+def _free(folder: Path) -> Path:
+    """Return a folder without a run: this one, or the same name with the first number that is free."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([folder], numbered) if not (each / STATUS).exists())
+
+
+def _carry_out(grid: Grid, config: Mapping[str, Any], output: Output) -> None:
+    sent = notebooks_text()
+    failures = Experiment.read(sent).settings.failures if sent else Failures()
+    clients = find_clients(grid, failures, lambda name, why: output.note(0, name, "dropped", why))
+    output.cards(clients.cards)
+    if config["cards-only"]:
+        return
+    text = sent or text_by_config(config, clients.labels)
+    experiment = Experiment.read(text)
+    settings = replace(experiment.settings, engine="flower")  # refused if Flower cannot do it
+    if isinstance(experiment.model, dict):
+        require_classes(clients, experiment.model["labels"])
+    rounds = Rounds(
+        grid, clients, experiment.to_bytes(), settings, output, float(config["fraction-evaluate"])
+    )
+    rounds.run(_initial_weights(output.folder, experiment))
+    if sent is None:  # a notebook saves its model itself
+        save_pretrained(experiment, read_model(output.folder / BEST), output.folder / "model")
 
 
 def _initial_weights(folder: Path, experiment: Experiment) -> Vector:

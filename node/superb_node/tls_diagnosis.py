@@ -18,13 +18,16 @@ NO_REASON = "it closed the connection after our certificate; its log says why"
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
-def why_refused(host: str, port: int, certificates: tuple[Path, Path, Path] | None) -> str:
+def why_refused(
+    host: str, port: int, certificates: tuple[Path, Path, Path] | None, asks_for_ours: bool = True
+) -> str:
     """Shake hands with a director that gRPC cannot reach, and find out why.
 
     Args:
         host: of the director.
         port: of the director.
         certificates: files of the authority's certificate, our own, and its key; None to speak without TLS.
+        asks_for_ours: whether it looks at our certificate, as a SuperLink does not.
 
     Returns:
         The reason, in one line; empty if nobody answers there, or there is nothing in the way.
@@ -37,6 +40,8 @@ def why_refused(host: str, port: int, certificates: tuple[Path, Path, Path] | No
         ):
             if certificates is None:
                 return "it speaks TLS only, and we speak without"
+            if not asks_for_ours:
+                return ""
             # TLS 1.3 looks at our certificate when our side of the handshake is over.
             return "" if encrypted.recv(1) else _fault_of_own_certificate(*certificates[:2])
     except ssl.SSLCertVerificationError as error:

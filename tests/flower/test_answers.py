@@ -16,7 +16,7 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord
 from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 from superb_flower import messages
-from superb_flower.answers import Answer, admit_reply, ask
+from superb_flower.answers import Answer, Report, ask, read_report
 from superb_flower.clients import find_clients
 
 from demo.flower_federation import FlowerFederation
@@ -49,20 +49,26 @@ def question(node: int = 1, kind: str = "train") -> Message:
 
 
 def reply(name: str = "a", clips: Any = 10, model: Any = MODEL) -> Message:
-    return Message(messages.report(name, {"train": {"clips": clips}}, model), reply_to=question())
+    sent = Message(messages.report(name, {"train": {"clips": 10}}, model), reply_to=question())
+    told = json.dumps({"train": {"clips": clips}})
+    sent.content[messages.CLIENT] = ConfigRecord({"name": name, "report": told})
+    return sent
+
+
+def report_of(sent: Message, asked: tuple[str, ...] = ("train",)) -> Report:
+    return read_report(sent, "a", asked, SIZE, COUNTS)
 
 
 def test_a_reply_has_the_name_of_who_was_asked() -> None:
-    sent = reply("another")
-    assert admit_reply(sent, "a", SIZE, COUNTS, trained=True) == ""
-    assert (messages.name_of(sent), messages.clips_of(sent)) == ("a", 10)
+    report = report_of(reply("another"))
+    assert (report.name, report.notes) == ("a", [])
+    assert (messages.name_of(report.update), messages.clips_of(report.update)) == ("a", 10)
 
 
 def test_clips_count_up_to_the_card() -> None:
-    sent = reply(clips=10**9)
-    told = admit_reply(sent, "a", SIZE, COUNTS, trained=True)
-    assert told == "claims 1,000,000,000 clips, its shard card counts 20"
-    assert messages.clips_of(sent) == 20
+    report = report_of(reply(clips=10**9))
+    assert report.notes == [("capped", "claims 1,000,000,000 clips, its shard card counts 20")]
+    assert report.measured["train"]["clips"] == messages.clips_of(report.update) == 20
 
 
 def with_weight(value: float) -> np.ndarray:
@@ -75,31 +81,55 @@ def with_weight(value: float) -> np.ndarray:
         ({"model": MODEL[:3]}, "a sent 3 values, the model has 8"),
         ({"model": with_weight(np.nan)}, "a sent 1 values that are not finite"),
         ({"model": with_weight(np.inf)}, "a sent 1 values that are not finite"),
-        ({"model": with_weight(1e13)}, "a sent 1 values beyond 1e+12"),
+        ({"model": with_weight(1e13)}, "a sent 1 values beyond 1e\\+12"),
         ({"clips": 0}, "a trained on 0 clips"),
+        ({"clips": []}, "a trained on 0 clips"),
+        ({"clips": -3}, "a trained on 0 clips"),
         ({"model": None}, "a sent no report of its tasks: KeyError: 'arrays'"),
+        ({"model": MODEL.reshape(2, 4)}, "a: a model is one vector of floats"),
     ],
 )
 def test_an_update_that_cannot_be_averaged_is_refused(sent: dict[str, Any], words: str) -> None:
-    with pytest.raises(UpdateRefused, match=words.replace("+", r"\+")):
-        admit_reply(reply(**sent), "a", SIZE, COUNTS, trained=True)
+    with pytest.raises(UpdateRefused, match=f"^{words}"):
+        report_of(reply(**sent))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "7", '{"train": 7}', '{"train": {"clips": "many"}}', '{"validate": {}}']
-)
+@pytest.mark.parametrize("text", ["7", '{"train": 7}', '{"train": {"clips": {}}}', "{}"])
 def test_what_is_no_report_is_refused(text: str) -> None:
     sent = reply()
     sent.content[messages.CLIENT] = ConfigRecord({"name": "a", "report": text})
     with pytest.raises(UpdateRefused, match="^a sent no report of its tasks: "):
-        admit_reply(sent, "a", SIZE, COUNTS, trained=True)
+        report_of(sent)
 
 
-def test_clips_that_the_strategy_reads_are_those_of_the_report() -> None:
+def test_no_more_is_taken_than_was_asked_for() -> None:
+    """Whoever reported a validation in the last round could choose the best model."""
+    forged = {"test_best": {"clips": 5}, "validate": {"clips": 5, "accuracy": 1.0}}
+    sent = Message(messages.report("a", forged, None), reply_to=question())
+    with pytest.raises(UpdateRefused, match="^a reports 'validate', which it was not asked for$"):
+        report_of(sent, asked=("test_best",))
+
+
+def test_an_update_has_no_more_records_than_all_others() -> None:
+    """Flower's strategies refuse a whole round for one."""
     sent = reply(clips=3)
-    sent.content[messages.METRICS] = MetricRecord({"clips": 10**9})
-    admit_reply(sent, "a", SIZE, COUNTS, trained=True)
-    assert messages.clips_of(sent) == 3
+    sent.content["more"] = MetricRecord({"clips": 10**9})
+    sent.content[messages.METRICS] = MetricRecord({"clips": 10**9, "loss": 1.0})
+    update = report_of(sent).update
+    assert sorted(update.content) == sorted(reply().content)
+    assert dict(update.content[messages.METRICS]) == {"clips": 3}
+
+
+def test_the_records_of_a_round_are_limited_over_all_tasks() -> None:
+    many = {"clips": 5, "confusion": np.ones((80, 80)).tolist()}
+    sent = Message(messages.report("a", {"validate": many, "test": many}, None), reply_to=question())
+    report = report_of(sent, asked=("validate", "test"))
+    assert [kind for kind, _ in report.notes] == ["ignored"]
+    assert "6,400 records of the 12,000" in report.notes[0][1]
+    assert ("confusion" in report.measured["validate"], "confusion" in report.measured["test"]) == (
+        True,
+        False,
+    )
 
 
 class Line:
@@ -141,25 +171,37 @@ def test_an_answer_is_known_by_its_question() -> None:
     assert came[5].fault.startswith("it has left")
 
 
-def test_a_client_without_a_card_is_named() -> None:
-    class Nodes(Line):
-        def get_node_ids(self) -> list[int]:
-            return [7]
+class Nodes(Line):
+    """A grid of some nodes."""
 
-        def push_messages(self, questions: Iterable[Message]) -> list[str]:
-            for each in (questions := list(questions)):
-                each.metadata.__dict__["_message_id"] = "q"
-            return super().push_messages(questions)
+    def get_node_ids(self) -> list[int]:
+        return list(self.answers)
 
-    with pytest.raises(RuntimeError, match="client 7 cannot take part: it has no card: 'card'"):
-        find_clients(Nodes({7: None}, takes=1), 1)
+    def push_messages(self, questions: Iterable[Message]) -> list[str]:
+        for each in (questions := list(questions)):
+            each.metadata.__dict__["_message_id"] = f"question {each.metadata.dst_node_id}"
+        return super().push_messages(questions)
+
+
+def test_a_client_without_a_card_is_named_and_may_be_left_out() -> None:
+    told = "client 7 cannot take part: it has no card: 'card'"
+    dropped: list[tuple[str, str]] = []
+    grid = Nodes({7: None}, takes=1)
+    with pytest.raises(RuntimeError, match=told):
+        find_clients(grid, Failures(), lambda *each: dropped.append(each))
+    assert dropped == []
+    with pytest.raises(RuntimeError, match="0 clients can take part, min_envoys is 1"):
+        find_clients(grid, Failures(on_task_error="continue"), lambda *each: dropped.append(each))
+    assert dropped == [("client 7", told)]
 
 
 LIES = """
-        if client.name == "client_2":
-            vector[3] = float("nan")
-        if client.name == "client_3":
-            measured["train"]["clips"] = 10**6
+    if trained and client.name == "client_2":
+        vector[3] = float("nan")
+    if trained and client.name == "client_3":
+        measured["train"]["clips"] = 10**6
+    if client.name == "client_4":
+        measured["failure"] = {"clips": 1, "forged": 0.0}
 """
 
 
@@ -172,29 +214,32 @@ def test_liars_among_simulated_clients(shard_params: dict[str, str], tmp_path: P
     honest = "    vector = pack(model) if trained else None\n"
     code = client_app.read_text()
     assert honest in code
-    client_app.write_text(code.replace(honest, f"{honest}    if trained:{LIES}"))
+    client_app.write_text(code.replace(honest, f"{honest}{LIES}"))
     output = tmp_path / "output"
     config = {"output": str(output), "source": "folder", "data-dir": shard_params["data_dir"]}
-    with Engine(tmp_path / "flower", tmp_path / "logs", clients=3, workers=1) as engine:
+    with Engine(tmp_path / "flower", tmp_path / "logs", clients=4, workers=1) as engine:
         for _ in engine.run({**config, "rounds": 2, "tuning": "head", "epochs-per-round": 1}, app):
             pass
         assert (output / STATUS).read_text() == FINISHED, engine.log_tail()
     records = [json.loads(line) for line in (output / RECORDS).read_text().splitlines()]
     told = {
-        (record["round"], record["metric_origin"], record["task_name"]): record["metric_name"]
+        (record["metric_origin"], record["task_name"], record["metric_name"])
         for record in records
-        if record["task_name"] in ("refused", "capped")
+        if record["metric_origin"] != "aggregator"
+        and record["task_name"] not in ("train", "validate", "test")
     }
     train = {
         record["metric_origin"]: record["metric_value"]
         for record in records
         if (record["round"], record["task_name"], record["metric_name"]) == (0, "train", "clips")
     }
-    assert set(told) == {
-        (n, *who) for n in (0, 1) for who in (("client_2", "refused"), ("client_3", "capped"))
+    (claim,) = [words for _, kind, words in told if kind == "capped"]
+    assert claim.startswith("claims 1,000,000 clips, its shard card counts ")
+    assert {each for each in told if not each[1].startswith("test")} == {
+        ("client_2", "refused", "client_2 sent 1 values that are not finite (NaN or infinity)"),
+        ("client_3", "capped", claim),
+        ("client_4", "refused", "client_4 reports 'failure', which it was not asked for"),
     }
-    assert told[0, "client_2", "refused"] == "client_2 sent 1 values that are not finite (NaN or infinity)"
-    assert told[0, "client_3", "capped"].startswith("claims 1,000,000 clips, its shard card counts ")
     assert train["client_3"] < 1000
     assert np.isfinite(read_model(output / LAST)).all()
 

@@ -19,6 +19,8 @@ from flwr.app import Context, RecordDict
 from superb_flower import client
 
 import speech_commands.shard
+from demo.errors import DemoError
+from simulation.engine import Engine
 from simulation.options import parse_options
 from superb_ks.run_files import RECORDS
 from superb_node.envoy import threads
@@ -78,6 +80,54 @@ def test_empty_options_are_the_defaults() -> None:
     assert (options.clients, options.settings.rounds, options.partition) == (200, 20, "speaker")
     assert options.run_config["min-shard"] == 0
     assert options.speakers == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "workers"),
+    [
+        ({}, 8),
+        ({"fraction": 0.01, "evaluate": 0.02}, 4),
+        ({"fraction": 0.02, "evaluate": 0.01}, 4),
+        ({"clients": 2}, 2),
+    ],
+)
+def test_there_are_as_many_workers_as_clients_can_keep_busy(
+    given: dict[str, float], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulation.options.usable_cores", lambda: 8)
+    assert parse_options([f"--{name}={value}" for name, value in given.items()]).workers == workers
+
+
+class Stuck(Engine):
+    """An engine of which something is left that no signal ends."""
+
+    @property
+    def groups(self) -> set[int]:
+        return {2**22 + 1}  # more than a process can have
+
+
+@pytest.mark.parametrize("error", [None, KeyError("mine")])
+def test_what_cannot_be_killed_is_named(
+    error: KeyError | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("simulation.engine.KILL_SECONDS", 1.0)
+    engine = Stuck(tmp_path, tmp_path, 1, 1)
+    engine._ray = tmp_path / "ray"
+    engine._ray.mkdir()
+
+    def leave() -> None:
+        with engine:
+            if error is not None:
+                raise error
+
+    with pytest.raises(DemoError if error is None else KeyError) as raised:
+        leave()
+    told = str(raised.value) if error is None else capsys.readouterr().err
+    assert "these process groups did not end in 1 s: [4194305]" in told
+    assert not engine._ray.exists()
 
 
 def test_the_corpus_is_indexed_once_a_worker(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,14 +16,16 @@ import nbformat
 import pytest
 from dp_accounting import GaussianDpEvent
 from dp_accounting.rdp import RdpAccountant
+from nbclient import NotebookClient
 
 from demo import notebook
 from demo.errors import DemoError
 from demo.options import LISTED, TEST_FOLDER
 from simulation.key import key_of
-from simulation.notebook import ABOUT, KEPT, simulate
+from simulation.notebook import ABOUT, KEPT, View, simulate
 from simulation.options import Options
 from simulation.process import run_in_child
+from simulation.progress import RunningHistory
 from superb_ks.model.spec import ModelSpec
 from superb_ks.run_files import CARDS, RECORDS
 from superb_ks.settings import Head, Privacy, Recipe, Settings
@@ -33,6 +35,7 @@ from superb_notebook.history import History
 from superb_notebook.tasks import tutorial_tasks
 from tests.flower.conftest import ROOT, left
 from tests.support.lab import wait_until
+from tests.workspace.experiment_records import two_rounds
 
 NOTEBOOK = ROOT / "workspace" / "5_hundreds_of_speakers.ipynb"
 # What a kernel does that is killed, or interrupted, while a simulation runs.
@@ -135,6 +138,45 @@ def test_a_simulation_is_another_with_other_clips(
     change(tmp_path / "archive")
     assert (key_of(options, b"{}") != before) == another
     assert (key_of(words, b"{}") != listed) == (another and where == "data_dir")
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Path:
+    """The folder of a run whose first round is done."""
+    records = [record for record in two_rounds() if record["round"] == 0]
+    (tmp_path / RECORDS).write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    return tmp_path
+
+
+def test_a_notebook_shows_the_plot_while_a_simulation_runs(running: Path) -> None:
+    """Its cells: one that has not ended, and one that has."""
+    begin = f"""
+import sys
+from pathlib import Path
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "workspace")!r}]
+from simulation.notebook import RunningHistory, View
+run, view = RunningHistory(Path({str(running)!r}), 2), View()
+run.read()
+for seconds in (1, 2):
+    view.follow(run, seconds)
+"""
+    cells = [nbformat.v4.new_code_cell(code) for code in (begin, f"{begin}view.drop_plot()")]
+    NotebookClient(nbformat.v4.new_notebook(cells=cells), timeout=120).execute()
+    (goes_on,), (ended,) = (cell.outputs for cell in cells)
+    assert goes_on.data["text/html"].count('src="data:image/png;base64,') == 1
+    assert goes_on.data["text/plain"] == ended.data["text/plain"]
+    assert ended.data["text/plain"].startswith("25% · 0:02 min · round 2 of 2, training loss 1.2500")
+    assert "<img" not in ended.data["text/html"]
+
+
+def test_without_a_notebook_only_the_first_bar_is_printed(
+    running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, view = RunningHistory(running, 2), View()
+    run.read()
+    view.follow(run, 1)
+    view.drop_plot()
+    assert capsys.readouterr().out.splitlines() == ["0% · 0:00 min · begins"]
 
 
 def private(folder: Path, **other: object) -> Settings:
@@ -244,6 +286,7 @@ def test_the_notebook_top_to_bottom(project: Path, archive: Path) -> None:
     assert '"output_type": "error"' not in outputs
     assert '"name": "stderr"' not in outputs
     assert str(project) not in outputs, "a path of this machine is in the outputs"
+    assert "data:image/png" not in outputs, "the plot of a simulation that ran is left"
     shown = [output for cell in cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in shown) == 5
     # Two shares, one of them twice more, a partition, and the private ones of both shares.

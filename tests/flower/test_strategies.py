@@ -16,6 +16,7 @@ from superb_flower.strategies import flowers_strategy
 
 from superb_ks.aggregator.checkpoint import ExperimentState, write_manifest
 from superb_ks.aggregator.model_file import write_model
+from superb_ks.aggregator.privacy import PrivateRounds
 from superb_ks.aggregator.strategies.registry import make_aggregation
 from superb_ks.settings import FedAdam, FedProx, FedYogi, Privacy, TrimmedMean
 from superb_ks.strategy_settings import STRATEGIES, Strategy, strategy_named
@@ -72,15 +73,19 @@ def our_round(strategy: Strategy, state: ExperimentState, number: int) -> Vector
     return made
 
 
+def state_of(model: Vector, folder: Path) -> ExperimentState:
+    write_model(folder / "round-0.safetensors", model, {})
+    last = {"round": 0, "last": "round-0.safetensors", "best": None, "best_score": None, "digests": {}}
+    write_manifest(folder, last)
+    return ExperimentState(folder)
+
+
 @pytest.mark.parametrize(
     "strategy", [*map(strategy_named, STRATEGIES), *OTHERS, TrimmedMean(fraction=0.4)], ids=repr
 )
 def test_both_engines_aggregate_alike(strategy: Strategy, tmp_path: Path) -> None:
     start = vector(0)
-    write_model(tmp_path / "round-0.safetensors", start, {})
-    last = {"round": 0, "last": "round-0.safetensors", "best": None, "best_score": None, "digests": {}}
-    write_manifest(tmp_path, last)
-    state = ExperimentState(tmp_path)
+    state = state_of(start, tmp_path)
     flowers, model = flowers_strategy(strategy), start
     for number in range(ROUNDS):
         model = flowers_round(flowers, model, number)
@@ -103,6 +108,18 @@ def test_flowers_own_average_has_other_bits_and_its_adam_another_rate(tmp_path: 
         np.abs(flowers_round(adam, start, 0) - flowers_round(flowers_strategy(FedAdam()), start, 0)).max()
         > 1e-4
     )
+
+
+def test_both_engines_clip_alike(tmp_path: Path) -> None:
+    """With so little noise that it does not show."""
+    privacy = Privacy(clip_norm=0.5, noise_multiplier=1e-9)
+    start = vector(0)
+    updates = PrivateRounds(state_of(start, tmp_path), privacy).collect(CLIPS, SIZE, lambda _: None)
+    for name, update in trained(start, 0).items():
+        updates.add(name, CLIPS[name], update)
+    theirs = flowers_round(private_strategy(privacy, drawn=3, clients=3), start, 0, alike=True)
+    np.testing.assert_allclose(theirs, updates.result(), rtol=0, atol=1e-6)
+    assert 0.1 < np.linalg.norm(theirs - start) <= 0.5
 
 
 def test_private_rounds_clip_add_noise_and_count() -> None:

@@ -48,6 +48,8 @@ class FlowerClient:
 
     def __init__(self, cli: FlowerCli, runs: Path) -> None:
         self._cli, self._runs = cli, runs
+        self._known: dict[str, str] = {}  # Flower's words on its runs, by their numbers
+        self._asked = 0.0
 
     def submit(
         self, name: str, envoys: list[str], text: bytes, model: Vector | None, aggregator_port: int
@@ -151,19 +153,23 @@ class FlowerClient:
             given = "\n".join(f"{key.replace('_', '-')} = {value}" for key, value in values.items())
             (Path(folder) / "run.toml").write_text(given, encoding="utf-8")
             answer = self._cli("run", str(app), SUPERLINK, "--run-config", str(Path(folder) / "run.toml"))
+        self._asked = 0.0  # what was known does not have this run
         return str(answer["run-id"])
-
-    _asked: float = 0.0
 
     def _status(self, folder: Path, run_id: str) -> str:
         """Return how a run stands: as its server wrote it, or as the SuperLink knows if it wrote no end."""
         file = folder / STATUS
         written = file.read_text(encoding="utf-8") if file.exists() else "pending"
-        if written in _ENDED.values() or time.monotonic() < self._asked + _STATUS_SECONDS:
+        if written in _ENDED.values():
             return written
-        self._asked = time.monotonic()
-        run = self._cli("list", SUPERLINK, "--run-id", run_id)["runs"][0]
-        state, _, how = str(run["status"]).partition(":")
+        submitted = folder / RUN_ID
+        asked_after = submitted.stat().st_mtime if submitted.exists() else 0.0
+        if time.time() >= self._asked + _STATUS_SECONDS or self._asked <= asked_after:
+            runs = self._cli("list", SUPERLINK)["runs"]
+            self._known = {run["run-id"]: str(run["status"]) for run in runs}
+            self._asked = time.time()
+        # A SuperLink that was started again knows nothing of the runs before it.
+        state, _, how = self._known.get(run_id, "finished:failed").partition(":")
         return _ENDED.get(how, FAILED) if state == "finished" else written
 
 

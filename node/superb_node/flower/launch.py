@@ -26,7 +26,7 @@ def program(name: str) -> Path:
         raise ConfigError(
             f"Flower is not installed for {sys.executable}, which is Python {platform.python_version()}. "
             "In the project's folder, in an environment of Python 3.11 or later: "
-            "pip install -r requirements-flower.txt"
+            "pip install -r requirements-flower.txt -c constraints.txt"
         )
     return file
 

@@ -73,8 +73,9 @@ def run(arguments: argparse.Namespace, further: Sequence[str]) -> None:
     require_devices(config.cuda_devices)
     build_descriptor(config)
     superlink = f"{in_uri(host)}:{port}"
-    # To anything but a wrong certificate Flower says no more than that it tries again.
-    if certificates is None and (reason := why_refused(host, port, None)):
+    # Flower says at most that it tries again.
+    files = None if certificates is None else certificates.files
+    if reason := why_refused(host, port, files, asks_for_ours=False):
         raise ConfigError(f"{superlink} is no SuperLink for this SuperNode: {reason}")
     told = {
         "name": arguments.name,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import sysconfig
+import threading
 import venv
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -126,17 +129,51 @@ def test_a_supernode(folder: Path, command: list[str], variables: dict[str, str]
     assert message in line
 
 
-@needs_flower
-def test_a_supernode_whose_key_is_damaged_or_whose_options_are_set_twice(folder: Path) -> None:
-    """Both are found after the data were opened."""
-    small = folder / "envoy" / "small.yaml"
+@pytest.fixture(scope="module")
+def small(folder: Path) -> str:
+    """A config whose data are opened at once."""
     shutil.copy(ROOT / "tests" / "support" / "sine_descriptor.py", folder / "envoy")
-    small.write_text("shard_descriptor: {template: sine_descriptor.SineShardDescriptor}\n")
-    options = ("env_one", "small.yaml", "--superlink=192.0.2.7:50050")
+    config = folder / "envoy" / "small.yaml"
+    config.write_text("shard_descriptor: {template: sine_descriptor.SineShardDescriptor}\n")
+    return config.name
+
+
+@needs_flower
+@pytest.mark.parametrize(
+    ("tls", "reason"),
+    [
+        (True, "we do not accept its certificate: unable to get local issuer certificate"),
+        (False, "it does not speak TLS, and we do"),
+    ],
+)
+def test_a_supernode_and_a_superlink_of_others(
+    folder: Path, small: str, tmp_path: Path, tls: bool, reason: str
+) -> None:
+    server = ThreadingHTTPServer(("localhost", 0), BaseHTTPRequestHandler)
+    if tls:
+        make_certificates(tmp_path / "certs", authorities=tmp_path / "authorities", envoys=["env_one"])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        own = tmp_path / "certs" / "director"
+        context.load_cert_chain(own / "certificate.pem", own / "private_key.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = str(server.server_address[1])
+    try:
+        line = line_of(NODE_TLS, "env_one", "localhost", small, cwd=folder / "envoy", DIRECTOR_PORT=port)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert line == f"supernode: localhost:{port} is no SuperLink for this SuperNode: {reason}"
+
+
+@needs_flower
+def test_a_supernode_whose_key_is_damaged_or_whose_options_are_set_twice(folder: Path, small: str) -> None:
+    """Both are found after the data were opened."""
+    options = ("env_one", small, "--superlink=192.0.2.7:50050")
     line = line_of(NODE, *options, cwd=folder / "envoy")
     assert line == "supernode: --superlink is set already; flower-supernode --help lists the others"
     line = line_of(
-        NODE_TLS, "env_one", "localhost", "small.yaml", cwd=folder / "envoy", CERTIFICATES="../certs/damaged"
+        NODE_TLS, "env_one", "localhost", small, cwd=folder / "envoy", CERTIFICATES="../certs/damaged"
     )
     assert "private_key.pem is not an unencrypted private key in PEM format" in line
 
@@ -149,7 +186,7 @@ def test_without_flower_the_command_is_said(folder: Path, tmp_path: Path, role: 
     (site_packages / "all.pth").write_text(f"{ROOT / 'node'}\n{sysconfig.get_path('purelib')}\n")
     line = line_of(script, cwd=folder / role, PYTHON=str(tmp_path / "bin" / "python3"))
     assert f": Flower is not installed for {tmp_path}/bin/python3, which is Python 3." in line
-    assert line.endswith("environment of Python 3.11 or later: pip install -r requirements-flower.txt")
+    assert line.endswith("Python 3.11 or later: pip install -r requirements-flower.txt -c constraints.txt")
 
 
 @needs_flower

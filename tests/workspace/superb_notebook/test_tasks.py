@@ -1,7 +1,8 @@
-"""The three tasks: those of the package and those written out in the notebook do the same, bit for bit."""
+"""The three tasks: those of the package, of the notebook and of Flower's app are the same, or do the same."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,45 @@ from superb_ks.training.data import ClipDataset
 from superb_notebook import tasks as module
 from superb_notebook.tasks import tutorial_tasks
 
-NOTEBOOK = Path(module.__file__).resolve().parents[1] / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
+WORKSPACE = Path(module.__file__).resolve().parents[1]
+NOTEBOOK = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
+LESSON = WORKSPACE.parent / "flower" / "superb_flower" / "lesson.py"
+TASKS = ("train", "validate", "test")
+
+
+def cells_of_the_tasks() -> list[str]:
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    return [
+        cell.source for cell in cells if cell.cell_type == "code" and "@tasks.register_fl_task" in cell.source
+    ]
 
 
 def tasks_of_the_notebook(settings: Settings) -> dict[str, Any]:
     """Run the cells that define the three tasks, with these settings."""
     names: dict[str, Any] = {"settings": settings, "recipe": settings.complete_recipe}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code" and "@tasks.register_fl_task" in cell.source:
-            exec(compile(cell.source, str(NOTEBOOK), "exec"), names)
-    return {name: names[name] for name in ("train", "validate", "test")}
+    for source in cells_of_the_tasks():
+        exec(compile(source, str(NOTEBOOK), "exec"), names)
+    return {name: names[name] for name in TASKS}
+
+
+def bodies(source: str) -> dict[str, str]:
+    """Return what the three tasks do, by name, without docstrings; and their arguments, without types."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name in TASKS:
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = [ast.dump(line) for line in body]
+            found[node.name] = "\n".join([*(argument.arg for argument in node.args.args), *lines])
+    return found
+
+
+def test_the_three_copies_have_the_same_code() -> None:
+    """But for the package's `train`, which has what the notebook spells out in `local_trainer`."""
+    notebook = bodies("\n".join(cells_of_the_tasks()))
+    lesson, package = (bodies(file.read_text(encoding="utf-8")) for file in (LESSON, Path(module.__file__)))
+    assert set(notebook) == set(TASKS)
+    assert lesson == notebook
+    assert package == {**notebook, "train": package["train"]}
 
 
 def test_they_are_registered_under_the_names_that_the_schedule_knows() -> None:

@@ -1,30 +1,25 @@
 """How well many speakers learn, of whom few take part in a round, beside four envoys and one place.
 
-    python -m benchmarks.speakers [--data path/to/speech_commands_v0.01] [--seeds 0 1 2]
-
 Each row trains all weights on the same clips, with about as many passes over them. All rows run in Flower's
-simulation, which ends with the same bits as director and envoys (`docs/two-engines.md`): one client is
-training in one place, four are four envoys. What is finished is kept in `runs/simulations/`, and not run
-again.
+simulation: one client is training in one place, and four are four envoys, who would end with the same bits
+(`docs/two-engines.md`) but for the order in which four updates are added. What is finished is kept in
+`runs/simulations/`, and not run again.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmarks.compare.results import commit
-from benchmarks.transport.result import merge, now
 from demo.speech import make_synthetic_speech
 from simulation.notebook import simulate
 from superb_ks.settings import Recipe, Settings
-from tests.support.machine import machine
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "speakers.json"
+ROOT = Path(__file__).resolve().parents[2]
 SPEAKERS = 200
 """Of the synthetic speech; 150 of them have clips to train on."""
 
@@ -64,28 +59,29 @@ REAL = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Train, print and keep the accuracies."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data", type=Path, help="training archive of real speech, the test archive beside it"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    given = parser.parse_args(argv)
-    measured = commit()
-    archives = {f"{SPEAKERS} synthetic speakers": (SYNTHETIC, None)}
-    if given.data is not None:
-        archives["real sample"] = (REAL, given.data)
-    for name, (rows, data) in archives.items():
-        folder = data or made_speech()
-        for way, row in rows.items():
-            figures = {"passes": round(row.passes, 1), "test_accuracy": accuracies(row, folder, given.seeds)}
-            print(f"{name}, {way}: {figures}", flush=True)
-            about = {"seeds": given.seeds, "date": now(), "commit": measured, "machine": machine()}
-            merge(f"{name}, {way}", {**figures, **about}, RESULTS)
-    return 0
+def speaker_rows(data: Path | None, seeds: Sequence[int]) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what trains each row.
+
+    Args:
+        data: training archive of real speech; None: no rows of real speech.
+        seeds: of the training.
+    """
+    archives: dict[str, tuple[dict[str, Row], Path | None]] = {
+        f"{SPEAKERS} synthetic speakers": (SYNTHETIC, None)
+    }
+    if data is not None:
+        archives["real sample"] = (REAL, data)
+    return {
+        f"speakers, {name}, {way}": partial(speaker_figures, row, folder, seeds)
+        for name, (rows, folder) in archives.items()
+        for way, row in rows.items()
+    }
+
+
+def speaker_figures(row: Row, data: Path | None, seeds: Sequence[int]) -> dict[str, Any]:
+    """Train with each seed; returns the passes over the clips, and the test accuracies."""
+    found = accuracies(row, data or made_speech(), seeds)
+    return {"passes": round(row.passes, 1), "test_accuracy": found, "seeds": list(seeds)}
 
 
 def made_speech() -> Path:
@@ -94,7 +90,7 @@ def made_speech() -> Path:
     return archive
 
 
-def accuracies(row: Row, data: Path, seeds: list[int]) -> dict[str, float | list[float]]:
+def accuracies(row: Row, data: Path, seeds: Sequence[int]) -> dict[str, float | list[float]]:
     """Train with each seed; returns the test accuracies, their mean and their standard deviation."""
     found = []
     for seed in seeds:
@@ -111,7 +107,3 @@ def accuracies(row: Row, data: Path, seeds: list[int]) -> dict[str, float | list
         print(f"  seed {seed}: {history.test}", flush=True)
     spread = statistics.stdev(found) if len(found) > 1 else 0.0
     return {"each": found, "mean": round(statistics.mean(found), 4), "deviation": round(spread, 4)}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
