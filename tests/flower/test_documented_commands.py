@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForAudioClassification
 
 from demo.federation import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_ks.run_files import BEST, CARDS, FINISHED, LAST, RECORDS, STATUS
+from superb_ks.settings import SUPERB_LABELS
 from superb_node.flower.cli import KEEPS_TO_ITSELF
 from superb_node.work_folder import OF_ONE_NODE
 from tests.flower.conftest import ROOT
@@ -66,6 +68,8 @@ def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         output = tmp_path / "flower-run"
         assert (output / STATUS).read_text() == FINISHED, done.stdout
-        assert {file.name for file in output.iterdir()} == {STATUS, CARDS, RECORDS, BEST, LAST}
+        assert {file.name for file in output.iterdir()} == {STATUS, CARDS, RECORDS, BEST, LAST, "model"}
+        model = AutoModelForAudioClassification.from_pretrained(output / "model")
+        assert tuple(model.config.id2label.values()) == SUPERB_LABELS
     finally:
         stop_all([superlink])
