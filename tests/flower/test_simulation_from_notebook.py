@@ -40,7 +40,8 @@ from tests.workspace.experiment_records import two_rounds
 NOTEBOOK = ROOT / "workspace" / "5_hundreds_of_speakers.ipynb"
 # What a kernel does that is killed, or interrupted, while a simulation runs.
 ENDLESS = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as a kernel has, however it was started
 from simulation.notebook import simulate
 from superb_ks.settings import Head, Settings
 simulate(Settings(tuning=Head(), rounds=1000, runs_dir=sys.argv[1]), 6, data=sys.argv[2])
