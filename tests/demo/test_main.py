@@ -77,7 +77,12 @@ def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Pa
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # Flower starts a process for each message, which loads PyTorch
 @pytest.mark.skipif(find_spec("flwr") is None, reason="Flower needs Python 3.11 or later")
-def test_the_tutorial_on_flower_leaves_what_it_leaves_on_openfl(project: Path, archives: Path) -> None:
+def test_the_tutorial_on_flower_leaves_what_it_leaves_on_openfl(
+    project: Path, archives: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = project / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     shutil.copytree(ROOT / "flower", project / "flower", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / NOTEBOOK, project / NOTEBOOK)
     process = start(project, command(archives, "--envoys", "2", "--rounds", "1", "--engine", "flower"))
@@ -96,6 +101,7 @@ def test_the_tutorial_on_flower_leaves_what_it_leaves_on_openfl(project: Path, a
     assert {entry.name for entry in run.iterdir()} == kept
     assert {log.stem for log in (run / "logs").iterdir()} == {"director", "env_one", "env_two"}
     assert {entry.name for entry in run.parent.iterdir()} == {"latest", run.name}
+    assert list(temporary.glob("superb-*")) == []
     assert not left_below(project)
 
 

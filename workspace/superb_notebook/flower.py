@@ -80,7 +80,7 @@ class FlowerClient:
         Raises:
             FlowerRefused: there is no client, or one cannot take part.
         """
-        with tempfile.TemporaryDirectory(prefix="cards-", dir=self._cli.home) as folder:
+        with tempfile.TemporaryDirectory(prefix="superb-flower-") as folder:
             run_id = self._run(Path(folder), None, cards_only="true")
             deadline = time.monotonic() + CARDS_SECONDS
             while (status := self._status(Path(folder), run_id)) not in _ENDED.values():
@@ -147,7 +147,7 @@ class FlowerClient:
 
     def _run(self, output: Path, text: bytes | None, **config: str) -> str:
         """Start a run of the app and return its number."""
-        with tempfile.TemporaryDirectory(prefix="app-", dir=self._cli.home) as folder:
+        with tempfile.TemporaryDirectory(prefix="superb-flower-") as folder:
             app = copy_app(Path(folder) / "app", text)
             values = {"output": json.dumps(str(output)), **config}
             given = "\n".join(f"{key.replace('_', '-')} = {value}" for key, value in values.items())

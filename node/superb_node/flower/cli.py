@@ -42,7 +42,6 @@ class FlowerCli:
     """
 
     def __init__(self, host: str, port: int, certificates: str | None = None) -> None:
-        self._home = tempfile.TemporaryDirectory(prefix="superb-flower-")
         lines = [f'address = "{host}:{port}"']
         if certificates is None:
             lines.append("insecure = true")
@@ -50,12 +49,7 @@ class FlowerCli:
             root = (Path(certificates).expanduser() / ROOT_CERTIFICATE).resolve()
             lines.append(f"root-certificates = {json.dumps(str(root))}")
         config = ["[superlink]", f'default = "{SUPERLINK}"', f"[superlink.{SUPERLINK}]", *lines]
-        (self.home / "config.toml").write_text("\n".join(config) + "\n", encoding="utf-8")
-
-    @property
-    def home(self) -> Path:
-        """The folder of this configuration."""
-        return Path(self._home.name)
+        self._config = "\n".join(config) + "\n"
 
     def __call__(self, *arguments: str) -> dict[str, Any]:
         """Run `flwr` and return what it answers in JSON.
@@ -73,13 +67,15 @@ class FlowerCli:
             raise refused
         # In a notebook's kernel programs are asked to colour what they print, their JSON too.
         plain = {name: value for name, value in os.environ.items() if name not in _COLOURS}
-        variables = {**plain, **KEEPS_TO_ITSELF, "FLWR_HOME": str(self.home), "TERM": "dumb"}
-        done = subprocess.run(
-            [str(command), *arguments, "--format", "json"],
-            env=variables,
-            capture_output=True,
-            encoding="utf-8",
-        )
+        # For one call: a kernel is killed at its end, and cleans nothing up.
+        with tempfile.TemporaryDirectory(prefix="superb-flower-") as home:
+            Path(home, "config.toml").write_text(self._config, encoding="utf-8")
+            done = subprocess.run(
+                [str(command), *arguments, "--format", "json"],
+                env={**plain, **KEEPS_TO_ITSELF, "FLWR_HOME": home, "TERM": "dumb"},
+                capture_output=True,
+                encoding="utf-8",
+            )
         try:
             answer: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
