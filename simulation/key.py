@@ -32,7 +32,7 @@ def key_of(options: Options, text: bytes, root: Path = ROOT) -> str:
         DemoError: a folder of clips cannot be read.
     """
     total = hashlib.sha256(text)
-    config = EnvoyConfig.load(root / "envoy" / "envoy_config.yaml")
+    config = envoys_config(root)
     asked = [options.clients, options.run_config, config.descriptor, config.descriptor_params]
     total.update(json.dumps(asked, default=str).encode())
     code = [file for pattern in _CODE for file in sorted(root.glob(pattern))]
@@ -42,6 +42,15 @@ def key_of(options: Options, text: bytes, root: Path = ROOT) -> str:
         if isinstance(folder, Path):  # not the word testing_list
             _add_archive(total, folder)
     return total.hexdigest()[:16]
+
+
+def envoys_config(root: Path = ROOT) -> EnvoyConfig:
+    """Return the config of the envoy's folder, whose shard descriptor the clients have.
+
+    Raises:
+        ConfigError: it is not legal.
+    """
+    return EnvoyConfig.load(root / "envoy" / "envoy_config.yaml")
 
 
 def _add_archive(total: hashlib._Hash, folder: Path) -> None:

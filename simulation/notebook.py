@@ -18,13 +18,14 @@ from IPython.display import display
 from demo.errors import DemoError
 from demo.options import SYNTHETIC, archive_folders
 from demo.run_folder import RunFolder
-from simulation.key import key_of
+from simulation.key import envoys_config, key_of
 from simulation.options import Options, require_flower
 from simulation.process import OUTPUT, run_in_child
 from simulation.progress import RunningHistory
 from superb_ks.model.spec import ModelSpec
 from superb_ks.run_files import CARDS, RECORDS
 from superb_ks.settings import SUPERB_LABELS, Settings
+from superb_node.errors import ConfigError
 from superb_notebook.experiment import ExperimentFailed, experiment_text
 from superb_notebook.flower import copy_app
 from superb_notebook.history import History
@@ -67,7 +68,8 @@ def simulate(
 
     Raises:
         ValueError: a value is illegal; the message names it and what is legal.
-        ExperimentFailed: Flower is not installed, a folder is missing, or the simulation failed.
+        ExperimentFailed: Flower or a folder is missing, the envoy's config is not legal, or the simulation
+            failed.
     """
     try:
         require_flower()
@@ -82,13 +84,14 @@ def simulate(
             test_dir=test_dir,
         )
         return _simulated(options, Path(settings.runs_dir).resolve())
-    except DemoError as error:
+    except (DemoError, ConfigError) as error:
         raise ExperimentFailed(error) from error
 
 
 def _simulated(options: Options, runs: Path) -> History:
     """Run what the options describe, unless it is kept, and return the history of what is kept."""
-    spec = ModelSpec.of(options.settings, SUPERB_LABELS).sealed()
+    labels = envoys_config().descriptor_params.get("labels") or SUPERB_LABELS
+    spec = ModelSpec.of(options.settings, tuple(labels)).sealed()
     text = experiment_text(spec, tutorial_tasks(options.settings), options.settings)
     kept = runs / KEPT / key_of(options, text)
     view = View()

@@ -23,6 +23,9 @@ from superb_notebook.history import History
 OUTPUT = Path("nodes", "output")
 """Where a run that goes on writes, in its folder."""
 
+ENVOY = ROOT / "envoy"
+"""The folder whose config says what the clients' shards are."""
+
 _LOGS = "logs"
 _POLL_SECONDS = 0.5
 
@@ -52,7 +55,7 @@ def run_in_child(
     output, logs = folder / OUTPUT, folder / _LOGS
     job = Job(
         app=str(app),
-        config={**options.run_config, "output": str(output)},
+        config={**options.run_config, "output": str(output), "envoy-folder": str(ENVOY)},
         folder=str(output.with_name("flower")),
         logs=str(logs),
         clients=options.clients,

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from superb_flower import messages
 from superb_flower.answers import Answer, ask
+from superb_flower.errors import RunFailed
 from superb_ks.settings import Failures
 from superb_node.names import fault_of_envoy_name
 from superb_node.shard_card import NoCard, clips_by_split
@@ -64,13 +65,13 @@ def find_clients(grid: Grid, failures: Failures, drop: Callable[[str, str], None
         drop: gets name, or number, and fault of such a one if the run goes on.
 
     Raises:
-        RuntimeError: too few are connected, one cannot open its shard, a name is illegal or of two, or they
+        RunFailed: too few are connected, one cannot open its shard, a name is illegal or of two, or they
             differ in their classes.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     while len(ids := list(grid.get_node_ids())) < failures.min_envoys:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{len(ids)} clients are connected, min_envoys is {failures.min_envoys}")
+            raise RunFailed(f"{len(ids)} clients are connected, min_envoys is {failures.min_envoys}")
         time.sleep(0.5)
     nodes: dict[str, int] = {}
     cards: dict[str, dict[str, Any]] = {}
@@ -79,14 +80,14 @@ def find_clients(grid: Grid, failures: Failures, drop: Callable[[str, str], None
         if card is None:
             told = f"client {answer.node} cannot take part: {name}"
             if failures.on_task_error == "fail":
-                raise RuntimeError(told)
+                raise RunFailed(told)
             drop(f"client {answer.node}", told)
             continue
         if name in nodes:
-            raise RuntimeError(f"two clients are named {name}; each needs a name of its own")
+            raise RunFailed(f"two clients are named {name}; each needs a name of its own")
         nodes[name], cards[name] = answer.node, card
     if len(nodes) < failures.min_envoys:
-        raise RuntimeError(f"{len(nodes)} clients can take part, min_envoys is {failures.min_envoys}")
+        raise RunFailed(f"{len(nodes)} clients can take part, min_envoys is {failures.min_envoys}")
     _require_same_classes(cards)
     return Clients(nodes, cards)
 
@@ -114,10 +115,10 @@ def require_classes(clients: Clients, of_model: Sequence[str]) -> None:
     """Make sure that the clients have the classes of the experiment's model.
 
     Raises:
-        RuntimeError: they have others.
+        RunFailed: they have others.
     """
     if clients.labels != tuple(of_model):
-        raise RuntimeError(
+        raise RunFailed(
             f"the clients have the classes {' '.join(clients.labels)}, "
             f"and the experiment's model {' '.join(of_model)}"
         )
@@ -128,6 +129,6 @@ def _require_same_classes(cards: dict[str, dict[str, Any]]) -> None:
     first = min(labels)
     for name, own in labels.items():
         if own != labels[first]:
-            raise RuntimeError(
+            raise RunFailed(
                 f"{name} has the classes {' '.join(own)}, and {first} has {' '.join(labels[first])}"
             )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from superb_ks.experiment import Experiment
 from superb_ks.model.spec import ModelSpec
-from superb_ks.settings import Privacy, Recipe, Settings, strategy_named, tuning_named
+from superb_ks.settings import Settings
 
 NOTEBOOKS = "experiment.json"
 """File next to this one: what a notebook submitted (`superb_ks.experiment`)."""
@@ -38,18 +39,7 @@ def text_by_config(run_config: Mapping[str, Any], labels: Sequence[str]) -> byte
     Raises:
         ValueError: a value is illegal; the message names it and what is legal.
     """
-    noise = float(run_config["noise-multiplier"])
-    settings = Settings(
-        model=run_config["model"],
-        tuning=tuning_named(run_config["tuning"]),
-        strategy=strategy_named(run_config["strategy"]),
-        recipe=Recipe(epochs_per_round=run_config["epochs-per-round"] or None),
-        privacy=Privacy(clip_norm=float(run_config["clip-norm"]), noise_multiplier=noise) if noise else None,
-        rounds=run_config["rounds"],
-        fraction=float(run_config["fraction"]),
-        seed=run_config["seed"],
-        engine="flower",
-    )
+    settings = settings_by_config(run_config)
     source = Path(__file__).with_name("lesson.py").read_text(encoding="utf-8")
     in_force = f"settings = Settings.from_dict({settings.for_nodes().to_dict()!r})\n"
     before, after = source.split(_OWN_SETTINGS)
@@ -59,3 +49,28 @@ def text_by_config(run_config: Mapping[str, Any], labels: Sequence[str]) -> byte
         tasks=before + in_force + after,
         arguments=_ARGUMENTS,
     ).to_bytes()
+
+
+def settings_by_config(run_config: Mapping[str, Any]) -> Settings:
+    """Return the settings of the run's config: what has a key of its own, and `settings` over it.
+
+    Raises:
+        ValueError: a value is illegal; the message names it and what is legal.
+    """
+    noise = float(run_config["noise-multiplier"])
+    privacy = {"clip_norm": float(run_config["clip-norm"]), "noise_multiplier": noise}
+    by_keys = {
+        **{name: run_config[name] for name in ("model", "rounds", "seed")},
+        **{name: {"name": run_config[name]} for name in ("tuning", "strategy")},
+        "fraction": float(run_config["fraction"]),
+        "recipe": {"epochs_per_round": run_config["epochs-per-round"] or None},
+        "privacy": privacy if noise else None,
+        "engine": "flower",
+    }
+    try:
+        further = json.loads(run_config["settings"] or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the run config's settings are no JSON: {error}") from error
+    if not isinstance(further, dict):
+        raise ValueError(f"the run config's settings are {further!r}; legal: a JSON object")
+    return Settings.from_dict({**by_keys, **further})

@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from superb_flower import messages
 from superb_flower.answers import Report, ask, read_report
 from superb_flower.clients import Clients
+from superb_flower.errors import RunFailed
 from superb_flower.output import Output
 from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
 from superb_flower.strategies import flowers_strategy
@@ -91,7 +92,7 @@ class Rounds:
             model: the initial weights, float32 `[size]`.
 
         Raises:
-            RuntimeError: a task failed on a client, or nobody answered in time.
+            RunFailed: a task failed on a client, or nobody answered in time.
         """
         number, self._size = 0, model.size
         while number < self._schedule.total_rounds:
@@ -164,7 +165,7 @@ class Rounds:
             name = names[answer.node]
             if answer.reply is None:
                 if answer.failed and failures.on_task_error == "fail" and not personal:
-                    raise RuntimeError(f"{name}: {answer.fault}")
+                    raise RunFailed(f"{name}: {answer.fault}")
                 self._output.note(number, name, "dropped", answer.fault)
                 continue
             answered += 1
@@ -179,7 +180,7 @@ class Rounds:
                 self._output.note(number, name, kind, words)
             reports[name] = report
         if answered < failures.min_envoys and not personal:
-            raise RuntimeError(f"{answered} clients answered, min_envoys is {failures.min_envoys}")
+            raise RunFailed(f"{answered} clients answered, min_envoys is {failures.min_envoys}")
         # A sum of floating-point numbers depends on their order.
         return [reports[name] for name in sorted(reports)]
 

@@ -14,6 +14,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from superb_flower.clients import find_clients, require_classes
+from superb_flower.errors import RunFailed
 from superb_flower.experiment import notebooks_text, text_by_config
 from superb_flower.output import Output
 from superb_flower.rounds import Rounds
@@ -57,9 +58,11 @@ def _carry_out(grid: Grid, config: Mapping[str, Any], output: Output) -> None:
     output.cards(clients.cards)
     if config["cards-only"]:
         return
-    text = sent or text_by_config(config, clients.labels)
-    experiment = Experiment.read(text)
-    settings = replace(experiment.settings, engine="flower")  # refused if Flower cannot do it
+    try:
+        experiment = Experiment.read(sent or text_by_config(config, clients.labels))
+        settings = replace(experiment.settings, engine="flower")  # refused if Flower cannot do it
+    except ValueError as error:
+        raise RunFailed(error) from error
     if isinstance(experiment.model, dict):
         require_classes(clients, experiment.model["labels"])
     rounds = Rounds(

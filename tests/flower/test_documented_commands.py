@@ -31,7 +31,7 @@ BLOCK = re.compile(r"```(?:sh|toml)\n(.*?)```", re.DOTALL)
 def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     part = text[text.index("To simulate, start a SuperLink") : text.index("## What each notion is called")]
-    start, config, runs = BLOCK.findall(part)
+    start, config, runs, by_file = BLOCK.findall(part)
     (port,) = free_ports(1)
     for name in ("director", "flower"):
         shutil.copytree(
@@ -60,16 +60,28 @@ def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
         plain, brief = runs.splitlines()
         assert plain.split(" --federation-config")[0] in brief.replace(" rounds=1 tuning='head'", "")
         # With a few recordings in place of the synthetic ones, which take a while to make.
-        clips = f"--run-config \"source='folder' data-dir='{archive}'\""
-        done = subprocess.run(
-            ["bash", "-c", f"{brief} {clips}"], cwd=tmp_path, env=variables,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        clips = f"source='folder' data-dir='{archive}'"
+
+        def run(command: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                ["bash", "-c", command], cwd=tmp_path, env=variables,
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+
+        done = run(f'{brief} --run-config "{clips}"')
         assert done.returncode == 0, done.stdout + done.stderr
         output = tmp_path / "flower-run"
         assert (output / STATUS).read_text() == FINISHED, done.stdout
         assert {file.name for file in output.iterdir()} == {STATUS, CARDS, RECORDS, BEST, LAST, "model"}
         model = AutoModelForAudioClassification.from_pretrained(output / "model")
         assert tuple(model.config.id2label.values()) == SUPERB_LABELS
+
+        given = clips.replace("' ", "'\n")
+        assert "rounds = 10\n" in by_file
+        own = run(by_file.replace("rounds = 10\n", f"rounds = 1\noutput = '{tmp_path}/own'\n{given}\n"))
+        assert (tmp_path / "own" / STATUS).read_text() == FINISHED, own.stdout
+        illegal = run(by_file.replace("0.02", "-1"))
+        assert "The run has failed: FedAdam.learning_rate is -1; legal: above 0\n" in illegal.stdout
+        assert "Traceback" not in illegal.stdout
     finally:
         stop_all([superlink])

@@ -38,6 +38,13 @@ from tests.support.lab import wait_until
 from tests.workspace.experiment_records import two_rounds
 
 NOTEBOOK = ROOT / "workspace" / "5_hundreds_of_speakers.ipynb"
+# Classes of one's own, which are those of the shards.
+OWN_CLASSES = """
+import sys
+from simulation.notebook import simulate
+from superb_ks.settings import Head, Settings
+print(simulate(Settings(tuning=Head(), rounds=1, runs_dir="runs"), 6, data=sys.argv[1]).test)
+"""
 # What a kernel does that is killed, or interrupted, while a simulation runs.
 ENDLESS = """
 import signal, sys
@@ -244,6 +251,34 @@ def test_a_model_of_other_classes_is_refused_in_a_line(archive: Path, tmp_path: 
     assert "the clients have the classes yes no up down" in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
     assert left(tmp_path) == []
+
+
+def simulate_in(project: Path, data: str) -> subprocess.CompletedProcess[str]:
+    """Simulate in a copy of the project, with its own envoy's folder."""
+    path = os.pathsep.join((str(project), str(project / "workspace")))
+    return subprocess.run(
+        [sys.executable, "-c", OWN_CLASSES, data], cwd=project, env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_classes_are_those_of_the_envoys_folder(archive: Path, project: Path) -> None:
+    append("    labels: ['no', 'yes']\n", "envoy", "envoy_config.yaml")(project)
+    done = simulate_in(project, str(archive))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (kept,) = (project / "runs" / KEPT).iterdir()
+    cards = json.loads((kept / CARDS).read_text())
+    assert [card["labels"] for card in cards.values()] == [["no", "yes"]] * 6
+    assert left(project) == []
+
+
+def test_an_illegal_config_is_told_in_a_line(project: Path) -> None:
+    append("further: {}\n", "envoy", "envoy_config.yaml")(project)
+    done = simulate_in(project, "synthetic")
+    assert "envoy_config.yaml: unknown section 'further'; legal: params, shard_descriptor" in done.stderr
 
 
 @pytest.mark.federation

@@ -1,0 +1,71 @@
+"""The settings that `flwr run` is given, by keys of their own and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flwr.common.config import get_project_config
+from superb_flower.experiment import settings_by_config, text_by_config
+
+from superb_ks.experiment import Experiment
+from superb_ks.settings import (
+    SUPERB_LABELS,
+    EarlyStopping,
+    FedAdam,
+    FedProx,
+    Lora,
+    Privacy,
+    Recipe,
+    Settings,
+)
+from tests.flower.conftest import ROOT
+
+
+def config(**given: Any) -> dict[str, Any]:
+    """Return the app's run config with some values of its own, whose names have `_` for `-`."""
+    default = get_project_config(ROOT / "flower")["tool"]["flwr"]["app"]["config"]
+    own = {name.replace("_", "-"): value for name, value in given.items()}
+    assert own.keys() <= default.keys()
+    return {**default, **own}
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        ({}, Settings()),
+        ({"strategy": "fedprox", "rounds": 5}, Settings(strategy=FedProx(), rounds=5)),
+        ({"epochs_per_round": 2, "fraction": 1}, Settings(recipe=Recipe(epochs_per_round=2))),
+        ({"noise_multiplier": 2, "clip_norm": 3}, Settings(privacy=Privacy(clip_norm=3, noise_multiplier=2))),
+        ({"settings": '{"tuning": {"name": "lora", "rank": 4}}'}, Settings(tuning=Lora(rank=4))),
+        (
+            {"strategy": "fedadam", "settings": '{"strategy": {"name": "fedadam", "learning_rate": 0.1}}'},
+            Settings(strategy=FedAdam(learning_rate=0.1)),
+        ),
+        (
+            {"settings": '{"early_stopping": {"patience": 2}, "precision": "float32"}', "seed": 1},
+            Settings(early_stopping=EarlyStopping(patience=2), precision="float32", seed=1),
+        ),
+    ],
+)
+def test_a_run_can_have_every_setting(given: dict[str, Any], settings: Settings) -> None:
+    assert settings_by_config(config(**given)) == replace(settings, engine="flower")
+    sent = Experiment.read(text_by_config(config(**given), SUPERB_LABELS)).settings
+    assert sent == settings.for_nodes()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"settings": "{"}, "the run config's settings are no JSON: Expecting property name"),
+        ({"settings": "[]"}, r"the run config's settings are \[\]; legal: a JSON object"),
+        ({"settings": '{"round": 3}'}, "Settings has no field 'round'; its fields are model, tuning"),
+        ({"settings": '{"tuning": {"name": "lora", "rank": 0}}'}, "Lora.rank is 0; legal: a whole number"),
+        ({"strategy": "fedsgd"}, "Settings.strategy is 'fedsgd'; legal: 'fedavg' or"),
+        ({"rounds": 0}, "Settings.rounds is 0; legal: a whole number from 1 to 100,000"),
+    ],
+)
+def test_an_illegal_setting_is_named(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        settings_by_config(config(**given))
