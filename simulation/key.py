@@ -1,4 +1,4 @@
-"""Names a simulation by all that decides its records: the same name, the same figures."""
+"""Names a simulation by what decides its records: the same name, the same figures, but for rounding."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from demo.errors import DemoError
@@ -16,6 +17,7 @@ from superb_node.envoy.config import EnvoyConfig
 
 # What clients and server run, below the project's folder; the digest of `superb_ks` is in the experiment.
 _CODE = ("flower/superb_flower/**/*.py", "envoy/*.py", "envoy/speech_commands/**/*.py")
+_LIBRARIES = ("flwr", "torch", "transformers")
 _LISTS = "*_list.txt"
 
 
@@ -34,6 +36,7 @@ def key_of(options: Options, text: bytes, root: Path = ROOT) -> str:
     total = hashlib.sha256(text)
     config = envoys_config(root)
     asked = [options.clients, options.run_config, config.descriptor, config.descriptor_params]
+    asked += [version(name) for name in _LIBRARIES]
     total.update(json.dumps(asked, default=str).encode())
     code = [file for pattern in _CODE for file in sorted(root.glob(pattern))]
     for file in (*code, Path(audio.__file__), Path(labels.__file__)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ def _simulated(options: Options, runs: Path) -> History:
             seconds = _run(options, text, folder.path, view)
             _keep(folder.path / OUTPUT, kept, options, seconds)
         except DemoError as error:
-            raise DemoError(f"{error}\nThe logs are in runs/{folder.keep_failure().name}") from error
+            failed = runs / folder.keep_failure().name
+            raise DemoError(f"{error}\nThe logs are in {os.path.relpath(failed)}") from error
         finally:
             folder.discard()
     return _read(kept, options.settings.rounds, view)

@@ -47,7 +47,7 @@ def run_in_child(
         speakers: of the synthetic speech that the child makes; None: the clips are there.
 
     Returns:
-        the records, pooled values only.
+        the records.
 
     Raises:
         DemoError: the simulation failed.

@@ -21,7 +21,7 @@ class RunningHistory:
         rounds: training rounds.
 
     Attributes:
-        history: the records so far. Pooled values only count: there may be thousands of clients.
+        history: the records so far.
     """
 
     def __init__(self, output: Path, rounds: int) -> None:

@@ -138,7 +138,7 @@ def _simulated(file: Path, count: int, shard: tuple[tuple[str, Any], ...]) -> Ca
         return lambda rank: build_descriptor(
             EnvoyConfig(config.descriptor, {**params, "rank_worldsize": f"{rank}, {count}"})
         )
-    del params["rank_worldsize"]
+    params.pop("rank_worldsize", None)
     return cast(Callable[[int], Any], of_all_ranks(count, **params))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,8 @@ from superb_node.shard_card import NoCard, clips_by_split
 WAIT_SECONDS = 60.0
 """So long the server waits for as many clients as an experiment needs."""
 CARD_SECONDS = 300.0
-"""So long it waits for what a client holds."""
+"""So long it waits for what clients hold, as many as are asked at once."""
 AT_A_TIME = 100
-"""Clients that are asked at once what they hold."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ def find_clients(grid: Grid, failures: Failures, drop: Callable[[str, str], None
         time.sleep(0.5)
     nodes: dict[str, int] = {}
     cards: dict[str, dict[str, Any]] = {}
-    for answer in _describe(grid, sorted(ids)):
+    questions = [Message(RecordDict(), node, "query") for node in sorted(ids)]
+    for answer in ask(grid, questions, CARD_SECONDS * math.ceil(len(ids) / AT_A_TIME), AT_A_TIME):
         name, card = _card_in(answer)
         if card is None:
-            told = f"client {answer.node} cannot take part: {name}"
             if failures.on_task_error == "fail":
-                raise RunFailed(told)
-            drop(f"client {answer.node}", told)
+                raise RunFailed(f"client {answer.node} cannot take part: {name}")
+            drop(f"client {answer.node}", f"cannot take part: {name}")
             continue
         if name in nodes:
             raise RunFailed(f"two clients are named {name}; each needs a name of its own")
@@ -102,13 +102,6 @@ def _card_in(answer: Answer) -> tuple[str, dict[str, Any] | None]:
         return f"it has no card: {error}", None
     fault = fault_of_envoy_name(name)
     return (fault, None) if fault else (name, card)
-
-
-def _describe(grid: Grid, ids: list[int]) -> Iterator[Answer]:
-    """Ask the nodes in turn: a simulation looks, for each node, through all messages that wait."""
-    for start in range(0, len(ids), AT_A_TIME):
-        questions = [Message(RecordDict(), node, "query") for node in ids[start : start + AT_A_TIME]]
-        yield from ask(grid, questions, CARD_SECONDS)
 
 
 def require_classes(clients: Clients, of_model: Sequence[str]) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 
 from flwr.app import Message, MetricRecord
 from flwr.serverapp import NeighboringRelation, PrivacyConfig, RdpAccountant, SamplingMethod
-from flwr.serverapp import strategy as flowers
+from flwr.serverapp import strategy as flwr_strategy
 
 from superb_flower import messages
 from superb_ks.metrics import CLIPS
 from superb_ks.settings import Privacy
 
 
-def private_strategy(privacy: Privacy, drawn: int, clients: int) -> flowers.Strategy:
+def private_strategy(privacy: Privacy, drawn: int, clients: int) -> flwr_strategy.Strategy:
     """Return federated averaging with differential privacy for each client; every client counts the same.
 
     Args:
@@ -34,10 +34,10 @@ def private_strategy(privacy: Privacy, drawn: int, clients: int) -> flowers.Stra
             sampling_method=SamplingMethod.NO_AMPLIFICATION,
         )
     )
-    average = flowers.FedAvg(
+    average = flwr_strategy.FedAvg(
         weighted_by_key=CLIPS, min_train_nodes=1, min_available_nodes=1, min_evaluate_nodes=1
     )
-    return flowers.DifferentialPrivacyServerSideFixedClipping(
+    return flwr_strategy.DifferentialPrivacyServerSideFixedClipping(
         average, privacy.noise_multiplier, privacy.clip_norm, drawn, accountant=accountant
     )
 
@@ -50,8 +50,8 @@ def counting_the_same(updates: Iterable[Message]) -> list[Message]:
     return updates
 
 
-def epsilon_of(strategy: flowers.Strategy) -> float:
+def epsilon_of(strategy: flwr_strategy.Strategy) -> float:
     """Return what is spent so far."""
-    assert isinstance(strategy, flowers.DifferentialPrivacyServerSideFixedClipping)
+    assert isinstance(strategy, flwr_strategy.DifferentialPrivacyServerSideFixedClipping)
     spent = strategy.privacy_spent()
     return float(spent.epsilon) if spent else 0.0

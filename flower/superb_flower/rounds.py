@@ -13,12 +13,12 @@ from flwr.app import ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 
 from superb_flower import messages
-from superb_flower.answers import Report, ask, read_report
+from superb_flower.answers import Report, ask, enough, read_report
 from superb_flower.clients import Clients
 from superb_flower.errors import RunFailed
 from superb_flower.output import Output
 from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
-from superb_flower.strategies import flowers_strategy
+from superb_flower.strategies import flower_strategy
 from superb_ks.aggregator.early_stopping import EarlyStop
 from superb_ks.aggregator.strategies.updates import UpdateRefused
 from superb_ks.metrics import ACCURACY, Metrics, pooled
@@ -79,7 +79,7 @@ class Rounds:
         self._strategy = (
             private_strategy(settings.privacy, drawn, len(clients.having("train")))
             if settings.privacy
-            else flowers_strategy(settings.strategy)
+            else flower_strategy(settings.strategy)
         )
         self._best: tuple[float, Vector] | None = None
         self._early_stop = EarlyStop(settings.early_stopping)
@@ -151,7 +151,11 @@ class Rounds:
         return questions
 
     def _tell_strategy(self, number: int, model: Vector, names: list[str]) -> None:
-        """Let the strategy note the round's model, and how many train: all of `names`, as they were drawn."""
+        """Let the strategy note the round's model, and how many train: all of `names`, as they were drawn.
+
+        Flower's strategies do so when they make a round's messages. Theirs are thrown away: they go to other
+        clients, and do not say what the tasks are.
+        """
         grid = cast(Grid, _Drawn([self._clients.nodes[name] for name in names]))
         self._strategy.configure_train(number + 1, messages.arrays_of(model), ConfigRecord(), grid)
 
@@ -161,7 +165,7 @@ class Rounds:
         names = {node: name for name, node in self._clients.nodes.items()}
         answered, reports = 0, {}
         asked = [message for message, _ in questions.values()]
-        for answer in ask(self._grid, asked, failures.round_timeout_seconds):
+        for answer in ask(self._grid, asked, failures.round_timeout_seconds, enough(self._grid)):
             name = names[answer.node]
             if answer.reply is None:
                 if answer.failed and failures.on_task_error == "fail" and not personal:

@@ -15,7 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from superb_flower.clients import find_clients, require_classes
 from superb_flower.errors import RunFailed
-from superb_flower.experiment import notebooks_text, text_by_config
+from superb_flower.experiment import notebooks_text, settings_by_config, text_of
 from superb_flower.output import Output
 from superb_flower.rounds import Rounds
 from superb_ks.collaborator.personal import save_pretrained
@@ -23,7 +23,6 @@ from superb_ks.experiment import Experiment
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.run_files import BEST, FAILED, FINISHED, INITIAL, RUNNING, STATUS, read_model
-from superb_ks.settings import Failures
 from superb_ks.types import Vector
 
 app = ServerApp()
@@ -53,30 +52,30 @@ def _free(folder: Path) -> Path:
 
 def _carry_out(grid: Grid, config: Mapping[str, Any], output: Output) -> None:
     sent = notebooks_text()
-    failures = Experiment.read(sent).settings.failures if sent else Failures()
-    clients = find_clients(grid, failures, lambda name, why: output.note(0, name, "dropped", why))
+    try:
+        settings = Experiment.read(sent).settings if sent else settings_by_config(config)
+        settings = replace(settings, engine="flower")  # refused if Flower cannot do it
+    except ValueError as error:
+        raise RunFailed(error) from error
+    clients = find_clients(grid, settings.failures, lambda name, why: output.note(0, name, "dropped", why))
     output.cards(clients.cards)
     if config["cards-only"]:
         return
-    try:
-        experiment = Experiment.read(sent or text_by_config(config, clients.labels))
-        settings = replace(experiment.settings, engine="flower")  # refused if Flower cannot do it
-    except ValueError as error:
-        raise RunFailed(error) from error
+    experiment = Experiment.read(sent or text_of(settings, clients.labels))
     if isinstance(experiment.model, dict):
         require_classes(clients, experiment.model["labels"])
     rounds = Rounds(
         grid, clients, experiment.to_bytes(), settings, output, float(config["fraction-evaluate"])
     )
-    rounds.run(_initial_weights(output.folder, experiment))
+    rounds.run(_initial_weights(output.folder, experiment, given=sent is not None))
     if sent is None:  # a notebook saves its model itself
         save_pretrained(experiment, read_model(output.folder / BEST), output.folder / "model")
 
 
-def _initial_weights(folder: Path, experiment: Experiment) -> Vector:
-    """Return the weights that the author gave, or those of the model as it is built."""
+def _initial_weights(folder: Path, experiment: Experiment, given: bool) -> Vector:
+    """Return the weights that a notebook gave, or those of the model as it is built."""
     if (folder / INITIAL).exists():
         return read_model(folder / INITIAL)
-    if not isinstance(experiment.model, dict):
-        raise ValueError("an experiment with a model of its own gives its initial weights")
+    if given or not isinstance(experiment.model, dict):
+        raise RunFailed(f"the notebook's initial weights are not in {folder}: was its cell interrupted?")
     return pack(ModelSpec.from_dict(experiment.model).build())

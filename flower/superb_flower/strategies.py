@@ -1,12 +1,6 @@
 """Our strategies on Flower: its own classes, and where they differ from the published algorithm, by how much.
 
-| ours | Flower's | what is added |
-|---|---|---|
-| fedavg | FedAvg | the sum in a fixed order and precision, so that it is the director's bit for bit |
-| fedprox | FedProx | the same sum; the proximal term is in the training task |
-| fedadam, fedyogi | FedAdam, FedYogi | as in the paper, no corrected rate, and `v` from `tau**2` |
-| median | FedMedian | nothing |
-| trimmed_mean | FedTrimmedAvg | at least one value is left out at each end |
+The table is in docs/two-engines.md.
 """
 
 from __future__ import annotations
@@ -16,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import strategy as flowers
+from flwr.serverapp import strategy as flwr_strategy
 
 from superb_flower import messages
 from superb_ks.aggregator.strategies.fedavg import FederatedAverage
@@ -32,7 +26,7 @@ from superb_ks.strategy_settings import (
     TrimmedMean,
 )
 
-Answer = tuple[ArrayRecord | None, MetricRecord | None]
+Aggregate = tuple[ArrayRecord | None, MetricRecord | None]
 
 
 class _ExactSum:
@@ -43,7 +37,7 @@ class _ExactSum:
     and on both engines.
     """
 
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Answer:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
         """Average the weights; the metrics are pooled elsewhere."""
         updates = {messages.name_of(reply): reply for reply in replies}
         if not updates:
@@ -55,27 +49,27 @@ class _ExactSum:
         return messages.arrays_of(average.result()), None
 
 
-class ExactFedAvg(_ExactSum, flowers.FedAvg):
+class ExactFedAvg(_ExactSum, flwr_strategy.FedAvg):
     """FedAvg by the exact sum."""
 
 
-class ExactFedProx(_ExactSum, flowers.FedProx):
+class ExactFedProx(_ExactSum, flwr_strategy.FedProx):
     """FedProx by the exact sum."""
 
 
-def _begin_second_moment(strategy: flowers.FedAdam | flowers.FedYogi) -> None:
+def _begin_second_moment(strategy: flwr_strategy.FedAdam | flwr_strategy.FedYogi) -> None:
     """Let `v` begin with `tau**2`, as in the paper's algorithm 2; Flower lets it begin with 0."""
     if not strategy.v_t and strategy.current_arrays:
         start = np.float32(strategy.tau) ** 2
         strategy.v_t = {name: np.full_like(array, start) for name, array in strategy.current_arrays.items()}
 
 
-class PlainFedAdam(flowers.FedAdam):
+class PlainFedAdam(flwr_strategy.FedAdam):
     """FedAdam without Adam's correction of the rate in the first rounds."""
 
     eta: float
 
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Answer:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
         """Average, and take the step."""
         _begin_second_moment(self)
         given = self.eta
@@ -87,23 +81,23 @@ class PlainFedAdam(flowers.FedAdam):
             self.eta = given
 
 
-class PlainFedYogi(flowers.FedYogi):
+class PlainFedYogi(flwr_strategy.FedYogi):
     """FedYogi; Flower does not correct its rate."""
 
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Answer:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
         """Average, and take the step."""
         _begin_second_moment(self)
         return super().aggregate_train(server_round, replies)
 
 
-class AtLeastOneTrimmed(flowers.FedTrimmedAvg):
+class AtLeastOneTrimmed(flwr_strategy.FedTrimmedAvg):
     """The trimmed mean that leaves out one value at each end even of a few."""
 
     def __init__(self, fraction: float, **settings: Any) -> None:
         super().__init__(beta=fraction, **settings)
         self.fraction = fraction
 
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Answer:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
         """Average what is left."""
         replies = list(replies)
         # Flower leaves out int(beta * n) values; the quarter keeps the product above the whole number.
@@ -116,7 +110,7 @@ def _no_metrics(records: list[RecordDict], weighted_by: str) -> MetricRecord:
     return MetricRecord()  # `superb_ks.metrics.pooled` does it, for both engines
 
 
-def flowers_strategy(ours: Strategy) -> flowers.Strategy:
+def flower_strategy(ours: Strategy) -> flwr_strategy.Strategy:
     """Return Flower's strategy for a choice of ours, with its parameters."""
     common: dict[str, Any] = {
         "weighted_by_key": CLIPS,
@@ -136,7 +130,7 @@ def flowers_strategy(ours: Strategy) -> flowers.Strategy:
         }
         return kind(**its, **common)
     if isinstance(ours, FedMedian):
-        return flowers.FedMedian(**common)
+        return flwr_strategy.FedMedian(**common)
     if isinstance(ours, TrimmedMean):
         return AtLeastOneTrimmed(ours.fraction, **common)
     assert isinstance(ours, FedAvg), ours

@@ -77,8 +77,9 @@ def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
         assert tuple(model.config.id2label.values()) == SUPERB_LABELS
 
         given = clips.replace("' ", "'\n")
-        assert "rounds = 10\n" in by_file
-        own = run(by_file.replace("rounds = 10\n", f"rounds = 1\noutput = '{tmp_path}/own'\n{given}\n"))
+        documented = "rounds = 10\noutput = '$PWD/flower-run'\n"
+        assert documented in by_file
+        own = run(by_file.replace(documented, f"rounds = 1\noutput = '$PWD/own'\n{given}\n"))
         assert (tmp_path / "own" / STATUS).read_text() == FINISHED, own.stdout
         illegal = run(by_file.replace("0.02", "-1"))
         assert "The run has failed: FedAdam.learning_rate is -1; legal: above 0\n" in illegal.stdout

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from flwr.common.config import get_project_config
-from superb_flower.experiment import settings_by_config, text_by_config
+from superb_flower.experiment import settings_by_config, text_of
 
 from superb_ks.experiment import Experiment
 from superb_ks.settings import (
@@ -51,7 +51,7 @@ def config(**given: Any) -> dict[str, Any]:
 )
 def test_a_run_can_have_every_setting(given: dict[str, Any], settings: Settings) -> None:
     assert settings_by_config(config(**given)) == replace(settings, engine="flower")
-    sent = Experiment.read(text_by_config(config(**given), SUPERB_LABELS)).settings
+    sent = Experiment.read(text_of(settings_by_config(config(**given)), SUPERB_LABELS)).settings
     assert sent == settings.for_nodes()
 
 
@@ -62,6 +62,7 @@ def test_a_run_can_have_every_setting(given: dict[str, Any], settings: Settings)
         ({"settings": "[]"}, r"the run config's settings are \[\]; legal: a JSON object"),
         ({"settings": '{"round": 3}'}, "Settings has no field 'round'; its fields are model, tuning"),
         ({"settings": '{"tuning": {"name": "lora", "rank": 0}}'}, "Lora.rank is 0; legal: a whole number"),
+        ({"settings": '{"seed": 3}'}, "settings have 'seed', which is a key of its own: seed=…"),
         ({"strategy": "fedsgd"}, "Settings.strategy is 'fedsgd'; legal: 'fedavg' or"),
         ({"rounds": 0}, "Settings.rounds is 0; legal: a whole number from 1 to 100,000"),
     ],

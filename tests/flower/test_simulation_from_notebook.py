@@ -233,7 +233,7 @@ def test_a_simulation_that_fails_says_why_and_keeps_its_logs(archive: Path, tmp_
     with pytest.raises(ExperimentFailed, match="gets no clip by partition 'speaker'") as raised:
         simulate(private(tmp_path), 7, data=str(archive))
     (failed,) = tmp_path.iterdir()
-    assert f"The logs are in runs/{failed.name}" in str(raised.value)
+    assert f"The logs are in {os.path.relpath(failed)}" in str(raised.value)
     assert (failed / "logs" / "run.log").read_text()
     assert left(tmp_path) == []
 

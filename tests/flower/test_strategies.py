@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import FedAvg as FlowersFedAvg
 from flwr.supercore.task_identity import TaskIdentity
 from superb_flower import messages
 from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
-from superb_flower.strategies import flowers_strategy
+from superb_flower.strategies import flower_strategy
 
 from superb_ks.aggregator.checkpoint import ExperimentState, write_manifest
 from superb_ks.aggregator.model_file import write_model
@@ -86,7 +86,7 @@ def state_of(model: Vector, folder: Path) -> ExperimentState:
 def test_both_engines_aggregate_alike(strategy: Strategy, tmp_path: Path) -> None:
     start = vector(0)
     state = state_of(start, tmp_path)
-    flowers, model = flowers_strategy(strategy), start
+    flowers, model = flower_strategy(strategy), start
     for number in range(ROUNDS):
         model = flowers_round(flowers, model, number)
         ours = our_round(strategy, state, number)
@@ -99,13 +99,13 @@ def test_flowers_own_average_has_other_bits_and_its_adam_another_rate(tmp_path: 
     """That is what the table in `superb_flower.strategies` mends."""
     start = vector(0)
     settings = {"weighted_by_key": "clips", "min_train_nodes": 1, "min_available_nodes": 1}
-    ours = flowers_round(flowers_strategy(strategy_named("fedavg")), start, 0)
+    ours = flowers_round(flower_strategy(strategy_named("fedavg")), start, 0)
     theirs = flowers_round(FlowersFedAvg(**settings), start, 0)
     assert not np.array_equal(ours, theirs)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
     adam = FlowersFedAdam(eta=0.01, **settings)
     assert (
-        np.abs(flowers_round(adam, start, 0) - flowers_round(flowers_strategy(FedAdam()), start, 0)).max()
+        np.abs(flowers_round(adam, start, 0) - flowers_round(flower_strategy(FedAdam()), start, 0)).max()
         > 1e-4
     )
 

@@ -8,6 +8,7 @@ models, is in a folder on the SuperLink's machine, which has to be this one.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -34,7 +35,11 @@ RUN_ID = "run-id"
 """File in a run's folder: Flower's number of it."""
 
 CARDS_SECONDS = 300.0
-_POLL_SECONDS, _STATUS_SECONDS = 0.2, 3.0
+NO_SUCH_RUN = "Run ID not found"
+"""What Flower says of a run that it does not know."""
+
+_POLL_SECONDS = 0.2
+_STATUS_SECONDS = 15.0  # Flower's CLI takes a second of a core each time, which clients may compute on
 _ENDED = {"completed": FINISHED, "failed": FAILED, "stopped": "stopped"}
 
 
@@ -48,8 +53,7 @@ class FlowerClient:
 
     def __init__(self, cli: FlowerCli, runs: Path) -> None:
         self._cli, self._runs = cli, runs
-        self._known: dict[str, str] = {}  # Flower's words on its runs, by their numbers
-        self._asked = 0.0
+        self._known: dict[str, tuple[float, str]] = {}  # when Flower was asked for a run, and its words
 
     def submit(
         self, name: str, envoys: list[str], text: bytes, model: Vector | None, aggregator_port: int
@@ -153,7 +157,6 @@ class FlowerClient:
             given = "\n".join(f"{key.replace('_', '-')} = {value}" for key, value in values.items())
             (Path(folder) / "run.toml").write_text(given, encoding="utf-8")
             answer = self._cli("run", str(app), SUPERLINK, "--run-config", str(Path(folder) / "run.toml"))
-        self._asked = 0.0  # what was known does not have this run
         return str(answer["run-id"])
 
     def _status(self, folder: Path, run_id: str) -> str:
@@ -162,15 +165,21 @@ class FlowerClient:
         written = file.read_text(encoding="utf-8") if file.exists() else "pending"
         if written in _ENDED.values():
             return written
-        submitted = folder / RUN_ID
-        asked_after = submitted.stat().st_mtime if submitted.exists() else 0.0
-        if time.time() >= self._asked + _STATUS_SECONDS or self._asked <= asked_after:
-            runs = self._cli("list", SUPERLINK)["runs"]
-            self._known = {run["run-id"]: str(run["status"]) for run in runs}
-            self._asked = time.time()
-        # A SuperLink that was started again knows nothing of the runs before it.
-        state, _, how = self._known.get(run_id, "finished:failed").partition(":")
+        asked, known = self._known.get(run_id, (-math.inf, ""))
+        if time.monotonic() >= asked + _STATUS_SECONDS:
+            known = self._flowers_words(run_id)
+            self._known[run_id] = time.monotonic(), known
+        state, _, how = known.partition(":")
         return _ENDED.get(how, FAILED) if state == "finished" else written
+
+    def _flowers_words(self, run_id: str) -> str:
+        """Return the SuperLink's status of a run, such as `finished:failed`."""
+        try:
+            runs = self._cli("list", SUPERLINK, "--run-id", run_id)["runs"]
+        except FlowerRefused as refused:
+            # A SuperLink that was started again knows nothing of the runs before it.
+            return "finished:failed" if NO_SUCH_RUN in str(refused) else "unknown"
+        return next(str(run["status"]) for run in runs)
 
 
 class FlowerFederation:

@@ -84,8 +84,8 @@ def _is_known_loopback(host: str) -> bool:
 
 
 @contextmanager
-def own_port(host: str, port: int) -> Iterator[str]:
-    """Have the director's port while inside, as `listening_address`; fail in words for its owner.
+def own_port(host: str, port: int, service: str = "director") -> Iterator[str]:
+    """Have a service's port while inside, as `listening_address`; fail in words for its owner.
 
     Raises:
         ConfigError: somebody else has the port, or `host` is not an address of this machine.
@@ -96,7 +96,7 @@ def own_port(host: str, port: int) -> Iterator[str]:
         except OSError as error:
             advice = "DIRECTOR_HOST must be a name or an address of this machine"
             if error.errno == errno.EADDRINUSE:
-                advice = "Is another director running? Stop it, or choose another port with DIRECTOR_PORT"
+                advice = f"Is another {service} running? Stop it, or choose another port with DIRECTOR_PORT"
             where = local_socket.shown(bare(host), port)
             raise ConfigError(f"cannot listen on {where} ({error.strerror}). {advice}") from error
         yield address

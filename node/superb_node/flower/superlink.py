@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, further: Sequence[str]) -> None:
     require_tls_or_loopback(host, certificates, arguments.plaintext, service=ROLE)
     if certificates is not None:
         warn_of_authority_key(certificates)
-    with own_port(in_uri(host), port):
+    with own_port(in_uri(host), port, ROLE):  # Flower says it in a traceback
         pass
     own = [f"--host={host}", f"--port={port}", "--disable-runtime-dependency-installation"]
     if certificates is None:
