@@ -8,7 +8,6 @@ belongs to.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import numpy as np
 from flwr.app import Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
-from flwr.superlink.grid.inmemory_grid import InMemoryGrid
 
 from superb_flower import messages
 from superb_ks.aggregator.strategies.updates import UpdateRefused, require_usable
@@ -46,29 +44,24 @@ class Answer:
     failed: bool = False
 
 
-def ask(
-    grid: Grid, questions: Sequence[Message], seconds: float | None, at_a_time: int = sys.maxsize
-) -> Iterator[Answer]:
+def ask(grid: Grid, questions: Sequence[Message], seconds: float | None) -> Iterator[Answer]:
     """Send questions, each to another node, and yield what comes of each, as it comes.
 
     Args:
         grid: reaches the nodes.
         questions: numbered by this.
         seconds: how long to wait for the answers; None: for as long as the nodes are there.
-        at_a_time: how many questions may be without an answer.
     """
-    left = list(reversed(questions))
-    waiting: dict[str, int] = {}
+    sent = set(grid.push_messages(questions))
+    waiting = {}
+    for question in questions:
+        node, number = question.metadata.dst_node_id, question.metadata.message_id
+        if number in sent:
+            waiting[number] = node
+        else:
+            yield Answer(node, None, "it has left, or Flower does not take a message of this size")
     deadline = time.monotonic() + (math.inf if seconds is None else seconds)
-    while (left or waiting) and time.monotonic() < deadline:
-        sent = [left.pop() for _ in range(min(len(left), at_a_time - len(waiting)))]
-        taken = set(grid.push_messages(sent)) if sent else set()
-        for question in sent:
-            node, number = question.metadata.dst_node_id, question.metadata.message_id
-            if number in taken:
-                waiting[number] = node
-            else:
-                yield Answer(node, None, "it has left, or Flower does not take a message of this size")
+    while waiting and time.monotonic() < deadline:
         for reply in grid.pull_messages(list(waiting)):
             node = waiting.pop(reply.metadata.reply_to_message_id)
             if reply.has_error():
@@ -76,22 +69,8 @@ def ask(
             else:
                 yield Answer(node, reply)
         time.sleep(_POLL_SECONDS)
-    for node in (*waiting.values(), *(question.metadata.dst_node_id for question in left)):
+    for node in waiting.values():
         yield Answer(node, None, f"no answer within {seconds:g} s")
-
-
-def enough(grid: Grid) -> int:
-    """Return how many questions keep all nodes busy.
-
-    A simulation looks for each of its nodes, ten times a second, through all questions without an answer: of
-    two hundred clients and twenty questions, that takes a core of its own. It needs no more of them than its
-    workers can take up at once.
-    """
-    if not isinstance(grid, InMemoryGrid):
-        return sys.maxsize
-    import ray  # there where a simulation is
-
-    return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 @dataclass(frozen=True)

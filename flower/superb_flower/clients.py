@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,9 @@ from superb_node.shard_card import NoCard, clips_by_split
 WAIT_SECONDS = 60.0
 """So long the server waits for as many clients as an experiment needs."""
 CARD_SECONDS = 300.0
-"""So long it waits for what clients hold, as many as are asked at once."""
+"""So long it waits for what a client holds."""
 AT_A_TIME = 100
+"""Clients that are asked at once what they hold."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ def find_clients(grid: Grid, failures: Failures, drop: Callable[[str, str], None
         time.sleep(0.5)
     nodes: dict[str, int] = {}
     cards: dict[str, dict[str, Any]] = {}
-    questions = [Message(RecordDict(), node, "query") for node in sorted(ids)]
-    for answer in ask(grid, questions, CARD_SECONDS * math.ceil(len(ids) / AT_A_TIME), AT_A_TIME):
+    for answer in _describe(grid, sorted(ids)):
         name, card = _card_in(answer)
         if card is None:
             if failures.on_task_error == "fail":
@@ -102,6 +101,13 @@ def _card_in(answer: Answer) -> tuple[str, dict[str, Any] | None]:
         return f"it has no card: {error}", None
     fault = fault_of_envoy_name(name)
     return (fault, None) if fault else (name, card)
+
+
+def _describe(grid: Grid, ids: list[int]) -> Iterator[Answer]:
+    """Ask the nodes in turn: a simulation looks, for each node, through all messages that wait."""
+    for start in range(0, len(ids), AT_A_TIME):
+        questions = [Message(RecordDict(), node, "query") for node in ids[start : start + AT_A_TIME]]
+        yield from ask(grid, questions, CARD_SECONDS)
 
 
 def require_classes(clients: Clients, of_model: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from flwr.app import ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
 
 from superb_flower import messages
-from superb_flower.answers import Report, ask, enough, read_report
+from superb_flower.answers import Report, ask, read_report
 from superb_flower.clients import Clients
 from superb_flower.errors import RunFailed
 from superb_flower.output import Output
@@ -165,7 +165,7 @@ class Rounds:
         names = {node: name for name, node in self._clients.nodes.items()}
         answered, reports = 0, {}
         asked = [message for message, _ in questions.values()]
-        for answer in ask(self._grid, asked, failures.round_timeout_seconds, enough(self._grid)):
+        for answer in ask(self._grid, asked, failures.round_timeout_seconds):
             name = names[answer.node]
             if answer.reply is None:
                 if answer.failed and failures.on_task_error == "fail" and not personal:

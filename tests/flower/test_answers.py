@@ -171,25 +171,6 @@ def test_an_answer_is_known_by_its_question() -> None:
     assert came[5].fault.startswith("it has left")
 
 
-def test_no_more_questions_wait_than_are_wanted() -> None:
-    line = Line(dict.fromkeys(range(1, 6)), takes=2)
-    pushed: list[int] = []
-    push = line.push_messages
-
-    def count(questions: Iterable[Message]) -> list[str]:
-        pushed.append(len(questions := list(questions)))
-        return push(questions)
-
-    line.push_messages = count  # type: ignore[method-assign]
-    came = [each.node for each in ask(line, [question(node) for node in range(1, 6)], None, at_a_time=2)]
-    assert (came, pushed) == ([1, 2, 3, 4, 5], [2, 2, 1])
-
-
-def test_a_question_that_was_not_sent_in_time_has_no_answer() -> None:
-    came = list(ask(Line({}, takes=1), [question(1), question(2)], 0.2, at_a_time=1))
-    assert came == [Answer(node, None, "no answer within 0.2 s") for node in (1, 2)]
-
-
 class Nodes(Line):
     """A grid of some nodes."""
 
