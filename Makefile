@@ -145,7 +145,7 @@ check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts,
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
 	$(VENV_PYTHON) -m tests.drills
 
-compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, three seeds; two hours
+compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, five seeds of the main rows; four hours
 	@$(VENV_PYTHON) -m benchmarks.compare --data="$$its_data" --test-data="$$its_test_data" --quick="$$its_quick"; \
 	  status=$$?; test $$status -le 1 || exit $$status; \
 	  $(VENV_PYTHON) -m benchmarks.compare.report --quick="$$its_quick" && exit $$status  # also of some rows, if a run failed

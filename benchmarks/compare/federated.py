@@ -11,6 +11,7 @@ from benchmarks.compare import tasks as compare_tasks
 from benchmarks.compare.plan import Job
 from benchmarks.compare.results import PASSES, class_accuracies, row
 from demo.federation import Federation
+from superb_ks.metrics import CLIPS
 from superb_ks.model.spec import ModelSpec
 from superb_ks.schedule import TEST_BEST, TRAIN, VALIDATE
 from superb_ks.settings import Addresses, Settings
@@ -48,7 +49,7 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
         model=spec,
         tasks=compare_tasks.comparison_tasks(settings, garbage_from),
         settings=settings,
-        shard=compare_tasks.ranked_shard(spec),
+        shard=compare_tasks.ranked_shard(spec, job.share),
     )
     history, validated = _follow(experiment, settings, cards, started)
     federation.check()
@@ -145,11 +146,11 @@ def _envoy_scores(history: History, cards: Cards) -> dict[str, dict[str, float]]
     and after one more epoch there.
     """
     scores = {}
-    for name, card in cards.items():
+    for name in cards:
         own = history.score(TEST_BEST, history.rounds + 1, name)
         assert own is not None, f"{name} has not tested the best model"
         scores[name] = {
-            "train_clips": sum(card["clips"]["train"].values()),
+            "train_clips": int(history.value(TRAIN, CLIPS, 0, name) or 0),
             "test_clips": own.clips,
             "global": own.accuracy,
         }

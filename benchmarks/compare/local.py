@@ -13,6 +13,7 @@ from transformers.trainer_utils import TrainOutput
 
 from benchmarks.compare.plan import CENTRALISED, Job
 from benchmarks.compare.results import PASSES, class_accuracies, row
+from benchmarks.compare.share import share_of
 from benchmarks.compare.tasks import pass_seconds
 from demo.envoy_config import ShardValue
 from superb_ks.metrics import CLIPS
@@ -63,20 +64,25 @@ def run(job: Job, shard_params: Mapping[str, ShardValue]) -> dict[str, Any]:
         ranks = range(1, job.envoys + 1)
         shards = [SuperbShardDescriptor(f"{rank}, {job.envoys}", **shard_params) for rank in ranks]  # type: ignore[arg-type]
     spec = ModelSpec.of(settings, everything.labels).sealed()
-    results = [train_alone(spec, settings, shard, everything) for shard in shards]
+    results = [train_alone(spec, settings, shard, everything, job.share) for shard in shards]
     return _row(job, settings, everything.labels, results)
 
 
 def train_alone(
-    spec: ModelSpec, settings: Settings, shard: SuperbShardDescriptor, everything: SuperbShardDescriptor
+    spec: ModelSpec,
+    settings: Settings,
+    shard: SuperbShardDescriptor,
+    everything: SuperbShardDescriptor,
+    share: float,
 ) -> Alone:
-    """Train on one shard, with the envoys' own task, and score each round's model on everybody's clips.
+    """Train on a share of a shard's clips, with the envoys' own task, and score each round's model.
 
-    Every regime is judged by the same validation and test clips. That is kind to an envoy alone, which would
-    have to choose its best round by its own few.
+    Every regime is judged by everybody's validation and test clips. That is kind to an envoy alone, which
+    would have to choose its best round by its own few.
     """
     extractor = spec.feature_extractor()
     own = {split: ClipDataset(shard.get_dataset(split), extractor) for split in ("train", "test")}
+    own["train"] = share_of(own["train"], share)
     common = {split: ClipDataset(everything.get_dataset(split), extractor) for split in ("val", "test")}
     model = spec.build()
     best, weights = 0, pack(model)

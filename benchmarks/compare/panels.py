@@ -29,7 +29,8 @@ FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
 """Partitions, and into how many shards, of which every envoy's own scores are shown."""
 _ORDINALS = "one two three four five six seven eight nine ten".split()
 _TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
-_PLAIN: dict[str, Any] = {"data": "real", "tuning": "full", "garbage": 0, "strategy": ("fedavg", None)}
+PLAIN: dict[str, Any] = dict(data="real", model="tiny", tuning="full", garbage=0, strategy=("fedavg", None))
+"""What the rows of a panel have, unless it says otherwise; all of them are of all clips."""
 
 
 def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
@@ -42,19 +43,19 @@ def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
 def draw_passes(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw test accuracy over the passes over each clip for each regime and partition, a mark a round."""
     for name, (wanted, colour, dash) in CURVES.items():
-        for outcome in outcomes(rows, **{**_PLAIN, **wanted}):
+        for outcome in outcomes(rows, **{**PLAIN, **wanted}):
             x, y = mean_curve(outcome, "round")
             # The untouched model guesses: with it in view, the lines would share a tenth of the axis.
             passes = [number * outcome.rows[0]["epochs_per_round"] for number in x[1:]]
             axes.plot(passes, y[1:], dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(axes, "Test accuracy over passes", "passes over each clip", from_zero=False)
+    finish(axes, "Test accuracy over passes", "passes over each clip", from_zero=False)
 
 
 def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw test accuracy against what an envoy has sent, for each way to tune, of two equal shards."""
     for tuning, colour in TUNING_COLOURS.items():
-        for outcome in outcomes(rows, **{**_PLAIN, **_TWO_EQUAL, "tuning": tuning}):
+        for outcome in outcomes(rows, **{**PLAIN, **_TWO_EQUAL, "tuning": tuning}):
             x, y = mean_curve(outcome, "bytes")
             # Nothing is sent for the untouched model, and the axis is logarithmic.
             megabytes = [value / 1e6 for value in x[1:]]
@@ -62,7 +63,7 @@ def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    _finish(axes, "… against bytes sent", "MB sent by an envoy", from_zero=False)
+    finish(axes, "… against bytes sent", "MB sent by an envoy", from_zero=False)
 
 
 def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
@@ -70,10 +71,10 @@ def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
     picked = {
         name: found[0]
         for name, (wanted, _, dash) in CURVES.items()
-        if dash == "-" and (found := outcomes(rows, **{**_PLAIN, **wanted}))
+        if dash == "-" and (found := outcomes(rows, **{**PLAIN, **wanted}))
     }
     if not picked:
-        return _finish(axes, "Test accuracy by class", "")
+        return finish(axes, "Test accuracy by class", "")
     means = {name: _class_means(outcome) for name, outcome in picked.items()}
     first = next(iter(means.values()))
     classes = sorted(first, key=lambda label: -first[label])
@@ -87,7 +88,7 @@ def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
     for number in range(0, len(classes), 2):
         axes.axvspan(number - 0.5, number + 0.5, color="#f3f4f6", zorder=0, linewidth=0)
     axes.set_xlim(-0.5, len(classes) - 0.5)
-    _finish(axes, "Test accuracy by class", "", from_zero=False)
+    finish(axes, "Test accuracy by class", "", from_zero=False)
 
 
 def _class_means(outcome: Outcome) -> dict[str, float]:
@@ -101,15 +102,7 @@ def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, 
     They are means over the seeds, and so is the number of clips; `seeds` says over how many at least.
     """
     seen: dict[str, dict[str, list[float]]] = {}
-    for outcome in outcomes(
-        rows,
-        data="real",
-        partition=partition,
-        envoys=envoys,
-        tuning="full",
-        garbage=0,
-        strategy=("fedavg", None),
-    ):
+    for outcome in outcomes(rows, **PLAIN, partition=partition, envoys=envoys):
         for row in outcome.rows:
             for name, scores in row["envoy_scores"].items():
                 for key, value in scores.items():
@@ -145,7 +138,7 @@ def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
         axes.annotate(
             partition, (x, 1.0), xycoords=("data", "axes fraction"), ha="center", color=GREY, fontsize=9
         )
-    _finish(axes, "Each envoy's own test clips", "", from_zero=False)
+    finish(axes, "Each envoy's own test clips", "", from_zero=False)
 
 
 def _place(envoy: str) -> tuple[int, str]:
@@ -170,10 +163,10 @@ def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
             text = f"{100 * outcome.mean:.0f}"
             axes.text(x, outcome.mean + 0.01, text, ha="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order], color=INK, fontsize=9)
-    _finish(axes, "Strategies", "")
+    finish(axes, "Strategies", "")
 
 
-def _finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
+def finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
     """Give a panel its title, its axes and a legend of each name once, below it.
 
     Bars need the zero; dots and lines are told apart better without.

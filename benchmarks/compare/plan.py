@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
-import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from superb_ks.model.architecture import CHECKPOINT
-from superb_ks.recipe import TINY
+from superb_ks.recipe import SCRATCH, TINY
 from superb_ks.settings import STRATEGIES, Failures, Recipe, Settings, strategy_named, tuning_named
 
 REAL, SYNTHETIC = "real", "synthetic"
@@ -24,8 +24,14 @@ POOLED = "pooled"
 ALPHA = 0.3
 """Of the `dirichlet` partition; most of a word is then with one or two of four envoys."""
 
-SEEDS = (0, 1, 2)
-SKEWED_STRATEGIES = tuple(name for name in STRATEGIES if name != "fedavg")
+SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
+"""Of the learning curve over few clips."""
+
+ENOUGH = 0.25
+"""A run on a smaller share of the clips makes at least as many steps as one on this share: with the usual
+passes, it would make too few to learn anything.
+"""
+
 ROBUST_STRATEGIES = tuple(name for name, kind in STRATEGIES.items() if not kind.averages)
 
 
@@ -67,6 +73,7 @@ class Job:
         strategy: name of how updates become a model, as in `STRATEGIES`; None where nothing is federated.
         model: as in `Settings.model`.
         garbage: how many of the envoys send noise instead of what they learned.
+        share: how much of each shard's training clips is trained on, in (0, 1].
         seed: of initial weights, order of the clips and dropout; the partition's is always 0.
         work: rounds and epochs.
     """
@@ -79,6 +86,7 @@ class Job:
     strategy: str | None = None
     model: str = "tiny"
     garbage: int = 0
+    share: float = 1.0
     seed: int = 0
     work: Work = WORK[REAL]
 
@@ -115,6 +123,8 @@ class Job:
             parts.append(self.strategy)
         if self.garbage:
             parts.append("garbage")
+        if self.share < 1:
+            parts.append(f"{self.share:.0%} of the clips")
         return " ".join([*parts, f"seed {self.seed}"])
 
     def settings(self, **more: Any) -> Settings:
@@ -141,47 +151,73 @@ def work_for(job: Job) -> Work:
     """Return how much a run trains."""
     if job.data == REAL and job.tuning == "head":
         return HEAD_WORK
-    return FREQUENT if job.data == REAL and job.regime == FEDERATED else WORK[job.data]
+    work = FREQUENT if job.data == REAL and job.regime == FEDERATED else WORK[job.data]
+    # A whole number: all regimes make the same passes, however they share them out among rounds.
+    times = math.ceil(ENOUGH / job.share)
+    return replace(work, epochs=work.epochs and times * work.epochs)
 
 
-def plan(seeds: Sequence[int] = SEEDS, main_rows: bool = False) -> list[Job]:
+def plan(seeds: Sequence[int] | None = None, main_rows: bool = False) -> list[Job]:
     """Return all runs, those of one federation next to each other.
 
     Args:
-        seeds: each row of the tables is run with all of them.
+        seeds: each row of the tables is run with all of them; None: with as many as `_rows` says, from 0.
         main_rows: leave out what the main rows can be read without (see `_is_main`).
     """
-    rows = [job for job in _rows() if _is_main(job) or not main_rows]
-    jobs = [replace(job, work=work_for(job), seed=seed) for job, seed in itertools.product(rows, seeds)]
+    jobs = [
+        replace(job, work=work_for(job), seed=seed)
+        for number, rows in _rows().items()
+        for job in rows
+        if _is_main(job) or not main_rows
+        for seed in (range(number) if seeds is None else seeds)
+    ]
     order = list(dict.fromkeys(job.federation for job in jobs))
     return sorted(jobs, key=lambda job: order.index(job.federation))
 
 
-def _rows() -> list[Job]:
-    """Return every row of the tables, with the first seed."""
-    federated = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg")
-    skewed = replace(federated, partition="dirichlet", envoys=4)
-    attacked = replace(federated, envoys=4)
-    rows: list[Job] = []
-    for tuning in ("full", "lora", "head"):
-        rows += [Job(REAL, CENTRALISED, tuning=tuning), replace(federated, tuning=tuning)]
-    rows.append(replace(federated, partition="speaker", envoys=4))
-    rows += [replace(skewed, strategy=strategy) for strategy in ("fedavg", *SKEWED_STRATEGIES)]
-    for strategy in ("fedavg", *ROBUST_STRATEGIES):
-        rows += [replace(attacked, strategy=strategy, garbage=garbage) for garbage in (0, 1)]
-    for partition, envoys in (("iid", 2), ("speaker", 4), ("dirichlet", 4)):
-        rows.append(Job(REAL, LOCAL, partition, envoys))
-    demo = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedavg")
-    return [*rows, demo, replace(demo, model="scratch")]
+def _rows() -> dict[int, list[Job]]:
+    """Return every row of the tables, with the first seed, by how many seeds it is run with."""
+    centralised = Job(REAL, CENTRALISED)
+    two = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg")
+    four = replace(two, envoys=4)
+    speaker, skewed = replace(four, partition="speaker"), replace(four, partition="dirichlet")
+    demo = replace(two, data=SYNTHETIC)
+    regimes = (centralised, two, speaker)
+    few = [
+        replace(job, model=model, share=share)
+        for job in (centralised, speaker)
+        for model in (TINY, SCRATCH)
+        for share in SHARES
+    ]
+    return {
+        5: [
+            *[replace(job, tuning=tuning) for tuning in ("full", "lora", "head") for job in regimes],
+            four,
+            *[replace(skewed, strategy=strategy) for strategy in STRATEGIES],
+            demo,
+        ],
+        3: [
+            *[replace(four, strategy=strategy) for strategy in STRATEGIES if strategy != "fedavg"],
+            # Of the tiny model on all clips there are five.
+            *[job for job in few if job not in regimes],
+        ],
+        1: [
+            *[replace(four, strategy=strategy, garbage=1) for strategy in ("fedavg", *ROBUST_STRATEGIES)],
+            *[Job(REAL, LOCAL, job.partition, job.envoys) for job in (two, speaker, skewed)],
+            replace(demo, model=SCRATCH),
+        ],
+    }
 
 
 def _is_main(job: Job) -> bool:
-    """Tell whether a row says what federating costs: no attack, no envoy alone, few strategies.
+    """Tell whether a row says what federating costs: no attack, no envoy alone, few strategies, all clips.
 
-    On `dirichlet` these are FedAvg and the median, the best there; on synthetic speech it is the demo.
+    On `dirichlet` these are FedAvg and the median, the best there; on synthetic speech it is the demo. The
+    ways to tune are compared in one place and with 2 envoys.
     """
     usual = job.strategy in (None, "fedavg") or (job.partition, job.strategy) == ("dirichlet", "median")
-    return usual and job.regime != LOCAL and not job.garbage and job.model == TINY
+    usual = usual and (job.tuning == "full" or job.partition != "speaker")
+    return usual and job.regime != LOCAL and not job.garbage and job.model == TINY and job.share == 1
 
 
 def add_quick(parser: argparse.ArgumentParser) -> None:

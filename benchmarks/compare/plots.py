@@ -33,6 +33,11 @@ def save_plot(rows: Sequence[Row], path: Path) -> None:
         for name, axes in figure.subplot_mosaic(LAYOUT).items():
             PANELS[name](axes, rows)
             axes.spines["left"].set_visible(False)
-        partial = path.with_name(f".partial-{path.name}")
-        figure.savefig(partial, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else None)
+        publish(figure, path)
+
+
+def publish(figure: Figure, path: Path) -> None:
+    """Put a finished figure where it belongs; nobody sees half of the image."""
+    partial = path.with_name(f".partial-{path.name}")
+    figure.savefig(partial, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else None)
     os.replace(partial, path)

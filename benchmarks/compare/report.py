@@ -1,20 +1,22 @@
-"""Makes tables and a plot of the comparison's results.
+"""Makes tables and plots of the comparison's results.
 
-python -m benchmarks.compare.report            # prints tables, writes docs/images/compare.png and .svg
-python -m benchmarks.compare.report --quick    # of the quick form; the plot goes next to its rows
+python -m benchmarks.compare.report            # prints tables, writes compare and few_clips to docs/images
+python -m benchmarks.compare.report --quick    # of the quick form; the plots go next to its rows
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare.panels import FEDERATIONS, envoy_scores
-from benchmarks.compare.plan import add_quick
+from benchmarks.compare.few_clips import few_clips, save_few_clips
+from benchmarks.compare.panels import FEDERATIONS, PLAIN, envoy_scores
+from benchmarks.compare.plan import SHARES, add_quick
 from benchmarks.compare.plots import save_plot
 from benchmarks.compare.results import QUICK_RESULTS, RESULTS, load_rows
 from superb_notebook.results import Outcome, order_shown, outcomes
@@ -28,7 +30,7 @@ Row = dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the tables and write the plot."""
+    """Print the tables and write the plots."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     images.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "svg"):
         save_plot(rows, images / f"compare.{ending}")
+        if few_clips(rows):
+            save_few_clips(rows, images / f"few_clips.{ending}")
     return 0
 
 
@@ -55,7 +59,11 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
     """Return the tables in Markdown, by title; those without a row are left out."""
     made = {
         "Regimes and ways to tune, real speech": regimes_table(rows),
-        "Strategies, 4 envoys that hold different words (dirichlet 0.3), real speech": strategies_table(rows),
+        "Strategies, 4 envoys that hold different words (dirichlet 0.3), real speech": strategies_table(
+            rows, "dirichlet"
+        ),
+        "Strategies, 4 envoys that hold the same words (iid), real speech": strategies_table(rows, "iid"),
+        "Few training clips, real speech": few_clips_table(rows),
         "One of 4 envoys sends noise (iid, real speech)": garbage_table(rows),
         "Each envoy's own test clips, real speech": envoys_table(rows),
         "Synthetic speech": synthetic_table(rows),
@@ -65,36 +73,54 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
 
 def regimes_table(rows: Sequence[Row]) -> str:
     """Return regimes, partitions and tunings, with the distance to the centralised run of the same tuning."""
-    found = outcomes(rows, data="real", garbage=0, strategy=("fedavg", None))
-    best = {o.conditions["tuning"]: o.mean for o in found if o.conditions["regime"] == "centralised"}
+    found = outcomes(rows, **{**PLAIN, "tuning": TUNINGS})
+    best = {o.conditions["tuning"]: o for o in found if o.conditions["regime"] == "centralised"}
     found.sort(key=lambda o: (TUNINGS.index(o.conditions["tuning"]), order_shown(o.conditions)))
     lines = []
     for outcome in found:
         named = outcome.conditions
-        behind = best.get(named["tuning"])
         lines.append(
             [
                 named["regime"],
                 f"{named['envoys']} {named['partition']}" if named["regime"] != "centralised" else "–",
                 named["tuning"],
                 *_accuracy(outcome),
-                "–" if behind is None or behind == outcome.mean else f"{100 * (behind - outcome.mean):+.1f}",
+                *_distance(best.get(named["tuning"]), outcome),
                 f"{outcome.mean_of('bytes') / 1e6:.2f}" if named["regime"] == "federated" else "–",
                 f"{outcome.mean_of('seconds'):.0f}",
             ]
         )
-    header = ["regime", "envoys", "tuning", *_ACCURACY, "points behind", "MB sent by an envoy", "seconds"]
+    header = ["regime", "envoys", "tuning", *_ACCURACY, *_DISTANCE, "MB sent by an envoy", "seconds"]
     return markdown(header, lines)
 
 
-def strategies_table(rows: Sequence[Row]) -> str:
-    """Return the strategies on skewed shards, the best first."""
-    found = outcomes(rows, data="real", partition="dirichlet", regime="federated", tuning="full", garbage=0)
+def strategies_table(rows: Sequence[Row], partition: str) -> str:
+    """Return the strategies on four shards of a partition, the best first, with the distance to FedAvg."""
+    chosen = dict(data="real", partition=partition, envoys=4, regime="federated", tuning="full", garbage=0)
+    found = outcomes(rows, **chosen)
     found.sort(key=lambda outcome: -outcome.mean)
-    return markdown(
-        ["strategy", *_ACCURACY, "seconds"],
-        [[o.conditions["strategy"], *_accuracy(o), f"{o.mean_of('seconds'):.0f}"] for o in found],
-    )
+    plain = next((o for o in found if o.conditions["strategy"] == "fedavg"), None)
+    lines = [
+        [o.conditions["strategy"], *_accuracy(o), *_distance(plain, o), f"{o.mean_of('seconds'):.0f}"]
+        for o in found
+    ]
+    return markdown(["strategy", *_ACCURACY, *_DISTANCE, "seconds"], lines)
+
+
+def few_clips_table(rows: Sequence[Row]) -> str:
+    """Return the learning curve over few clips, a line for each share of the training clips."""
+    curves = few_clips(rows)
+    lines = []
+    for share in SHARES:
+        known = [curve[share] for curve in curves.values() if share in curve]
+        if not known:
+            continue
+        row = known[0].rows[0]
+        passes = row["rounds"] * row["epochs_per_round"]
+        accuracies = [str(curve[share]) if share in curve else "–" for curve in curves.values()]
+        clips = f"{row['clips_seen'] / passes:,.0f}"
+        lines.append([f"{100 * share:.0f} %", clips, str(passes), *accuracies, _seeds(*known)])
+    return markdown(["share", "training clips", "passes", *curves, "seeds"], lines)
 
 
 def garbage_table(rows: Sequence[Row]) -> str:
@@ -157,6 +183,7 @@ def synthetic_table(rows: Sequence[Row]) -> str:
 
 
 _ACCURACY = ("test accuracy", "median", "seeds")
+_DISTANCE = ("points behind", "standard error")
 
 
 def _seeds(*found: Outcome) -> str:
@@ -168,6 +195,22 @@ def _accuracy(outcome: Outcome) -> tuple[str, str, str]:
     """Return mean and spread, median, and number of seeds."""
     median = statistics.median(outcome.accuracies)
     return str(outcome), f"{100 * median:.1f} %", str(len(outcome.rows))
+
+
+def _distance(reference: Outcome | None, outcome: Outcome) -> tuple[str, str]:
+    """Return by how many points a mean is behind that of a reference, and the standard error of this.
+
+    The seeds of the two count as independent samples. One seed says nothing about an error.
+    """
+    if reference is None or reference is outcome:
+        return "–", "–"
+    points = f"{100 * (reference.mean - outcome.mean):+.1f}"
+    if reference.spread is None or outcome.spread is None:
+        return points, "–"
+    error = math.hypot(
+        reference.spread / math.sqrt(len(reference.rows)), outcome.spread / math.sqrt(len(outcome.rows))
+    )
+    return points, f"{100 * error:.1f}"
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -183,7 +226,8 @@ def provenance(rows: Sequence[Row]) -> str:
     dates = sorted(row["date"][:10] for row in rows)
     machines = sorted({f"{row['machine']['cores']} cores of {row['machine']['processor']}" for row in rows})
     commits = sorted({row["commit"] for row in rows})
-    passes = {(r["data"], r["model"], r["rounds"], r["epochs_per_round"]) for r in rows}
+    whole = [row for row in rows if row.get("share", 1.0) == 1]  # the table of few clips has its own passes
+    passes = {(r["data"], r["model"], r["rounds"], r["epochs_per_round"]) for r in whole}
     work = ", ".join(f"{data} ({model}): {n} rounds of {e}" for data, model, n, e in sorted(passes))
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     return f"{len(rows)} runs, {when}, commit {', '.join(commits)}, {'; '.join(machines)}. Passes: {work}."

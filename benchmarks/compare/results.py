@@ -30,7 +30,7 @@ states, and of one that finds them computed.
 """
 
 MORE = (
-    *"model checkpoint recipe garbage rounds epochs_per_round clips_seen best_round".split(),
+    *"model checkpoint recipe garbage share rounds epochs_per_round clips_seen best_round".split(),
     *"validation_accuracy test_clips test_spread".split(),
     *PASSES,
     *"bytes_down curve classes envoy_scores date commit machine".split(),
@@ -144,8 +144,9 @@ def _replaces(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
 
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what tells a row from those of other runs, in the order of `Job.identity`: the seed last."""
-    keys = "data regime partition envoys tuning strategy model garbage seed".split()
-    return tuple(row[key] for key in keys)
+    keys = "data regime partition envoys tuning strategy model garbage share seed".split()
+    entries = {"share": 1.0, **row}  # older rows do not have it: they are of all clips
+    return tuple(entries[key] for key in keys)
 
 
 def training(row: Mapping[str, Any]) -> tuple[Any, ...]:

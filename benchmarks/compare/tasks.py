@@ -14,6 +14,7 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 from transformers.trainer_utils import TrainOutput
 
 from benchmarks.compare.results import PASSES
+from benchmarks.compare.share import share_of
 from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.model.packing import pack, unpack
 from superb_ks.model.spec import ModelSpec
@@ -25,11 +26,17 @@ GARBAGE_SCALE = 1.0
 """Standard deviation of the weights that a faulty envoy sends; the tiny model's own are around 0.05."""
 
 
-def ranked_shard(spec: ModelSpec) -> Callable[[Any], Mapping[str, Any]]:
-    """Return what opens an envoy's shard as `{"train": …, "val": …, "test": …, "rank": from 1}`."""
+def ranked_shard(spec: ModelSpec, share: float) -> Callable[[Any], Mapping[str, Any]]:
+    """Return what opens an envoy's shard as `{"train": …, "val": …, "test": …, "rank": from 1}`.
+
+    Args:
+        spec: of the model that the clips are prepared for.
+        share: how much of the training clips to train on.
+    """
 
     def open_ranked_shard(shard_descriptor: Any) -> Mapping[str, Any]:
-        return {**open_shard(shard_descriptor, spec), "rank": shard_descriptor.rank}
+        shard = open_shard(shard_descriptor, spec)
+        return {**shard, "train": share_of(shard["train"], share), "rank": shard_descriptor.rank}
 
     return open_ranked_shard
 

@@ -28,11 +28,10 @@ from benchmarks.compare.plan import (
     LOCAL,
     ONCE,
     REAL,
-    SEEDS,
-    SKEWED_STRATEGIES,
     Job,
     Work,
     plan,
+    work_for,
 )
 from benchmarks.compare.results import (
     CORE,
@@ -50,61 +49,85 @@ from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.schedule import TRAIN
-from superb_ks.settings import SUPERB_LABELS
+from superb_ks.settings import STRATEGIES, SUPERB_LABELS
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
+from superb_ks.training.local import steps_per_round
 from superb_notebook.history import History
 from superb_shard_descriptor import SuperbShardDescriptor
 
 # The plan ----------------------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        *[dict(regime=CENTRALISED, tuning=tuning) for tuning in ("full", "lora", "head")],
-        *[
-            dict(regime=FEDERATED, partition="iid", envoys=2, tuning=tuning, strategy="fedavg")
-            for tuning in ("full", "lora", "head")
-        ],
-        dict(regime=FEDERATED, partition="speaker", envoys=4, strategy="fedavg"),
-        dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy="fedavg"),
-        *[
-            dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy=strategy)
-            for strategy in SKEWED_STRATEGIES
-        ],
-        *[
-            dict(regime=FEDERATED, partition="iid", envoys=4, strategy=strategy, garbage=garbage)
-            for strategy in ("fedavg", "median", "trimmed_mean")
-            for garbage in (0, 1)
-        ],
-        *[dict(regime=LOCAL, partition=kind) for kind in ("iid", "speaker", "dirichlet")],
-        dict(data="synthetic", regime=FEDERATED, envoys=2, model="tiny", partition="iid"),
-        dict(data="synthetic", regime=FEDERATED, envoys=2, model="scratch", partition="iid"),
+EVERY_TUNING = ("full", "lora", "head")
+FOUR_IID: dict[str, Any] = dict(regime=FEDERATED, partition="iid", envoys=4)
+FOUR_SPEAKER: dict[str, Any] = dict(regime=FEDERATED, partition="speaker", envoys=4, strategy="fedavg")
+ROWS: list[tuple[dict[str, Any], int]] = [
+    *[(dict(regime=CENTRALISED, tuning=tuning), 5) for tuning in EVERY_TUNING],
+    *[
+        (dict(regime=FEDERATED, partition="iid", envoys=2, tuning=tuning, strategy="fedavg"), 5)
+        for tuning in EVERY_TUNING
     ],
-    ids=lambda value: " ".join(map(str, value.values())),
-)
-def test_every_row_of_the_targets_is_planned_with_three_seeds(wanted: dict[str, Any]) -> None:
-    named = {"data": "real", "tuning": "full", "garbage": 0, **wanted}
+    *[({**FOUR_SPEAKER, "tuning": tuning}, 5) for tuning in EVERY_TUNING],
+    *[(dict(regime=FEDERATED, partition="dirichlet", envoys=4, strategy=each), 5) for each in STRATEGIES],
+    *[({**FOUR_IID, "strategy": each}, 5 if each == "fedavg" else 3) for each in STRATEGIES],
+    *[({**FOUR_IID, "strategy": each, "garbage": 1}, 1) for each in ("fedavg", "median", "trimmed_mean")],
+    *[(dict(regime=LOCAL, partition=kind), 1) for kind in ("iid", "speaker", "dirichlet")],
+    (dict(data="synthetic", regime=FEDERATED, envoys=2, partition="iid"), 5),
+    (dict(data="synthetic", regime=FEDERATED, envoys=2, partition="iid", model="scratch"), 1),
+    *[
+        ({**where, "model": model, "share": share}, 3)
+        for where in (dict(regime=CENTRALISED), FOUR_SPEAKER)
+        for model, shares in (("tiny", (0.05, 0.1, 0.25, 0.5)), ("scratch", (0.05, 0.1, 0.25, 0.5, 1.0)))
+        for share in shares
+    ],
+]
+
+
+@pytest.mark.parametrize(("wanted", "seeds"), ROWS, ids=str)
+def test_every_row_of_the_targets_is_planned_with_its_seeds(wanted: dict[str, Any], seeds: int) -> None:
+    named = {"data": "real", "tuning": "full", "garbage": 0, "model": "tiny", "share": 1.0, **wanted}
     found = [job for job in plan() if all(getattr(job, key) == value for key, value in named.items())]
-    assert tuple(job.seed for job in found) == SEEDS
+    assert [job.seed for job in found] == list(range(seeds))
+
+
+def test_nothing_but_the_rows_of_the_targets_is_planned() -> None:
+    assert len(plan()) == sum(seeds for _, seeds in ROWS) == 161
 
 
 def test_no_run_is_planned_twice_and_a_federation_is_started_once() -> None:
     jobs = plan()
     assert max(Counter(job.identity for job in jobs).values()) == 1
+    assert max(Counter(job.name for job in jobs).values()) == 1
     order = [job.federation for job in jobs]
     changes = sum(a != b for a, b in zip(order, order[1:], strict=False))
     assert changes == len(set(order)) - 1
 
 
 def test_all_regimes_of_one_tuning_make_the_same_passes() -> None:
-    passes: dict[tuple[str, str, str], set[int]] = {}
+    passes: dict[tuple[str, str, str, float], set[int]] = {}
     for job in plan():
         done = job.work.rounds * job.settings().complete_recipe.epochs_per_round
-        passes.setdefault((job.data, job.model, job.tuning), set()).add(done)
+        passes.setdefault((job.data, job.model, job.tuning, job.share), set()).add(done)
     assert all(len(numbers) == 1 for numbers in passes.values())
-    assert passes["real", "tiny", "full"] == passes["real", "tiny", "lora"] == {12}
+    assert passes["real", "tiny", "lora", 1.0] == {12}
+    for model in ("tiny", "scratch"):
+        of_few = [passes["real", model, "full", share] for share in (0.05, 0.1, 0.25, 0.5, 1.0)]
+        assert of_few == [{60}, {36}, {12}, {12}, {12}]
+
+
+@pytest.mark.parametrize("regime", [CENTRALISED, FEDERATED])
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_few_clips_are_trained_on_in_as_many_steps_as_a_quarter_of_them(regime: str, share: float) -> None:
+    def steps(job: Job) -> int:
+        job = replace(job, work=work_for(job))
+        clips = round(job.share * 1480 / job.envoys)  # as many as the sample has
+        return job.work.rounds * steps_per_round(clips, job.settings().complete_recipe)
+
+    jobs = [job for job in plan([0]) if (job.regime, job.share) == (regime, share)]
+    assert len(jobs) == 2
+    for job in jobs:
+        assert job.work.rounds == work_for(replace(job, share=1.0)).rounds
+        assert steps(replace(job, share=1.0)) > steps(job) >= steps(replace(job, share=0.25))
 
 
 def test_an_experiment_waits_for_all_of_its_envoys() -> None:
@@ -113,12 +136,10 @@ def test_an_experiment_waits_for_all_of_its_envoys() -> None:
         assert job.settings().seed == job.seed
 
 
-def test_seeds_one_after_another_are_the_whole_plan() -> None:
-    jobs = plan()
-    assert Counter(job.seed for job in jobs) == dict.fromkeys(SEEDS, len(jobs) // len(SEEDS))
-    in_turn = [job for seed in SEEDS for job in plan([seed])]
-    assert {job.identity for job in in_turn} == {job.identity for job in jobs}
-    assert len(in_turn) == len(jobs)
+def test_seeds_that_are_named_are_those_of_every_row() -> None:
+    jobs = plan([7, 8])
+    assert {job.identity[:-1] for job in jobs} == {job.identity[:-1] for job in plan()}
+    assert Counter(job.seed for job in jobs) == dict.fromkeys((7, 8), len(ROWS))
 
 
 def test_the_quick_form_has_the_main_rows_of_the_whole_one() -> None:
@@ -137,16 +158,27 @@ def test_the_quick_form_has_the_main_rows_of_the_whole_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "seeds"),
-    [([], {0, 1, 2}), (["--quick"], {0}), (["--quick=1"], {0}), (["--quick=0"], {0, 1, 2})],
+    ("options", "seeds", "is_whole"),
+    [
+        ([], {0, 1, 2, 3, 4}, True),
+        (["--seeds", "6"], {6}, True),
+        (["--quick"], {0}, False),
+        (["--quick=1"], {0}, False),
+        (["--quick=0"], {0, 1, 2, 3, 4}, True),
+    ],
 )
 def test_the_command_line_chooses_the_form(
-    options: list[str], seeds: set[int], small_corpus: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    seeds: set[int],
+    is_whole: bool,
+    small_corpus: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert compare.main(["--data", str(small_corpus), "--list", *options]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert {int(line.rpartition(" ")[2]) for line in listed} == seeds
-    assert any("garbage" in line for line in listed) == (len(seeds) > 1)
+    for part in ("garbage", "10% of the clips"):
+        assert any(part in line for line in listed) == is_whole
 
 
 def test_a_form_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,6 +228,23 @@ def test_a_row_of_another_tiny_model_or_recipe_does_not_count(
     keep_row({**row, "seed": 1}, path)
     # Of the other seed, which would be averaged with it, but not of another line of the table.
     assert [(item["seed"], item["tuning"]) for item in load_rows(path)] == [(1, "full"), (0, "lora")]
+
+
+def test_rows_from_before_there_were_shares_are_of_all_clips(tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    job = Job(REAL, CENTRALISED, work=Work(2, 3))
+    row = dict.fromkeys((*CORE, *MORE))
+    row |= {key: getattr(job, key) for key in row if hasattr(job, key)} | {"rounds": 2}
+    old = {key: value for key, value in row.items() if key != "share"}
+    few = replace(job, share=0.05)
+    path.write_text(json.dumps({"rows": [old]}))
+    assert is_done(job, load_rows(path))
+    assert not is_done(few, load_rows(path))
+    keep_row({**row, "share": 0.05}, path)
+    assert load_rows(path)[1] == old
+    assert is_done(few, load_rows(path))
+    keep_row({**row, "test_accuracy": 0.5}, path)
+    assert [(each["share"], each["test_accuracy"]) for each in load_rows(path)] == [(0.05, None), (1.0, 0.5)]
 
 
 def test_a_checkpoint_is_the_shipped_tiny_models_alone() -> None:
@@ -266,7 +315,7 @@ class CountedClips:
     """Counts how often each clip is read."""
 
     def __init__(self, clips: Any) -> None:
-        self.clips, self.read = clips, Counter[int]()
+        self.clips, self.labels, self.read = clips, clips.labels, Counter[int]()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -282,7 +331,9 @@ def params(corpus: Path, partition: str = "iid") -> dict[str, str | int]:
 
 
 @pytest.mark.parametrize(
-    "job", [Job(REAL, CENTRALISED), Job(REAL, LOCAL, "iid", 2)], ids=lambda job: job.regime
+    "job",
+    [Job(REAL, CENTRALISED), Job(REAL, CENTRALISED, share=0.5), Job(REAL, LOCAL, "iid", 2)],
+    ids=lambda job: job.name,
 )
 def test_every_regime_trains_on_each_clip_equally_often(
     job: Job, small_corpus: Path, monkeypatch: pytest.MonkeyPatch
@@ -303,7 +354,8 @@ def test_every_regime_trains_on_each_clip_equally_often(
     assert set(reads) == {2}
     assert sum(reads) == row["clips_seen"]
     everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
-    assert row["clips_seen"] == 2 * len(get_dataset(everything, "train"))
+    assert row["clips_seen"] == 2 * round(job.share * len(get_dataset(everything, "train")))
+    assert row["share"] == job.share
 
 
 def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None:
@@ -395,6 +447,17 @@ def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_cor
     pooled = sum(score["global"] * score["test_clips"] for score in scores.values()) / row["test_clips"]
     assert pooled == pytest.approx(row["test_accuracy"])
     assert all(0 <= score["personalised"] <= 1 for score in scores.values())
+
+
+@pytest.mark.slow
+@pytest.mark.federation
+def test_envoys_train_on_a_share_of_their_clips(federation: Federation, small_corpus: Path) -> None:
+    row = compare_federated.run(replace(JOB, share=0.5), federation)
+    shards = [SuperbShardDescriptor(f"{rank}, 2", **params(small_corpus)) for rank in (1, 2)]
+    halves = [round(0.5 * len(shard.get_dataset("train"))) for shard in shards]
+    assert [score["train_clips"] for score in row["envoy_scores"].values()] == halves
+    assert (row["share"], row["clips_seen"]) == (0.5, sum(halves))
+    assert row["test_clips"] == sum(len(shard.get_dataset("test")) for shard in shards)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from benchmarks.compare.panels import (
 )
 from benchmarks.compare.plots import PANELS, Panel
 from superb_notebook.results import Row, outcomes
+from tests.benchmarks.few_clip_rows import few_clip_rows
 from tests.workspace.comparison_rows import LABELS, small_comparison
 
 
@@ -28,6 +29,10 @@ def drawn(panel: Panel, rows: list[Row] | None = None) -> Axes:
 
 def lines(axes: Axes) -> dict[str, list[list[float]]]:
     return {str(line.get_label()): [list(map(float, xy)) for xy in line.get_xydata()] for line in axes.lines}
+
+
+def bars(axes: Axes) -> list[tuple[float, ...]]:
+    return [bar.get_bbox().bounds for bar in axes.patches if isinstance(bar, Rectangle)]
 
 
 def test_a_curve_is_the_mean_over_seeds() -> None:
@@ -77,6 +82,14 @@ def test_strategies_have_a_bar_each_and_for_each_kind_of_shards() -> None:
     axes = drawn(PANELS["strategies"])
     heights = [round(bar.get_height(), 3) for bar in axes.patches if isinstance(bar, Rectangle)]
     assert sorted(heights) == [0.1, 0.8, 0.8, 0.84, 0.86, 0.87]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_rows_of_few_clips_are_in_no_panel(name: str) -> None:
+    without, having = drawn(PANELS[name]), drawn(PANELS[name], [*few_clip_rows(), *small_comparison()])
+    assert lines(having) == lines(without)
+    assert bars(having) == bars(without)
+    assert having.get_title(loc="left") == without.get_title(loc="left")
 
 
 @pytest.mark.parametrize("name", PANELS)

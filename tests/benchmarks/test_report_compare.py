@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare import report as report_compare
-from benchmarks.compare.results import CORE, MORE
+from benchmarks.compare.results import CORE, MORE, load_rows
+from tests.benchmarks.few_clip_rows import few_clip_rows
 from tests.workspace.comparison_rows import comparison_row, small_comparison
 
 
@@ -20,7 +21,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_the_sample_has_the_schema_of_real_rows() -> None:
-    assert set(comparison_row("federated", 0.5)) == {*CORE, *MORE}
+    assert set(comparison_row("federated", 0.5, share=1.0)) == {*CORE, *MORE}
 
 
 @pytest.mark.slow
@@ -30,10 +31,11 @@ def test_report_prints_all_tables_and_draws(
     assert report_compare.main(["--results", str(results), "--images", str(tmp_path / "images")]) == 0
     printed = capsys.readouterr().out
     for line in (
-        "| centralised | – | full | 89.0 ± 1.4 % | 89.0 % | 2 | – | – | 22 |",
-        "| federated | 2 iid | full | 87.0 ± 1.4 % | 87.0 % | 2 | +2.0 | 2.00 | 22 |",
-        "| local | 2 iid | full | 72.0 ± 2.8 % | 72.0 % | 2 | +17.0 | – | 22 |",
-        "| fedprox | 80.0 % | 80.0 % | 1 | 22 |",
+        "| centralised | – | full | 89.0 ± 1.4 % | 89.0 % | 2 | – | – | – | 22 |",
+        "| federated | 2 iid | full | 87.0 ± 1.4 % | 87.0 % | 2 | +2.0 | 1.4 | 2.00 | 22 |",
+        "| local | 2 iid | full | 72.0 ± 2.8 % | 72.0 % | 2 | +17.0 | 2.2 | – | 22 |",
+        "| fedprox | 80.0 % | 80.0 % | 1 | +0.0 | – | 22 |",
+        "| median | 86.0 % | 86.0 % | 1 | +1.0 | – | 22 |",
         "| fedavg | 87.0 % | 10.0 % | 77.0 | 1 |",
         "| median | 86.0 % | 84.0 % | 2.0 | 1 |",
         "| iid | env_one | 30 | 10 | 87.0 % | 92.0 % | 72.0 % | 2 |",
@@ -44,6 +46,50 @@ def test_report_prints_all_tables_and_draws(
     for ending in ("png", "svg"):
         assert (tmp_path / "images" / f"compare.{ending}").stat().st_size > 10_000
     assert len(list((tmp_path / "images").iterdir())) == 2
+
+
+def test_a_distance_has_the_standard_error_of_two_independent_samples() -> None:
+    """By hand: deviations of 2.0 points (three seeds) and 1.4142 points (two), hypot(2 / √3, 1.4142 / √2)."""
+    rows = [comparison_row("centralised", 0.90 + 0.02 * seed, seed) for seed in (-1, 0, 1)]
+    rows += [comparison_row("federated", 0.86 + 0.02 * seed, seed) for seed in (0, 1)]
+    assert "| 87.0 ± 1.4 % | 87.0 % | 2 | +3.0 | 1.5 |" in report_compare.regimes_table(rows)
+    skewed = dict(partition="dirichlet", envoys=4)
+    rows = [comparison_row("federated", 0.90 + 0.02 * seed, seed, **skewed) for seed in (-1, 0, 1)]
+    rows += [comparison_row("federated", 0.92 + 0.02 * s, s, strategy="median", **skewed) for s in (0, 1)]
+    rows.append(comparison_row("federated", 0.85, strategy="fedprox", **skewed))
+    assert report_compare.strategies_table(rows, "dirichlet").splitlines()[2:] == [
+        "| median | 93.0 ± 1.4 % | 93.0 % | 2 | -3.0 | 1.5 | 22 |",
+        "| fedavg | 90.0 ± 2.0 % | 90.0 % | 3 | – | – | 22 |",
+        "| fedprox | 85.0 % | 85.0 % | 1 | +5.0 | – | 22 |",
+    ]
+    assert report_compare.strategies_table(rows, "iid").count("\n") == 1
+
+
+def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others, rows = small_comparison(), [*small_comparison(), *few_clip_rows()]
+    made, title = report_compare.tables(rows), "Few training clips, real speech"
+    assert made.pop(title).splitlines() == [
+        "| share | training clips | passes | tiny, centralised | tiny, 4 speaker "
+        "| scratch, centralised | scratch, 4 speaker | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+        "| 5 % | 3 | 8 | 41.0 ± 1.4 % | 31.0 ± 1.4 % | 11.0 ± 1.4 % | 1.0 ± 1.4 % | 2 |",
+        "| 10 % | 6 | 8 | 51.0 ± 1.4 % | 41.0 ± 1.4 % | 21.0 ± 1.4 % | 11.0 ± 1.4 % | 2 |",
+        "| 100 % | 60 | 8 | 89.0 ± 1.4 % | – | 51.0 ± 1.4 % | 41.0 ± 1.4 % | 2 |",
+    ]
+    assert made == report_compare.tables(others)
+    path = tmp_path / "compare.json"
+    path.write_text(json.dumps({"rows": rows}))
+    assert report_compare.main(["--results", str(path), "--images", str(tmp_path)]) == 0
+    assert title in capsys.readouterr().out
+    for ending in ("png", "svg"):
+        assert (tmp_path / f"few_clips.{ending}").stat().st_size > 10_000
+
+
+def test_the_rows_that_are_kept_here_are_read() -> None:
+    made = report_compare.tables(load_rows())
+    assert "| centralised | – | full |" in made["Regimes and ways to tune, real speech"]
 
 
 def test_without_rows_the_report_says_how_to_make_them(

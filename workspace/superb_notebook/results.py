@@ -25,7 +25,7 @@ REGIMES = {
 }
 """The regimes in the order in which they are shown, in words."""
 
-_CONDITIONS = ("data", "model", "regime", "partition", "envoys", "tuning", "strategy", "garbage", "rounds")
+_CONDITIONS = tuple("data model regime partition envoys tuning strategy garbage share rounds".split())
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Outcome:
     """What several seeds of one run came to.
 
     Attributes:
-        conditions: what the rows agree on: data, model, regime, partition, envoys, tuning, strategy, garbage.
+        conditions: what the rows agree on: data, model, regime, partition, envoys, tuning, strategy, garbage,
+            share, rounds.
         accuracies: test accuracy of each seed, in [0, 1].
         rows: the rows themselves.
     """
@@ -73,9 +74,11 @@ def outcomes(rows: Iterable[Row], **conditions: Any) -> list[Outcome]:
     Args:
         rows: of the results file.
         conditions: entries that the rows must have, such as `data="real"`; a tuple lists alternatives.
+            `share` is 1.0 unless it is named; older rows lack it, and were trained on all clips too.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
+    conditions = {"share": 1.0, **conditions}
+    for row in ({"share": 1.0, **each} for each in rows):
         if all(_is_one_of(row[key], wanted) for key, wanted in conditions.items()):
             groups.setdefault(tuple(row[key] for key in _CONDITIONS), []).append(row)
     return [
@@ -93,11 +96,11 @@ def _is_one_of(value: Any, wanted: Any) -> bool:
 
 
 def regimes(rows: Iterable[Row]) -> list[Outcome]:
-    """Return the outcomes that answer what federating costs: `full` tuning of real speech, plainly averaged.
+    """Return the outcomes that answer what federating costs: tiny model, `full`, real speech, FedAvg.
 
     The best comes from all recordings in one place, then the federations and those who stay alone.
     """
-    found = outcomes(rows, data="real", tuning="full", garbage=0, strategy=("fedavg", None))
+    found = outcomes(rows, data="real", model="tiny", tuning="full", garbage=0, strategy=("fedavg", None))
     shown = [
         item for item in found if (item.conditions["partition"], item.conditions["envoys"]) != ("iid", 4)
     ]

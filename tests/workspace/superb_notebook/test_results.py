@@ -50,6 +50,19 @@ def test_regimes_are_those_of_one_tuning_on_real_speech_in_order() -> None:
     ]
 
 
+def test_rows_of_few_clips_or_of_scratch_are_no_regimes() -> None:
+    few = [comparison_row("centralised", 0.5, share=0.1), comparison_row("centralised", 0.4, model="scratch")]
+    assert regimes([*few, *small_comparison()]) == regimes(small_comparison())
+    assert regimes_table([*few, *small_comparison()]).rows == regimes_table(small_comparison()).rows
+
+
+def test_shares_are_outcomes_of_their_own_and_asked_for_by_name() -> None:
+    old, new, tenth = (comparison_row("centralised", 0.9, seed) for seed in range(3))
+    rows = [old, new | {"share": 1.0}, tenth | {"share": 0.1}]
+    assert [len(outcome.rows) for outcome in outcomes(rows)] == [2]
+    assert [o.conditions["share"] for o in outcomes(rows, share=(0.1, 1.0))] == [1.0, 0.1]
+
+
 def test_table_counts_points_behind_the_centralised_model() -> None:
     rows = {line[0]: line[1:] for line in regimes_table(small_comparison()).rows}
     assert rows["all recordings in one place"] == ["89.0 ± 1.4 %", "", "–", "2"]
