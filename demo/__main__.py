@@ -6,104 +6,31 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 
 from demo import notebook
+from demo.command import carry_out
 from demo.errors import DemoError
 from demo.federation import Federation
 from demo.flower_federation import FlowerFederation
-from demo.interrupts import Interrupted, ignored, raise_interrupted
 from demo.options import LISTED, RUN_DIR, SYNTHETIC, TEST_FOLDER, TRACK, WORKSPACE, Options, parse_options
-from demo.report import LiveProgress, envoys, print_results
+from demo.report import LiveProgress, envoys
 from demo.run_folder import RunFolder
 from demo.speech import make_synthetic_speech
-from superb_node.command_line import keep_files_private, set_up_output
 
 ROOT = WORKSPACE.parent
-RUNS = ROOT / "runs"
 # A service that dies takes the notebook's next call with it: how long to wait for the cause to show.
 _CAUSE_SECONDS = 2.0
-
-
-T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code of `carry_out`."""
     return carry_out("demo", lambda: parse_options(arguments), _run)
-
-
-def carry_out(program: str, parse: Callable[[], T], run: Callable[[T, RunFolder, Console], None]) -> int:
-    """Run what fills a new folder in `runs/`, and print its results.
-
-    Args:
-        program: how messages call it.
-        parse: returns what the user asks for, or raises DemoError.
-        run: everything between an empty run folder and a complete one.
-
-    Returns:
-        the exit code: 0, 1 for a failure, 2 for a bad option, 130 for Ctrl-C.
-    """
-    set_up_output()
-    keep_files_private()
-    try:
-        if sys.platform == "win32":
-            raise DemoError("Linux or macOS is needed; on Windows use WSL 2")
-        options = parse()
-        Path.home()
-    except DemoError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError:
-        how = "set HOME to a folder, such as HOME=/tmp"
-        print(f"{program}: this user has no home folder; {how}", file=sys.stderr)
-        return 2
-    console = Console(soft_wrap=True)
-    try:
-        with raise_interrupted():
-            return _run_in_folder(program, lambda folder: run(options, folder, console), console)
-    except Interrupted as interrupted:
-        left = "everything is stopped and nothing is left behind"
-        console.print(f"{program}: interrupted; {left}", style="yellow")
-        return interrupted.exit_code
-
-
-def _run_in_folder(program: str, run_in: Callable[[RunFolder], None], console: Console) -> int:
-    def say(text: str, style: str = "red") -> None:
-        console.print(f"{program}: {text}", style=style, markup=False, highlight=False)
-
-    start = time.monotonic()
-    try:
-        folder = RunFolder(RUNS)
-    except DemoError as error:
-        say(str(error))
-        return 1
-    try:
-        run_in(folder)
-    except Exception as error:
-        with ignored():
-            failed = folder.keep_failure()
-        if not isinstance(error, DemoError):
-            raise
-        say(str(error))
-        say(f"failed; the logs are in {failed.relative_to(ROOT)}")
-        return 1
-    except BaseException:
-        with ignored():
-            folder.discard()
-        raise
-    with ignored():
-        run = folder.publish()
-    print_results(console, run, time.monotonic() - start)
-    if not folder.is_latest:
-        where = run.relative_to(ROOT)
-        say(f"runs/latest could not be linked to {where}; if it is a folder, move it away", "yellow")
-    return 0
 
 
 def _run(options: Options, folder: RunFolder, console: Console) -> None:

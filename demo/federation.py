@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import random
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -20,13 +17,14 @@ from openfl.protocols import director_pb2, director_pb2_grpc
 from demo.envoy_config import ShardValue, set_shard_params
 from demo.errors import DemoError
 from demo.interrupts import held_back
+from demo.ports import free_ports
 from demo.process import ProcessDied, ServiceProcess, stop_all
 from superb_node import local_socket
 from superb_node.errors import ConfigError
 from superb_node.names import envoy_name
 from superb_node.work_folder import OF_ONE_NODE
 
-__all__ = ["Federation", "NotReady", "ProcessDied", "free_ports"]
+__all__ = ["Federation", "NotReady", "ProcessDied"]
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "localhost"
@@ -34,35 +32,11 @@ READY_SECONDS = 180.0
 _POLL_SECONDS = 0.2
 _CALL_SECONDS = 2.0
 _NOT_COPIED = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__", ".*")
-# Below the range from which systems take the ports of outgoing connections, so that none of those is in the
-# way when a service opens its port a moment later.
-_PORTS = range(20_000, 32_000)
-_held: list[socket.socket] = []
 _Self = TypeVar("_Self", bound="Federation")  # typing has Self from Python 3.11
 
 
 class NotReady(DemoError):
     """The director or some of the envoys did not come up in time."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports, all different, on which nothing listens: this process holds them as long as it lives."""
-    drawn = (port for port in random.sample(_PORTS, len(_PORTS)) if _hold(port))
-    return list(itertools.islice(drawn, count))
-
-
-def _hold(port: int) -> bool:
-    """Keep others that ask for a free port from this one; returns whether it was free."""
-    holder = socket.socket()
-    try:
-        holder.bind(("", port))
-    except OSError:
-        holder.close()
-        return False
-    # From now on a process that sets the same option, as every service does, may listen on it.
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    _held.append(holder)
-    return True
 
 
 class Federation:

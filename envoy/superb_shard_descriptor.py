@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
 
 from speech_commands.card import shard_card
 from speech_commands.reader.table import SPLITS, Split
@@ -17,6 +16,11 @@ from speech_commands.settings import Settings, read_settings
 from speech_commands.shard import Shard, Shards
 from superb_node.audio import SAMPLE_RATE
 from superb_node.errors import DataError, require_one_of
+
+try:
+    from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor
+except ModuleNotFoundError:  # on Flower nothing else needs it
+    ShardDataset = ShardDescriptor = object
 
 
 class SuperbShardDataset(ShardDataset):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from demo.__main__ import carry_out
+from demo.command import carry_out
 from demo.run_folder import RunFolder
 from demo.speech import make_synthetic_speech
 from simulation.engine import CLUSTER

@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 
 from demo.errors import DemoError
-from demo.federation import free_ports
 from demo.interrupts import held_back
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_node.envoy.threads import usable_cores
 from superb_node.flower.cli import KEEPS_TO_ITSELF

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from certificates.federation import make_certificates
-from demo.federation import free_ports
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_node.envoy import __main__ as envoy_service
 from superb_node.envoy.refusals import ShardRefused

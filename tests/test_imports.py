@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -133,21 +134,36 @@ def test_every_module_of_the_nodes_has_a_rule(package: str) -> None:
     assert [name for name in names if not is_of(name, rules) and name != f"{package}.__init__"] == []
 
 
-# OpenFL itself takes PyTorch where it finds it: the test takes both libraries away.
-WITHOUT_PYTORCH = """
+# Libraries may take one another where they find them: a test takes some away.
+WITHOUT_THEM = """
 import sys
+from importlib import import_module
 from importlib.machinery import PathFinder
 
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name in ("torch", "transformers") else PathFinder.find_spec(name, path, target)
+        return None if name in sys.argv[2].split() else PathFinder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
-import superb_ks.aggregator.aggregator
+import_module(sys.argv[1])
 """
 
 
-def test_the_director_runs_an_aggregator_without_pytorch() -> None:
-    folder = PACKAGES["superb_ks"].parent
-    subprocess.run([sys.executable, "-c", WITHOUT_PYTORCH], check=True, cwd=folder, timeout=120)
+@pytest.mark.parametrize(
+    ("module", "libraries"),
+    [
+        ("superb_ks.aggregator.aggregator", "torch transformers"),  # the director's
+        ("superb_shard_descriptor", "openfl"),  # of SuperNodes and simulations
+        ("superb_node.flower.supernode", "openfl"),
+        ("superb_node.flower.superlink", "openfl"),
+        ("simulation.__main__", "openfl"),
+        ("simulation.results", "openfl"),
+    ],
+)
+def test_what_runs_without_a_library(module: str, libraries: str) -> None:
+    paths = os.pathsep.join(str(ROOT / name) for name in ("", "envoy", "workspace"))
+    subprocess.run(
+        [sys.executable, "-c", WITHOUT_THEM, module, libraries],
+        check=True, cwd=ROOT / "node", env={**os.environ, "PYTHONPATH": paths}, timeout=120,
+    )  # fmt: skip

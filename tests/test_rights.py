@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_node.work_folder import OF_ONE_NODE
 from tests.support.other_account import forget, open_to_all, unprivileged
 

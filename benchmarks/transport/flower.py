@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.transport.engine import EngineFailed, Run, fair_environment, run_notebook
 from benchmarks.transport.job import Job
-from demo.federation import free_ports
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.transport.engine import Run
 from benchmarks.transport.flower import prepare, program, services, submit, write_connection
 from benchmarks.transport.job import Job
-from demo.federation import free_ports
+from demo.ports import free_ports
 
 
 def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:

@@ -24,7 +24,7 @@ from benchmarks.transport.engine import (
     run_notebook,
 )
 from benchmarks.transport.job import EventLog, Job
-from demo.federation import free_ports
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_node.names import envoy_name
 from tests.support.by_tcp import ByTcp

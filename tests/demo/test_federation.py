@@ -13,7 +13,8 @@ import psutil
 import pytest
 import yaml
 
-from demo.federation import Federation, NotReady, ProcessDied, free_ports
+from demo.federation import Federation, NotReady, ProcessDied
+from demo.ports import free_ports
 from superb_node import local_socket
 from superb_node.names import envoy_name
 

@@ -13,6 +13,7 @@ from openfl.protocols import aggregator_pb2, base_pb2, director_pb2
 
 from superb_ks.aggregator.limits import MAX_MESSAGE_BYTES
 from superb_ks.transport import messages
+from superb_ks.transport.parts import TRAINED
 from superb_node.reports import AGGREGATOR_PORT_HEADER
 from tests.drills.drill import drill
 from tests.fuzz.live import AGGREGATOR, DIRECTOR, experiment_id
@@ -88,7 +89,7 @@ def half_upload(channel: grpc.Channel, headers: Any, number: int) -> None:
     results = aggregator_pb2.TaskResults(
         header=header,
         task_name="train",
-        tensors=[base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape])],
+        tensors=[base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape])],
     )
     hold_open(
         channel,
@@ -107,7 +108,7 @@ def half_submission(channel: grpc.Channel, number: int) -> None:
     head = director_pb2.ExperimentInfo(name=f"mallory-{number}", collaborator_names=["env_one"])
     head.experiment_data.size, head.experiment_data.npbytes = len(text), text
     shape = base_pb2.MetadataProto(int_list=[2**30])
-    head.model_proto.tensors.append(base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape]))
+    head.model_proto.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape]))
     hold_open(
         channel, f"/{DIRECTOR}/SetNewExperiment", [head.SerializeToString()] if number % 2 else [], PORT
     )

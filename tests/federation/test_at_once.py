@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_node import local_socket
 from superb_notebook.experiment import FederatedExperiment, attach
 from tests.support.lab import Lab, follow

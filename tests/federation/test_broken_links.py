@@ -15,6 +15,7 @@ from openfl.transport.grpc.grpc_channel_options import channel_options
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, AggregatorUnreachable
 from superb_ks.transport import messages
+from superb_ks.transport.parts import PART_BYTES, part_number
 from superb_node import channel_options as node_options
 from tests.support.line import Line
 
@@ -131,9 +132,9 @@ class BreakingModel:
 
     def __call__(self, request, context):
         self.asked.append(request.tensor_name)
-        first = messages.part_number(request.tensor_name)
+        first = part_number(request.tensor_name)
         for number in range(first, min(first + 2, 5)):
-            yield bytes([number]) * messages.PART_BYTES
+            yield bytes([number]) * PART_BYTES
         if first == 0:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the link is cut")
 
@@ -151,10 +152,10 @@ def test_a_model_goes_on_from_where_its_stream_broke() -> None:
         server.start()
         with grpc.insecure_channel(f"localhost:{port}", options=channel_options) as channel:
             connection = AggregatorConnection(client_on(channel), "env_one", patience_seconds=5)
-            vector = np.zeros(5 * messages.PART_BYTES // 4, np.float32)
+            vector = np.zeros(5 * PART_BYTES // 4, np.float32)
             connection.fetch(vector, 0, messages.CURRENT)
         server.stop(0).wait()
-    expected = np.repeat(np.arange(5, dtype=np.uint8), messages.PART_BYTES)
+    expected = np.repeat(np.arange(5, dtype=np.uint8), PART_BYTES)
     assert np.array_equal(vector.view(np.uint8), expected)
     assert model.asked == ["trained/0", "trained/2", "trained/4"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_node.flower.cli import SUPERLINK, FlowerCli, FlowerRefused
 
 

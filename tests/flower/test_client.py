@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_ks.run_files import FAILED, RUNNING, STATUS
 from superb_ks.settings import Addresses, Settings

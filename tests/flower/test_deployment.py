@@ -20,7 +20,7 @@ import pytest
 
 from certificates.federation import make_certificates
 from demo.envoy_config import set_shard_params
-from demo.federation import free_ports
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size

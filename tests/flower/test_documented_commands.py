@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForAudioClassification
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_ks.run_files import BEST, CARDS, FINISHED, LAST, RECORDS, STATUS
 from superb_ks.settings import SUPERB_LABELS

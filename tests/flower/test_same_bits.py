@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from demo.federation import Federation, free_ports
+from demo.federation import Federation
 from demo.flower_federation import FlowerFederation
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_ks.run_files import FINISHED, LAST, RUNNING, STATUS, read_model
 from superb_ks.settings import SUPERB_LABELS, Addresses, Recipe, Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_node import local_socket
 from superb_node.errors import ConfigError
 from superb_node.local_socket import only_listener, path, private_folder

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from tests.support.lab import wait_until
 

@@ -11,6 +11,7 @@ from openfl.protocols import base_pb2, director_pb2
 from openfl.transport.grpc.director_client import DirectorClient
 
 from superb_ks.transport import messages
+from superb_ks.transport.parts import TRAINED
 from superb_ks.types import Vector
 from superb_node.channel_options import set_client_options
 from superb_node.reports import AGGREGATOR_PORT_HEADER
@@ -89,7 +90,7 @@ def _submission(
         yield head
         return
     shape = base_pb2.MetadataProto(int_list=model.shape)
-    head.model_proto.tensors.append(base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape]))
+    head.model_proto.tensors.append(base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape]))
     yield head
     for piece in messages.pieces(model):
         info = director_pb2.ExperimentInfo(name=name)

@@ -19,6 +19,7 @@ from superb_ks.metrics import CLIPS, MAX_LETTERS, MAX_RECORDS, Metrics, admit, c
 from superb_ks.schedule import TRAIN
 from superb_ks.settings import Settings
 from superb_ks.transport import messages
+from superb_ks.transport.parts import count_parts, part_number
 
 # A collaborator that asks for tasks waits this long on the server for news before it asks again.
 LONG_POLL_SECONDS = 1.0
@@ -84,11 +85,11 @@ class Aggregator(RoundKeeper):
         Raises:
             ValueError: there is no such part.
         """
-        number = messages.part_number(tensor_name)
+        number = part_number(tensor_name)
         while data := self._part(number, round_number, tags):
             yield data
             number += 1
-            if number == messages.count_parts(self.state.last.size):
+            if number == count_parts(self.state.last.size):
                 return
         yield b""
 

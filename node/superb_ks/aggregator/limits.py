@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import grpc
 
 from superb_ks.aggregator.authorization import Refused
-from superb_ks.transport.messages import PART_BYTES
+from superb_ks.transport.parts import PART_BYTES
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from superb_ks.transport.messages import PART_BYTES, TRAINED, count_parts
+from superb_ks.transport.parts import PART_BYTES, TRAINED, count_parts
 from superb_ks.types import Vector
 
 

@@ -14,6 +14,7 @@ from openfl.protocols import aggregator_pb2, aggregator_pb2_grpc
 from openfl.transport.grpc.aggregator_client import AggregatorGRPCClient
 
 from superb_ks.transport import messages
+from superb_ks.transport.parts import count_parts, part_name
 from superb_ks.types import Vector
 
 Reply = TypeVar("Reply")
@@ -108,7 +109,7 @@ class AggregatorConnection:
         Raises:
             RoundOver: the round was closed meanwhile; `into` then holds parts of two models.
         """
-        messages.fill(into, self._parts(messages.count_parts(into.size), round_number, tags))
+        messages.fill(into, self._parts(count_parts(into.size), round_number, tags))
 
     def deliver(
         self,
@@ -159,7 +160,7 @@ class AggregatorConnection:
         stream = self._stub.GetAggregatedTensor(
             aggregator_pb2.GetAggregatedTensorRequest(
                 header=self._header,
-                tensor_name=messages.part_name(number),
+                tensor_name=part_name(number),
                 round_number=round_number,
                 tags=tags,
             )

@@ -18,6 +18,7 @@ import numpy as np
 from openfl.protocols import aggregator_pb2, base_pb2
 
 from superb_ks.metrics import MAX_LETTERS, Metrics
+from superb_ks.transport.parts import PART_BYTES, TRAINED
 from superb_ks.types import Vector
 
 SERVICE = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"].full_name
@@ -25,15 +26,8 @@ SERVICE = aggregator_pb2.DESCRIPTOR.services_by_name["Aggregator"].full_name
 EXPERIMENT = "experiment-id-bin"
 """Header with the id of the experiment that a call is for."""
 
-TRAINED = "trained"
-"""Name of the one tensor that a model consists of on the wire (see `superb_ks.model.packing`)."""
-
 CURRENT, BEST = ("model",), ("best",)
 """Tags that say which of the aggregator's models a collaborator asks for."""
-
-PART_BYTES = 2**20
-"""Bytes of one part. Copies of a part inside gRPC stay in the processor's cache, and its calls are few
-enough."""
 
 MAX_DIMENSIONS = 64
 """As many as an array of NumPy may have; a packed model has one."""
@@ -41,28 +35,6 @@ MAX_DIMENSIONS = 64
 
 class DamagedUpload(ValueError):
     """A stream that does not hold what it announced; the message says what."""
-
-
-def count_parts(size: int) -> int:
-    """Return how many parts a vector of `size` float32 elements has; at least 1."""
-    return max(1, -(-4 * size // PART_BYTES))
-
-
-def part_name(part: int) -> str:
-    """Return the tensor name under which a model is asked for, from part `part` (from 0) on."""
-    return f"{TRAINED}/{part}"
-
-
-def part_number(tensor_name: str) -> int:
-    """Return the number in a name made by `part_name`.
-
-    Raises:
-        ValueError: the name is another one.
-    """
-    name, _, number = tensor_name.partition("/")
-    if name != TRAINED or not number.isdigit():
-        raise ValueError(f"no tensor is named {tensor_name!r}; legal: {part_name(0)}, {part_name(1)}, …")
-    return int(number)
 
 
 def metric_message(name: str, value: object, round_number: int) -> base_pb2.NamedTensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_node.director.__main__ import only_director_in
 from superb_node.director.config import DirectorConfig
 from superb_node.director.listening import own_port

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_node import local_socket
 from superb_node.envoy.__main__ import own_folder
 from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices

@@ -18,6 +18,8 @@ from superb_ks.aggregator.uploads import Results
 from superb_ks.metrics import MAX_LETTERS, MAX_RECORDS
 from superb_ks.settings import STRATEGIES, Privacy, strategy_named
 from superb_ks.transport import messages
+from superb_ks.transport import parts as transport_parts
+from superb_ks.transport.parts import part_name
 from superb_notebook.history import Score, history_of
 from superb_notebook.tables import confusions_in_words, envoys_table, results_table
 from tests.support.aggregator import aggregator_on, new_state_folder
@@ -101,7 +103,7 @@ def test_the_best_model_is_the_one_with_the_highest_validation(start):
         work(aggregator, "a", weights=weights, accuracy=accuracy)
     assert aggregator.state.manifest["best_round"] == 2
     assert aggregator.state.best.read().tolist() == [2.0] * SIZE
-    (part,) = aggregator.parts(messages.part_name(0), aggregator.round_number, messages.BEST)
+    (part,) = aggregator.parts(part_name(0), aggregator.round_number, messages.BEST)
     assert np.frombuffer(part, np.float32).tolist() == [2.0] * SIZE
 
 
@@ -370,20 +372,20 @@ def test_resumed_between_the_mark_of_the_best_and_the_next_model(start, monkeypa
 
 def test_a_part_of_another_round_is_empty(start):
     aggregator = start("a")
-    assert list(aggregator.parts(messages.part_name(0), 5, messages.CURRENT)) == [b""]
+    assert list(aggregator.parts(part_name(0), 5, messages.CURRENT)) == [b""]
 
 
 def test_a_model_comes_part_by_part_until_its_round_is_over(start, monkeypatch):
-    for module in (messages, model_file):
+    for module in (transport_parts, model_file):
         monkeypatch.setattr(module, "PART_BYTES", 4)  # one weight a part
     aggregator = start("a", rounds=3)
-    parts = aggregator.parts(messages.part_name(1), 0, messages.CURRENT)
+    parts = aggregator.parts(part_name(1), 0, messages.CURRENT)
     assert len(next(parts)) == 4
-    assert len(list(aggregator.parts(messages.part_name(1), 0, messages.CURRENT))) == SIZE - 1
+    assert len(list(aggregator.parts(part_name(1), 0, messages.CURRENT))) == SIZE - 1
     work(aggregator, "a")
     assert list(parts) == [b""]
     with pytest.raises(ValueError, match="no part"):
-        list(aggregator.parts(messages.part_name(SIZE), 1, messages.CURRENT))
+        list(aggregator.parts(part_name(SIZE), 1, messages.CURRENT))
 
 
 def test_a_strategy_by_its_name(start):

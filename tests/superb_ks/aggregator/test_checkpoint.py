@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from superb_ks.aggregator import checkpoint as state_module
 from superb_ks.aggregator.checkpoint import ExperimentState, write_manifest
 from superb_ks.aggregator.model_file import ModelFile, keep_as_spare, write_model
-from superb_ks.transport.messages import PART_BYTES
+from superb_ks.transport.parts import PART_BYTES
 
 
 @pytest.fixture

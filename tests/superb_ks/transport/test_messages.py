@@ -8,25 +8,26 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from openfl.protocols import aggregator_pb2, base_pb2
 
 from superb_ks.transport import messages
+from superb_ks.transport.parts import PART_BYTES, TRAINED, count_parts, part_name, part_number
 
-PART = messages.PART_BYTES // 4
+PART = PART_BYTES // 4
 
 
 @pytest.mark.parametrize(
     ("size", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2), (3 * PART, 3), (3 * PART + 1, 4)]
 )
 def test_parts_of_a_model(size, parts):
-    assert messages.count_parts(size) == parts
+    assert count_parts(size) == parts
     pieces = list(messages.pieces(np.arange(size, dtype=np.float32)))
-    assert max(map(len, pieces), default=0) <= messages.PART_BYTES
+    assert max(map(len, pieces), default=0) <= PART_BYTES
     assert sum(map(len, pieces)) == 4 * size
 
 
 def test_names_of_parts():
-    assert messages.part_number(messages.part_name(7)) == 7
+    assert part_number(part_name(7)) == 7
     for name in ("trained/x", "other/1", "trained", "trained/-1"):
         with pytest.raises(ValueError, match="no tensor is named"):
-            messages.part_number(name)
+            part_number(name)
 
 
 @given(
@@ -74,5 +75,5 @@ def test_an_upload_of_another_length_is_damaged(chunks, reason):
 
 def test_an_announcement_of_absurd_length_is_read_in_part():
     shape = base_pb2.MetadataProto(int_list=[2**31 - 1] * 100_000)
-    tensor = base_pb2.NamedTensor(name=messages.TRAINED, transformer_metadata=[shape])
+    tensor = base_pb2.NamedTensor(name=TRAINED, transformer_metadata=[shape])
     assert messages.announced_size([tensor]) == (2**31 - 1) ** 64

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import (
     FederationError,

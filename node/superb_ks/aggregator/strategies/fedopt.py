@@ -23,7 +23,7 @@ import numpy as np
 from superb_ks.aggregator.model_file import ModelFile, replacing, require_finite, safetensors_header
 from superb_ks.aggregator.strategies.fedavg import FedAvgAggregation
 from superb_ks.strategy_settings import Adaptive
-from superb_ks.transport.messages import PART_BYTES, count_parts
+from superb_ks.transport.parts import PART_BYTES, count_parts
 from superb_ks.types import Vector
 
 FIRST, SECOND = "m", "v"

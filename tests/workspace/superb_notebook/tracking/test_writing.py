@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from demo.federation import free_ports
+from demo.ports import free_ports
 from superb_ks.settings import Lora, Settings
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment, Records
 from superb_notebook.history import EVENTS
