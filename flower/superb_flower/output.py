@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flwr.common.logger import log
 
-from superb_ks.metrics import Metrics, as_records
+from superb_ks.metrics import ACCURACY, CLIPS, Metrics, as_records
 from superb_ks.run_files import CARDS, RECORDS, STATUS
+from superb_ks.schedule import TEST_BEST, TEST_INITIAL, TRAIN, VALIDATE
 from superb_ks.types import Vector
 from superb_node.work_folder import replace_file
+
+FAILURE = "failure"
+"""The note of what ended a run."""
 
 
 class Output:
@@ -41,8 +47,10 @@ class Output:
             read(records)
 
     def note(self, round_number: int, origin: str, task: str, text: str) -> None:
-        """Append something that happened."""
+        """Append something that happened, and say it in Flower's log."""
         self.record(round_number, origin, task, {text: np.asarray(0.0)})
+        if task != FAILURE:  # Flower logs what ends a run
+            log(logging.WARNING, "%s, %s: %s", origin, task, text)
 
     def cards(self, cards: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the shard card of each client, by its name."""
@@ -57,3 +65,16 @@ class Output:
     def status(self, status: str) -> None:
         """Write how the run stands; nothing is recorded after its end."""
         replace_file(self.folder / STATUS, status.encode())
+
+
+def in_words(round_number: int, task: str, metrics: Metrics) -> str:
+    """Return what the clients measured together in a round, from 0, for the log; or nothing."""
+    told = metrics.get("loss" if task == TRAIN else ACCURACY)
+    if told is None or told.ndim or task not in (TRAIN, VALIDATE, TEST_INITIAL, TEST_BEST):
+        return ""
+    if task == TRAIN:
+        return f"Round {round_number + 1}: training loss {told:.4f}"
+    model = f"After round {round_number}" if round_number else "Before training"
+    split = "validation" if task == VALIDATE else "test"
+    score = f"{split} accuracy {told:.1%} on {metrics[CLIPS]:,.0f} clips"
+    return f"{'The best model' if task == TEST_BEST else model}: {score}"

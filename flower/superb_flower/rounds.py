@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from dataclasses import replace
@@ -10,13 +11,14 @@ from typing import cast
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, MessageType
+from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from superb_flower import messages
 from superb_flower.answers import Report, ask, read_report
 from superb_flower.clients import Clients
 from superb_flower.errors import RunFailed
-from superb_flower.output import Output
+from superb_flower.output import Output, in_words
 from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
 from superb_flower.strategies import flower_strategy
 from superb_ks.aggregator.early_stopping import EarlyStop
@@ -199,7 +201,10 @@ class Rounds:
                 by_task.setdefault(task, {})[report.name] = metrics
         for task, of_all in by_task.items():
             if task != PERSONALISE:  # of each model its own
-                self._output.record(number, "aggregator", task, pooled(of_all))
+                together = pooled(of_all)
+                self._output.record(number, "aggregator", task, together)
+                if words := in_words(number, task, together):
+                    log(logging.INFO, words)
         if by_task.get(VALIDATE):
             self._mark_if_best(number, pooled(by_task[VALIDATE]), model)
 

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 from superb_flower.clients import find_clients, require_classes
 from superb_flower.errors import RunFailed
 from superb_flower.experiment import notebooks_text, settings_by_config, text_of
-from superb_flower.output import Output
+from superb_flower.output import FAILURE, Output
 from superb_flower.rounds import Rounds
 from superb_ks.collaborator.personal import save_pretrained
 from superb_ks.experiment import Experiment
@@ -38,7 +38,7 @@ def main(grid: Grid, context: Context) -> None:
     try:
         _carry_out(grid, config, output)
     except Exception as error:
-        output.note(0, "director", "failure", f"{type(error).__name__}: {error}")
+        output.note(0, "director", FAILURE, f"{type(error).__name__}: {error}")
         output.status(FAILED)
         raise
     output.status(FINISHED)

@@ -18,6 +18,8 @@ from flwr.supercore.task_identity import TaskIdentity
 from superb_flower import messages
 from superb_flower.answers import Answer, Report, ask, read_report
 from superb_flower.clients import find_clients
+from superb_flower.errors import RunFailed
+from superb_flower.output import in_words
 
 from demo.flower_federation import FlowerFederation
 from simulation.engine import Engine
@@ -193,6 +195,47 @@ def test_a_client_without_a_card_is_named_and_may_be_left_out() -> None:
     with pytest.raises(RuntimeError, match="0 clients can take part, min_envoys is 1"):
         find_clients(grid, Failures(on_task_error="continue"), lambda *each: dropped.append(each))
     assert dropped == [("client 7", fault)]
+
+
+def test_a_client_out_of_reach_does_not_end_a_run() -> None:
+    """A SuperNode that died is listed for a minute, and Flower answers for it."""
+    dropped: list[tuple[str, str]] = []
+    grid = Nodes({7: Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat")}, takes=1)
+    with pytest.raises(RunFailed, match="0 clients can take part, min_envoys is 1"):
+        find_clients(grid, Failures(), lambda *each: dropped.append(each))
+    assert dropped == [("client 7", "cannot take part: no heartbeat")]
+
+
+@pytest.mark.parametrize(
+    ("number", "task", "metrics", "words"),
+    [
+        (
+            0,
+            "validate",
+            {"accuracy": 0.048, "clips": 432},
+            "Before training: validation accuracy 4.8% on 432 clips",
+        ),
+        (
+            0,
+            "test_initial",
+            {"accuracy": 0.05, "clips": 2000},
+            "Before training: test accuracy 5.0% on 2,000 clips",
+        ),
+        (0, "train", {"loss": 1.25, "clips": 3}, "Round 1: training loss 1.2500"),
+        (
+            2,
+            "validate",
+            {"accuracy": 1.0, "clips": 1},
+            "After round 2: validation accuracy 100.0% on 1 clips",
+        ),
+        (4, "test_best", {"accuracy": 0.5, "clips": 2}, "The best model: test accuracy 50.0% on 2 clips"),
+        (1, "validate", {"accuracy": [0.5, 0.5], "clips": 2}, ""),
+        (1, "train", {"clips": 2}, ""),
+        (5, "personalise", {"accuracy": 0.5, "clips": 2}, ""),
+    ],
+)
+def test_the_log_tells_how_a_run_goes(number: int, task: str, metrics: dict[str, Any], words: str) -> None:
+    assert in_words(number, task, {name: np.asarray(value) for name, value in metrics.items()}) == words
 
 
 LIES = """

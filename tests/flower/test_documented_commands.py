@@ -73,6 +73,7 @@ def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
         output = tmp_path / "flower-run"
         assert (output / STATUS).read_text() == FINISHED, done.stdout
         assert {file.name for file in output.iterdir()} == {STATUS, CARDS, RECORDS, BEST, LAST, "model"}
+        assert re.search(r"The best model: test accuracy [\d.]+% on \d+ clips", done.stdout), done.stdout
         model = AutoModelForAudioClassification.from_pretrained(output / "model")
         assert tuple(model.config.id2label.values()) == SUPERB_LABELS
 

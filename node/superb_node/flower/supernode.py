@@ -127,7 +127,8 @@ def _identity(certificates: Certificates) -> list[str]:
     encoded = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     logger.info(
-        "A SuperLink that does not know the key of %s says: Failed to activate SuperNode. Register it there, "
+        "A SuperLink says Failed to activate SuperNode if it does not know the key of %s, or if a SuperNode "
+        "with this key is connected, or was until a minute ago. Register an unknown key there, "
         "with the SuperLink's name in ~/.flwr/config.toml in place of CONNECTION: "
         "echo '%s' > %s.pub && flwr supernode register %s.pub CONNECTION",
         *(certificates.name, public, certificates.name, certificates.name),
