@@ -1,4 +1,4 @@
-"""Flower's simulation engine for one run: a SuperLink of its own, the run, and nothing left of both."""
+"""Flower's simulation engine: a SuperLink of its own, runs on it, and nothing left of all that."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _PATIENCE = {
 
 
 class Engine:
-    """A SuperLink that simulates, with a Ray cluster, and one run on it; a context manager.
+    """A SuperLink that simulates, with a Ray cluster, and runs on it; a context manager.
 
     Ray starts first and by itself, because Flower would start it while it loads the app, PyTorch included. If
     the variable RAY_ADDRESS names a cluster, that one is used, and stays.
@@ -58,12 +58,13 @@ class Engine:
     Args:
         folder: receives Flower's files; whoever made it removes it.
         logs: folder for the logs of SuperLink and run; made if need be.
-        clients: how many are simulated.
+        clients: how many a run of `run` simulates.
         workers: processes that play them, each with its share of the cores.
     """
 
     def __init__(self, folder: Path, logs: Path, clients: int, workers: int) -> None:
         self._folder, self._logs, self._clients, self._workers = folder, logs, clients, workers
+        self._threads = max(1, usable_cores() // workers)  # of each worker
         self.processes: dict[str, ServiceProcess] = {}
         self._ray: Path | None = None
         # Other accounts of this machine reach its ports.
@@ -96,16 +97,8 @@ class Engine:
         Raises:
             DemoError: Ray or the SuperLink did not come up, or ended.
         """
-        self._logs.mkdir(parents=True, exist_ok=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        threads = 1
-        if CLUSTER not in os.environ:
-            threads = max(1, usable_cores() // self._workers)
-            self._start_ray(threads * self._workers)
         (port,) = free_ports(1)
-        link = ["--insecure", "--simulation", "--host", HOST, "--port", str(port)]
-        self._start(_SUPERLINK, "flower-superlink", *link, "--disable-runtime-dependency-installation")
-        self._wait_for(port)
+        self.serve(port)
         connection = (
             f'[superlink]\ndefault = "own"\n[superlink.own]\naddress = "{HOST}:{port}"\ninsecure = true\n'
         )
@@ -113,14 +106,37 @@ class Engine:
         given = self._folder / "run.toml"
         lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in config.items()]
         given.write_text("".join(lines), encoding="utf-8")
+        threads = 1 if CLUSTER in os.environ else self._threads
         federation = f"num-supernodes={self._clients} client-resources-num-cpus={threads}"
         options = ["--run-config", str(given), "--federation-config", federation]
         self._start(_RUN, "flwr", "run", str(app), "own", "--stream", *options)
         while self.processes[_RUN].exit_code() is None:
-            for name in self.processes.keys() - {_RUN}:
-                self.processes[name].check()
+            self.check()
             yield
             time.sleep(_POLL_SECONDS)
+
+    def serve(self, port: int) -> None:
+        """Start the cluster, if no other is named, and the SuperLink; returns when it listens.
+
+        Raises:
+            DemoError: Ray or the SuperLink did not come up.
+        """
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if CLUSTER not in os.environ:
+            self._start_ray(self._threads * self._workers)
+        link = ["--insecure", "--simulation", "--host", HOST, "--port", str(port)]
+        self._start(_SUPERLINK, "flower-superlink", *link, "--disable-runtime-dependency-installation")
+        self._wait_for(port)
+
+    def check(self) -> None:
+        """Make sure that cluster and SuperLink are there.
+
+        Raises:
+            DemoError: one of them has ended.
+        """
+        for name in self.processes.keys() - {_RUN}:
+            self.processes[name].check()
 
     @property
     def groups(self) -> set[int]:

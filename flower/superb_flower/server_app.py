@@ -23,6 +23,7 @@ from superb_ks.experiment import Experiment
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.run_files import BEST, FAILED, FINISHED, INITIAL, RUNNING, STATUS, read_model
+from superb_ks.settings import Settings
 from superb_ks.types import Vector
 
 app = ServerApp()
@@ -31,12 +32,17 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Carry out an experiment; its records and models are in the folder `output`, or the next free one."""
-    config = context.run_config
+    config, sent = context.run_config, notebooks_text()
+    try:
+        settings = Experiment.read(sent).settings if sent else settings_by_config(config)
+        settings = replace(settings, engine="flower")  # refused if Flower cannot do it
+    except ValueError as error:
+        raise RunFailed(error) from error
     output = Output(_free(Path(str(config["output"])).resolve()))
     log(logging.INFO, "Records and models are in %s", output.folder)
     output.status(RUNNING)
     try:
-        _carry_out(grid, config, output)
+        _carry_out(grid, config, sent, settings, output)
     except Exception as error:
         output.note(0, "director", FAILURE, f"{type(error).__name__}: {error}")
         output.status(FAILED)
@@ -50,13 +56,9 @@ def _free(folder: Path) -> Path:
     return next(each for each in itertools.chain([folder], numbered) if not (each / STATUS).exists())
 
 
-def _carry_out(grid: Grid, config: Mapping[str, Any], output: Output) -> None:
-    sent = notebooks_text()
-    try:
-        settings = Experiment.read(sent).settings if sent else settings_by_config(config)
-        settings = replace(settings, engine="flower")  # refused if Flower cannot do it
-    except ValueError as error:
-        raise RunFailed(error) from error
+def _carry_out(
+    grid: Grid, config: Mapping[str, Any], sent: bytes | None, settings: Settings, output: Output
+) -> None:
     clients = find_clients(grid, settings.failures, lambda name, why: output.note(0, name, "dropped", why))
     output.cards(clients.cards)
     if config["cards-only"]:

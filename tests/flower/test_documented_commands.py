@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +17,7 @@ from demo.process import ServiceProcess, stop_all
 from superb_ks.run_files import BEST, CARDS, FINISHED, LAST, RECORDS, STATUS
 from superb_ks.settings import SUPERB_LABELS
 from superb_node.flower.cli import KEEPS_TO_ITSELF
-from superb_node.work_folder import OF_ONE_NODE
-from tests.flower.conftest import ROOT
+from tests.flower.conftest import ROOT, left
 from tests.support.lab import wait_until
 
 DOCUMENT = ROOT / "docs" / "two-engines.md"
@@ -28,33 +27,33 @@ BLOCK = re.compile(r"```(?:sh|toml)\n(.*?)```", re.DOTALL)
 @pytest.mark.federation
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
+def test_a_flower_user_simulates(archive: Path, project: Path) -> None:
+    """From the SuperLink to its end by Ctrl-C, in a copy of the project, where everything stays."""
     text = DOCUMENT.read_text(encoding="utf-8")
     part = text[text.index("To simulate, start a SuperLink") : text.index("## What each notion is called")]
-    start, config, runs, by_file = BLOCK.findall(part)
+    start, config, _, runs, by_file = BLOCK.findall(part)
+    activate, command = start.splitlines()
+    assert activate == "source .venv/bin/activate"
     (port,) = free_ports(1)
-    for name in ("director", "flower"):
-        shutil.copytree(
-            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__")
-        )
-    home = tmp_path / "home"
+    home, temporary = project / "home", project / "tmp"
     home.mkdir()
+    temporary.mkdir()
     (home / "config.toml").write_text(config.replace("50050", str(port)), encoding="utf-8")
     variables = {
         **os.environ,
         **KEEPS_TO_ITSELF,
         "FLWR_HOME": str(home),
         "DIRECTOR_PORT": str(port),
-        "PYTHON": sys.executable,
+        "TMPDIR": str(temporary),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    log = tmp_path / "superlink.log"
-    superlink = ServiceProcess("superlink", ["bash", "-c", start], tmp_path, variables, log)
+    log = project / "superlink.log"
+    superlink = ServiceProcess("superlink", ["bash", "-c", f"exec {command}"], project, variables, log)
     try:
 
         def listens() -> bool:
             superlink.check()
-            return "Uvicorn running" in log.read_text(encoding="utf-8", errors="replace")
+            return f"listening at 127.0.0.1:{port}" in log.read_text(encoding="utf-8", errors="replace")
 
         wait_until(listens, 180)
         plain, brief = runs.splitlines()
@@ -64,13 +63,13 @@ def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
 
         def run(command: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                ["bash", "-c", command], cwd=tmp_path, env=variables,
+                ["bash", "-c", command], cwd=project, env=variables,
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
 
         done = run(f'{brief} --run-config "{clips}"')
         assert done.returncode == 0, done.stdout + done.stderr
-        output = tmp_path / "flower-run"
+        output = project / "flower-run"
         assert (output / STATUS).read_text() == FINISHED, done.stdout
         assert {file.name for file in output.iterdir()} == {STATUS, CARDS, RECORDS, BEST, LAST, "model"}
         assert re.search(r"The best model: test accuracy [\d.]+% on \d+ clips", done.stdout), done.stdout
@@ -81,9 +80,14 @@ def test_a_flower_user_simulates(archive: Path, tmp_path: Path) -> None:
         documented = "rounds = 10\noutput = '$PWD/flower-run'\n"
         assert documented in by_file
         own = run(by_file.replace(documented, f"rounds = 1\noutput = '$PWD/own'\n{given}\n"))
-        assert (tmp_path / "own" / STATUS).read_text() == FINISHED, own.stdout
+        assert (project / "own" / STATUS).read_text() == FINISHED, own.stdout
         illegal = run(by_file.replace("0.02", "-1"))
         assert "The run has failed: FedAdam.learning_rate is -1; legal: above 0\n" in illegal.stdout
         assert "Traceback" not in illegal.stdout
+        os.kill(superlink.pid, signal.SIGINT)
+        wait_until(lambda: superlink.exit_code() is not None, 60)
+        assert superlink.exit_code() == 0
+        assert "everything is stopped" in log.read_text(encoding="utf-8", errors="replace")
+        assert (left(project), list(temporary.iterdir())) == ([], [])
     finally:
         stop_all([superlink])

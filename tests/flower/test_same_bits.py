@@ -80,16 +80,14 @@ def by_notebook(
 def simulating_superlink(folder: Path) -> Iterator[FlowerCli]:
     """Start a SuperLink that simulates; yields its command line when it answers."""
     port = free_ports(1)[0]
-    command = ["bash", str(ROOT / "director" / "start_superlink.sh"), "--simulation"]
+    command = [sys.executable, "-m", "simulation.superlink"]
     variables = {
         **os.environ,
         **KEEPS_TO_ITSELF,
-        "FLWR_HOME": str(folder / "home"),
         "DIRECTOR_PORT": str(port),
-        "PYTHON": sys.executable,
     }
     folder.mkdir()
-    process = ServiceProcess("superlink", command, folder, variables, folder / "superlink.log")
+    process = ServiceProcess("superlink", command, ROOT, variables, folder / "superlink.log")
     cli = FlowerCli("127.0.0.1", port)
     try:
         wait_until(lambda: answers(process, cli), 180)
@@ -107,7 +105,7 @@ def by_simulation(text: bytes, params: dict[str, str], folder: Path) -> Vector:
             "".join(f"{key} = {json.dumps(value)}\n" for key, value in config.items())
         )
         app = copy_app(folder / "app", text)
-        nodes = "num-supernodes=2 client-resources-num-cpus=1 init-args-num-cpus=2"
+        nodes = "num-supernodes=2 client-resources-num-cpus=1"
         cli(
             "run", str(app), SUPERLINK, "--run-config", str(folder / "run.toml"), "--federation-config", nodes
         )

@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace, further: Sequence[str]) -> None:
     Raises:
         ConfigError: something is missing or illegal.
     """
+    if "--simulation" in further:
+        raise ConfigError("to simulate: python -m simulation.superlink, in the project's folder")
     program = launch.program("flower-superlink")
     host = legal_host(arguments.host, "DIRECTOR_HOST is ")
     port = command_line.legal_port(arguments.port)
