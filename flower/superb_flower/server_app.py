@@ -48,6 +48,7 @@ def main(grid: Grid, context: Context) -> None:
         output.status(FAILED)
         raise
     output.status(FINISHED)
+    log(logging.INFO, "Finished; records and models are in %s", output.folder)
 
 
 def _free(folder: Path) -> Path:
@@ -69,15 +70,15 @@ def _carry_out(
     rounds = Rounds(
         grid, clients, experiment.to_bytes(), settings, output, float(config["fraction-evaluate"])
     )
-    rounds.run(_initial_weights(output.folder, experiment, given=sent is not None))
+    rounds.run(_initial_weights(output.folder, experiment))
     if sent is None:  # a notebook saves its model itself
         save_pretrained(experiment, read_model(output.folder / BEST), output.folder / "model")
 
 
-def _initial_weights(folder: Path, experiment: Experiment, given: bool) -> Vector:
+def _initial_weights(folder: Path, experiment: Experiment) -> Vector:
     """Return the weights that a notebook gave, or those of the model as it is built."""
     if (folder / INITIAL).exists():
         return read_model(folder / INITIAL)
-    if given or not isinstance(experiment.model, dict):
-        raise RunFailed(f"the notebook's initial weights are not in {folder}: was its cell interrupted?")
+    if not isinstance(experiment.model, dict):
+        raise RunFailed("an experiment with a model of its own gives its initial weights")
     return pack(ModelSpec.from_dict(experiment.model).build())
