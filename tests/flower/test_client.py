@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,11 @@ import numpy as np
 import pytest
 
 from demo.ports import free_ports
-from demo.process import ServiceProcess, stop_all
-from superb_ks.run_files import FAILED, RUNNING, STATUS
+from superb_ks.run_files import RUNNING, STATUS
 from superb_ks.settings import Addresses, Settings
-from superb_node.flower.cli import KEEPS_TO_ITSELF, FlowerCli, FlowerRefused
+from superb_node.flower.cli import FlowerCli, FlowerRefused
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.flower import RUN_ID, FlowerClient
-from tests.support.lab import wait_until
 
 WEIGHTS = np.zeros(2, np.float32)
 
@@ -98,21 +94,3 @@ def a_run(folder: Path) -> FlowerClient:
 
 def test_a_superlink_that_does_not_answer_has_ended_no_run(tmp_path: Path) -> None:
     assert a_run(tmp_path).get_experiment_status("here").experiment_status == RUNNING
-
-
-@pytest.mark.federation
-def test_a_superlink_that_does_not_know_a_run_has_lost_it(tmp_path: Path) -> None:
-    a_run(tmp_path)
-    (port,) = free_ports(1)
-    command = [str(Path(sys.executable).with_name("flower-superlink")), "--insecure"]
-    log = tmp_path / "superlink.log"
-    variables = {**os.environ, **KEEPS_TO_ITSELF, "FLWR_HOME": str(tmp_path / "home")}
-    superlink = ServiceProcess(
-        "superlink", [*command, "--host=127.0.0.1", f"--port={port}"], tmp_path, variables, log
-    )
-    try:
-        wait_until(lambda: "Uvicorn running" in log.read_text(errors="replace"), 120)
-        client = FlowerClient(FlowerCli("127.0.0.1", port), tmp_path)
-        assert client.get_experiment_status("here").experiment_status == FAILED
-    finally:
-        stop_all([superlink])
