@@ -33,16 +33,13 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Carry out an experiment; its records and models are in the folder `output`, or the next free one."""
     config, sent = context.run_config, notebooks_text()
-    try:
-        settings = Experiment.read(sent).settings if sent else settings_by_config(config)
-        settings = replace(settings, engine="flower")  # refused if Flower cannot do it
-    except ValueError as error:
-        raise RunFailed(error) from error
+    # Illegal settings of a run's config leave no folder; a notebook looks into its own for the reason.
+    by_config = None if sent else _settings(config, None)
     output = Output(_free(Path(str(config["output"])).resolve()))
     log(logging.INFO, "Records and models are in %s", output.folder)
     output.status(RUNNING)
     try:
-        _carry_out(grid, config, sent, settings, output)
+        _carry_out(grid, config, sent, by_config or _settings(config, sent), output)
     except Exception as error:
         output.note(0, "director", FAILURE, f"{type(error).__name__}: {error}")
         output.status(FAILED)
@@ -55,6 +52,15 @@ def _free(folder: Path) -> Path:
     """Return a folder without a run: this one, or the same name with the first number that is free."""
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(each for each in itertools.chain([folder], numbered) if not (each / STATUS).exists())
+
+
+def _settings(config: Mapping[str, Any], sent: bytes | None) -> Settings:
+    """Return the settings of a notebook's text, or of the run's config; refused if Flower cannot do them."""
+    try:
+        settings = Experiment.read(sent).settings if sent else settings_by_config(config)
+        return replace(settings, engine="flower")
+    except ValueError as error:
+        raise RunFailed(error) from error
 
 
 def _carry_out(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ import numpy as np
 import pytest
 
 from demo.ports import free_ports
-from superb_ks.run_files import RUNNING, STATUS
+from demo.process import ServiceProcess, stop_all
+from superb_ks.run_files import FAILED, RUNNING, STATUS
 from superb_ks.settings import Addresses, Settings
-from superb_node.flower.cli import FlowerCli, FlowerRefused
+from superb_node.flower.cli import KEEPS_TO_ITSELF, FlowerCli, FlowerRefused
+from superb_notebook import flower
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.flower import RUN_ID, FlowerClient
+from tests.support.lab import wait_until
 
 WEIGHTS = np.zeros(2, np.float32)
 
@@ -94,3 +99,33 @@ def a_run(folder: Path) -> FlowerClient:
 
 def test_a_superlink_that_does_not_answer_has_ended_no_run(tmp_path: Path) -> None:
     assert a_run(tmp_path).get_experiment_status("here").experiment_status == RUNNING
+
+
+def test_a_superlink_that_stays_silent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = a_run(tmp_path)
+    monkeypatch.setattr(flower, "_PATIENCE_SECONDS", 0.0)
+    with pytest.raises(FlowerRefused, match="^flwr list: "):
+        client.get_experiment_status("here")
+
+
+@pytest.mark.federation
+def test_a_superlink_that_does_not_know_a_run_has_lost_it(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    (port,) = free_ports(1)
+    programs = Path(sys.executable).parent
+    command = [str(programs / "flower-superlink"), "--insecure", "--host=127.0.0.1", f"--port={port}"]
+    variables = {**os.environ, **KEEPS_TO_ITSELF, "FLWR_HOME": str(tmp_path / "home")}
+    variables["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"  # it starts others by their names
+    log = tmp_path / "superlink.log"
+    superlink = ServiceProcess("superlink", command, tmp_path, variables, log)
+
+    def listens() -> bool:
+        superlink.check()
+        return "Uvicorn running" in log.read_text(encoding="utf-8", errors="replace")
+
+    try:
+        wait_until(listens, 120)
+        client = FlowerClient(FlowerCli("127.0.0.1", port), tmp_path)
+        assert client.get_experiment_status("here").experiment_status == FAILED
+    finally:
+        stop_all([superlink])

@@ -39,6 +39,7 @@ NO_SUCH_RUN = "Run ID not found"
 """What Flower says of a run that it does not know."""
 
 _POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 60.0  # so long a SuperLink may be silent
 _STATUS_SECONDS = 15.0  # Flower's CLI takes a second of a core each time, which clients may compute on
 _ENDED = {"completed": FINISHED, "failed": FAILED, "stopped": "stopped"}
 
@@ -53,6 +54,7 @@ class FlowerClient:
 
     def __init__(self, cli: FlowerCli, runs: Path) -> None:
         self._cli, self._runs = cli, runs
+        self._answered = time.monotonic()
         self._known: dict[str, tuple[float, str]] = {}  # when Flower was asked for a run, and its words
 
     def submit(
@@ -173,12 +175,20 @@ class FlowerClient:
         return _ENDED.get(how, FAILED) if state == "finished" else written
 
     def _flowers_words(self, run_id: str) -> str:
-        """Return the SuperLink's status of a run, such as `finished:failed`."""
+        """Return the SuperLink's status of a run, such as `finished:failed`; `unknown` if it is silent.
+
+        Raises:
+            FlowerRefused: it has been silent for too long.
+        """
         try:
             runs = self._cli("list", SUPERLINK, "--run-id", run_id)["runs"]
         except FlowerRefused as refused:
-            # A SuperLink that was started again knows nothing of the runs before it.
-            return "finished:failed" if NO_SUCH_RUN in str(refused) else "unknown"
+            if NO_SUCH_RUN in str(refused):  # a SuperLink that was started again has lost the runs before it
+                return "finished:failed"
+            if time.monotonic() > self._answered + _PATIENCE_SECONDS:
+                raise
+            return "unknown"
+        self._answered = time.monotonic()
         return next(str(run["status"]) for run in runs)
 
 
