@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from superb_ks.recipe import recipe_in_words
 from superb_node.text import safe_lines
 
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
@@ -94,7 +95,7 @@ class LiveProgress:
 
 
 def print_results(console: Console, run: Path, seconds: float) -> None:
-    """Print the rounds, the test accuracies, if the notebook wrote a summary, and where everything is.
+    """Print rounds, recipe and test accuracies, if the notebook wrote a summary, and where everything is.
 
     Args:
         console: where to print.
@@ -105,6 +106,9 @@ def print_results(console: Console, run: Path, seconds: float) -> None:
     if (run / "summary.json").is_file():
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         console.print(results_table(summary))
+        if "recipe" in summary:  # not if a notebook writes a summary of its own
+            told = recipe_in_words(summary["recipe"], summary["settings"])
+            console.print(f"Recipe: {told}", markup=False, highlight=False, soft_wrap=True)
         before, after = (_number(summary[key], 4) for key in ("initial_test_accuracy", "test_accuracy"))
         clips = summary["test_clips"]
         score = f"Test accuracy on {clips} clips: {before} before training, {after} after; "

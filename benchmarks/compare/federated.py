@@ -18,6 +18,7 @@ from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
 from superb_notebook.history import History
+from superb_notebook.personal import personal_models
 
 Cards = Mapping[str, Mapping[str, Any]]
 
@@ -105,8 +106,8 @@ def _row(
         clips_seen=round(trained * settings.complete_recipe.epochs_per_round),
         envoy_scores=_envoy_scores(history, cards),
         pass_seconds=_pass_seconds(history),
-        # Each round's model, the last one for its validation, and the best one for its test.
-        bytes_down=round(sent[0] * (settings.rounds + 2)),
+        # Each round's model, the last one for its validation, the best one for its test and to personalise.
+        bytes_down=round(sent[0] * (settings.rounds + 2 + settings.personalise)),
     )
 
 
@@ -142,10 +143,10 @@ def _test_accuracy(history: History, cards: Cards, number: int) -> float:
 
 
 def _envoy_scores(history: History, cards: Cards) -> dict[str, dict[str, float]]:
-    """Return each envoy's clips, and the accuracies on its own test clips of the best model as it is
-    and after one more epoch there.
+    """Return each envoy's clips, and the accuracies on its own test clips of the best model and of the one
+    that it keeps in the end: its personal one where its own validation clips gain by it, `kept` is 1 then.
     """
-    scores = {}
+    scores, personal = {}, personal_models(history)
     for name in cards:
         own = history.score(TEST_BEST, history.rounds + 1, name)
         assert own is not None, f"{name} has not tested the best model"
@@ -154,7 +155,7 @@ def _envoy_scores(history: History, cards: Cards) -> dict[str, dict[str, float]]
             "test_clips": own.clips,
             "global": own.accuracy,
         }
-        personalised = history.value(TEST_BEST, "personalised_accuracy", history.rounds + 1, name)
-        if personalised is not None:
-            scores[name]["personalised"] = round(personalised * own.clips) / own.clips
+        if name in personal and (test := personal[name].test):
+            kept = personal[name].kept
+            scores[name] |= {"personalised": test[kept].accuracy, "kept": int(kept)}
     return scores

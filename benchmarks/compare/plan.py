@@ -32,7 +32,12 @@ ENOUGH = 0.25
 passes, it would make too few to learn anything.
 """
 
-ROBUST_STRATEGIES = tuple(name for name, kind in STRATEGIES.items() if not kind.averages)
+COMPARED = tuple(name for name in STRATEGIES if name != "trimmed_mean")
+"""Strategies that have rows. Of four updates the trimmed mean leaves two, whose mean is the median: every row
+of the two was the same to the last bit.
+"""
+
+ROBUST_STRATEGIES = tuple(name for name in COMPARED if not STRATEGIES[name].averages)
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,11 @@ class Job:
 
     @property
     def recipe(self) -> str:
-        """The first 12 digits of a digest of recipe and tuning, such as the learning rate."""
+        """The first 12 digits of a digest of recipe, tuning and strategy, such as the learning rates."""
         settings = self.settings()
         recipe = {**asdict(settings.complete_recipe), "tuning": settings.tuning.to_dict()}
+        if self.strategy is not None:
+            recipe["strategy"] = settings.strategy.to_dict()
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -138,6 +145,8 @@ class Job:
             rounds=self.work.rounds,
             failures=Failures(min_envoys=self.envoys),
             seed=self.seed,
+            # An envoy that sends noise would personalise as well as the others.
+            personalise=self.regime == FEDERATED and not self.garbage,
             **more,
         )
 
@@ -192,12 +201,10 @@ def _rows() -> dict[int, list[Job]]:
     return {
         5: [
             *[replace(job, tuning=tuning) for tuning in ("full", "lora", "head") for job in regimes],
-            four,
-            *[replace(skewed, strategy=strategy) for strategy in STRATEGIES],
+            *[replace(job, strategy=strategy) for strategy in COMPARED for job in (four, skewed)],
             demo,
         ],
         3: [
-            *[replace(four, strategy=strategy) for strategy in STRATEGIES if strategy != "fedavg"],
             # Of the tiny model on all clips there are five.
             *[job for job in few if job not in regimes],
         ],

@@ -19,7 +19,7 @@ from benchmarks.compare.panels import FEDERATIONS, PLAIN, envoy_scores
 from benchmarks.compare.plan import SHARES, add_quick
 from benchmarks.compare.plots import save_plot
 from benchmarks.compare.results import QUICK_RESULTS, RESULTS, load_rows
-from superb_notebook.results import Outcome, order_shown, outcomes
+from superb_notebook.results import Outcome, of_one_model, order_shown, outcomes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,10 +40,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
     images = options.images or (results.parent if options.quick else IMAGES)
-    rows = load_rows(results)
-    if not rows:
+    kept = load_rows(results)
+    if not kept:
         print(f"no rows in {results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)
         return 1
+    rows = of_one_model(kept)
+    if older := len(kept) - len(rows):
+        print(f"left out: {older} rows of an older tiny model, which make compare DATA=FOLDER replaces")
     for title, table in tables(rows).items():
         print(f"\n{title}\n\n{table}")
     print(f"\n{provenance(rows)}")
@@ -72,9 +75,12 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def regimes_table(rows: Sequence[Row]) -> str:
-    """Return regimes, partitions and tunings, with the distance to the centralised run of the same tuning."""
+    """Return regimes, partitions and tunings, with two distances: of a federation or an envoy alone to the
+    centralised run of the same tuning, and of a tuning to `full` with the same clips in the same places.
+    """
     found = outcomes(rows, **{**PLAIN, "tuning": TUNINGS})
     best = {o.conditions["tuning"]: o for o in found if o.conditions["regime"] == "centralised"}
+    whole = {_place(o): o for o in found if o.conditions["tuning"] == "full"}
     found.sort(key=lambda o: (TUNINGS.index(o.conditions["tuning"]), order_shown(o.conditions)))
     lines = []
     for outcome in found:
@@ -86,25 +92,41 @@ def regimes_table(rows: Sequence[Row]) -> str:
                 named["tuning"],
                 *_accuracy(outcome),
                 *_distance(best.get(named["tuning"]), outcome),
+                *_distance(whole.get(_place(outcome)), outcome),
                 f"{outcome.mean_of('bytes') / 1e6:.2f}" if named["regime"] == "federated" else "–",
-                f"{outcome.mean_of('seconds'):.0f}",
             ]
         )
-    header = ["regime", "envoys", "tuning", *_ACCURACY, *_DISTANCE, "MB sent by an envoy", "seconds"]
-    return markdown(header, lines)
+    behind = [*_behind("centralised"), *_behind("`full`")]
+    return markdown(["regime", "envoys", "tuning", *_ACCURACY, *behind, "MB sent by an envoy"], lines)
+
+
+def _place(outcome: Outcome) -> tuple[Any, ...]:
+    """Return where the clips are: what ways to tune are compared within."""
+    return tuple(outcome.conditions[key] for key in ("regime", "partition", "envoys"))
 
 
 def strategies_table(rows: Sequence[Row], partition: str) -> str:
-    """Return the strategies on four shards of a partition, the best first, with the distance to FedAvg."""
+    """Return the strategies on four shards of a partition, with the distances to FedAvg and to centralised.
+
+    The best on the validation clips, by which a strategy is chosen, comes first.
+    """
     chosen = dict(data="real", partition=partition, envoys=4, regime="federated", tuning="full", garbage=0)
     found = outcomes(rows, **chosen)
-    found.sort(key=lambda outcome: -outcome.mean)
+    found.sort(key=lambda outcome: -outcome.mean_of("validation_accuracy"))
     plain = next((o for o in found if o.conditions["strategy"] == "fedavg"), None)
+    collected = next(iter(outcomes(rows, **{**PLAIN, "regime": "centralised"})), None)
     lines = [
-        [o.conditions["strategy"], *_accuracy(o), *_distance(plain, o), f"{o.mean_of('seconds'):.0f}"]
+        [
+            o.conditions["strategy"],
+            f"{100 * o.mean_of('validation_accuracy'):.1f} %",
+            *_accuracy(o),
+            *_distance(plain, o),
+            *_distance(collected, o),
+        ]
         for o in found
     ]
-    return markdown(["strategy", *_ACCURACY, *_DISTANCE, "seconds"], lines)
+    header = ["strategy", "validation accuracy", *_ACCURACY, *_behind("FedAvg"), *_behind("centralised")]
+    return markdown(header, lines)
 
 
 def few_clips_table(rows: Sequence[Row]) -> str:
@@ -160,14 +182,14 @@ def envoys_table(rows: Sequence[Row]) -> str:
                     f"{mean['seeds']:.0f}",
                 ]
             )
-    header = ["partition", "envoy", "training clips", "test clips", "common model", "after one local epoch"]
+    header = ["partition", "envoy", "training clips", "test clips", "common model", "the model that it keeps"]
     return markdown([*header, "trained alone", "seeds"], lines)
 
 
 def synthetic_table(rows: Sequence[Row]) -> str:
     """Return the demo's own run, and the same from random weights."""
     found = outcomes(rows, data="synthetic")
-    header = ["model", "envoys", "rounds", *_ACCURACY, "MB sent by an envoy", "seconds"]
+    header = ["model", "envoys", "rounds", *_ACCURACY, "MB sent by an envoy"]
     lines = [
         [
             o.conditions["model"],
@@ -175,7 +197,6 @@ def synthetic_table(rows: Sequence[Row]) -> str:
             str(o.conditions["rounds"]),
             *_accuracy(o),
             f"{o.mean_of('bytes') / 1e6:.2f}",
-            f"{o.mean_of('seconds'):.0f}",
         ]
         for o in sorted(found, key=lambda o: -o.mean)
     ]
@@ -183,7 +204,11 @@ def synthetic_table(rows: Sequence[Row]) -> str:
 
 
 _ACCURACY = ("test accuracy", "median", "seeds")
-_DISTANCE = ("points behind", "standard error")
+
+
+def _behind(reference: str) -> tuple[str, str]:
+    """Return the header of what `_distance` returns."""
+    return f"points behind {reference}", "standard error"
 
 
 def _seeds(*found: Outcome) -> str:

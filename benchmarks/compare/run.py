@@ -42,6 +42,7 @@ from demo.errors import DemoError
 from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import TEST_FOLDER
+from superb_ks.recipe import recipe_in_words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,6 +120,7 @@ class Comparison:
         self._again = again
         self._console = console
         self._failed = 0
+        self._told: set[tuple[str, str]] = set()
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             console=console, transient=True,
@@ -167,6 +169,7 @@ class Comparison:
     def _attempt(self, job: Job, run: Callable[[], dict[str, Any]]) -> None:
         """Do one run and keep its row; of one that fails, say why and go on."""
         self._progress.update(self._bar, description=job.name)
+        self._tell_recipe(job)
         try:
             row = run()
         except DemoError:
@@ -181,3 +184,14 @@ class Comparison:
                 f"{row['bytes'] / 1e6:.1f} MB sent by an envoy, {row['seconds']:.0f} s"
             )
         self._progress.advance(self._bar)
+
+    def _tell_recipe(self, job: Job) -> None:
+        """Say by which recipe a run trains, unless another run of the same tuning has said it."""
+        settings = job.settings()
+        choices = settings.to_dict()
+        if job.strategy is None:  # the settings have one all the same
+            del choices["strategy"]
+        recipe = recipe_in_words(vars(settings.complete_recipe), choices)
+        if (job.tuning, recipe) not in self._told:
+            self._told.add((job.tuning, recipe))
+            self._console.print(f"{job.name}, recipe: {recipe}", markup=False)

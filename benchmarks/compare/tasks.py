@@ -6,7 +6,6 @@ The tasks are the tutorial's, with more measured, and on demand an attack.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,8 +45,7 @@ def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> Tas
 
     Args:
         settings: the experiment's.
-        garbage_from: envoys of this rank and above send noise; None: nobody does, and every envoy also
-            reports what one more epoch on its own clips makes of the best model.
+        garbage_from: envoys of this rank and above send noise; None: nobody does.
     """
     tasks = TaskInterface()
 
@@ -64,18 +62,15 @@ def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> Tas
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
     def validate(model: Any, shard: Any, device: str) -> dict[str, Any]:
-        # The test accuracy is for the curves alone: what is called best is chosen by `accuracy`.
+        # The test accuracy is for the curves alone: what is called best, or kept, is chosen by `accuracy`.
         return {
             **evaluate(model, shard["val"], device),
             "test_accuracy": evaluate(model, shard["test"], device)["accuracy"],
         }
 
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device", round_num="round_num")
-    def test(model: Any, shard: Any, device: str, round_num: int) -> dict[str, Any]:
-        scores = evaluate(model, shard["test"], device)
-        if round_num > settings.rounds and garbage_from is None:
-            scores["personalised_accuracy"] = personalised_accuracy(model, shard, settings, device)
-        return scores
+    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
+    def test(model: Any, shard: Any, device: str) -> dict[str, Any]:
+        return evaluate(model, shard["test"], device)
 
     return tasks
 
@@ -89,19 +84,3 @@ def put_noise(model: Any, seed: int) -> None:
     """Replace a model's trained weights by Gaussian noise: a faulty envoy, or one that means harm."""
     draw = np.random.default_rng(seed)
     unpack(draw.normal(0.0, GARBAGE_SCALE, pack(model).size).astype(np.float32), model)
-
-
-def personalised_accuracy(model: Any, shard: Mapping[str, Any], settings: Settings, device: str) -> float:
-    """Return the accuracy on an envoy's own test clips after one epoch on its own training clips.
-
-    Fine-tuning the common model where it is used is the simplest personalisation there is (Wang et al.,
-    2019, https://arxiv.org/abs/1910.10252). The epoch has a learning-rate schedule of its own; afterwards the
-    model is as before.
-    """
-    common = pack(model)
-    try:
-        one_epoch = replace(settings, rounds=1, recipe=replace(settings.recipe, epochs_per_round=1))
-        local_trainer(model, shard["train"], one_epoch, device, 0).train()
-        return float(evaluate(model, shard["test"], device)["accuracy"])
-    finally:
-        unpack(common, model)

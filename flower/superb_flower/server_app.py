@@ -22,6 +22,7 @@ from superb_ks.collaborator.personal import save_pretrained
 from superb_ks.experiment import Experiment
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
+from superb_ks.recipe import recipe_in_words
 from superb_ks.run_files import BEST, FAILED, FINISHED, INITIAL, RUNNING, STATUS, read_model
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
@@ -70,6 +71,7 @@ def _carry_out(
     output.cards(clients.cards)
     if config["cards-only"]:
         return
+    log(logging.INFO, "Recipe: %s", recipe_in_words(vars(settings.complete_recipe), settings.to_dict()))
     experiment = Experiment.read(sent or text_of(settings, clients.labels))
     if isinstance(experiment.model, dict):
         require_classes(clients, experiment.model["labels"])

@@ -6,6 +6,7 @@ Imports nothing but the standard library.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,6 +125,61 @@ def recipe_for(model: str, tuning: str = "full") -> CompleteRecipe:
     """Return a model's own recipe for a tuning, or that of pretrained models in general, by their names."""
     kind = model if model in RECIPES else "pretrained"
     return replace(RECIPES[kind], **_CHANGES.get((kind, tuning), {}))
+
+
+def recipe_in_words(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Return how a model is trained, in one line; what is off is left out.
+
+    The line is ASCII: Flower prints a traceback where a log's encoding lacks a letter.
+
+    Args:
+        recipe: the values of a `CompleteRecipe` by name, such as `vars(settings.complete_recipe)`.
+        settings: the experiment's, as `Settings.to_dict` returns them and `summary.json` has them; without
+            `strategy` where nothing is federated.
+    """
+    passes = recipe["epochs_per_round"]
+    words = [
+        f"{passes} {'pass' if passes == 1 else 'passes'} a round",
+        f"batches of {recipe['batch_size']}",
+        _rate_in_words(recipe),
+        *_augmentation_in_words(recipe, _masks_by_itself(settings)),
+    ]
+    line = ", ".join(words)
+    return f"{line}; strategy {_call(settings['strategy'])}" if "strategy" in settings else line
+
+
+def _rate_in_words(recipe: Mapping[str, Any]) -> str:
+    warmup, decay = recipe["warmup_fraction"], recipe["weight_decay"]
+    more = [f"warm-up {_percent(warmup)}"] * bool(warmup) + [f"decay {decay}"] * bool(decay)
+    return f"rate {recipe['learning_rate']}" + (f" ({', '.join(more)})" if more else "")
+
+
+def _augmentation_in_words(recipe: Mapping[str, Any], masks_by_itself: bool) -> Iterator[str]:
+    if speed := recipe["speed_change"]:
+        yield f"speed +/-{_percent(speed)}"
+    if shift := recipe["shift_seconds"]:
+        yield f"shift +/-{shift} s"
+    for axis in ("time", "feature"):
+        share = recipe[f"mask_{axis}_prob"]
+        if share:
+            yield f"{axis} masks {_percent(share)}"
+        elif share is None and masks_by_itself:
+            yield f"{axis} masks as the model's configuration says"
+
+
+def _masks_by_itself(settings: Mapping[str, Any]) -> bool:
+    """Tell whether a model may mask without being told to: not the tiny one, and not for a head."""
+    return settings["model"] not in (TINY, SCRATCH) and settings["tuning"]["name"] != "head"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _call(choice: Mapping[str, Any]) -> str:
+    """Return a choice with its parameters, as `Checked.to_dict` has them: `fedprox(mu=0.01)`."""
+    parameters = ", ".join(f"{name}={value}" for name, value in choice.items() if name != "name")
+    return f"{choice['name']}({parameters})" if parameters else str(choice["name"])
 
 
 def legal_tunings(model: str) -> dict[str, type[Tuning]]:

@@ -31,15 +31,16 @@ def test_report_prints_all_tables_and_draws(
     assert report_compare.main(["--results", str(results), "--images", str(tmp_path / "images")]) == 0
     printed = capsys.readouterr().out
     for line in (
-        "| centralised | – | full | 89.0 ± 1.4 % | 89.0 % | 2 | – | – | – | 22 |",
-        "| federated | 2 iid | full | 87.0 ± 1.4 % | 87.0 % | 2 | +2.0 | 1.4 | 2.00 | 22 |",
-        "| local | 2 iid | full | 72.0 ± 2.8 % | 72.0 % | 2 | +17.0 | 2.2 | – | 22 |",
-        "| fedprox | 80.0 % | 80.0 % | 1 | +0.0 | – | 22 |",
-        "| median | 86.0 % | 86.0 % | 1 | +1.0 | – | 22 |",
+        "| centralised | – | full | 89.0 ± 1.4 % | 89.0 % | 2 | – | – | – | – | – |",
+        "| federated | 2 iid | full | 87.0 ± 1.4 % | 87.0 % | 2 | +2.0 | 1.4 | – | – | 2.00 |",
+        "| federated | 2 iid | lora | 85.0 % | 85.0 % | 1 | – | – | +2.0 | – | 2.00 |",
+        "| local | 2 iid | full | 72.0 ± 2.8 % | 72.0 % | 2 | +17.0 | 2.2 | – | – | – |",
+        "| fedprox | 80.0 % | 80.0 % | 80.0 % | 1 | +0.0 | – | +9.0 | – |",
+        "| median | 86.0 % | 86.0 % | 86.0 % | 1 | +1.0 | – | +3.0 | – |",
         "| fedavg | 87.0 % | 10.0 % | 77.0 | 1 |",
         "| median | 86.0 % | 84.0 % | 2.0 | 1 |",
         "| iid | env_one | 30 | 10 | 87.0 % | 92.0 % | 72.0 % | 2 |",
-        "| scratch | 2 iid | 2 | 60.0 % | 60.0 % | 1 | 2.00 | 22 |",
+        "| scratch | 2 iid | 2 | 60.0 % | 60.0 % | 1 | 2.00 |",
         "16 runs, 2030-01-02, commit abc1234, 2 cores of a processor.",
     ):
         assert line in printed
@@ -57,10 +58,12 @@ def test_a_distance_has_the_standard_error_of_two_independent_samples() -> None:
     rows = [comparison_row("federated", 0.90 + 0.02 * seed, seed, **skewed) for seed in (-1, 0, 1)]
     rows += [comparison_row("federated", 0.92 + 0.02 * s, s, strategy="median", **skewed) for s in (0, 1)]
     rows.append(comparison_row("federated", 0.85, strategy="fedprox", **skewed))
+    rows[-1]["validation_accuracy"] = 0.95  # a strategy is chosen by it, and comes first
+    rows += [comparison_row("centralised", 0.96, seed) for seed in (0, 1)]
     assert report_compare.strategies_table(rows, "dirichlet").splitlines()[2:] == [
-        "| median | 93.0 ± 1.4 % | 93.0 % | 2 | -3.0 | 1.5 | 22 |",
-        "| fedavg | 90.0 ± 2.0 % | 90.0 % | 3 | – | – | 22 |",
-        "| fedprox | 85.0 % | 85.0 % | 1 | +5.0 | – | 22 |",
+        "| fedprox | 95.0 % | 85.0 % | 85.0 % | 1 | +5.0 | – | +11.0 | – |",
+        "| median | 93.0 % | 93.0 ± 1.4 % | 93.0 % | 2 | -3.0 | 1.5 | +3.0 | 1.0 |",
+        "| fedavg | 90.0 % | 90.0 ± 2.0 % | 90.0 % | 3 | – | – | +6.0 | 1.2 |",
     ]
     assert report_compare.strategies_table(rows, "iid").count("\n") == 1
 
@@ -85,6 +88,22 @@ def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
     assert title in capsys.readouterr().out
     for ending in ("png", "svg"):
         assert (tmp_path / f"few_clips.{ending}").stat().st_size > 10_000
+
+
+def test_rows_of_an_older_tiny_model_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "compare.json"
+    old = [comparison_row("centralised", 0.5, seed, checkpoint="old", date="2029") for seed in (0, 1)]
+    scratch = comparison_row("centralised", 0.4, model="scratch", share=0.1, checkpoint=None, date="2028")
+    rows = [*old, scratch, comparison_row("federated", 0.9)]
+    path.write_text(json.dumps({"rows": rows}))
+    assert report_compare.main(["--results", str(path), "--images", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "left out: 2 rows of an older tiny model" in printed
+    assert "50.0 %" not in printed
+    assert "90.0 %" in printed
+    assert "40.0 %" in printed
 
 
 def test_the_rows_that_are_kept_here_are_read() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from demo.report import LiveProgress, print_results
+from superb_ks.settings import FedProx, Recipe, Settings
+from superb_notebook.told_settings import told_settings
 
 SUMMARY: dict[str, Any] = {
     "model": "tiny",
@@ -80,6 +83,22 @@ def test_a_summary_need_not_speak_of_a_baseline(run: Path) -> None:
     text = printed(run, {key: value for key, value in SUMMARY.items() if key != "baseline"})
     assert ["1", "2.5000", "0.2500", "8.2"] in cells(text)
     assert "in as many rounds" not in text
+
+
+def test_the_recipe_in_force_is_one_line_below_the_table(run: Path) -> None:
+    """As a summary has it, and although a terminal may be narrow."""
+    settings = Settings(recipe=Recipe(mask_time_prob=0.1), strategy=FedProx())
+    told = {"settings": told_settings(settings), "recipe": asdict(settings.complete_recipe)}
+    lines = printed(run, {**SUMMARY, **told}).splitlines()
+    place = lines.index(
+        "Recipe: 2 passes a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+        "time masks 10 %; strategy fedprox(mu=0.01)"
+    )
+    assert lines[place - 1].startswith("└") and lines[place + 1].startswith("Test accuracy")
+
+
+def test_a_summary_need_not_speak_of_a_recipe(run: Path) -> None:
+    assert "Recipe" not in printed(run, SUMMARY)
 
 
 def test_a_baseline_gets_a_column_and_a_line(run: Path) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from superb_shard_descriptor import SuperbShardDescriptor
-from tests.support.hub import SmallHub, small_hub
+from tests.support.hub import SmallHub, Transfer
+from tests.support.lab import wait_until
+from tests.support.superb_hub import COPY, PARQUET, hub_variables, superb_hub
 from tests.support.superb_parquet import write_data_set
 
-COPY, PARQUET = "s3prl/superb", "refs/convert/parquet"
+TRAIN = "ks/train/0000.parquet"
 FILES = {f"ks/{split}/0000.parquet" for split in ("train", "validation", "test")}
 # In a process of its own: the client reads its variables when it is imported.
 OPENING = """
@@ -39,29 +43,32 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(folder: Path) -> Iterator[SmallHub]:
-    """What the real hub has, as far as is known: a script in `main`, parquet files in another revision."""
-    with small_hub() as hub:
-        hub.data_sets = {COPY: {PARQUET: files_in(folder), "main": {"superb.py": b"", "README.md": b""}}}
+    with superb_hub(folder) as hub:
         yield hub
 
 
-def files_in(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.parquet")}
+class UntilAFileIsResumed(list[Transfer]):
+    """The transfers of a hub that does not answer whoever wants the rest of a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+
+    def append(self, transfer: Transfer) -> None:
+        super().append(transfer)
+        if transfer.first:
+            self.over.wait(120)
+
+
+def environment(url: str, home: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **hub_variables(url, home)}
 
 
 def opened(url: str, home: Path, *hubs: dict[str, str], **variables: str) -> list[dict]:
     """Open a shard by each of the settings; returns its card or its error."""
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": url,
-        "HF_HOME": str(home),
-        "HF_HUB_OFFLINE": "0",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        **variables,
-    }
     done = subprocess.run(
         [sys.executable, "-c", OPENING, json.dumps(hubs or [{}])],
-        env=environment,
+        env={**environment(url, home), **variables},
         capture_output=True,
         text=True,
         timeout=120,
@@ -79,10 +86,30 @@ def test_what_is_downloaded_is_what_a_folder_has(hub: SmallHub, folder: Path, tm
     assert hub.unknown == []
 
 
+def test_the_check_fetches_what_a_config_names(hub: SmallHub, envoy_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "envoy_config.yaml"
+    config.write_text((envoy_dir / config.name).read_text().replace("source: synthetic", "source: hub"))
+    done = subprocess.run(
+        [sys.executable, "-m", "speech_commands.check", "--config", str(config)],
+        cwd=envoy_dir,
+        env=environment(hub.url, tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr  # each word of a speaker is the same noise in all splits
+    said = done.stdout.splitlines()
+    assert said[:2] == [COPY, COPY]
+    assert [line.split()[1::2] for line in said if line.startswith("all ")] == [["24", "12", "12"]]
+    problems = [line for line in said if line.startswith("problem: ")]
+    assert len(problems) == 1 and problems[0].startswith("problem: 22 x same audio in two splits")
+    assert sorted(transfer.path for transfer in hub.transfers) == sorted(FILES)
+
+
 def test_a_download_that_breaks_off_is_resumed(tmp_path: Path) -> None:
     folder = write_data_set(tmp_path / "superb", recording_seconds=375.0)  # 12 MB each
-    with small_hub() as hub:
-        hub.data_sets = {COPY: {PARQUET: files_in(folder)}}
+    with superb_hub(folder) as hub:
         hub.cut_after = CHUNK + CHUNK // 2
         (card,) = opened(hub.url, tmp_path / "home")
     assert card["clips"]["train"]["_silence_"] == 2
@@ -91,6 +118,33 @@ def test_a_download_that_breaks_off_is_resumed(tmp_path: Path) -> None:
     assert [(transfer.first, transfer.sent) for transfer in train] == [
         (0, hub.cut_after), (CHUNK, size - CHUNK),
     ]  # fmt: skip
+
+
+def test_after_a_killed_process_the_next_fetches_only_what_is_not_whole(tmp_path: Path) -> None:
+    folder, home = write_data_set(tmp_path / "superb", recording_seconds=375.0), tmp_path / "home"
+    with superb_hub(folder) as hub:
+        hub.cut_after = CHUNK + CHUNK // 2
+        hub.transfers = held = UntilAFileIsResumed()
+        with subprocess.Popen(
+            [sys.executable, "-c", OPENING, "[{}]"], env=environment(hub.url, home)
+        ) as first:
+            try:
+                wait_until(lambda: len(whole(home)) == 2 and any(each.first for each in held), 120)
+            finally:
+                first.kill()
+                held.over.set()
+        assert first.returncode == -signal.SIGKILL
+        assert whole(home) == FILES - {TRAIN}
+        hub.transfers, hub.cut_after = [], None
+        (card,) = opened(hub.url, home)
+    assert card["clips"]["train"]["_silence_"] == 2
+    assert [(each.path, each.first) for each in hub.transfers] == [(TRAIN, 0)]
+
+
+def whole(home: Path) -> set[str]:
+    """Return the files of the data set that a process would find there."""
+    found = home.glob("hub/datasets--*/snapshots/*/ks/*/*.parquet")
+    return {"/".join(path.parts[-3:]) for path in found}
 
 
 def test_what_is_there_is_opened_without_a_network(hub: SmallHub, tmp_path: Path) -> None:

@@ -64,8 +64,21 @@ class Outcome:
 
 
 def load_comparison(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a results file of `make compare`; none without a file."""
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    """Return the rows of a results file of `make compare` that belong together; none without a file."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return of_one_model(rows)
+
+
+def of_one_model(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out rows of an older tiny model than the newest row's: a table of both would compare models.
+
+    Rows that are not of the tiny model stay; they have no checkpoint.
+    """
+    pretrained = [row for row in rows if row["checkpoint"] is not None]
+    if not pretrained:
+        return rows
+    newest = max(pretrained, key=lambda row: str(row["date"]))["checkpoint"]
+    return [row for row in rows if row["checkpoint"] in (None, newest)]
 
 
 def outcomes(rows: Iterable[Row], **conditions: Any) -> list[Outcome]:

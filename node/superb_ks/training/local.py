@@ -79,9 +79,11 @@ def federated_cosine_schedule(
         optimizer: holds the peak rate.
         n_clips: training clips of this envoy.
         settings: the experiment's; its rounds and its recipe shape the curve.
-        round_num: from 0. One beyond the last, in which an envoy personalises, has the last one's rates.
+        round_num: from 0. One beyond the last, in which an envoy personalises, has a whole curve of its own:
+            at the rates of the last section, next to nothing would change.
     """
     recipe = settings.complete_recipe
     steps = steps_per_round(n_clips, recipe)
-    total, done = settings.rounds * steps, min(round_num, settings.rounds - 1) * steps
+    is_personal = round_num >= settings.rounds
+    total, done = (steps, 0) if is_personal else (settings.rounds * steps, round_num * steps)
     return LambdaLR(optimizer, lambda step: lr_factor(done + step, total, recipe.warmup_fraction))
