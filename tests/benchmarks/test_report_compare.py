@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare import report as report_compare
+from benchmarks.compare import tables
 from benchmarks.compare.results import CORE, MORE, load_rows
 from tests.benchmarks.few_clip_rows import few_clip_rows
 from tests.workspace.comparison_rows import comparison_row, small_comparison
@@ -53,26 +54,26 @@ def test_a_distance_has_the_standard_error_of_two_independent_samples() -> None:
     """By hand: deviations of 2.0 points (three seeds) and 1.4142 points (two), hypot(2 / √3, 1.4142 / √2)."""
     rows = [comparison_row("centralised", 0.90 + 0.02 * seed, seed) for seed in (-1, 0, 1)]
     rows += [comparison_row("federated", 0.86 + 0.02 * seed, seed) for seed in (0, 1)]
-    assert "| 87.0 ± 1.4 % | 87.0 % | 2 | +3.0 | 1.5 |" in report_compare.regimes_table(rows)
+    assert "| 87.0 ± 1.4 % | 87.0 % | 2 | +3.0 | 1.5 |" in tables.regimes_table(rows)
     skewed = dict(partition="dirichlet", envoys=4)
     rows = [comparison_row("federated", 0.90 + 0.02 * seed, seed, **skewed) for seed in (-1, 0, 1)]
     rows += [comparison_row("federated", 0.92 + 0.02 * s, s, strategy="median", **skewed) for s in (0, 1)]
     rows.append(comparison_row("federated", 0.85, strategy="fedprox", **skewed))
     rows[-1]["validation_accuracy"] = 0.95  # a strategy is chosen by it, and comes first
     rows += [comparison_row("centralised", 0.96, seed) for seed in (0, 1)]
-    assert report_compare.strategies_table(rows, "dirichlet").splitlines()[2:] == [
+    assert tables.strategies_table(rows, "dirichlet").splitlines()[2:] == [
         "| fedprox | 95.0 % | 85.0 % | 85.0 % | 1 | +5.0 | – | +11.0 | – |",
         "| median | 93.0 % | 93.0 ± 1.4 % | 93.0 % | 2 | -3.0 | 1.5 | +3.0 | 1.0 |",
         "| fedavg | 90.0 % | 90.0 ± 2.0 % | 90.0 % | 3 | – | – | +6.0 | 1.2 |",
     ]
-    assert report_compare.strategies_table(rows, "iid").count("\n") == 1
+    assert tables.strategies_table(rows, "iid").count("\n") == 1
 
 
 def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     others, rows = small_comparison(), [*small_comparison(), *few_clip_rows()]
-    made, title = report_compare.tables(rows), "Few training clips, real speech"
+    made, title = tables.tables(rows), "Few training clips, real speech"
     assert made.pop(title).splitlines() == [
         "| share | training clips | passes | tiny, centralised | tiny, 4 speaker "
         "| scratch, centralised | scratch, 4 speaker | seeds |",
@@ -81,7 +82,7 @@ def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
         "| 10 % | 6 | 8 | 51.0 ± 1.4 % | 41.0 ± 1.4 % | 21.0 ± 1.4 % | 11.0 ± 1.4 % | 2 |",
         "| 100 % | 60 | 8 | 89.0 ± 1.4 % | – | 51.0 ± 1.4 % | 41.0 ± 1.4 % | 2 |",
     ]
-    assert made == report_compare.tables(others)
+    assert made == tables.tables(others)
     path = tmp_path / "compare.json"
     path.write_text(json.dumps({"rows": rows}))
     assert report_compare.main(["--results", str(path), "--images", str(tmp_path)]) == 0
@@ -107,7 +108,7 @@ def test_rows_of_an_older_tiny_model_are_left_out_and_counted(
 
 
 def test_the_rows_that_are_kept_here_are_read() -> None:
-    made = report_compare.tables(load_rows())
+    made = tables.tables(load_rows())
     assert "| centralised | – | full |" in made["Regimes and ways to tune, real speech"]
 
 
