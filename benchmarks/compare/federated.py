@@ -89,7 +89,6 @@ def _row(
         {
             "round": number,
             "validation": _accuracy(history, number),
-            "test": _test_accuracy(history, cards, number),
             "bytes": sum(sent[:number]),
             "seconds": validated[number],
         }
@@ -131,15 +130,6 @@ def _accuracy(history: History, number: int) -> float:
     score = history.score(VALIDATE, number)
     assert score is not None, f"round {number} was not validated"
     return score.accuracy
-
-
-def _test_accuracy(history: History, cards: Cards, number: int) -> float:
-    """Return the accuracy on everybody's test clips of the model that a round made."""
-    clips = {name: sum(card["clips"]["test"].values()) for name, card in cards.items()}
-    right = sum(
-        (history.value(VALIDATE, "test_accuracy", number, name) or 0.0) * n for name, n in clips.items()
-    )
-    return round(right) / sum(clips.values())
 
 
 def _envoy_scores(history: History, cards: Cards) -> dict[str, dict[str, float]]:

@@ -75,7 +75,7 @@ def train_alone(
     everything: SuperbShardDescriptor,
     share: float,
 ) -> Alone:
-    """Train on a share of a shard's clips, with the envoys' own task, and score each round's model.
+    """Train on a share of a shard's clips, as envoys do; validate each round's model and test the best.
 
     Every regime is judged by everybody's validation and test clips. That is kind to an envoy alone, which
     would have to choose its best round by its own few.
@@ -87,21 +87,19 @@ def train_alone(
     model = spec.build()
     best, weights = 0, pack(model)
     curve: list[dict[str, float]] = []
-    tests: list[Scores] = []
     trainings: list[TrainOutput] = []
     started = time.monotonic()
     for number, result in enumerate(_train_in_rounds(model, own["train"], settings)):
         trainings += [] if result is None else [result]
         validation = evaluate(model, common["val"], "cpu")["accuracy"]
-        tests.append(evaluate(model, common["test"], "cpu"))
         seconds = time.monotonic() - started
-        point = {"round": number, "validation": validation, "test": tests[-1]["accuracy"]}
-        curve.append({**point, "bytes": 0, "seconds": seconds})
+        curve.append({"round": number, "validation": validation, "bytes": 0, "seconds": seconds})
         if validation > curve[best]["validation"]:
             best, weights = number, pack(model)
     unpack(weights, model)
-    own_test = evaluate(model, own["test"], "cpu")
-    return Alone(curve, best, tests[best], own_test, len(own["train"]), _pass_seconds(trainings))
+    test = evaluate(model, common["test"], "cpu")
+    own_test = test if shard is everything else evaluate(model, own["test"], "cpu")
+    return Alone(curve, best, test, own_test, len(own["train"]), _pass_seconds(trainings))
 
 
 def _train_in_rounds(model: Any, dataset: ClipDataset, settings: Settings) -> Iterator[TrainOutput | None]:
@@ -145,8 +143,9 @@ def _row(job: Job, settings: Settings, labels: tuple[str, ...], results: list[Al
 
 def _mean_point(points: list[dict[str, float]], clips: NDArray[np.float64]) -> dict[str, float]:
     """Join the points of one round: accuracies are averaged, the seconds of one after another added up."""
-    mean = {key: _mean([point[key] for point in points], clips) for key in ("validation", "test")}
-    return {"round": points[0]["round"], **mean, "bytes": 0, "seconds": sum(p["seconds"] for p in points)}
+    validation = _mean([point["validation"] for point in points], clips)
+    seconds = sum(point["seconds"] for point in points)
+    return {"round": points[0]["round"], "validation": validation, "bytes": 0, "seconds": seconds}
 
 
 def _mean(values: Sequence[float] | NDArray[Any], clips: NDArray[np.float64]) -> float:

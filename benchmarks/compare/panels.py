@@ -34,14 +34,14 @@ PLAIN: dict[str, Any] = dict(data="real", model="tiny", tuning="full", garbage=0
 
 
 def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
-    """Return an entry of the curve's points, and the test accuracy there, both means over the seeds."""
+    """Return an entry of the curve's points, and the validation accuracy there, both means over the seeds."""
     points = list(zip(*(row["curve"] for row in outcome.rows), strict=True))
-    x, y = ([float(np.mean([p[name] for p in seeds])) for seeds in points] for name in (key, "test"))
+    x, y = ([float(np.mean([p[name] for p in seeds])) for seeds in points] for name in (key, "validation"))
     return x, y
 
 
 def draw_passes(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw test accuracy over the passes over each clip for each regime and partition, a mark a round."""
+    """Draw validation accuracy over the passes over each clip, by regime and partition, a mark a round."""
     for name, (wanted, colour, dash) in CURVES.items():
         for outcome in outcomes(rows, **{**PLAIN, **wanted}):
             x, y = mean_curve(outcome, "round")
@@ -49,11 +49,11 @@ def draw_passes(axes: Axes, rows: Sequence[Row]) -> None:
             passes = [number * outcome.rows[0]["epochs_per_round"] for number in x[1:]]
             axes.plot(passes, y[1:], dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    finish(axes, "Test accuracy over passes", "passes over each clip", from_zero=False)
+    finish(axes, "Validation accuracy over passes", "passes over each clip", from_zero=False)
 
 
 def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw test accuracy against what an envoy has sent, for each way to tune, of two equal shards."""
+    """Draw validation accuracy against what an envoy has sent, for each way to tune, of two equal shards."""
     for tuning, colour in TUNING_COLOURS.items():
         for outcome in outcomes(rows, **{**PLAIN, **_TWO_EQUAL, "tuning": tuning}):
             x, y = mean_curve(outcome, "bytes")

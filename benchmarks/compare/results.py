@@ -56,8 +56,8 @@ def row(
 
     Args:
         job: what was run.
-        curve: a point for the untouched model and one for each round: `round`, `validation` and `test`
-            accuracy, `bytes` that one envoy has sent so far, and `seconds` since the start.
+        curve: a point for the untouched model and one for each round: `round`, `validation` accuracy,
+            `bytes` that one envoy has sent so far, and `seconds` since the start.
         best_round: the one with the highest validation accuracy, whose model the test scores are of; None for
             the local regime, where each envoy has its own.
         validation_accuracy: in that round; of the local regime the mean over envoys, by training clips.

@@ -62,11 +62,7 @@ def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> Tas
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
     def validate(model: Any, shard: Any, device: str) -> dict[str, Any]:
-        # The test accuracy is for the curves alone: what is called best, or kept, is chosen by `accuracy`.
-        return {
-            **evaluate(model, shard["val"], device),
-            "test_accuracy": evaluate(model, shard["test"], device)["accuracy"],
-        }
+        return evaluate(model, shard["val"], device)
 
     @tasks.register_fl_task(model="model", data_loader="shard", device="device")
     def test(model: Any, shard: Any, device: str) -> dict[str, Any]:

@@ -442,7 +442,7 @@ def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_cor
     assert (row["bytes"], row["bytes_down"]) == (size, 4 * size)
     assert [point["bytes"] for point in row["curve"]] == [0, size]
     assert 0 < row["curve"][0]["seconds"] < row["curve"][1]["seconds"] == row["seconds"]
-    assert row["curve"][row["best_round"]]["test"] == pytest.approx(row["test_accuracy"])
+    assert row["curve"][row["best_round"]]["validation"] == row["validation_accuracy"]
     assert set(row["classes"]) == set(SUPERB_LABELS)
     scores = row["envoy_scores"]
     pooled = sum(score["global"] * score["test_clips"] for score in scores.values()) / row["test_clips"]

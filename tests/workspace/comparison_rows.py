@@ -14,7 +14,6 @@ def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) 
         {
             "round": number,
             "validation": accuracy * number / 2,
-            "test": accuracy * number / 2,
             "bytes": 1_000_000 * number * federated,
             "seconds": 10.0 * number + 2,
         }
