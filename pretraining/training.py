@@ -49,7 +49,7 @@ class Plan:
     clips: int = 48_000
     invented: int = 4_000
     phrases: int = 1_500
-    steps: int = 8_000
+    steps: int = 21_000
     batch_size: int = 32
     learning_rate: float = 2e-3
     warmup: float = 0.05

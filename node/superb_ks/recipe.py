@@ -98,7 +98,8 @@ _SMALL = CompleteRecipe(
     speed_change=0.15,
 )
 RECIPES = {
-    TINY: _SMALL,
+    # Masks gained 0.7 points of cross-validated accuracy (docs/results.md, "What was tried").
+    TINY: replace(_SMALL, mask_time_prob=0.1, mask_feature_prob=0.1),
     SCRATCH: replace(_SMALL, epochs_per_round=4),
     # Pretrained models: the rates of the Hugging Face audio-classification example for wav2vec2-base.
     "pretrained": CompleteRecipe(
@@ -112,9 +113,13 @@ _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     (TINY, "lora"): dict(learning_rate=4e-3),
     ("pretrained", "lora"): dict(learning_rate=5e-4),
     # A pass over cached hidden states costs next to nothing, and a head does not damage the frozen upstream.
-    # For the tiny model's head more decay was no worse on the validation clips, and steadier over the rounds.
+    # So much decay gained 2.3 points of cross-validated accuracy for the tiny model's head.
     (TINY, "head"): dict(
-        epochs_per_round=30, batch_size=128, learning_rate=5e-3, weight_decay=1.0, speed_change=0.0
+        epochs_per_round=30,
+        batch_size=128,
+        learning_rate=5e-3,
+        weight_decay=3.0,
+        **dict.fromkeys(AUGMENTATIONS, 0.0),
     ),
     ("pretrained", "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=1e-3, speed_change=0.0),
 }
