@@ -105,8 +105,6 @@ def _row(
         clips_seen=round(trained * settings.complete_recipe.epochs_per_round),
         envoy_scores=_envoy_scores(history, cards),
         pass_seconds=_pass_seconds(history),
-        # Each round's model, the last one for its validation, the best one for its test and to personalise.
-        bytes_down=round(sent[0] * (settings.rounds + 2 + settings.personalise)),
     )
 
 

@@ -132,7 +132,6 @@ def _row(job: Job, settings: Settings, labels: tuple[str, ...], results: list[Al
             [result.curve[result.best_round]["validation"] for result in results], clips
         ),
         test_accuracy=_mean(accuracies, clips),
-        test_spread=float(accuracies.std()) if alone else None,
         test_clips=results[0].test[CLIPS],
         classes=class_accuracies(np.sum([result.test["confusion"] for result in results], axis=0), labels),
         clips_seen=int(clips.sum()) * settings.rounds * settings.complete_recipe.epochs_per_round,

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from superb_ks.settings import STRATEGIES
+from benchmarks.compare.plan import COMPARED
+from superb_node.names import envoy_name
 from superb_notebook.plots import GREY, INK
 from superb_notebook.results import Outcome, Row, outcomes
 
@@ -27,7 +28,6 @@ CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
 """Partitions, and into how many shards, of which every envoy's own scores are shown."""
-_ORDINALS = "one two three four five six seven eight nine ten".split()
 _TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
 PLAIN: dict[str, Any] = dict(data="real", model="tiny", tuning="full", garbage=0, strategy=("fedavg", None))
 """What the rows of a panel have, unless it says otherwise; all of them are of all clips."""
@@ -124,7 +124,8 @@ def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
     for partition, envoys in FEDERATIONS:
         scores = envoy_scores(rows, partition, envoys)
         start = place
-        for name, mean in sorted(scores.items(), key=lambda item: _place(item[0])):
+        for name in [each for rank in range(1, envoys + 1) if (each := envoy_name(rank)) in scores]:
+            mean = scores[name]
             for key, (label, colour, marker) in kinds.items():
                 if key in mean:
                     axes.plot(place, mean[key], marker, color=colour, markersize=7, label=label)
@@ -141,12 +142,6 @@ def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
     finish(axes, "Each envoy's own test clips", "", from_zero=False)
 
 
-def _place(envoy: str) -> tuple[int, str]:
-    """Return what sorts envoys as the demo names them: env_one, env_two and so on."""
-    name = envoy.removeprefix("env_")
-    return (_ORDINALS.index(name) if name in _ORDINALS else len(_ORDINALS)), name
-
-
 def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw each strategy's accuracy on skewed shards, and with equal shards clean and with garbage."""
     series: Mapping[str, tuple[dict[str, Any], str]] = {
@@ -154,15 +149,14 @@ def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
         "4 iid": ({"partition": "iid", "envoys": 4, "garbage": 0}, BLUE),
         "4 iid, one sends noise": ({"partition": "iid", "envoys": 4, "garbage": 1}, INK),
     }
-    order = list(STRATEGIES)
     for offset, (name, (wanted, colour)) in enumerate(series.items()):
-        found = outcomes(rows, data="real", regime="federated", tuning="full", **wanted)
+        found = outcomes(rows, data="real", regime="federated", tuning="full", strategy=COMPARED, **wanted)
         for outcome in found:
-            x = order.index(outcome.conditions["strategy"]) + (offset - 1) * 0.26
+            x = COMPARED.index(outcome.conditions["strategy"]) + (offset - 1) * 0.26
             axes.bar(x, outcome.mean, width=0.24, color=colour, label=name)
             text = f"{100 * outcome.mean:.0f}"
             axes.text(x, outcome.mean + 0.01, text, ha="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order], color=INK, fontsize=9)
+    axes.set_xticks(range(len(COMPARED)), COMPARED, color=INK, fontsize=9)
     finish(axes, "Strategies", "")
 
 

@@ -21,20 +21,19 @@ RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
 QUICK_RESULTS = ROOT / "build" / "compare-quick.json"
 """Of the quick form: those of the project stay as they are."""
 
-CORE = "data partition envoys tuning strategy seed regime test_accuracy bytes seconds".split()
-"""The entries that every reader of the file may rely on."""
-
 PASSES = ("first_pass_seconds", "later_pass_seconds")
 """What the training of a head says about its time, in seconds: of the pass that computes the clips' hidden
 states, and of one that finds them computed.
 """
 
-MORE = (
+ENTRIES = (
+    *"data partition envoys tuning strategy seed regime test_accuracy bytes seconds".split(),
     *"model checkpoint recipe garbage share rounds epochs_per_round clips_seen best_round".split(),
-    *"validation_accuracy test_clips test_spread".split(),
+    *"validation_accuracy test_clips".split(),
     *PASSES,
-    *"bytes_down curve classes envoy_scores date commit machine".split(),
+    *"curve classes envoy_scores date commit machine".split(),
 )
+"""Of a row, in the order in which they are written."""
 
 
 def row(
@@ -48,8 +47,6 @@ def row(
     classes: Mapping[str, float],
     clips_seen: int,
     envoy_scores: Mapping[str, Mapping[str, float]],
-    bytes_down: int = 0,
-    test_spread: float | None = None,
     pass_seconds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return the row of a finished run.
@@ -66,18 +63,14 @@ def row(
         classes: the accuracy on the test clips of each class.
         clips_seen: clips that went through training, each counted as often as it did.
         envoy_scores: by envoy, its clips and the accuracies of models on its own test clips.
-        bytes_down: bytes that one envoy has fetched.
-        test_spread: of the local regime, the standard deviation over envoys.
         pass_seconds: of a tuned head, those of `PASSES` that are known.
     """
     values = {
-        **{key: getattr(job, key) for key in (*CORE, *MORE) if hasattr(job, key)},
+        **{key: getattr(job, key) for key in ENTRIES if hasattr(job, key)},
         "test_accuracy": test_accuracy,
-        "test_spread": test_spread,
         "test_clips": test_clips,
         "validation_accuracy": validation_accuracy,
         "bytes": int(curve[-1]["bytes"]),
-        "bytes_down": bytes_down,
         "seconds": curve[-1]["seconds"],
         "rounds": job.work.rounds,
         "epochs_per_round": job.settings().complete_recipe.epochs_per_round,
@@ -91,7 +84,7 @@ def row(
         "commit": commit(),
         "machine": machine(),
     }
-    return {key: values[key] for key in (*CORE, *MORE)}
+    return {key: values[key] for key in ENTRIES}
 
 
 def class_accuracies(confusion: NDArray[np.int64], labels: Sequence[str]) -> dict[str, float]:

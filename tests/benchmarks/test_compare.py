@@ -34,8 +34,7 @@ from benchmarks.compare.plan import (
     work_for,
 )
 from benchmarks.compare.results import (
-    CORE,
-    MORE,
+    ENTRIES,
     PASSES,
     ROOT,
     class_accuracies,
@@ -201,7 +200,7 @@ def test_class_accuracies_are_shares_of_the_true_class() -> None:
 def test_a_row_takes_the_place_of_an_earlier_one_of_the_same_run(tmp_path: Path) -> None:
     path = tmp_path / "results" / "compare.json"
     job = Job(REAL, CENTRALISED, work=Work(2, 3))
-    row = dict.fromkeys((*CORE, *MORE))
+    row = dict.fromkeys(ENTRIES)
     row |= {key: getattr(job, key) for key in row if hasattr(job, key)}
     row |= {"rounds": 2, "epochs_per_round": 3}
     assert row["checkpoint"] is not None
@@ -223,7 +222,7 @@ def test_a_row_of_another_tiny_model_or_recipe_does_not_count(
 ) -> None:
     path = tmp_path / "compare.json"
     job = Job(REAL, CENTRALISED, work=Work(2, 3))
-    row = dict.fromkeys((*CORE, *MORE))
+    row = dict.fromkeys(ENTRIES)
     row |= {key: getattr(job, key) for key in row if hasattr(job, key)} | {"rounds": 2}
     keep_row({**row, **changed}, path)
     keep_row({**row, **changed, "tuning": "lora"}, path)
@@ -236,7 +235,7 @@ def test_a_row_of_another_tiny_model_or_recipe_does_not_count(
 def test_rows_from_before_there_were_shares_are_of_all_clips(tmp_path: Path) -> None:
     path = tmp_path / "compare.json"
     job = Job(REAL, CENTRALISED, work=Work(2, 3))
-    row = dict.fromkeys((*CORE, *MORE))
+    row = dict.fromkeys(ENTRIES)
     row |= {key: getattr(job, key) for key in row if hasattr(job, key)} | {"rounds": 2}
     old = {key: value for key, value in row.items() if key != "share"}
     few = replace(job, share=0.05)
@@ -384,7 +383,6 @@ def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None
     weights = [score["train_clips"] for score in scores]
     accuracies = [score["local_on_all"] for score in scores]
     assert row["test_accuracy"] == pytest.approx(np.average(accuracies, weights=weights))
-    assert row["test_spread"] == pytest.approx(np.std(accuracies))
     assert (row["bytes"], row["best_round"], len(row["curve"])) == (0, None, 2)
 
 
@@ -431,15 +429,14 @@ JOB = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg", model="scratch", work=ON
 @pytest.mark.federation
 def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_corpus: Path) -> None:
     row = compare_federated.run(JOB, federation)
-    assert tuple(row) == (*CORE, *MORE)
+    assert tuple(row) == ENTRIES
     assert json.loads(json.dumps(row)) == row
     assert identity(row) == JOB.identity
     everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
     assert row["test_clips"] == len(everything.get_dataset("test"))
     assert row["clips_seen"] == len(everything.get_dataset("train"))
     size = 4 * pack(ModelSpec("scratch", SUPERB_LABELS).build()).size
-    # One update up, and down the models of two rounds, and the best one twice.
-    assert (row["bytes"], row["bytes_down"]) == (size, 4 * size)
+    assert row["bytes"] == size
     assert [point["bytes"] for point in row["curve"]] == [0, size]
     assert 0 < row["curve"][0]["seconds"] < row["curve"][1]["seconds"] == row["seconds"]
     assert row["curve"][row["best_round"]]["validation"] == row["validation_accuracy"]
