@@ -9,10 +9,8 @@ processes.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -22,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from superb_node.work_folder import replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVOY = ROOT / "envoy"
@@ -256,22 +256,22 @@ def main() -> None:
 
 def write(figures: dict[str, float], kept: dict[str, bool], repeats: int) -> None:
     """Write the results with what they were measured on."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    # Here, since they import PyTorch, which no process that is measured is to have.
+    from benchmarks.compare.results import commit
+    from benchmarks.transport.result import now, rounded
+    from tests.support.machine import machine
+
     row = {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip(),
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "date": now(),
+        "commit": commit(),
+        "machine": machine(),
         "load": round(os.getloadavg()[0], 1),  # well above the cores: wall times are others' too
         "clips": FULL,
         "repeats": repeats,
-        "figures": {name: round(value, 4) for name, value in figures.items()},
+        "figures": rounded(figures),
         "kept": kept,
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+    replace_file(RESULTS, (json.dumps(row, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -18,13 +18,11 @@ from demo.envoy_config import ShardValue, set_shard_params
 from demo.errors import DemoError
 from demo.interrupts import held_back
 from demo.ports import free_ports
-from demo.process import ProcessDied, ServiceProcess, stop_all
+from demo.process import ServiceProcess, stop_all
 from superb_node import local_socket
 from superb_node.errors import ConfigError
 from superb_node.names import envoy_name
 from superb_node.work_folder import OF_ONE_NODE
-
-__all__ = ["Federation", "NotReady", "ProcessDied"]
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "localhost"

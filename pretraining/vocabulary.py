@@ -5,7 +5,7 @@ heard next to every other; there is no list to download and no licence to mind.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from pretraining.phonetics import PhoneticEngine
@@ -70,19 +70,18 @@ def invent(count: int, seed: int) -> list[str]:
 class Censor:
     """Refuses texts that contain a reserved word, as it is written or as it sounds."""
 
-    def __init__(self, phonemes: Phonemes, reserved: Sequence[str] = RESERVED) -> None:
+    def __init__(self, phonemes: Phonemes) -> None:
         """Prepare.
 
         Args:
             phonemes: turns a text into eSpeak NG's phoneme mnemonics, words parted by spaces.
-            reserved: what must not be heard.
 
         """
         self._phonemes = phonemes
-        self._reserved = frozenset(reserved)
-        self._sounds = frozenset(sound_of(phonemes(word)) for word in reserved)
+        self._reserved = frozenset(RESERVED)
+        self._sounds = frozenset(sound_of(phonemes(word)) for word in RESERVED)
         # Short ones, such as "no" or "up", are part of half the language: refused as whole words only.
-        self._long = tuple(word for word in reserved if len(word) >= 4)
+        self._long = tuple(word for word in RESERVED if len(word) >= 4)
         self._long_sounds = tuple(sound for sound in self._sounds if len(sound) >= 4)
 
     def allows(self, text: str) -> bool:

@@ -33,7 +33,6 @@ def keep(options: Options, history: History, output: Path, run_dir: Path) -> Non
         },
         "fraction": settings.fraction,
         "fraction_evaluate": options.evaluate,
-        "model_dir": "model",
     }
     write_card(run_dir / "model", settings, cards, history, summary)
     replace_file(run_dir / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())

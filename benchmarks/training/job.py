@@ -19,6 +19,7 @@ from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_ks.training.augmentation import Augmentation
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.local import federated_cosine_schedule, round_seed
+from superb_ks.training.masking import masked_features
 from superb_ks.training.trainer import autocast_dtype, no_input_gradient, plain_attention
 
 CLIP_NORM = 1.0
@@ -81,7 +82,8 @@ def plain_training(
     dtype = autocast_dtype(settings.precision, device)
     losses = []
     model.train()
-    with nullcontext() if naive else as_the_task(model, device):
+    masks = masked_features(model, recipe.mask_time_prob, recipe.mask_feature_prob)
+    with masks, nullcontext() if naive else as_the_task(model, device):
         for batch in batches(dataset, recipe, seed, device):
             with nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype):
                 loss = model(**batch).loss

@@ -95,7 +95,7 @@ def keep(name: str, figures: dict[str, Any]) -> None:
 
 
 def measure_speed(
-    name: str, tuning: str, clips: int, repeats: int, device: str, batch_size: int = BATCH
+    name: str, tuning: str, clips: int, repeats: int, device: str, batch_size: int
 ) -> dict[str, Any]:
     """Return clips a second in the task, in plain loops, and in the original tutorial's setting.
 

@@ -18,10 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.05
 
 
-class DidNotFinish(RuntimeError):
-    """An engine did not do the job within its limit."""
-
-
 class EngineFailed(RuntimeError):
     """An engine ended with an error; the message holds the end of its log."""
 

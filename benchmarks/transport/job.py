@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,12 @@ class Job:
         clients: collaborators, each a process of its own.
         rounds: training rounds.
         seed: of the initial weights.
-        settings: further settings of this project's engine (`superb_ks.settings.Settings`).
     """
 
     size: str = "small"
     clients: int = 2
     rounds: int = 3
     seed: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.size not in ARCHITECTURES:

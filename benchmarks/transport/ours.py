@@ -30,7 +30,7 @@ def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
     """Do a job once and measure it.
 
     Raises:
-        benchmarks.transport.engine.DidNotFinish: the limit has passed.
+        EngineFailed, WrongResult: see `benchmarks.transport.engine.run_notebook`.
     """
     nodes = prepare_nodes(run_dir / "nodes")
     with ByTcp(run_dir, envoys=job.clients, root=nodes) as federation:
@@ -81,7 +81,6 @@ def notebook(job: Job, director_port: int, aggregator_port: int, events: str) ->
         ),
         rounds=job.rounds,
         failures=Failures(min_envoys=job.clients),
-        **job.settings,
     )
     initial = transport_job.random_model(job.size, job.seed)
     log.note("initial", value=transport_job.evaluate(initial))

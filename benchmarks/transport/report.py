@@ -122,12 +122,8 @@ def slopes(results: dict[str, Any]) -> list[str]:
 
 def curves(results: dict[str, Any]) -> dict[str, tuple[list[float], list[float], Callable[[float], float]]]:
     """Return `x`, seconds of a warm round, and the bytes that `x` adds, over parameters and envoys."""
-    ours = [
-        entry
-        for entry in results.get("engines", {}).values()
-        if entry["engine"] == "ours" and not entry.get("settings")
-    ]
-    ours = [entry for entry in ours if "warm_round" in entry["seconds"]]
+    every = results.get("engines", {}).values()
+    ours = [entry for entry in every if entry["engine"] == "ours" and "warm_round" in entry["seconds"]]
     by_size = sorted((e["parameters"] / 1e6, e["seconds"]["warm_round"]) for e in ours if e["clients"] == 2)
     by_envoys = sorted((e["clients"], e["seconds"]["warm_round"]) for e in ours if e["size"] == GROWTH_SIZE)
     parameters = next((e["parameters"] for e in ours if e["size"] == GROWTH_SIZE), 0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import shutil
 import sys
 from dataclasses import asdict
@@ -40,12 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     engines = ENGINES if options.engine == "all" else (options.engine,)
     failures = 0
-    plain = [(engine, size, options.clients) for size in options.size for engine in engines]
+    jobs = [(engine, size, options.clients) for size in options.size for engine in engines]
     if options.growth:
-        plain += [job for job in growth_jobs() if job not in plain]
-    jobs = [(*job, options.setting if job[0] == "ours" else {}) for job in plain]
-    for engine, size, clients, settings in jobs:
-        failures += not measure(engine, Job(size, clients, options.rounds, settings=settings), options)
+        jobs += [job for job in growth_jobs() if job not in jobs]
+    for engine, size, clients in jobs:
+        failures += not measure(engine, Job(size, clients, options.rounds), options)
     merge("limits", {"machine": transport_limits.measure()})
     return min(failures, 1)
 
@@ -62,23 +60,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="runs of each engine; medians are kept")
     parser.add_argument("--growth", action="store_true", help="our engine over envoys and parameters, too")
     parser.add_argument("--quick", action="store_true", help="one run, short limits")
-    parser.add_argument(
-        "--setting", action="append", default=[], metavar="NAME=VALUE", help="of our engine; kept apart"
-    )
     options = parser.parse_args(argv)
-    options.setting = dict(map(read_setting, options.setting))
     if options.quick:
         options.runs = 1
     return options
-
-
-def read_setting(text: str) -> tuple[str, Any]:
-    """Read NAME=VALUE; what is not JSON is text."""
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
 
 
 def growth_jobs() -> list[tuple[str, str, int]]:
@@ -101,8 +86,7 @@ def measure(engine: str, job: Job, options: argparse.Namespace) -> bool:
         show(engine, job, runs[-1])
         if runs[-1].unfinished:
             break  # another try would take as long
-    settings = "".join(f"/{name}={value}" for name, value in sorted(job.settings.items()))
-    merge("engines", {f"{engine}/{job.size}/{job.clients}{settings}": entry(engine, job, runs)})
+    merge("engines", {f"{engine}/{job.size}/{job.clients}": entry(engine, job, runs)})
     return True
 
 
@@ -133,7 +117,6 @@ def entry(engine: str, job: Job, runs: list[Run]) -> dict[str, Any]:
         "parameters": parameter_count(job.size),
         "clients": job.clients,
         "training_rounds": job.rounds,
-        "settings": job.settings,
         "runs": len(runs),
         "date": now(),
         "machine": machine(),

@@ -14,6 +14,7 @@ import psutil
 INTERVAL_SECONDS = 0.02
 # New children are looked for less often, because that reads all of /proc.
 _FAMILY_SECONDS = 0.25
+_SETTLED_SECONDS, _SETTLE_AT_MOST_SECONDS = 1.0, 60.0
 
 
 class MemoryWatch:
@@ -29,7 +30,6 @@ class MemoryWatch:
     def __init__(self, roots: dict[str, int]) -> None:
         self._roots = roots
         self._families: dict[str, set[int]] = {}
-        self._highest: dict[int, int] = {}
         self._cpu_before: dict[int, float] = {}
         self._cpu: dict[int, float] = {}
         self.base: dict[str, dict[str, int]] = {}
@@ -49,8 +49,8 @@ class MemoryWatch:
         self._thread.join()
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Return by name: base and peak resident memory in bytes, of them anonymous, the kernel's high-water
-        mark of the largest process, and seconds of processor time since the start of the watch.
+        """Return by name: base and peak resident memory in bytes, of them anonymous, and seconds of processor
+        time since the start of the watch.
         """
         empty = {"rss": 0, "anon": 0}
         return {
@@ -59,9 +59,6 @@ class MemoryWatch:
                 "base_anonymous": self.base.get(name, empty)["anon"],
                 "peak": peak["rss"],
                 "peak_anonymous": peak["anon"],
-                "high_water_mark": max(
-                    (self._highest.get(pid, 0) for pid in self._families[name]), default=0
-                ),
                 "cpu_seconds": sum(
                     self._cpu.get(pid, 0) - self._cpu_before.get(pid, 0) for pid in self._families[name]
                 ),
@@ -92,7 +89,6 @@ class MemoryWatch:
             status = process_memory(pid)
             total["rss"] += status.get("VmRSS", 0)
             total["anon"] += status.get("RssAnon", 0)
-            self._highest[pid] = max(self._highest.get(pid, 0), status.get("VmHWM", 0))
             self._cpu[pid] = max(self._cpu.get(pid, 0.0), processor_seconds(pid))
         return total
 
@@ -116,12 +112,12 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wait_until_settled(pids: Iterable[int], seconds: float = 1.0, at_most: float = 60.0) -> None:
-    """Return when no process has grown for a while: they load libraries in the background."""
+def wait_until_settled(pids: Iterable[int]) -> None:
+    """Return when none has grown for a second, after a minute at most: they load libraries meanwhile."""
     pids = list(pids)
-    give_up = time.monotonic() + at_most
+    give_up = time.monotonic() + _SETTLE_AT_MOST_SECONDS
     last, since = -1, time.monotonic()
-    while time.monotonic() < give_up and time.monotonic() - since < seconds:
+    while time.monotonic() < give_up and time.monotonic() - since < _SETTLED_SECONDS:
         now = sum(process_memory(pid).get("VmRSS", 0) for pid in pids)
         if abs(now - last) > 2**20:
             last, since = now, time.monotonic()

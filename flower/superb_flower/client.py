@@ -75,7 +75,8 @@ class Client:
             raise ConfigError("a SuperNode needs name and envoy-config: start it by envoy/start_supernode.sh")
         rank, count = int(node["partition-id"]) + 1, int(node["num-partitions"])
         folder = Path(str(run["envoy-folder"]) or Path(superb_ks.__file__).parents[2] / "envoy")
-        shard = tuple((name, run[key]) for name, key in _SIMULATED.items() if run[key] != "")
+        chosen = ((name, run[name.replace("_", "-")]) for name in _SIMULATED)
+        shard = tuple((name, value) for name, value in chosen if value != "")
         name = f"client_{rank:0{len(str(count))}d}"
         # A worker asks Ray for no GPU and is shown none.
         return cls(name, "cpu", rank, _simulated(folder / CONFIG_FILE, count, shard))
@@ -97,16 +98,8 @@ class Client:
         return _clips(self.open, self.rank, spec)
 
 
-_SIMULATED = {
-    "source": "source",
-    "data_dir": "data-dir",
-    "test_dir": "test-dir",
-    "speakers": "speakers",
-    "partition": "partition",
-    "alpha": "alpha",
-    "min_shard": "min-shard",
-    "seed": "seed",
-}
+# The run config has them with "-" for "_".
+_SIMULATED = ("source", "data_dir", "test_dir", "speakers", "partition", "alpha", "min_shard", "seed")
 
 
 @functools.cache

@@ -69,7 +69,7 @@ class Rounds:
         text: bytes,
         settings: Settings,
         output: Output,
-        fraction_evaluate: float = 1.0,
+        fraction_evaluate: float,
     ) -> None:
         self._grid, self._clients, self._text = grid, clients, text
         self._settings, self._output = settings, output

@@ -43,7 +43,6 @@ class Certificates:
         private_key: file of its key, readable by its owner only.
         name: the common name in the certificate.
         hosts: the host names and addresses in it.
-        ends: when it expires, in UTC.
     """
 
     root_certificate: Path
@@ -51,7 +50,6 @@ class Certificates:
     private_key: Path
     name: str
     hosts: tuple[str, ...]
-    ends: datetime
 
     @classmethod
     def in_folder(cls, folder: Path) -> Certificates:
@@ -82,7 +80,7 @@ class Certificates:
             raise CertificateError(f"{own} expired on {ends:%Y-%m-%d}; renew it where the authority is kept")
         if left < timedelta(days=WARNING_DAYS):
             logger.warning("The certificate of %s expires in %d days", name.value, left.days)
-        return cls(root_certificate, own, key, name=str(name.value), hosts=hosts_of(certificate), ends=ends)
+        return cls(root_certificate, own, key, name=str(name.value), hosts=hosts_of(certificate))
 
     @property
     def files(self) -> tuple[Path, Path, Path]:

@@ -81,6 +81,18 @@ def own_work_folder(folder: Path, role: str) -> Iterator[Path]:
         remove_tree(folder)
 
 
+@contextmanager
+def own_workspace(name: str) -> Iterator[Path]:
+    """Make a folder of this name in which an experiment's tasks work; it goes with all that is in it."""
+    folder = Path(name).absolute()
+    remove_tree(folder)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder with all that is in it, however deep it is and whatever rights are missing in it."""
     try:

@@ -68,7 +68,7 @@ def test_the_original_setting_trains_everything_and_asks_for_all() -> None:
 
 
 def test_a_tuning_is_measured_in_all_ways() -> None:
-    figures = training.measure_speed("tiny", "lora", 2, 1, "cpu")
+    figures = training.measure_speed("tiny", "lora", 2, 1, "cpu", 2)
     assert (figures["clips"], figures["device"]) == (2, "cpu")
     for way in ("plain", "naive", "original"):
         ratio = figures["task_clips_per_second"] / figures[f"{way}_clips_per_second"]

@@ -36,7 +36,7 @@ summary = {
     "model": MODEL, "tuning": TUNING, "strategy": STRATEGY, "baseline": baseline,
     "data": "folder", "partition": "iid", "envoys": 2, "rounds": rows,
     "initial_test_accuracy": 0.0625, "test_accuracy": 0.9375, "test_clips": 16, "confusion": [[0] * 12] * 12,
-    "bytes_up_per_envoy_round": 1, "seconds_total": 3.0, "model_dir": "model", "notebook": "notebook.ipynb",
+    "bytes_up_per_envoy_round": 1, "seconds_total": 3.0,
 }
 (run / "summary.json").write_text(json.dumps(summary))
 print("summary in", RUN_DIR)

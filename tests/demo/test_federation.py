@@ -13,8 +13,9 @@ import psutil
 import pytest
 import yaml
 
-from demo.federation import Federation, NotReady, ProcessDied
+from demo.federation import Federation, NotReady
 from demo.ports import free_ports
+from demo.process import ProcessDied
 from superb_node import local_socket
 from superb_node.names import envoy_name
 

@@ -62,11 +62,7 @@ def test_a_run_ends_in_a_table_and_a_complete_folder(project: Path, archives: Pa
     assert {entry.name for entry in run.iterdir()} == expected
     assert {log.stem for log in (run / "logs").iterdir()} == {"director", "env_one", "env_two"}
     summary = json.loads((run / "summary.json").read_text())
-    assert (summary["notebook"], summary["model_dir"], len(summary["rounds"])) == (
-        "notebook.ipynb",
-        "model",
-        2,
-    )
+    assert len(summary["rounds"]) == 2
     for name in ("notebook.ipynb", "notebook.html", "model", "logs"):
         assert f"runs/{run.name}/{name}" in output
     saved = nbformat.read(run / "notebook.ipynb", as_version=4)

@@ -38,6 +38,7 @@ from tests.fuzz.inputs import Draw, damaged, damaged_experiment, damaged_message
 from tests.support.aggregator import EXPERIMENT_ID, aggregator_on, new_state_folder
 from tests.support.cards import CARD
 from tests.support.experiments import experiment_text
+from tests.support.open_gate import open_gate
 
 Send = Callable[[Draw], str]
 Target = Callable[[Path], AbstractContextManager[Send]]
@@ -172,6 +173,7 @@ def director(folder: Path) -> Iterator[Send]:
         target_shape=["1"],
         envoy_health_check_period=5,
         experiments_folder=folder / "experiments",
+        gate=open_gate(folder),
     )
     requests = director_requests("known", "env_one")
     shard = requests["UpdateShardInfo"].shard_info

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from superb_node.director.director import Director
 from superb_node.shard_card import MAX_BYTES, MAX_LETTERS, MAX_NUMBER, NoCard, clips_by_split, read_card
 from tests.support.cards import ANY_CARDS, CARD, WHOLE
+from tests.support.open_gate import open_gate
 
 
 def card(**changes: Any) -> str:
@@ -100,6 +101,7 @@ def test_any_text_is_a_card_of_the_schema_or_refused(text: str) -> None:
 
 def test_an_experiment_gets_the_limits_that_the_cards_count(tmp_path) -> None:
     shapes = {"sample_shape": ["1"], "target_shape": ["1"]}
-    director = Director(experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, **shapes)
+    settings = {"tls": False, "envoy_health_check_period": 5, **shapes}
+    director = Director(experiments_folder=tmp_path, gate=open_gate(tmp_path), **settings)
     director.acknowledge_shard({"node_info": {"name": "one"}, "shard_description": CARD, **shapes})
     assert director._clips(["one", "two"]) == {"one": {"train": 5, "val": 5, "test": 5}}

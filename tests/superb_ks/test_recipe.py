@@ -34,7 +34,7 @@ def line_of(settings: Settings) -> str:
         (
             Settings(tuning=Head(), strategy=FedAdam(tau=0.1), recipe=Recipe(warmup_fraction=0.0)),
             "30 passes a round, batches of 128, rate 0.005 (decay 1.0); "
-            "strategy fedadam(learning_rate=0.01, beta1=0.9, beta2=0.99, tau=0.1)",
+            "strategy fedadam(learning_rate=0.002, beta1=0.5, beta2=0.99, tau=0.1)",
         ),
         (
             Settings(

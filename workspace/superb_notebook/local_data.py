@@ -69,15 +69,12 @@ class LocalData:
         nothing: Shard = {split: ClipDataset([], extractor) for split in SPLITS}
         return next(iter(self.shards(extractor)), nothing)
 
-    def shards(
-        self, extractor: Wav2Vec2FeatureExtractor, count: int = 1, partition: str = "iid"
-    ) -> list[Shard]:
-        """Divide all clips as the envoys' shard descriptor does.
+    def shards(self, extractor: Wav2Vec2FeatureExtractor, count: int = 1) -> list[Shard]:
+        """Divide all clips evenly, as the envoys' shard descriptor does for `partition: iid`.
 
         Args:
             extractor: the model's feature extractor.
             count: number of shards; 1 pools everything.
-            partition: "iid", "speaker", "dirichlet" or "quantity".
 
         Returns:
             `{"train": …, "val": …, "test": …}` for each shard; nothing where no clips can be read.
@@ -89,7 +86,7 @@ class LocalData:
             descriptor(
                 f"{rank}, {count}",
                 source="folder",
-                partition=partition,
+                partition="iid",
                 labels=self._labels,
                 data_dir=str(self._folders.train),
                 test_dir=LISTED if self._folders.test is None else str(self._folders.test),

@@ -87,11 +87,11 @@ def envoys_table(history: History) -> Table:
     return Table(header, rows)
 
 
-def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str], most: int = 3) -> str:
-    """Return two lines with the most frequent confusions and the word that is found least."""
+def confusions_in_words(confusion: NDArray[np.int64], labels: Sequence[str]) -> str:
+    """Return two lines with the three most frequent confusions and the word that is found least."""
     off_diagonal = confusion - np.diag(np.diag(confusion))
     pairs = [
-        divmod(int(k), len(labels)) for k in np.argsort(off_diagonal, axis=None, kind="stable")[::-1][:most]
+        divmod(int(k), len(labels)) for k in np.argsort(off_diagonal, axis=None, kind="stable")[::-1][:3]
     ]
     named = [f"{labels[i]} taken for {labels[j]} ({n}×)" for i, j in pairs if (n := off_diagonal[i, j])]
     if not named:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from superb_ks.aggregator.checkpoint import ExperimentState
-from superb_ks.aggregator.strategies.gaussian_noise import Noise, secure_standard_normal
 from superb_ks.aggregator.strategies.private_average import PrivateAverage
 from superb_ks.aggregator.strategies.updates import Recycle
 from superb_ks.metrics import Metrics
@@ -27,22 +26,15 @@ class PrivateRounds:
     Args:
         state: the experiment's, on disk.
         privacy: the experiment's.
-        noise: draws standard normal numbers; another one than the system's is for tests alone.
     """
 
-    def __init__(
-        self,
-        state: ExperimentState,
-        privacy: Privacy,
-        noise: Noise = secure_standard_normal,
-    ) -> None:
+    def __init__(self, state: ExperimentState, privacy: Privacy) -> None:
         # Loaded before the first round rather than at its end.
         from dp_accounting import get_epsilon_gaussian
 
         self._epsilon_gaussian = get_epsilon_gaussian
         self._state = state
         self._privacy = privacy
-        self._noise = noise
         begun = {**privacy.to_dict(), "drawn": {}}
         self._account: dict[str, Any] = state.manifest.setdefault("privacy", begun)
         self._updates: PrivateAverage | None = None
@@ -56,7 +48,6 @@ class PrivateRounds:
             start=self._state.last,
             clip_norm=self._privacy.clip_norm,
             noise_multiplier=self._privacy.noise_multiplier,
-            noise=self._noise,
         )
         return self._updates
 

@@ -18,7 +18,6 @@ from openfl.component.director import Director as OpenFLDirector
 
 from superb_node import local_socket
 from superb_node.approval.gate import Gate
-from superb_node.approval.settings import GateSettings
 from superb_node.director.authorization import AccessRules
 from superb_node.director.authors import Authors
 from superb_node.director.envoy_names import EnvoyNames
@@ -44,8 +43,8 @@ class Director(OpenFLDirector):
 
     Args:
         experiments_folder: where everything of the experiments is kept.
-        envoys: names of those that may take part; None: all.
         gate: of the director's owner.
+        envoys: names of those that may take part; None: all.
         aggregator_ports: of the experiments that run at the same time, one for each; none: one experiment
             runs at a time, on the port that its author names.
         settings: of OpenFL's director.
@@ -55,15 +54,15 @@ class Director(OpenFLDirector):
         self,
         *,
         experiments_folder: Path,
+        gate: Gate,
         envoys: Collection[str] | None = None,
-        gate: Gate | None = None,
         aggregator_ports: Sequence[int] = (),
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.access_rules = AccessRules(envoys)
         self.experiments = ExperimentStore(experiments_folder)
-        self.gate = gate or Gate(GateSettings(), "the director's owner", experiments_folder / ".approval")
+        self.gate = gate
         self.pending_approvals = PendingApprovals(self.gate, self.experiments)
         self.listen_host = local_socket.HOST
         self._ports: Sequence[int | None] = aggregator_ports or (None,)

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from superb_ks.aggregator.model_file import safetensors_header
 from superb_node.names import illegal_name, is_legal_name
 from superb_node.text import quoted
 from superb_node.work_folder import replace_file
@@ -189,13 +190,9 @@ class ExperimentStore:
 
 async def _write_model(path: Path, size: int, chunks: AsyncIterator[bytes]) -> int:
     """Write a safetensors file of one float32 vector named `trained`; returns the bytes received."""
-    header = json.dumps(
-        {"trained": {"dtype": "F32", "shape": [size], "data_offsets": [0, 4 * size]}}
-    ).encode()
-    header += b" " * (-len(header) % 8)
     received = 0
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
+        file.write(safetensors_header(["trained"], size, {}))
         async for chunk in chunks:
             received += len(chunk)
             if received > 4 * size:

@@ -24,10 +24,10 @@ MEGABYTE = 2**20
 MESSAGE_BYTES = 4 * MEGABYTE
 """The longest messages are an experiment's text and a part of a model, of at most a megabyte each."""
 SERVER_OPTIONS: dict[str, int] = {
-    **COMMON_SERVER_OPTIONS,
     # Corrects: OpenFL takes messages of 1 GiB, from anybody, into memory.
     "grpc.max_receive_message_length": MESSAGE_BYTES,
 }
+"""Besides those that `channel_options.set_server_options` gives every server of the process."""
 MAX_SUBMISSIONS, MAX_SUBMISSIONS_OF_ONE = 4, 2
 """Submissions that are received at a time, in all and of one author. Each holds a text in memory."""
 MAX_VIEWERS, MAX_VIEWERS_OF_ONE = 64, 16
@@ -47,7 +47,7 @@ OPEN_FILES = 1024
 
 def allow_open_files(aggregators: int) -> None:
     """Let this process have open what the connections of so many aggregators take, if its system does."""
-    wanted = OPEN_FILES + (aggregators - 1) * SERVER_OPTIONS["grpc.max_allowed_incoming_connections"]
+    wanted = OPEN_FILES + (aggregators - 1) * COMMON_SERVER_OPTIONS["grpc.max_allowed_incoming_connections"]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)

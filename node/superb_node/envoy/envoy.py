@@ -34,7 +34,7 @@ from superb_node.envoy.repeats import Repeats
 from superb_node.envoy.template import Template, WorkerFailed
 from superb_node.names import illegal_name, is_legal_name
 from superb_node.reports import DECLINED, HOME_HEADER, ID_HEADER, LEFT, WAITS
-from superb_node.workspace import own_workspace
+from superb_node.work_folder import own_workspace
 
 logger = logging.getLogger("envoy")
 

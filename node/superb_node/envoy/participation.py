@@ -80,21 +80,14 @@ def run_collaborator(
 
 def failure_report(error: BaseException) -> tuple[int, str]:
     """Return the code and the text with which the director is told of a failure."""
-    if lost_the_aggregator(error):
+    # By this attribute `superb_ks.collaborator` says that the link to a collaborator's aggregator broke.
+    if getattr(error, "was_reached", False):
         # Corrects: a link that broke counts as a task that raised, which ends the experiment for all. The
         # others go on, and this envoy is invited again as long as there is work for it.
         return LEFT, f"lost the way to the aggregator: {error}"
     if isinstance(error, Exception):
         return TASK_RAISED, "".join(traceback.format_exception(error))
     return LEFT, f"stopped by its owner ({error})"
-
-
-def lost_the_aggregator(error: BaseException) -> bool:
-    """Return whether an experiment ended here because the link to its aggregator broke.
-
-    `superb_ks.collaborator` raises the error; it says so by the attribute `was_reached`.
-    """
-    return bool(getattr(error, "was_reached", False))
 
 
 def one_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from openfl.component.director import Director as OpenFLDirector
@@ -19,6 +20,7 @@ from superb_node.director.experiment_store import Refused
 from superb_node.director.service import DirectorService
 from tests.support.cards import CARD
 from tests.support.experiments import changed_text, experiment_text
+from tests.support.open_gate import open_gate
 
 SHAPES = {"sample_shape": ["16000"], "target_shape": ["1"]}
 
@@ -29,11 +31,15 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def director_in(folder: Path, **settings: Any) -> Director:
+    experiments = folder / "experiments"
+    common = {"tls": False, "envoy_health_check_period": 5, **SHAPES}
+    return Director(experiments_folder=experiments, gate=open_gate(folder), **common, **settings)
+
+
 @pytest.fixture
 def director(tmp_path: Path) -> Director:
-    return Director(
-        experiments_folder=tmp_path / "experiments", tls=False, envoy_health_check_period=5, **SHAPES
-    )
+    return director_in(tmp_path)
 
 
 def register(director: OpenFLDirector, name: str) -> None:
@@ -150,7 +156,8 @@ def test_a_shard_that_is_not_accepted_takes_no_name(tmp_path, shape, holder):
         director_cls=Director,
         tls=False,
         listen_host="localhost",
-        experiments_folder=tmp_path,
+        experiments_folder=tmp_path / "experiments",
+        gate=open_gate(tmp_path),
         envoy_health_check_period=5,
         **SHAPES,
     )
@@ -173,9 +180,7 @@ def test_a_shard_that_is_not_accepted_takes_no_name(tmp_path, shape, holder):
 
 
 def test_only_listed_envoys_register(tmp_path):
-    director = Director(
-        experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, envoys=["env_one"], **SHAPES
-    )
+    director = director_in(tmp_path, envoys=["env_one"])
     director.envoy_names.claim("env_one", "here")
     with pytest.raises(Refused, match="envoy 'env_two': it is not on the director's list of envoys"):
         director.envoy_names.claim("env_two", "here")
@@ -212,9 +217,7 @@ def test_a_report_of_somebody_who_is_not_enrolled_changes_nothing(director):
     assert failed == [("a", "r")]
 
 
-def test_a_damaged_experiment_is_refused_before_it_is_stored(tmp_path):
-    director = Director(experiments_folder=tmp_path, tls=False, envoy_health_check_period=5, **SHAPES)
-
+def test_a_damaged_experiment_is_refused_before_it_is_stored(director):
     def inspect(data: bytes, size: int) -> tuple[Submission, bool]:
         head = SimpleNamespace(name="x", experiment_data=SimpleNamespace(npbytes=data, size=size))
         return asyncio.run(submissions._inspect(director, head, "notebook"))

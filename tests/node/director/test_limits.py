@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openfl.protocols import base_pb2, director_pb2
 from openfl.transport import DirectorGRPCServer
+from openfl.transport.grpc import director_server as openfl_server
 
+from superb_node import channel_options
 from superb_node.director import limits
 from superb_node.director.director import Director
 from superb_node.director.experiment_store import Refused
@@ -29,6 +31,7 @@ from superb_node.director.limits import (
 from superb_node.director.service import DirectorService
 from superb_node.shard_card import MAX_BYTES, read_card
 from tests.support.cards import ANY_CARDS, CARD
+from tests.support.open_gate import open_gate
 
 
 def part(size: int) -> director_pb2.ExperimentInfo:
@@ -152,6 +155,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DirectorService:
         target_shape=["1"],
         envoy_health_check_period=5,
         experiments_folder=tmp_path / "experiments",
+        gate=open_gate(tmp_path),
     )
 
 
@@ -238,6 +242,18 @@ def test_more_submissions_at_a_time_than_places_are_refused(server: DirectorServ
         return str(aborted.value)
 
     assert asyncio.run(crowd()) == "RESOURCE_EXHAUSTED"
+
+
+def test_openfls_server_gets_the_options_of_every_server_and_the_directors(server, monkeypatch) -> None:
+    async def serve_nobody(self: DirectorGRPCServer) -> None:
+        pass
+
+    for name in ("aio", "channel_options"):  # what is put in OpenFL's place is put back
+        monkeypatch.setattr(openfl_server, name, getattr(openfl_server, name))
+    monkeypatch.setattr(DirectorGRPCServer, "_run_server", serve_nobody)
+    asyncio.run(server._run_server())
+    options = dict(openfl_server.channel_options)
+    assert options.items() >= {**channel_options.SERVER_OPTIONS, **limits.SERVER_OPTIONS}.items()
 
 
 def test_several_aggregators_may_have_more_files_open() -> None:

@@ -14,12 +14,14 @@ from superb_node.director.experiment_store import Refused
 from superb_node.director.limits import Busy
 from superb_node.director.submission import receive_submission
 from tests.support.experiments import experiment_text
+from tests.support.open_gate import open_gate
 
 
 @pytest.fixture
 def director(tmp_path: Path) -> Director:
     return Director(
-        experiments_folder=tmp_path,
+        experiments_folder=tmp_path / "experiments",
+        gate=open_gate(tmp_path),
         tls=False,
         envoy_health_check_period=5,
         sample_shape=["16000"],

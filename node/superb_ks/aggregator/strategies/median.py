@@ -12,15 +12,10 @@ from superb_ks.aggregator.strategies.stored_updates import StoringAggregation
 from superb_ks.types import Vector
 
 
-def median(values: NDArray[np.float32]) -> Vector:
-    """Return the median of each column of float32 `[n, elements]`; of an even `n`, the middle pair's mean."""
-    middle: Vector = np.median(values, axis=0, overwrite_input=True)
-    return middle
-
-
 class MedianAggregation(StoringAggregation):
     """The coordinate-wise median."""
 
     def combine(self, values: NDArray[np.float32]) -> Vector:
-        """Return the median of each column."""
-        return median(values)
+        """Return the median of each column; of an even number of updates, the middle pair's mean."""
+        middle: Vector = np.median(values, axis=0, overwrite_input=True)
+        return middle

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superb_ks.aggregator.strategies.median import median
+from superb_ks.aggregator.strategies.median import MedianAggregation
 from superb_ks.aggregator.strategies.stored_updates import StoredUpdates
 from superb_ks.aggregator.strategies.trimmed_mean import count_trimmed, trimmed_mean
 from superb_ks.aggregator.strategies.updates import UpdateRefused
+from superb_ks.strategy_settings import FedMedian
 
+MEDIAN = MedianAggregation(FedMedian(), None).combine  # without an experiment
 TRIM_ONE = partial(trimmed_mean, fraction=0.2)
 
 
@@ -34,12 +36,12 @@ def combined(updates: StoredUpdates, **sent: tuple[float, ...]) -> list[float]:
 
 
 def test_median_of_three_by_hand_whatever_the_clips(stored):
-    assert combined(stored("abc", 3, median), a=(1, 9, -4), b=(5, 2, 4), c=(2, 4, 0)) == [2, 4, 0]
+    assert combined(stored("abc", 3, MEDIAN), a=(1, 9, -4), b=(5, 2, 4), c=(2, 4, 0)) == [2, 4, 0]
 
 
 def test_median_of_two_and_of_four_is_the_middle_pairs_mean(stored):
-    assert combined(stored("ab", 2, median), a=(1, 8), b=(5, -2)) == [3, 3]
-    assert combined(stored("abcd", 1, median), a=(1,), b=(7,), c=(3,), d=(100,)) == [5]
+    assert combined(stored("ab", 2, MEDIAN), a=(1, 8), b=(5, -2)) == [3, 3]
+    assert combined(stored("abcd", 1, MEDIAN), a=(1,), b=(7,), c=(3,), d=(100,)) == [5]
 
 
 def test_trimmed_mean_of_five_by_hand(stored):
@@ -49,7 +51,7 @@ def test_trimmed_mean_of_five_by_hand(stored):
 
 
 @pytest.mark.parametrize("garbage", [1e12, -1e12, 0.0])
-@pytest.mark.parametrize("combine", [median, TRIM_ONE])
+@pytest.mark.parametrize("combine", [MEDIAN, TRIM_ONE])
 @pytest.mark.parametrize("who", "abcd")
 def test_garbage_of_one_of_four_stays_among_what_the_others_sent(stored, garbage, combine, who):
     sent = {name: (1.0 + rank / 10,) for rank, name in enumerate("abcd")}
@@ -61,7 +63,7 @@ def test_garbage_of_one_of_four_stays_among_what_the_others_sent(stored, garbage
 def test_equal_updates_are_their_own_median_and_trimmed_mean(stored):
     sent = dict.fromkeys("abcd", (0.1, -7.3, 1e-20))
     expected = vector(*sent["a"]).tolist()
-    assert combined(stored("abcd", 3, median), **sent) == expected
+    assert combined(stored("abcd", 3, MEDIAN), **sent) == expected
     assert combined(stored("abcd", 3), **sent) == expected
 
 
@@ -85,7 +87,7 @@ def test_how_many_are_trimmed(fraction, counts):
     assert {n: count_trimmed(n, fraction) for n in counts} == counts
 
 
-@pytest.mark.parametrize("combine", [median, TRIM_ONE])
+@pytest.mark.parametrize("combine", [MEDIAN, TRIM_ONE])
 def test_blocks_of_many_updates_are_combined_to_the_last_element(stored, combine):
     draw = np.random.default_rng(0).standard_normal((3, 2**19 + 5)).astype(np.float32)  # two blocks
     updates = stored("abc", draw.shape[1], combine)
@@ -111,7 +113,7 @@ def test_any_name_makes_a_file_of_its_own(stored, tmp_path):
 
 
 def test_who_is_left_out_does_not_count_even_after_it_arrived(stored):
-    updates = stored("abc", 1, median)
+    updates = stored("abc", 1, MEDIAN)
     updates.add("b", 1, vector(100))
     updates.skip("b")
     updates.skip("c")
@@ -150,7 +152,7 @@ def test_memory_does_not_grow_with_the_collaborators(stored):
     size = 2**22
     names = [f"env_{number}" for number in range(8)]
     spare: list[np.ndarray] = []
-    updates = stored(names, size, median, recycle=spare.append)
+    updates = stored(names, size, MEDIAN, recycle=spare.append)
     tracemalloc.start()
     try:
         for number, name in enumerate(names):
