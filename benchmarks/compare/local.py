@@ -91,7 +91,7 @@ def train_alone(
     started = time.monotonic()
     for number, result in enumerate(_train_in_rounds(model, own["train"], settings)):
         trainings += [] if result is None else [result]
-        validation = evaluate(model, common["val"], "cpu")["accuracy"]
+        validation = float(evaluate(model, common["val"], "cpu")["accuracy"])
         seconds = time.monotonic() - started
         curve.append({"round": number, "validation": validation, "bytes": 0, "seconds": seconds})
         if validation > curve[best]["validation"]:
