@@ -58,7 +58,8 @@ def test_the_recipe_follows_where_the_results_are(log: list[str], run: Callable[
     assert log == [
         f"Records and models are in {tmp_path / 'output'}",
         "Recipe: 2 passes a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
-        "shift +/-0.1 s; strategy fedadam(learning_rate=0.5, beta1=0.5, beta2=0.99, tau=0.001)",
+        "shift +/-0.1 s, time masks 10 %, feature masks 10 %; "
+        "strategy fedadam(learning_rate=0.5, beta1=0.5, beta2=0.99, tau=0.001)",
     ]
     assert (tmp_path / "output" / STATUS).read_text() == FAILED
 

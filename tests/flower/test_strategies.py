@@ -24,7 +24,11 @@ from superb_ks.types import Vector
 
 SIZE, ROUNDS = 1000, 4
 CLIPS = {"a": 7, "b": 100, "c": 1153}
-OTHERS = [FedProx(mu=0.5), FedAdam(learning_rate=0.1, beta1=0.5, tau=0.01), FedYogi(learning_rate=0.1)]
+OTHERS = [
+    FedProx(mu=0.5),
+    FedAdam(learning_rate=0.1, beta1=0.25, tau=0.01),
+    FedYogi(learning_rate=0.1, beta1=0.9),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -23,17 +23,17 @@ def line_of(settings: Settings) -> str:
     [
         (
             Settings(),
-            "2 passes a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %; "
-            "strategy fedavg",
+            "2 passes a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+            "time masks 10 %, feature masks 10 %; strategy fedavg",
         ),
         (
             Settings(tuning=Lora(), strategy=FedProx(mu=0.5), recipe=Recipe(epochs_per_round=1)),
-            "1 pass a round, batches of 16, rate 0.004 (warm-up 10 %, decay 0.01), speed +/-15 %; "
-            "strategy fedprox(mu=0.5)",
+            "1 pass a round, batches of 16, rate 0.004 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+            "time masks 10 %, feature masks 10 %; strategy fedprox(mu=0.5)",
         ),
         (
             Settings(tuning=Head(), strategy=FedAdam(tau=0.1), recipe=Recipe(warmup_fraction=0.0)),
-            "30 passes a round, batches of 128, rate 0.005 (decay 1.0); "
+            "30 passes a round, batches of 128, rate 0.005 (decay 3.0); "
             "strategy fedadam(learning_rate=0.002, beta1=0.5, beta2=0.99, tau=0.1)",
         ),
         (
@@ -54,7 +54,7 @@ def test_the_line_has_what_is_on(settings: Settings, line: str) -> None:
 
 CHANGES: dict[str, Any] = {
     **dict(epochs_per_round=5, batch_size=7, learning_rate=0.25, warmup_fraction=0.5, weight_decay=0.5),
-    **dict(speed_change=0.3, shift_seconds=0.2, mask_time_prob=0.1, mask_feature_prob=0.1),
+    **dict(speed_change=0.3, shift_seconds=0.2, mask_time_prob=0.3, mask_feature_prob=0.4),
 }
 
 
@@ -88,7 +88,7 @@ def test_where_nothing_is_federated_there_is_no_strategy() -> None:
         (Settings(model=HUB), MASKED),
         (Settings(model=HUB, recipe=Recipe(mask_feature_prob=0.0)), MASKED[:1]),
         (Settings(model=HUB, tuning=Head()), []),  # it hears clips as they are
-        (Settings(model="tiny"), []),  # its configuration masks nothing
+        (Settings(model="tiny"), ["time masks 10 %", "feature masks 10 %"]),  # its recipe says so
         (Settings(model="scratch"), []),
     ],
     ids=["hub", "hub, features off", "hub, head", "tiny", "scratch"],
