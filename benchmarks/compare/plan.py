@@ -145,8 +145,10 @@ class Job:
             rounds=self.work.rounds,
             failures=Failures(min_envoys=self.envoys),
             seed=self.seed,
-            # An envoy that sends noise would personalise as well as the others.
-            personalise=self.regime == FEDERATED and not self.garbage,
+            # Where the table of the envoys' own clips shows it: it costs a round more.
+            personalise=(self.data, self.tuning, self.strategy) == (REAL, "full", "fedavg")
+            and not self.garbage
+            and self.share == 1,
             **more,
         )
 

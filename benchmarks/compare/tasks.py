@@ -18,8 +18,8 @@ from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.model.packing import pack, unpack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import Settings
-from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer, round_seed
+from superb_notebook.tasks import tutorial_tasks
 
 GARBAGE_SCALE = 1.0
 """Standard deviation of the weights that a faulty envoy sends; the tiny model's own are around 0.05."""
@@ -41,13 +41,13 @@ def ranked_shard(spec: ModelSpec, share: float) -> Callable[[Any], Mapping[str, 
 
 
 def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> TaskInterface:
-    """Return the tasks `train`, `validate` and `test` of an experiment.
+    """Return the tutorial's tasks, of which `train` tells more, or sends noise.
 
     Args:
         settings: the experiment's.
         garbage_from: envoys of this rank and above send noise; None: nobody does.
     """
-    tasks = TaskInterface()
+    tasks = tutorial_tasks(settings)
 
     @tasks.register_fl_task(
         model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
@@ -59,14 +59,6 @@ def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> Tas
             return {"clips": clips}
         result = local_trainer(model, shard["train"], settings, device, round_num).train()
         return {"loss": result.training_loss, "clips": clips, **pass_seconds(result)}
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def validate(model: Any, shard: Any, device: str) -> dict[str, Any]:
-        return evaluate(model, shard["val"], device)
-
-    @tasks.register_fl_task(model="model", data_loader="shard", device="device")
-    def test(model: Any, shard: Any, device: str) -> dict[str, Any]:
-        return evaluate(model, shard["test"], device)
 
     return tasks
 
