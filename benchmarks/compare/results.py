@@ -99,11 +99,15 @@ def class_accuracies(confusion: NDArray[np.int64], labels: Sequence[str]) -> dic
 
 
 def commit() -> str:
-    """Return the commit that is checked out, with a "+" behind it if files differ from it; "" without git."""
+    """Return the commit that is checked out, with a "+" behind it if files differ from it; "" without git.
+
+    Results do not count: each row changes them.
+    """
     git = ["git", "-C", str(ROOT)]
+    status = ["status", "--porcelain", "-uno", "--", ".", ":(exclude)benchmarks/results"]
     try:
         head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True)
+        changed = subprocess.run([*git, *status], capture_output=True, text=True)
     except OSError:
         return ""
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
