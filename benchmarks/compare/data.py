@@ -5,50 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.compare.plan import ALPHA, POOLED, REAL, SYNTHETIC, Job
+from benchmarks.compare.plan import ALPHA, CENTRALISED, POOLED, REAL, SYNTHETIC, Job
 from demo.envoy_config import ShardValue
-from demo.options import TEST_FOLDER
+from demo.options import archive_folders
+from superb_shard_descriptor import SuperbShardDescriptor
 
 PARTITION_SEED = 0
 
 
-class DataMissing(ValueError):
-    """A folder is not what it is named as; the message is one line that names it and what is looked for."""
-
-
 @dataclass(frozen=True)
 class Archives:
-    """Folders of the two archives of Speech Commands, in its layout."""
+    """Folders of the two archives of Speech Commands, or what stands for the test archive's."""
 
     train: Path
-    test: Path
+    test: Path | str
 
 
-def find_archives(train: Path | None, test: Path | None = None) -> Archives | None:
+def find_archives(data: str, test_data: str = "") -> Archives | None:
     """Return the archives of real speech, or None if none is named.
 
     Args:
-        train: the training archive's folder.
-        test: the test archive's; None: `speech_commands_test_set_v0.01` next to the other.
+        data: the training archive's folder; "synthetic" or "": none.
+        test_data: as in `archive_folders`.
 
     Raises:
-        DataMissing: one of them is not there, or a test archive is named alone.
+        OptionError: a folder is not there, or a test archive is named alone.
+        DataError: there are no such clips in it.
     """
-    if train is None:
-        if test is not None:
-            raise DataMissing(f"--test-data {test}: goes with --data only (make compare DATA=FOLDER)")
+    train, test = archive_folders(data or SYNTHETIC, test_data)
+    if train is None or test is None:
         return None
-    if not (train / "validation_list.txt").is_file():
-        raise DataMissing(f"--data {train}: no training archive there (validation_list.txt is looked for)")
-    folder = test or train.parent / TEST_FOLDER
-    if any(folder.glob("*/*.wav")):
-        return Archives(train, folder)
-    if test is None:
-        raise DataMissing(
-            f"--data {train}: no test archive next to it ({TEST_FOLDER}/WORD/*.wav is looked for); "
-            "name it with --test-data (make compare TEST_DATA=FOLDER)"
-        )
-    raise DataMissing(f"--test-data {test}: no test archive there (WORD/*.wav is looked for)")
+    archives = Archives(train, test)
+    # What is wrong with the clips is told now, and not once a run.
+    SuperbShardDescriptor("1, 1", **shard_params(Job(REAL, CENTRALISED), archives))  # type: ignore[arg-type]
+    return archives
 
 
 def shard_params(job: Job, archives: Archives | None) -> dict[str, ShardValue]:

@@ -23,26 +23,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.compare import federated as compare_federated
-from benchmarks.compare import local as compare_local
-from benchmarks.compare.data import (
-    Archives,
-    DataMissing,
-    find_archives,
-    shard_params,
-)
-from benchmarks.compare.plan import FEDERATED, REAL, SYNTHETIC, Job, add_quick, plan
+from benchmarks.compare.data import Archives, find_archives, shard_params
+from benchmarks.compare.plan import FEDERATED, REAL, Job, add_quick, plan
 from benchmarks.compare.results import QUICK_RESULTS, RESULTS, is_done, keep_row, load_rows
+from benchmarks.compare.workers import run_alone
 from demo.errors import DemoError
 from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
-from demo.options import TEST_FOLDER
+from demo.options import TEST_FOLDER, OptionError
 from superb_ks.recipe import recipe_in_words
+from superb_node.errors import DataError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,18 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         archives = find_archives(options.data, options.test_data)
-    except DataMissing as error:
+    except (OptionError, DataError) as error:
         console.print(str(error), markup=False)
         return 2
     results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
-    jobs = _chosen(options, console)
+    jobs = _chosen(options, archives is not None, console)
     if options.list:
         for job in jobs:
             print(job.name)
         return 0
-    torch.set_num_threads(options.threads)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     try:
         with raise_interrupted():
             return Comparison(archives, results, options.again, console).run(jobs)
@@ -75,30 +66,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=_folder, help="folder of the training archive")
-    parser.add_argument(
-        "--test-data", type=_folder, help=f"of the test archive; {TEST_FOLDER} next to --data"
-    )
+    parser.add_argument("--data", default="", help="folder of the training archive")
+    parser.add_argument("--test-data", default="", help=f"of the test archive; {TEST_FOLDER} next to --data")
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
     parser.add_argument("--seeds", type=int, nargs="+", help="of every row; else 1, 3 or 5 of them, from 0")
     add_quick(parser)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="without a federation")
     parser.add_argument("--again", action="store_true", help="also what is in the results")
     parser.add_argument("--list", action="store_true", help="print the runs and do nothing")
     parser.add_argument("--results", type=Path, help="file of the rows")
     return parser
 
 
-def _folder(text: str) -> Path | None:
-    """Read what `make` hands on: a folder, or "synthetic" for none."""
-    return None if text in ("", SYNTHETIC) else Path(text).expanduser().resolve()
-
-
-def _chosen(options: argparse.Namespace, console: Console) -> list[Job]:
+def _chosen(options: argparse.Namespace, real_speech: bool, console: Console) -> list[Job]:
     """Return the runs that are asked for and possible; say what is left out."""
     seeds = options.seeds or ([0] if options.quick else None)
     jobs = [job for job in plan(seeds, main_rows=options.quick) if options.only in job.name]
-    if options.data is None and any(job.data == REAL for job in jobs):
+    if not real_speech and any(job.data == REAL for job in jobs):
         console.print("no rows on real speech: they need --data FOLDER (make compare DATA=FOLDER)")
         jobs = [job for job in jobs if job.data != REAL]
     return jobs
@@ -128,7 +111,7 @@ class Comparison:
         self._bar = self._progress.add_task("")
 
     def run(self, jobs: Sequence[Job]) -> int:
-        """Do all runs, those of one federation next to each other, with the same processes.
+        """Do all runs: those without a federation, then the others, which share its processes.
 
         Returns:
             The exit code: 1 if a run failed, else 0.
@@ -139,37 +122,43 @@ class Comparison:
             self._console.print(
                 f"{len(jobs) - len(todo)} of {len(jobs)} rows are there (--again: repeat them)"
             )
+        federated = [job for job in todo if job.regime == FEDERATED]
         with self._progress:
             self._progress.update(self._bar, total=len(todo))
-            for _, group in itertools.groupby(todo, key=lambda job: job.federation):
-                self._run_group(list(group))
+            self._run_alone([job for job in todo if job.regime != FEDERATED])
+            for _, group in itertools.groupby(federated, key=lambda job: job.federation):
+                self._run_federation(list(group))
         self._console.print(f"rows are in {os.path.relpath(self._results)}; {self._failed} runs failed")
         return 1 if self._failed else 0
 
-    def _run_group(self, jobs: list[Job]) -> None:
-        """Do the runs of one data, partition and number of envoys, those without a federation first."""
+    def _run_alone(self, jobs: Sequence[Job]) -> None:
+        """Do the runs without a federation, next to each other."""
+        if not jobs:
+            return
+        self._progress.update(self._bar, description="without a federation")
+        for job in jobs:
+            self._tell_recipe(job)
+        for job, future in run_alone([(job, shard_params(job, self._archives)) for job in jobs]):
+            self._attempt(job, future.result)
+
+    def _run_federation(self, jobs: Sequence[Job]) -> None:
+        """Do the federated runs of one data, partition and number of envoys."""
+        self._progress.update(self._bar, description=f"starting {jobs[0].envoys} envoys")
         params = shard_params(jobs[0], self._archives)
         with tempfile.TemporaryDirectory(prefix="compare-") as folder:
-            federated = [job for job in jobs if job.regime == FEDERATED]
-            for job in jobs:
-                if job.regime != FEDERATED:
-                    self._attempt(job, partial(compare_local.run, job, params))
-            if not federated:
-                return
-            self._progress.update(self._bar, description=f"starting {jobs[0].envoys} envoys")
             federation = Federation(Path(folder), envoys=jobs[0].envoys, shard_params=params)
             try:
                 with federation:
-                    for job in federated:
+                    for job in jobs:
+                        self._progress.update(self._bar, description=job.name)
+                        self._tell_recipe(job)
                         self._attempt(job, partial(compare_federated.run, job, federation))
             except DemoError as error:
                 self._failed += 1
                 self._console.print(f"{jobs[0].federation}: {error}", style="red", markup=False)
 
     def _attempt(self, job: Job, run: Callable[[], dict[str, Any]]) -> None:
-        """Do one run and keep its row; of one that fails, say why and go on."""
-        self._progress.update(self._bar, description=job.name)
-        self._tell_recipe(job)
+        """Get the row of a run and keep it; of a run that fails, say why and go on."""
         try:
             row = run()
         except DemoError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ from benchmarks.compare.results import (
     load_rows,
 )
 from demo.federation import Federation
+from demo.options import TEST_FOLDER
 from superb_ks.checked import ABOVE_0, checked
 from superb_ks.model.architecture import CHECKPOINT
 from superb_ks.model.packing import pack
@@ -278,31 +280,27 @@ def test_without_real_speech_its_rows_are_left_out_and_named(capsys: pytest.Capt
     assert "no rows on real speech" in printed.err
 
 
-def test_a_folder_without_an_archive_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare.main(["--data", str(tmp_path), "--list"]) == 2
-    assert "no training archive there" in capsys.readouterr().err
-
-
-def test_a_missing_test_archive_is_named_before_anything_runs(
+def test_archives_that_cannot_be_used_are_named_before_anything_runs(
     small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = tmp_path / "speech_commands_v0.01"
     alone.mkdir()
-    (alone / "validation_list.txt").touch()
     for arguments, named in (
-        (["--data", str(alone)], f"--data {alone}: no test archive next to it"),
-        (["--data", str(alone), "--test-data", str(tmp_path)], f"--test-data {tmp_path}: no test archive"),
-        (["--data", "synthetic", "--test-data", str(tmp_path)], "goes with --data only"),
+        (["--data", str(tmp_path / "no")], f"DATA={tmp_path}/no: no such folder"),
+        (["--data", str(alone)], f"DATA={alone}: no {TEST_FOLDER} next to it"),
+        (["--data", "synthetic", "--test-data", str(tmp_path)], f"TEST_DATA={tmp_path}: goes with DATA="),
+        (["--data", str(alone), "--test-data", str(tmp_path)], f"{alone}/validation_list.txt: missing"),
     ):
         assert compare.main([*arguments, "--list"]) == 2
         error = capsys.readouterr().err
-        assert named in error
+        assert error.startswith(named)
         assert error.count("\n") == 1
-    elsewhere = small_corpus.parent / "speech_commands_test_set_v0.01"
-    assert compare.main(["--data", str(alone), "--test-data", str(elsewhere), "--list"]) == 0
+    elsewhere = small_corpus.parent / TEST_FOLDER
+    copied = tmp_path / "copied" / small_corpus.name
+    shutil.copytree(small_corpus, copied)
+    assert compare.main(["--data", str(copied), "--test-data", str(elsewhere), "--list"]) == 0
     assert capsys.readouterr().out.startswith("real centralised")
-    assert find_archives(alone, elsewhere) == Archives(alone, elsewhere)
-    assert find_archives(small_corpus) == Archives(small_corpus, elsewhere)
+    assert find_archives(str(small_corpus)) == Archives(small_corpus, elsewhere)
 
 
 def test_make_reports_the_finished_rows_of_a_comparison_that_failed(tmp_path: Path) -> None:
@@ -476,7 +474,7 @@ def test_the_command_runs_keeps_and_does_not_repeat(
     small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = tmp_path / "compare.json"
-    archives = find_archives(small_corpus)
+    archives = find_archives(str(small_corpus))
     jobs = [replace(JOB, regime=LOCAL, strategy=None), JOB]
     output = io.StringIO()
     console = Console(file=output, width=200)

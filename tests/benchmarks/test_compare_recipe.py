@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmarks.compare import plan
 from benchmarks.compare import run as compare
-from benchmarks.compare.plan import CENTRALISED, FEDERATED, SYNTHETIC, Job, Work
+from benchmarks.compare.plan import CENTRALISED, FEDERATED, SYNTHETIC, Job
+from benchmarks.compare.workers import Work
 
-WORK = Work(2, 3)
-ALONE = Job(SYNTHETIC, CENTRALISED, work=WORK)
-TOGETHER = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedprox", work=WORK)
+PASSES = plan.Work(2, 3)
+ALONE = Job(SYNTHETIC, CENTRALISED, work=PASSES)
+TOGETHER = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedprox", work=PASSES)
 
 
 def no_training(job: Job, *_: Any) -> dict[str, Any]:
@@ -25,10 +29,18 @@ def no_training(job: Job, *_: Any) -> dict[str, Any]:
     return {"test_accuracy": 0.5, "test_clips": 8, "bytes": 0, "seconds": 1.0}
 
 
+def no_processes(runs: Sequence[Work]) -> Iterator[tuple[Job, Future[dict[str, Any]]]]:
+    pool = ThreadPoolExecutor(1)
+    for job, params in runs:
+        future = pool.submit(no_training, job, params)
+        wait([future])
+        yield job, future
+
+
 def test_every_recipe_is_told_when_its_first_run_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare.compare_local, "run", no_training)
+    monkeypatch.setattr(compare, "run_alone", no_processes)
     monkeypatch.setattr(compare.compare_federated, "run", no_training)
     monkeypatch.setattr(compare, "keep_row", lambda *_: None)
     monkeypatch.setattr(compare, "Federation", lambda *_, **__: nullcontext())
@@ -43,9 +55,9 @@ def test_every_recipe_is_told_when_its_first_run_begins(
     rate += "time masks 10 %, feature masks 10 %"
     assert told[:-1] == [
         f"synthetic centralised tiny full seed 9, recipe: {rate.format(0.001)}",
+        f"synthetic centralised tiny lora seed 0, recipe: {rate.format(0.004)}",
         "synthetic centralised tiny full seed 9: RuntimeError: nothing was trained",
         result_of("synthetic centralised tiny full seed 0"),
-        f"synthetic centralised tiny lora seed 0, recipe: {rate.format(0.004)}",
         result_of("synthetic centralised tiny lora seed 0"),
         "synthetic federated iid 2 tiny full fedprox seed 0, recipe: "
         f"{rate.format(0.001)}; strategy fedprox(mu=0.01)",
