@@ -19,6 +19,7 @@ TRACK =  ## demo: where records are written too: tensorboard | mlflow | wandb, s
 DATA = synthetic  ## demo, simulate, compare, bench-engines: synthetic | folder of the Speech Commands training archive
 TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 next to DATA); demo, check-data: or testing_list
 QUICK =  ## compare: 1 for the main rows with one seed, about 20 minutes; they stay in build/
+AGAIN =  ## compare: 1 to run again what is finished
 SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
 CERTS_USER = notebook  ## certs: the name under which the notebook submits experiments
 ifndef HOST  # some shells export one, which a value here would change for every recipe
@@ -55,6 +56,7 @@ export its_track = $(call as_typed,TRACK)
 export its_data = $(call as_typed,DATA)
 export its_test_data = $(call as_typed,TEST_DATA)
 export its_quick = $(call as_typed,QUICK)
+export its_again = $(call as_typed,AGAIN)
 export its_seed = $(call as_typed,SEED)
 export its_user = $(call as_typed,CERTS_USER)
 export its_run = $(call as_typed,RUN)
@@ -63,7 +65,7 @@ export given_host = $(call given,HOST)
 export given_envoys = $(call given,ENVOYS)
 # Make would expand the dollars in them to pass them on.
 unexport PYTHON ENGINE NOTEBOOK ENVOYS ROUNDS PARTITION ALPHA MODEL TUNING STRATEGY BASELINE TRACK DATA TEST_DATA SEED
-unexport QUICK CLIENTS FRACTION EVALUATE EPOCHS CERTS_USER CERTS_OPTIONS LAB_OPTIONS BOARD_OPTIONS RUN TESTS
+unexport QUICK AGAIN CLIENTS FRACTION EVALUATE EPOCHS CERTS_USER CERTS_OPTIONS LAB_OPTIONS BOARD_OPTIONS RUN TESTS
 # The first would hide this folder's packages, the second the library of .venv, the third take a `cd` elsewhere.
 unexport PYTHONSAFEPATH PYTHONHOME CDPATH
 
@@ -146,9 +148,8 @@ drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see doc
 	$(VENV_PYTHON) -m tests.drills
 
 compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, five seeds of the main rows; four hours
-	@$(VENV_PYTHON) -m benchmarks.compare --data="$$its_data" --test-data="$$its_test_data" --quick="$$its_quick"; \
-	  status=$$?; test $$status -le 1 || exit $$status; \
-	  $(VENV_PYTHON) -m benchmarks.compare.report --quick="$$its_quick" && exit $$status  # also of some rows, if a run failed
+	@$(VENV_PYTHON) -m benchmarks.compare --data="$$its_data" --test-data="$$its_test_data" --quick="$$its_quick" \
+	  --again="$$its_again"
 
 bench-by-hand: $(VENV)/.installed-dev  ## compare envoys started by hand with `make demo` and one plain process
 	$(VENV_PYTHON) -m benchmarks.by_hand

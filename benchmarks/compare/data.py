@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.compare.plan import ALPHA, CENTRALISED, POOLED, REAL, SYNTHETIC, Job
@@ -15,10 +15,15 @@ PARTITION_SEED = 0
 
 @dataclass(frozen=True)
 class Archives:
-    """Folders of the two archives of Speech Commands, or what stands for the test archive's."""
+    """Folders of the two archives of Speech Commands, or what stands for the test archive's.
+
+    Attributes:
+        clips: how many there are to train on and to test on.
+    """
 
     train: Path
     test: Path | str
+    clips: tuple[int, int] = (0, 0)
 
 
 def find_archives(data: str, test_data: str = "") -> Archives | None:
@@ -37,8 +42,8 @@ def find_archives(data: str, test_data: str = "") -> Archives | None:
         return None
     archives = Archives(train, test)
     # What is wrong with the clips is told now, and not once a run.
-    SuperbShardDescriptor("1, 1", **shard_params(Job(REAL, CENTRALISED), archives))  # type: ignore[arg-type]
-    return archives
+    shard = SuperbShardDescriptor("1, 1", **shard_params(Job(REAL, CENTRALISED), archives))  # type: ignore[arg-type]
+    return replace(archives, clips=(len(shard.get_dataset("train")), len(shard.get_dataset("test"))))
 
 
 def shard_params(job: Job, archives: Archives | None) -> dict[str, ShardValue]:

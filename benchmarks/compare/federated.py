@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.compare import tasks as compare_tasks
 from benchmarks.compare.plan import Job
-from benchmarks.compare.results import PASSES, class_accuracies, row
+from benchmarks.compare.results import class_accuracies, row
 from demo.federation import Federation
 from superb_ks.metrics import CLIPS
 from superb_ks.model.spec import ModelSpec
@@ -43,7 +42,6 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
     cards = shard_cards(connection)
     labels = shared_labels(cards)
     experiment = FederatedExperiment(connection, f"compare-{uuid.uuid4().hex[:12]}")
-    started = time.monotonic()
     spec = ModelSpec.of(settings, labels).sealed()
     garbage_from = job.envoys - job.garbage + 1 if job.garbage else None
     experiment.start(
@@ -52,32 +50,17 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
         settings=settings,
         shard=compare_tasks.ranked_shard(spec, job.share),
     )
-    history, validated = _follow(experiment, settings, cards, started)
+    history = History(settings.rounds, list(cards))
+    for record in experiment.records():
+        history.add(record)
     federation.check()
     if history.events:
         raise NotClean("; ".join(history.events))
-    return _row(job, settings, labels, cards, history, validated)
-
-
-def _follow(
-    experiment: FederatedExperiment, settings: Settings, cards: Cards, started: float
-) -> tuple[History, dict[int, float]]:
-    """Return all that was reported, and the seconds after which each round's model was validated."""
-    history, validated = History(settings.rounds, list(cards)), {}
-    for record in experiment.records():
-        history.add(record)
-        if record["task_name"] == VALIDATE and record["metric_origin"] in cards:
-            validated[int(record["round"])] = time.monotonic() - started
-    return history, validated
+    return _row(job, settings, labels, cards, history)
 
 
 def _row(
-    job: Job,
-    settings: Settings,
-    labels: tuple[str, ...],
-    cards: Cards,
-    history: History,
-    validated: Mapping[int, float],
+    job: Job, settings: Settings, labels: tuple[str, ...], cards: Cards, history: History
 ) -> dict[str, Any]:
     rounds = range(settings.rounds + 1)
     sent = [_sum(history, TRAIN, "bytes_up", number) / len(cards) for number in rounds[:-1]]
@@ -90,7 +73,6 @@ def _row(
             "round": number,
             "validation": _accuracy(history, number),
             "bytes": sum(sent[:number]),
-            "seconds": validated[number],
         }
         for number in rounds
     ]
@@ -104,24 +86,12 @@ def _row(
         classes=class_accuracies(confusion, labels),
         clips_seen=round(trained * settings.complete_recipe.epochs_per_round),
         envoy_scores=_envoy_scores(history, cards),
-        pass_seconds=_pass_seconds(history),
     )
 
 
 def _sum(history: History, task: str, metric: str, number: int) -> float:
     """Return the sum of what the envoys reported in one of OpenFL's rounds."""
     return sum(history.value(task, metric, number, name) or 0.0 for name in history.envoys)
-
-
-def _pass_seconds(history: History) -> dict[str, float]:
-    """Return the seconds of the slowest envoy's first pass, and of the slowest later one of any round."""
-    first, later = PASSES
-    found: dict[str, list[float | None]] = {
-        first: [history.value(TRAIN, first, 0, name) for name in history.envoys],
-        later: [s for name in history.envoys for s in history.series(TRAIN, later, name)[1]],
-    }
-    known = {key: [s for s in seconds if s is not None] for key, seconds in found.items()}
-    return {key: max(seconds) for key, seconds in known.items() if seconds}
 
 
 def _accuracy(history: History, number: int) -> float:
@@ -132,7 +102,7 @@ def _accuracy(history: History, number: int) -> float:
 
 def _envoy_scores(history: History, cards: Cards) -> dict[str, dict[str, float]]:
     """Return each envoy's clips, and the accuracies on its own test clips of the best model and of the one
-    that it keeps in the end: its personal one where its own validation clips gain by it, `kept` is 1 then.
+    that it keeps in the end: its personal one where its own validation clips gain by it.
     """
     scores, personal = {}, personal_models(history)
     for name in cards:
@@ -144,6 +114,5 @@ def _envoy_scores(history: History, cards: Cards) -> dict[str, dict[str, float]]
             "global": own.accuracy,
         }
         if name in personal and (test := personal[name].test):
-            kept = personal[name].kept
-            scores[name] |= {"personalised": test[kept].accuracy, "kept": int(kept)}
+            scores[name]["personalised"] = test[personal[name].kept].accuracy
     return scores

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers.trainer_utils import TrainOutput
 
 from benchmarks.compare.plan import CENTRALISED, Job
-from benchmarks.compare.results import PASSES, class_accuracies, row
+from benchmarks.compare.results import class_accuracies, row
 from benchmarks.compare.share import share_of
-from benchmarks.compare.tasks import pass_seconds
 from demo.envoy_config import ShardValue
 from superb_ks.metrics import CLIPS
 from superb_ks.model.packing import pack, unpack
@@ -39,7 +36,6 @@ class Alone:
         test: scores of that round's model on all test clips.
         own_test: its scores on the test clips of the same shard.
         train_clips: clips that it was trained on.
-        pass_seconds: as in `compare_results.row`.
     """
 
     curve: list[dict[str, float]]
@@ -47,7 +43,6 @@ class Alone:
     test: Scores
     own_test: Scores
     train_clips: int
-    pass_seconds: dict[str, float]
 
 
 def run(job: Job, shard_params: Mapping[str, ShardValue]) -> dict[str, Any]:
@@ -87,34 +82,17 @@ def train_alone(
     model = spec.build()
     best, weights = 0, pack(model)
     curve: list[dict[str, float]] = []
-    trainings: list[TrainOutput] = []
-    started = time.monotonic()
-    for number, result in enumerate(_train_in_rounds(model, own["train"], settings)):
-        trainings += [] if result is None else [result]
+    for number in range(settings.rounds + 1):
+        if number:
+            local_trainer(model, own["train"], settings, "cpu", number - 1).train()
         validation = float(evaluate(model, common["val"], "cpu")["accuracy"])
-        seconds = time.monotonic() - started
-        curve.append({"round": number, "validation": validation, "bytes": 0, "seconds": seconds})
+        curve.append({"round": number, "validation": validation, "bytes": 0})
         if validation > curve[best]["validation"]:
             best, weights = number, pack(model)
     unpack(weights, model)
     test = evaluate(model, common["test"], "cpu")
     own_test = test if shard is everything else evaluate(model, own["test"], "cpu")
-    return Alone(curve, best, test, own_test, len(own["train"]), _pass_seconds(trainings))
-
-
-def _train_in_rounds(model: Any, dataset: ClipDataset, settings: Settings) -> Iterator[TrainOutput | None]:
-    """Yield None for the untouched model, then what each round's training returned when it is done."""
-    yield None
-    for number in range(settings.rounds):
-        yield local_trainer(model, dataset, settings, "cpu", number).train()
-
-
-def _pass_seconds(results: list[TrainOutput]) -> dict[str, float]:
-    """Return the seconds of the first round's first pass and of the slowest later one, if they are known."""
-    rounds = [pass_seconds(result) for result in results]
-    _, later = PASSES
-    slowest = [seconds[later] for seconds in rounds if later in seconds]
-    return {**rounds[0], **({later: max(slowest)} if slowest else {})}
+    return Alone(curve, best, test, own_test, len(own["train"]))
 
 
 def _row(job: Job, settings: Settings, labels: tuple[str, ...], results: list[Alone]) -> dict[str, Any]:
@@ -136,15 +114,13 @@ def _row(job: Job, settings: Settings, labels: tuple[str, ...], results: list[Al
         classes=class_accuracies(np.sum([result.test["confusion"] for result in results], axis=0), labels),
         clips_seen=int(clips.sum()) * settings.rounds * settings.complete_recipe.epochs_per_round,
         envoy_scores=_envoy_scores(results) if alone else {},
-        pass_seconds=None if alone else results[0].pass_seconds,
     )
 
 
 def _mean_point(points: list[dict[str, float]], clips: NDArray[np.float64]) -> dict[str, float]:
-    """Join the points of one round: accuracies are averaged, the seconds of one after another added up."""
+    """Join the points of one round."""
     validation = _mean([point["validation"] for point in points], clips)
-    seconds = sum(point["seconds"] for point in points)
-    return {"round": points[0]["round"], "validation": validation, "bytes": 0, "seconds": seconds}
+    return {"round": points[0]["round"], "validation": validation, "bytes": 0}
 
 
 def _mean(values: Sequence[float] | NDArray[Any], clips: NDArray[np.float64]) -> float:

@@ -117,8 +117,8 @@ def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, 
 
 
 def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw, for each envoy of three federations, its accuracy alone, with the common and its own model."""
-    kinds = {"local": ("trained alone", GREY, "s"), "global": ("common model", BLUE, "o")}
+    """Draw, for each envoy of three federations, its accuracy alone, with the federated and its own model."""
+    kinds = {"local": ("trained alone", GREY, "s"), "global": ("federated model", BLUE, "o")}
     kinds["personalised"] = ("the model that it keeps", ORANGE, "^")
     place, ticks, groups = 0.0, [], []
     for partition, envoys in FEDERATIONS:

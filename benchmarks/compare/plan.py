@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import json
@@ -227,16 +226,3 @@ def _is_main(job: Job) -> bool:
     usual = job.strategy in (None, "fedavg") or (job.partition, job.strategy) == ("dirichlet", "median")
     usual = usual and (job.tuning == "full" or job.partition != "speaker")
     return usual and job.regime != LOCAL and not job.garbage and job.model == TINY and job.share == 1
-
-
-def add_quick(parser: argparse.ArgumentParser) -> None:
-    """Add the option of the quick form, as `make` hands it on: empty, 0 or 1."""
-    parser.add_argument(
-        "--quick", nargs="?", const=True, default=False, type=_switch, help="the main rows, one seed: 0 | 1"
-    )
-
-
-def _switch(text: str) -> bool:
-    if text not in ("", "0", "1"):
-        raise argparse.ArgumentTypeError(f"{text!r}; legal: 0, 1")
-    return text == "1"

@@ -1,7 +1,8 @@
 """Makes tables and plots of the comparison's results.
 
-python -m benchmarks.compare.report            # prints tables, writes compare and few_clips to docs/images
-python -m benchmarks.compare.report --quick    # of the quick form; the plots go next to its rows
+    python -m benchmarks.compare.report [FILE]
+
+It prints tables and writes plots: those of the project's own rows to docs/images, those of FILE's rows next to it.
 """
 
 from __future__ import annotations
@@ -12,28 +13,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.compare.few_clips import few_clips, save_few_clips
-from benchmarks.compare.plan import add_quick
 from benchmarks.compare.plots import save_plot
-from benchmarks.compare.results import QUICK_RESULTS, RESULTS, load_rows
+from benchmarks.compare.results import RESULTS, ROOT, load_rows
 from benchmarks.compare.tables import Row, tables
 from superb_notebook.results import of_one_model
-
-ROOT = Path(__file__).resolve().parents[2]
 
 IMAGES = ROOT / "docs" / "images"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the tables and write the plots."""
+    """Print the tables and write the plots; returns 0, or 1 without rows."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results", type=Path)
-    parser.add_argument("--images", type=Path)
-    add_quick(parser)
-    options = parser.parse_args(argv)
-    results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
-    images = options.images or (results.parent if options.quick else IMAGES)
+    parser.add_argument("file", type=Path, nargs="?", default=RESULTS, metavar="FILE", help="of the rows")
+    return show_report(parser.parse_args(argv).file)
+
+
+def show_report(results: Path) -> int:
+    """Print the tables of a file's rows and write the plots; returns 0, or 1 without rows."""
+    images = IMAGES if results == RESULTS else results.parent
     kept = load_rows(results)
     if not kept:
         print(f"no rows in {results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)

@@ -11,27 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.compare.plan import Job
+from benchmarks.compare.data import Archives
+from benchmarks.compare.plan import CENTRALISED, REAL, SYNTHETIC, Job
 from benchmarks.transport.result import now, rounded
 from superb_node.work_folder import replace_file
 from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
-QUICK_RESULTS = ROOT / "build" / "compare-quick.json"
-"""Of the quick form: those of the project stay as they are."""
-
-PASSES = ("first_pass_seconds", "later_pass_seconds")
-"""What the training of a head says about its time, in seconds: of the pass that computes the clips' hidden
-states, and of one that finds them computed.
-"""
+"""The rows that the project's pages show."""
+BUILD = ROOT / "build"
+"""Where rows of other clips and of the quick form go."""
 
 ENTRIES = (
-    *"data partition envoys tuning strategy seed regime test_accuracy bytes seconds".split(),
+    *"data partition envoys tuning strategy seed regime test_accuracy bytes".split(),
     *"model checkpoint recipe garbage share rounds epochs_per_round clips_seen best_round".split(),
-    *"validation_accuracy test_clips".split(),
-    *PASSES,
-    *"curve classes envoy_scores date commit machine".split(),
+    *"validation_accuracy test_clips curve classes envoy_scores date commit machine".split(),
 )
 """Of a row, in the order in which they are written."""
 
@@ -47,14 +42,13 @@ def row(
     classes: Mapping[str, float],
     clips_seen: int,
     envoy_scores: Mapping[str, Mapping[str, float]],
-    pass_seconds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return the row of a finished run.
 
     Args:
         job: what was run.
-        curve: a point for the untouched model and one for each round: `round`, `validation` accuracy,
-            `bytes` that one envoy has sent so far, and `seconds` since the start.
+        curve: a point for the untouched model and one for each round: `round`, `validation` accuracy and the
+            `bytes` that one envoy has sent so far.
         best_round: the one with the highest validation accuracy, whose model the test scores are of; None for
             the local regime, where each envoy has its own.
         validation_accuracy: in that round; of the local regime the mean over envoys, by training clips.
@@ -63,7 +57,6 @@ def row(
         classes: the accuracy on the test clips of each class.
         clips_seen: clips that went through training, each counted as often as it did.
         envoy_scores: by envoy, its clips and the accuracies of models on its own test clips.
-        pass_seconds: of a tuned head, those of `PASSES` that are known.
     """
     values = {
         **{key: getattr(job, key) for key in ENTRIES if hasattr(job, key)},
@@ -71,11 +64,9 @@ def row(
         "test_clips": test_clips,
         "validation_accuracy": validation_accuracy,
         "bytes": int(curve[-1]["bytes"]),
-        "seconds": curve[-1]["seconds"],
         "rounds": job.work.rounds,
         "epochs_per_round": job.settings().complete_recipe.epochs_per_round,
         "clips_seen": clips_seen,
-        **{key: (pass_seconds or {}).get(key) for key in PASSES},
         "best_round": best_round,
         "curve": [dict(point) for point in curve],
         "classes": dict(classes),
@@ -113,12 +104,31 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def load_rows(path: Path = RESULTS) -> list[dict[str, Any]]:
+def results_file(archives: Archives | None, quick: bool = False) -> Path:
+    """Return the file of the rows: that of the pages is for the whole comparison on the project's own sample.
+
+    Two archives with as many training and test clips count as the same.
+    """
+    if not quick and (archives is None or _clips(load_rows(RESULTS)) in (None, archives.clips)):
+        return RESULTS
+    clips = SYNTHETIC if archives is None else "{}-{}".format(*archives.clips)
+    return BUILD / f"compare-{'quick-' if quick else ''}{clips}.json"
+
+
+def _clips(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """Return how many training and test clips of real speech rows are of; None if there is none to tell."""
+    for row in rows:
+        if (row["data"], row["regime"], row.get("share", 1.0)) == (REAL, CENTRALISED, 1.0):
+            return row["clips_seen"] // (row["rounds"] * row["epochs_per_round"]), row["test_clips"]
+    return None
+
+
+def load_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows so far; none without a file."""
     return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
 
 
-def keep_row(new: dict[str, Any], path: Path = RESULTS) -> None:
+def keep_row(new: dict[str, Any], path: Path) -> None:
     """Put a row into the file, in the place of an earlier one of the same run; nobody sees half of it.
 
     Rows of its other seeds stay if they are of the same checkpoint, recipe and rounds: a mean over seeds

@@ -4,12 +4,13 @@
     python -m benchmarks.compare --list             # what would be run
     python -m benchmarks.compare --only dirichlet   # those runs whose name has the text in it
     python -m benchmarks.compare --seeds 0          # every row once; by default it has 1, 3 or 5 seeds
-    python -m benchmarks.compare --quick            # the main rows with one seed, in a file of their own
+    python -m benchmarks.compare --quick            # the main rows with one seed
 
 The test archive is found next to the training archive, or with --test-data. Without --data the rows on real
 speech are left out.
-Rows go to benchmarks/results/compare.json as they are finished; those that are there are not run again.
-`python -m benchmarks.compare.report` makes tables and plots of them.
+Rows are kept as they are finished, and those that are there are not run again. They are in
+benchmarks/results/compare.json; those of the quick form, and of other clips than the project's sample, are in
+files of their own in build/. At the end come the report's tables and plots (see `benchmarks.compare.report`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.compare import federated as compare_federated
 from benchmarks.compare.data import Archives, find_archives, shard_params
-from benchmarks.compare.plan import FEDERATED, REAL, Job, add_quick, plan
-from benchmarks.compare.results import QUICK_RESULTS, RESULTS, is_done, keep_row, load_rows
+from benchmarks.compare.plan import FEDERATED, REAL, Job, plan
+from benchmarks.compare.report import show_report
+from benchmarks.compare.results import is_done, keep_row, load_rows, results_file
 from benchmarks.compare.workers import run_alone
 from demo.errors import DemoError
 from demo.federation import Federation
@@ -45,18 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         archives = find_archives(options.data, options.test_data)
+        jobs = _chosen(options, archives is not None, console)
     except (OptionError, DataError) as error:
         console.print(str(error), markup=False)
         return 2
-    results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
-    jobs = _chosen(options, archives is not None, console)
     if options.list:
         for job in jobs:
             print(job.name)
         return 0
+    results = options.results or results_file(archives, options.quick)
     try:
         with raise_interrupted():
-            return Comparison(archives, results, options.again, console).run(jobs)
+            failed = Comparison(archives, results, options.again, console).run(jobs)
+            return show_report(results) or failed
     except Interrupted as interrupted:
         console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
         return interrupted.exit_code
@@ -69,12 +72,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", default="", help="folder of the training archive")
     parser.add_argument("--test-data", default="", help=f"of the test archive; {TEST_FOLDER} next to --data")
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
-    parser.add_argument("--seeds", type=int, nargs="+", help="of every row; else 1, 3 or 5 of them, from 0")
-    add_quick(parser)
-    parser.add_argument("--again", action="store_true", help="also what is in the results")
+    parser.add_argument("--seeds", type=_seed, nargs="+", help="of every row; else 1, 3 or 5 of them, from 0")
+    switch: dict[str, Any] = dict(nargs="?", const=True, default=False, type=_switch)
+    parser.add_argument("--quick", **switch, help="the main rows, one seed: 0 | 1")
+    parser.add_argument("--again", **switch, help="also what is in the results: 0 | 1")
     parser.add_argument("--list", action="store_true", help="print the runs and do nothing")
     parser.add_argument("--results", type=Path, help="file of the rows")
     return parser
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r}; legal: whole numbers from 0")
+    return int(text)
+
+
+def _switch(text: str) -> bool:
+    """Read what `make` hands on: empty, 0 or 1."""
+    if text not in ("", "0", "1"):
+        raise argparse.ArgumentTypeError(f"{text!r}; legal: 0, 1")
+    return text == "1"
 
 
 def _chosen(options: argparse.Namespace, real_speech: bool, console: Console) -> list[Job]:
@@ -84,6 +101,8 @@ def _chosen(options: argparse.Namespace, real_speech: bool, console: Console) ->
     if not real_speech and any(job.data == REAL for job in jobs):
         console.print("no rows on real speech: they need --data FOLDER (make compare DATA=FOLDER)")
         jobs = [job for job in jobs if job.data != REAL]
+    if not jobs:
+        raise OptionError(f"--only {options.only}: in no run's name; --list prints them")
     return jobs
 
 
@@ -170,7 +189,7 @@ class Comparison:
             keep_row(row, self._results)
             self._console.print(
                 f"{job.name}: test accuracy {row['test_accuracy']:.1%} of {row['test_clips']:,} clips, "
-                f"{row['bytes'] / 1e6:.1f} MB sent by an envoy, {row['seconds']:.0f} s"
+                f"{row['bytes'] / 1e6:.1f} MB sent by an envoy"
             )
         self._progress.advance(self._bar)
 

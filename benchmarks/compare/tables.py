@@ -123,7 +123,7 @@ def garbage_table(rows: Sequence[Row]) -> str:
 
 
 def envoys_table(rows: Sequence[Row]) -> str:
-    """Return, by partition and envoy, the accuracies of common, personalised and local model."""
+    """Return, by partition and envoy, the accuracies of federated, personal and local model."""
     lines = []
     for partition, envoys in FEDERATIONS:
         scores = envoy_scores(rows, partition, envoys)
@@ -141,8 +141,9 @@ def envoys_table(rows: Sequence[Row]) -> str:
                     f"{mean['seeds']:.0f}",
                 ]
             )
-    header = ["partition", "envoy", "training clips", "test clips", "common model", "the model that it keeps"]
-    return markdown([*header, "trained alone", "seeds"], lines)
+    header = ["partition", "envoy", "training clips", "test clips"]
+    models = ["federated model", "the model that it keeps", "trained alone"]
+    return markdown([*header, *models, "seeds"], lines)
 
 
 def synthetic_table(rows: Sequence[Row]) -> str:

@@ -1,6 +1,6 @@
 """What the comparison ships to the envoys, as source.
 
-The tasks are the tutorial's, with more measured, and on demand an attack.
+The tasks are the tutorial's, or those of an attack.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 from openfl.interface.interactive_api.experiment import TaskInterface
-from transformers.trainer_utils import TrainOutput
 
-from benchmarks.compare.results import PASSES
 from benchmarks.compare.share import share_of
 from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.model.packing import pack, unpack
@@ -41,31 +39,28 @@ def ranked_shard(spec: ModelSpec, share: float) -> Callable[[Any], Mapping[str, 
 
 
 def comparison_tasks(settings: Settings, garbage_from: int | None = None) -> TaskInterface:
-    """Return the tutorial's tasks, of which `train` tells more, or sends noise.
+    """Return the tutorial's tasks, of which `train` may send noise.
 
     Args:
         settings: the experiment's.
         garbage_from: envoys of this rank and above send noise; None: nobody does.
     """
     tasks = tutorial_tasks(settings)
+    if garbage_from is None:
+        return tasks
 
     @tasks.register_fl_task(
         model="model", data_loader="shard", device="device", optimizer="optimizer", round_num="round_num"
     )
     def train(model: Any, shard: Any, device: str, optimizer: Any, round_num: int) -> dict[str, Any]:
         clips = len(shard["train"])
-        if garbage_from is not None and shard["rank"] >= garbage_from:
+        if shard["rank"] >= garbage_from:
             put_noise(model, round_seed(settings.seed, round_num))
             return {"clips": clips}
         result = local_trainer(model, shard["train"], settings, device, round_num).train()
-        return {"loss": result.training_loss, "clips": clips, **pass_seconds(result)}
+        return {"loss": result.training_loss, "clips": clips}
 
     return tasks
-
-
-def pass_seconds(result: TrainOutput) -> dict[str, float]:
-    """Return what a head's training tells of its passes over the clips; nothing of other trainings."""
-    return {key: result.metrics[key] for key in PASSES if result.metrics.get(key) is not None}
 
 
 def put_noise(model: Any, seed: int) -> None:

@@ -61,7 +61,7 @@ def test_accuracy_is_drawn_by_class_and_by_envoy() -> None:
     assert [y for _, y in lines(classes)["centralised"]] == pytest.approx([0.89] * 3)
     assert [text.get_text() for text in envoys.get_xticklabels()] == ["one", "two"] * 2
     own = {(str(line.get_label()), float(line.get_xdata()[0])): line.get_ydata()[0] for line in envoys.lines}
-    assert own["common model", 0] == pytest.approx(0.87)
+    assert own["federated model", 0] == pytest.approx(0.87)
     assert own["the model that it keeps", 1] == pytest.approx(0.92)
     assert own["trained alone", 0] == pytest.approx(0.72)
 

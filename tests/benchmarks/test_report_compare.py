@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.compare import report as report_compare
 from benchmarks.compare import tables
-from benchmarks.compare.results import ENTRIES, load_rows
+from benchmarks.compare.results import ENTRIES, RESULTS, load_rows
 from tests.benchmarks.few_clip_rows import few_clip_rows
 from tests.workspace.comparison_rows import comparison_row, small_comparison
 
@@ -29,7 +29,7 @@ def test_the_sample_has_the_schema_of_real_rows() -> None:
 def test_report_prints_all_tables_and_draws(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report_compare.main(["--results", str(results), "--images", str(tmp_path / "images")]) == 0
+    assert report_compare.main([str(results)]) == 0
     printed = capsys.readouterr().out
     for line in (
         "| centralised | – | full | 89.0 ± 1.4 % | 89.0 % | 2 | – | – | – | – | – |",
@@ -46,8 +46,8 @@ def test_report_prints_all_tables_and_draws(
     ):
         assert line in printed
     for ending in ("png", "svg"):
-        assert (tmp_path / "images" / f"compare.{ending}").stat().st_size > 10_000
-    assert len(list((tmp_path / "images").iterdir())) == 2
+        assert (tmp_path / f"compare.{ending}").stat().st_size > 10_000
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_distance_has_the_standard_error_of_two_independent_samples() -> None:
@@ -85,7 +85,7 @@ def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
     assert made == tables.tables(others)
     path = tmp_path / "compare.json"
     path.write_text(json.dumps({"rows": rows}))
-    assert report_compare.main(["--results", str(path), "--images", str(tmp_path)]) == 0
+    assert report_compare.main([str(path)]) == 0
     assert title in capsys.readouterr().out
     for ending in ("png", "svg"):
         assert (tmp_path / f"few_clips.{ending}").stat().st_size > 10_000
@@ -99,7 +99,7 @@ def test_rows_of_an_older_tiny_model_are_left_out_and_counted(
     scratch = comparison_row("centralised", 0.4, model="scratch", share=0.1, checkpoint=None, date="2028")
     rows = [*old, scratch, comparison_row("federated", 0.9)]
     path.write_text(json.dumps({"rows": rows}))
-    assert report_compare.main(["--results", str(path), "--images", str(tmp_path)]) == 0
+    assert report_compare.main([str(path)]) == 0
     printed = capsys.readouterr().out
     assert "left out: 2 rows of an older tiny model" in printed
     assert "50.0 %" not in printed
@@ -108,21 +108,20 @@ def test_rows_of_an_older_tiny_model_are_left_out_and_counted(
 
 
 def test_the_rows_that_are_kept_here_are_read() -> None:
-    made = tables.tables(load_rows())
+    made = tables.tables(load_rows(RESULTS))
     assert "| centralised | – | full |" in made["Regimes and ways to tune, real speech"]
 
 
 def test_without_rows_the_report_says_how_to_make_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--results", str(tmp_path / "none.json"), "--images", str(tmp_path / "images")]
-    assert report_compare.main(arguments) == 1
+    assert report_compare.main([str(tmp_path / "none.json")]) == 1
     assert "make compare DATA=FOLDER" in capsys.readouterr().err
-    assert not (tmp_path / "images").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_synthetic_rows_alone_make_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "compare.json"
     path.write_text(json.dumps({"rows": [comparison_row("federated", 0.9, data="synthetic")]}))
-    assert report_compare.main(["--results", str(path), "--images", str(tmp_path)]) == 0
+    assert report_compare.main([str(path)]) == 0
     assert "Regimes" not in capsys.readouterr().out

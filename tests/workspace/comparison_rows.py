@@ -15,7 +15,6 @@ def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) 
             "round": number,
             "validation": accuracy * number / 2,
             "bytes": 1_000_000 * number * federated,
-            "seconds": 10.0 * number + 2,
         }
         for number in range(3)
     ]
@@ -31,7 +30,6 @@ def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) 
         "regime": regime,
         "test_accuracy": accuracy,
         "bytes": curve[-1]["bytes"],
-        "seconds": curve[-1]["seconds"],
         "model": "tiny",
         "checkpoint": "0123456789ab",
         "recipe": "ba9876543210",
@@ -42,8 +40,6 @@ def comparison_row(regime: str, accuracy: float, seed: int = 0, **changes: Any) 
         "best_round": 2,
         "validation_accuracy": accuracy,
         "test_clips": 20,
-        "first_pass_seconds": None,
-        "later_pass_seconds": None,
         "curve": curve,
         "classes": dict.fromkeys(LABELS, accuracy),
         "envoy_scores": {} if regime == "centralised" else {"env_one": own, "env_two": own},

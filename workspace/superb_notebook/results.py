@@ -54,7 +54,7 @@ class Outcome:
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     def mean_of(self, key: str) -> float:
-        """Mean of an entry of the rows, such as "bytes" or "seconds"."""
+        """Mean of an entry of the rows, such as "bytes"."""
         return statistics.fmean(row[key] for row in self.rows)
 
     def __str__(self) -> str:
