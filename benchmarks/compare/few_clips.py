@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from benchmarks.compare.panels import BLUE, ORANGE, PLAIN, finish
+from benchmarks.compare.panels import BLUE, ORANGE, finish
 from benchmarks.compare.plan import SHARES
 from benchmarks.compare.plots import publish
 from superb_notebook.plots import style
-from superb_notebook.results import Outcome, Row, outcomes
+from superb_notebook.results import PLAIN, Outcome, Row, outcomes
 
 _CENTRALISED: dict[str, Any] = {"regime": "centralised"}
 _FEDERATED: dict[str, Any] = {"regime": "federated", "partition": "speaker", "envoys": 4}

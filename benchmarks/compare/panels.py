@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from benchmarks.compare.plan import COMPARED
 from superb_node.names import envoy_name
 from superb_notebook.plots import GREY, INK
-from superb_notebook.results import Outcome, Row, outcomes
+from superb_notebook.results import PLAIN, Outcome, Row, outcomes
 
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 TUNING_COLOURS = {"full": BLUE, "lora": ORANGE, "head": GREEN}
@@ -29,8 +29,6 @@ CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
 FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
 """Partitions, and into how many shards, of which every envoy's own scores are shown."""
 _TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
-PLAIN: dict[str, Any] = dict(data="real", model="tiny", tuning="full", garbage=0, strategy=("fedavg", None))
-"""What the rows of a panel have, unless it says otherwise; all of them are of all clips."""
 
 
 def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:

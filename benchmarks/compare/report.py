@@ -2,7 +2,7 @@
 
     python -m benchmarks.compare.report [FILE]
 
-It prints tables and writes plots: those of the project's own rows to docs/images, those of FILE's rows next to it.
+It prints tables and writes plots: of the project's own rows to docs/images, of the rows in FILE next to it.
 """
 
 from __future__ import annotations

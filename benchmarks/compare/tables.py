@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.compare.few_clips import few_clips
-from benchmarks.compare.panels import FEDERATIONS, PLAIN, envoy_scores
+from benchmarks.compare.panels import FEDERATIONS, envoy_scores
 from benchmarks.compare.plan import SHARES
-from superb_notebook.results import Outcome, order_shown, outcomes
+from superb_notebook.results import PLAIN, Outcome, order_shown, outcomes
 
 TUNINGS = ("full", "lora", "head")
 

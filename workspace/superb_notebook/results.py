@@ -25,6 +25,9 @@ REGIMES = {
 }
 """The regimes in the order in which they are shown, in words."""
 
+PLAIN: dict[str, Any] = dict(data="real", model="tiny", tuning="full", garbage=0, strategy=("fedavg", None))
+"""What rows have unless something else is asked for: tiny model, `full`, real speech, FedAvg."""
+
 _CONDITIONS = tuple("data model regime partition envoys tuning strategy garbage share rounds".split())
 
 
@@ -109,13 +112,14 @@ def _is_one_of(value: Any, wanted: Any) -> bool:
 
 
 def regimes(rows: Iterable[Row]) -> list[Outcome]:
-    """Return the outcomes that answer what federating costs: tiny model, `full`, real speech, FedAvg.
+    """Return the outcomes that answer what federating costs, of `PLAIN` rows.
 
     The best comes from all recordings in one place, then the federations and those who stay alone.
     """
-    found = outcomes(rows, data="real", model="tiny", tuning="full", garbage=0, strategy=("fedavg", None))
     shown = [
-        item for item in found if (item.conditions["partition"], item.conditions["envoys"]) != ("iid", 4)
+        item
+        for item in outcomes(rows, **PLAIN)
+        if (item.conditions["partition"], item.conditions["envoys"]) != ("iid", 4)
     ]
     return sorted(shown, key=lambda item: order_shown(item.conditions))
 
