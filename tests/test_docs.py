@@ -1,8 +1,10 @@
-"""README and docs are short enough, and their links, files, modules and targets of make exist."""
+"""README and docs are short enough, and their links, files, modules, targets of make and commits exist."""
 
 from __future__ import annotations
 
+import functools
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -123,3 +125,36 @@ def test_targets_of_make_that_are_named_exist(page: Path) -> None:
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert named <= set(re.findall(r"^  ([a-z-]+) ", shown, re.MULTILINE))
+
+
+def missing_commits(text: str, known: tuple[str, ...]) -> list[str]:
+    """Names after the word "commit" or "commits" with which no known commit begins."""
+    lists = re.findall(r"\bcommits? ((?:[0-9a-f]{7,40}\b(?:, and |, | and )?)+)", text)
+    named = re.findall(r"[0-9a-f]{7,40}", " ".join(lists))
+    return [name for name in named if not any(commit.startswith(name) for commit in known)]
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@functools.cache
+def commits() -> tuple[str, ...]:
+    """The project's commits, from its first one to this one."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and a checkout: an archive has no history")
+    if git("rev-parse", "--is-shallow-repository") == "true":
+        pytest.skip("needs the whole history: this is a shallow clone")
+    return tuple(git("rev-list", "HEAD").split())
+
+
+def test_a_commit_that_is_nowhere_is_found() -> None:
+    text = "(commit 1234567, 2 cores); commits 89abcde, 7654321 and fedcba9: so commit to it, 0000000"
+    assert missing_commits(text, ("1234567" + 33 * "0", "7654321" + 33 * "0")) == ["89abcde", "fedcba9"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_commits_that_are_named_exist(page: Path) -> None:
+    assert not missing_commits(page.read_text(encoding="utf-8"), commits())

@@ -41,8 +41,9 @@ class FedProx(Strategy):
     """FedAvg of models that stay near the round's start (Li et al., 2020).
 
     Attributes:
-        mu: weight of the term that keeps training near the round's start; 0 is FedAvg. `RoundTrainer` adds
-            it; a task with a training loop of its own has to use `superb_ks.training.proximal` itself.
+        mu: weight of the term that keeps training near the round's start; 0 is FedAvg. The default was not
+            tuned. `RoundTrainer` adds the term; a task with a training loop of its own has to use
+            `superb_ks.training.proximal` itself.
     """
 
     name = "fedprox"
@@ -55,9 +56,9 @@ class FedProx(Strategy):
 class Adaptive(Strategy):
     """A step of an optimizer on the director (Reddi et al., 2021).
 
-    `beta2` and `tau` are the paper's. Its `beta1`, 0.9, remembers ten rounds, and an experiment here has few
-    more: the last steps would still go in old directions. The rate and `beta1` were chosen on validation
-    clips (docs/results.md, "What was tried").
+    `beta2` and `tau` are the paper's. Its `beta1`, 0.9, remembers about ten rounds: the last steps of a short
+    experiment would still go in old directions. The rate and `beta1` were chosen at 12 rounds of one pass,
+    on validation clips (docs/results.md, "What was tried").
 
     Attributes:
         learning_rate: of the director's optimizer.
