@@ -32,6 +32,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "full_data.json"
 MODELS, TUNINGS = ("tiny", "base"), ("full", "lora", "head")
 CLIPS = {"tiny": 640, "base": 64}
 """That are trained on for a figure."""
+PASS = 52_942
+"""Clips of a pass over SUPERB's training data: 51,088 of speech and 1,854 of silence. `FULL` counts the six
+recordings that silence is cut from as well, and not the silence."""
 FILES = 4
 """Parquet files of the training split."""
 PLAIN: dict[str, Any] = {"use_dictionary": False, "compression": "none"}
@@ -108,11 +111,10 @@ def on_processor(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def write_parquet(folder: Path, train: Path, test: Path) -> None:
+def write_hub_files(folder: Path, train: Path, test: Path) -> None:
     """Write the two archives as the hub's parquet files: `ks/SPLIT/000N.parquet`."""
-    import datasets
-    import pyarrow
-    import pyarrow.parquet
+    # Here, since its libraries would count as memory of every process that is measured.
+    from tests.support.superb_parquet import write_parquet
 
     listed = set((train / "validation_list.txt").read_text(encoding="utf-8").split())
     clips = sorted(train.glob("*/*.wav"))
@@ -122,21 +124,15 @@ def write_parquet(folder: Path, train: Path, test: Path) -> None:
         "validation": [path for path, held_out in zip(clips, named, strict=True) if held_out],
         "test": sorted(test.glob("*/*.wav")),
     }
-    features = datasets.Features(
-        {"file": datasets.Value("string"), "audio": datasets.Audio(), "label": datasets.Value("string")}
-    )
     for split, paths in splits.items():
-        (folder / "ks" / split).mkdir(parents=True)
         for number, part in enumerate(paths[first::FILES] for first in range(FILES)):
-            columns = {
+            columns: dict[str, list[Any]] = {
                 "file": [str(path) for path in part],
                 "audio": [{"bytes": path.read_bytes(), "path": None} for path in part],
                 "label": [label_of(path.parent.name) for path in part],
             }
-            table = pyarrow.Table.from_pydict(columns, schema=features.arrow_schema)
-            pyarrow.parquet.write_table(
-                table, folder / "ks" / split / f"{number:04}.parquet", row_group_size=100, **PLAIN
-            )
+            path = folder / "ks" / split / f"{number:04}.parquet"
+            write_parquet(path, columns, names=None, row_group_size=100, **PLAIN)
 
 
 def label_of(folder: str) -> str:
@@ -177,9 +173,23 @@ def size_mb(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 1e6
 
 
-def steps(work: Path, sample: Path, chosen: set[str]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Make the data, and measure the steps."""
-    train, test, cache = work / "full" / "train", sample.parent / "speech_commands_test_set_v0.01", work / "c"
+def archives(sample: Path) -> tuple[Path, Path]:
+    """Return the absolute folders of the sample's training and test archive, or exit with one line."""
+    # Here, since its libraries would count as memory of every process that is measured.
+    from demo.options import TEST_FOLDER
+
+    train = sample.resolve()
+    test = train.with_name(TEST_FOLDER)
+    if not train.is_dir() or not test.is_dir():
+        missing = f"no {TEST_FOLDER} next to it" if train.is_dir() else "no such folder"
+        legal = f"a training archive with {TEST_FOLDER} next to it"
+        sys.exit(f"error: --sample {sample}: {missing}; legal: {legal}")
+    return train, test
+
+
+def steps(work: Path, sample: Path, test: Path, chosen: set[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Make the data from the sample, and measure the steps."""
+    train, cache = work / "full" / "train", work / "c"
     make_folder(train, sample, FULL)
     folders = str(train), str(test)
     if "open" in chosen:
@@ -193,7 +203,7 @@ def steps(work: Path, sample: Path, chosen: set[str]) -> Iterator[tuple[str, dic
         yield "check a folder", in_a_process(cache, "check", *folders)
     if "hub" in chosen:
         hub = work / "hub"
-        write_parquet(hub, train, test)
+        write_hub_files(hub, train, test)
         yield "open hub files, first", {
             "disk_mb": size_mb(hub), **in_a_process(cache, "opening", "hub", str(hub)),
         }  # fmt: skip
@@ -207,11 +217,11 @@ def steps(work: Path, sample: Path, chosen: set[str]) -> Iterator[tuple[str, dic
 
 
 def expected() -> Iterator[str]:
-    """Say what a pass over all clips takes, by the results."""
+    """Say what a pass over SUPERB's training data takes, by the results."""
     for name, row in load(RESULTS).items():
         if "training_ms" in row:
-            train, score = (row[f"{kind}_ms"] * FULL / 1000 for kind in ("training", "scoring"))
-            yield f"{name}: {train:.0f} s of one thread to train on {FULL} clips, {score:.0f} s to score them"
+            train, score = (row[f"{kind}_ms"] * PASS / 1000 for kind in ("training", "scoring"))
+            yield f"{name}: {train:.0f} s of one thread to train on {PASS} clips, {score:.0f} s to score them"
 
 
 def main() -> None:
@@ -229,10 +239,9 @@ def main() -> None:
         figures = MEASURES[name](*arguments)
         print(json.dumps(figures))
         return
-    if not options.sample.is_dir():
-        sys.exit(f"error: {options.sample}: no such folder; --sample names another Speech Commands archive")
+    sample, test = archives(options.sample)
     with tempfile.TemporaryDirectory() as work:
-        for name, figures in steps(Path(work), options.sample.resolve(), set(options.steps)):
+        for name, figures in steps(Path(work), sample, test, set(options.steps)):
             print(name, *(f"{key}={value:.4g}" for key, value in figures.items()), flush=True)
             load_now = round(os.getloadavg()[0], 1)  # well above the cores: others' work is in the seconds
             merge(name, {**figures, "load": load_now, "date": now(), "machine": machine()}, RESULTS)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from pretraining.card import write_card
-from pretraining.checkpoint import FOLDER, Publication, write_model
+from pretraining.card import command, write_card
+from pretraining.checkpoint import FILES, FOLDER, Publication, can_publish, write_model
 from pretraining.corpus import BLOCK, speak_corpus
 from pretraining.speaking import PARTS
 from pretraining.training import Plan, pretrain
@@ -40,6 +41,17 @@ def whole_from(least: int) -> Callable[[str], int]:
     return read
 
 
+def folder_to_publish(text: str) -> Path:
+    """Read the option's value as an absolute path, and refuse where nothing may be published."""
+    folder = Path(os.path.realpath(text))
+    if not can_publish(folder):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; legal: a new folder, where one can be made, or an older model's, which has "
+            f"{', '.join(sorted(FILES))} and nothing else"
+        )
+    return folder
+
+
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m pretraining", description=__doc__)
@@ -54,7 +66,10 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--steps", type=whole_from(1), default=plan.steps, help="of the optimizer (default %(default)s)"
     )
     parser.add_argument(
-        "--folder", type=Path, default=FOLDER, help="to publish (default: the one that ships)"
+        "--folder",
+        type=folder_to_publish,
+        default=str(FOLDER),  # text, so that it is looked at as well
+        help="to publish: a new one, or an older model's (default: the one that ships)",
     )
     return parser.parse_args(arguments)
 
@@ -78,7 +93,7 @@ def main() -> None:
     model, curve = pretrain(corpus, plan)
     with Publication(chosen.folder) as folder:
         digest = write_model(model, folder)
-        write_card(folder, plan, corpus, curve, digest, model)
+        write_card(folder, plan, corpus, curve, digest, model, command(plan, chosen.folder))
     logger.info("%s in %.0f s, SHA-256 %s", chosen.folder, time.monotonic() - begin, digest)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from pretraining import ROOT
 FOLDER = ROOT / "node" / "superb_ks" / "tiny"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+FILES = frozenset({WEIGHTS, CARD, "config.json", "preprocessor_config.json"})
+"""All that a published folder has."""
 
 
 def write_model(model: Wav2Vec2Model, folder: Path) -> str:
@@ -40,6 +43,21 @@ def write_model(model: Wav2Vec2Model, folder: Path) -> str:
 def sha256(path: Path) -> str:
     """Return a file's SHA-256 sum in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def can_publish(folder: Path) -> bool:
+    """Tell whether a model may be put at an absolute path: in place of an older one, or where nothing is.
+
+    Tries to write next to it, since permissions alone do not tell: the file system may be read-only.
+    """
+    try:
+        if os.path.lexists(folder) and {path.name for path in folder.iterdir()} != FILES:
+            return False
+        nearest = next(parent for parent in folder.parents if os.path.lexists(parent))
+        tempfile.TemporaryDirectory(dir=nearest).cleanup()
+    except OSError:
+        return False
+    return True
 
 
 class Publication:

@@ -38,7 +38,7 @@ class Plan:
         steps: of the optimizer.
         batch_size: clips in a step.
         learning_rate: the peak of AdamW's rate.
-        warmup: share of the steps in which the rate rises; after it it falls as half a cosine.
+        warmup: share of the steps in which the rate rises; then it falls as half a cosine.
         settling: share of the steps after which noise and babble have their full strength.
         pair_weight: of the pairs' loss relative to the phonemes'; it begins with the rate's fall.
         weight_decay: AdamW's.

@@ -48,11 +48,33 @@ Scoring = Callable[[PreTrainedModel, ClipDataset, str], Any]
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what the command line asks for, print it and keep it."""
+    options = parse(argv)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("--device cuda: PyTorch sees no GPU here; legal: cpu", file=sys.stderr)
+        return 2
+    torch.set_num_threads(options.threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for name, tuning in options.pairs:
+        clips = max(BATCH, int(CLIPS[name] * options.scale))
+        measure: Callable[..., dict[str, Any]] = measure_head
+        if tuning != "head":
+            measure = functools.partial(measure_speed, batch_size=options.batch_size)
+        measured = measure(name, tuning, clips, options.repeats, options.device)
+        measured |= measure_evaluation(name, tuning, clips, options.repeats, options.device)
+        keep(f"{name} {tuning} {options.device}", {"threads": options.threads, **measured})
+    if options.federated:
+        keep("federated", measure_federation(max(32, int(640 * options.scale)), options.repeats))
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line; `pairs` are the models and tunings to measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", nargs="*", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--tuning", nargs="*", default=["full"], choices=TUNINGS, help="scratch: full alone")
+    parser.add_argument("--model", nargs="*", choices=MODELS, help="default: all that have the tunings")
+    parser.add_argument("--tuning", nargs="+", default=["full"], choices=TUNINGS, help="scratch: full alone")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--federated", action="store_true", help="the federated ratio, too (on processors)")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch, for clips a second")
@@ -62,24 +84,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of clips")
     options = parser.parse_args(argv)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        print("--device cuda: PyTorch sees no GPU here; legal: cpu", file=sys.stderr)
-        return 2
-    torch.set_num_threads(options.threads)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    for name, tuning in itertools.product(options.model, options.tuning):
-        if tuning in legal_tunings(name):
-            clips = max(BATCH, int(CLIPS[name] * options.scale))
-            measure: Callable[..., dict[str, Any]] = measure_head
-            if tuning != "head":
-                measure = functools.partial(measure_speed, batch_size=options.batch_size)
-            measured = measure(name, tuning, clips, options.repeats, options.device)
-            measured |= measure_evaluation(name, tuning, clips, options.repeats, options.device)
-            keep(f"{name} {tuning} {options.device}", {"threads": options.threads, **measured})
-    if options.federated:
-        keep("federated", measure_federation(max(32, int(640 * options.scale)), options.repeats))
-    return 0
+    for name in ("threads", "repeats", "batch_size"):
+        if (value := getattr(options, name)) < 1:
+            parser.error(f"argument --{name.replace('_', '-')}: {value}; legal: a whole number from 1")
+    options.pairs = []
+    for model, tuning in itertools.product(
+        MODELS if options.model is None else options.model, options.tuning
+    ):
+        if tuning in legal_tunings(model):
+            options.pairs.append((model, tuning))
+        elif options.model is not None:
+            legal = ", ".join(legal_tunings(model))
+            parser.error(f"argument --tuning: {tuning!r} with --model {model}; legal: {legal}")
+    return options
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:

@@ -99,7 +99,10 @@ def load(path: Path = RESULTS) -> dict[str, Any]:
 
 
 def merge(section: str, entries: dict[str, Any], path: Path = RESULTS) -> None:
-    """Replace entries of a section of the results file, atomically; the others stay."""
+    """Put entries into a section of the results file, atomically.
+
+    An entry replaces the one of its name; the section's others stay, those of earlier runs too.
+    """
     results = load(path)
     results.setdefault(section, {}).update(entries)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,7 @@ _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
         weight_decay=3.0,
         **dict.fromkeys(AUGMENTATIONS, 0.0),
     ),
-    ("pretrained", "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=1e-3, speed_change=0.0),
+    ("pretrained", "head"): dict(epochs_per_round=30, batch_size=128, learning_rate=1e-3),
 }
 """What the other tunings change in it."""
 

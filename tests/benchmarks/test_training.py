@@ -96,6 +96,31 @@ def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], mon
     assert capsys.readouterr().err == "--device cuda: PyTorch sees no GPU here; legal: cpu\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model", "scratch", "--tuning", "head"], "--tuning: 'head' with --model scratch; legal: full"),
+        (["--model", "tiny", "scratch", "--tuning", "full", "lora"],
+         "--tuning: 'lora' with --model scratch; legal: full"),
+        (["--repeats", "0"], "--repeats: 0; legal: a whole number from 1"),
+        (["--batch-size", "-1"], "--batch-size: -1; legal: a whole number from 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        training.main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: argument {told}")
+
+
+def test_models_that_nobody_named_are_those_with_the_tuning() -> None:
+    assert training.parse([]).pairs == [(name, "full") for name in training.MODELS]
+    assert training.parse(["--tuning", "head"]).pairs == [("tiny", "head"), ("base", "head")]
+    assert training.parse(["--model", "--federated"]).pairs == []
+
+
 def test_both_sides_of_the_federated_ratio_train_the_pretrained_tiny_model() -> None:
     settings = tiny_settings(director_port=1, aggregator_port=2)
     assert (settings.model, settings.tuning) == ("tiny", Full())

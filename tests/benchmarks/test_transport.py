@@ -97,6 +97,7 @@ def test_medians_go_down_into_dictionaries_and_lists() -> None:
 def test_merging_keeps_other_entries(tmp_path: Path) -> None:
     path = tmp_path / "results" / "transport.json"
     merge("engines", {"one": {"seconds": 1.23456}}, path)
+    merge("engines", {"two": {"runs": 3}}, path)
     merge("engines", {"two": {"seconds": 2}}, path)
     assert load(path) == {"engines": {"one": {"seconds": 1.2346}, "two": {"seconds": 2}}}
     assert [child.name for child in path.parent.iterdir()] == ["transport.json"]

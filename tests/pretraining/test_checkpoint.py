@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from string import Template
 
 import pytest
 import torch
@@ -14,19 +16,17 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from pretraining.checkpoint import CARD, FOLDER, WEIGHTS, Publication, sha256, write_model
+from pretraining.card import TEMPLATE, command, write_card
+from pretraining.checkpoint import CARD, FILES, FOLDER, WEIGHTS, Publication, sha256, write_model
+from pretraining.corpus import SpokenCorpus
+from pretraining.training import CurvePoint, Plan
 from superb_ks.model.architecture import ARCHITECTURE
 
 LIMIT = 4_000_000  # bytes; the whole folder travels with every experiment
 
 
 def test_the_published_folder_is_complete_and_small() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {
-        "config.json",
-        "preprocessor_config.json",
-        WEIGHTS,
-        CARD,
-    }
+    assert {path.name for path in FOLDER.iterdir()} == FILES
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < LIMIT
 
 
@@ -39,6 +39,25 @@ def test_the_card_names_the_weights() -> None:
     ]
     assert steps == sorted(steps)
     assert len(steps) >= 10
+
+
+def test_the_published_card_is_what_the_template_gives() -> None:
+    parts = Template.pattern.sub("\0", TEMPLATE.read_text(encoding="utf-8")).split("\0")
+    card = (FOLDER / CARD).read_text(encoding="utf-8")
+    assert re.fullmatch(".+?".join(map(re.escape, parts)), card, re.DOTALL)
+    assert card.count(command(Plan(), FOLDER)) == 2
+
+
+def test_a_card_names_the_options_that_make_its_model(corpus: SpokenCorpus, tmp_path: Path) -> None:
+    plan, model = replace(Plan(), seed=3, steps=7), Wav2Vec2Model.from_pretrained(FOLDER)
+    digest = write_model(model, tmp_path)
+    made_by = command(plan, tmp_path / "my model")
+    write_card(tmp_path, plan, corpus, [CurvePoint(7, 1.0, 2.0, 0.5)], digest, model, made_by)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    card = (tmp_path / CARD).read_text(encoding="utf-8")
+    assert "make pretrain" not in card
+    assert "| `python -m pretraining --seed=3 --steps=7 '--folder=my model'` |" in card
+    assert "| seed | 3 |" in card and "| 7 | 1.000 | 2.000 | 50.0% |" in card
 
 
 def test_the_published_model_is_of_the_architecture() -> None:

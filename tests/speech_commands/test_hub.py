@@ -131,5 +131,7 @@ def test_missing_columns_are_named(hub: Path) -> None:
 
 def test_missing_files_are_named(hub: Path) -> None:
     (hub / "ks" / "validation" / "0000.parquet").unlink()
-    with pytest.raises(DataError, match=r"source 'hub': ks/validation/\*\.parquet"):
+    with pytest.raises(DataError) as error:
         describe(hub)
+    missing = f"source 'hub': ks/validation/*.parquet of {hub}: no such file; "  # a folder has no revision
+    assert str(error.value).startswith(missing)

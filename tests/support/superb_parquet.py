@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -33,8 +34,15 @@ def write_split(path: Path, rows: list[Row], names: list[str] | None = NAMES) ->
     write_parquet(path, columns, names)
 
 
-def write_parquet(path: Path, columns: dict[str, list], names: list[str] | None = NAMES) -> None:
-    """Write columns with the hub's own description of them in the file's metadata."""
+def write_parquet(path: Path, columns: dict[str, list], names: list[str] | None = NAMES, **how: Any) -> None:
+    """Write columns with the hub's own description of them in the file's metadata.
+
+    Args:
+        path: of the file; its folder is made.
+        columns: by name.
+        names: of the classes that labels are ids of; None: labels are names.
+        how: whatever else `pyarrow.parquet.write_table` takes.
+    """
     features = {
         "file": datasets.Value("string"),
         "audio": datasets.Audio(sampling_rate=16_000),
@@ -42,7 +50,7 @@ def write_parquet(path: Path, columns: dict[str, list], names: list[str] | None 
     }
     schema = datasets.Features({name: features[name] for name in columns}).arrow_schema
     path.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns, schema=schema), path)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pydict(columns, schema=schema), path, **how)
 
 
 def spoken(speakers: tuple[str, ...]) -> list[Row]:

@@ -113,7 +113,8 @@ def load_rows(hub: HubSettings, split: str, folder: str) -> "Dataset":
     pattern = getattr(hub, split)
     files = sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))
     if not files:
-        raise DataError(f"source 'hub': {pattern} of {hub.id} at {hub.revision}: no such file; {the_copy()}")
+        revision = "" if os.path.isdir(os.path.expanduser(hub.id)) else f" at {hub.revision}"
+        raise DataError(f"source 'hub': {pattern} of {hub.id}{revision}: no such file; {the_copy()}")
     try:
         data = datasets.load_dataset("parquet", data_files={split: files}, split=split)
     except Exception as error:  # so does the reader
