@@ -6,21 +6,21 @@ NOTEBOOK = 1  ## demo, lab: 1 to 6, the number of a notebook in workspace/, or a
 ENVOYS = 2  ## demo: collaborators, each with a copy of the envoy folder; certs: so many, or their names
 PARTITION = iid  ## demo, simulate: iid | speaker (no speaker in two shards) | dirichlet (skewed words) | quantity (sizes)
 ALPHA = 0.5  ## demo, simulate: of dirichlet and quantity; the smaller, the more skew
-ROUNDS =  ## demo, simulate: training rounds; this and the next three: the notebook's, unless you set them
+ROUNDS =  ## demo, simulate: training rounds; unset, this and the next three: the notebook's, or simulate's 20, tiny, full, fedavg
 MODEL =  ## demo, simulate: tiny | scratch (tiny untrained) | facebook/wav2vec2-base or another hub id | folder of a model
 TUNING =  ## demo, simulate: full (all but the feature encoder is trained) | lora (adapters and head) | head
 STRATEGY =  ## demo, simulate: fedavg | fedprox | fedadam | fedyogi | median | trimmed_mean
 CLIENTS = 200  ## simulate: clients; with PARTITION=speaker (here the default) each has one speaker
 FRACTION = 0.05  ## simulate: share of the clients with training clips that train in a round
 EVALUATE = 1  ## simulate: share of the clients with validation clips that validate each round's model
-EPOCHS =  ## simulate: passes of a client over its clips in a round
+EPOCHS =  ## simulate: passes of a client over its clips in a round; unset: the model's recipe
 BASELINE =  ## demo: model trained for comparison, in notebook 3
 TRACK =  ## demo: where records are written too: tensorboard | mlflow | wandb, several with commas
 DATA = synthetic  ## demo, simulate, compare, bench-engines: synthetic | folder of the Speech Commands training archive
-TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 next to DATA); demo, check-data: or testing_list
+TEST_DATA =  ## folder of the test archive (speech_commands_test_set_v0.01 next to DATA), or testing_list; export: test clips
 QUICK =  ## compare: 1 for the main rows with one seed, about 20 minutes; they stay in build/
 AGAIN =  ## compare: 1 to run again what is finished
-SEED = 0  ## demo, data: of synthetic speech, partition, initial weights and training
+SEED = 0  ## demo, simulate, data: of synthetic speech, partition, initial weights, training and of who trains
 CERTS_USER = notebook  ## certs: the name under which the notebook submits experiments
 ifndef HOST  # some shells export one, which a value here would change for every recipe
 HOST = localhost  ## certs: names and addresses under which the director is dialled
@@ -157,7 +157,7 @@ bench-by-hand: $(VENV)/.installed-dev  ## compare envoys started by hand with `m
 bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, against Flower and OpenFL as shipped
 	$(VENV_PYTHON) -m benchmarks.transport --engine all --growth
 
-bench-engines: $(VENV)/.installed-dev  ## measure simulations against plain loops and a usual Flower app, and how well many speakers learn
+bench-engines: $(VENV)/.installed-dev  ## measure learning on each engine, simulated rounds, their memory, and how well many speakers learn
 	@$(VENV_PYTHON) -m benchmarks.engines --data="$$its_data"
 
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
@@ -166,7 +166,7 @@ bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size s
 bench-gpu: $(VENV)/.installed-dev  ## measure the training of a wav2vec2-base on a GPU against plain loops
 	$(VENV_PYTHON) -m benchmarks.training --device cuda --model base --tuning full lora head --batch-size 32 --scale 40
 
-pretrain: $(VENV)/.installed  ## make the tiny model again, from synthetic speech; about an hour
+pretrain: $(VENV)/.installed  ## make the tiny model again, from synthetic speech; one to two hours
 	$(VENV_PYTHON) -m pretraining
 
 # Everything in one folder, of which pip needs no other: on the new machine, sd_requirements.txt says how to go on.
