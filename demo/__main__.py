@@ -73,14 +73,17 @@ def _run(options: Options, folder: RunFolder, console: Console) -> None:
 def notebook_parameters(options: Options, federation: Federation, run_dir: Path) -> dict[str, Any]:
     """Values for the settings that the notebook has; paths as seen from the notebook."""
     test_data = options.test_dir
-    if test_data == LISTED and options.data_dir is not None:
+    # A simulation takes the word, as an envoy does; a federation's notebook reads the file itself.
+    if test_data == LISTED and options.data_dir and notebook.needs_federation(options.notebook):
         test_data = options.data_dir / f"{LISTED}.txt"
+    if test_data not in (None, LISTED):
+        test_data = os.path.relpath(test_data, WORKSPACE)
     parameters = {
         "DIRECTOR_HOST": federation.director_host,
         "DIRECTOR_PORT": federation.director_port,
         "AGGREGATOR_PORT": federation.aggregator_port,
         "RUN_DIR": os.path.relpath(run_dir, WORKSPACE),
-        "TEST_DATA": test_data and os.path.relpath(test_data, WORKSPACE),
+        "TEST_DATA": test_data,
         "ENVOY_CONFIG": os.path.relpath(federation.first_config, WORKSPACE),
         "VOICE_DIR": os.path.relpath(federation.nodes_dir / "my_voice", WORKSPACE),
         "DATA": os.path.relpath(options.data_dir, WORKSPACE) if options.data_dir else SYNTHETIC,

@@ -40,6 +40,8 @@ TEST_FOLDER = "speech_commands_test_set_v0.01"
 LISTED = "testing_list"
 MAX_ENVOYS = 32
 MAX_ROUNDS = 1000
+# A federation takes these; a notebook without one reads only those that are its own settings.
+_OF_A_FEDERATION = ("envoys", "partition", "alpha", "data", "test-data", "seed")
 # Default and description; an empty setting is the notebook's own.
 _OPTIONS = {
     "engine": ("openfl", " | ".join(ENGINES)),
@@ -120,8 +122,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     data_dir, test_dir = archive_folders(named.data, named.test_data)
     settings = _settings(named)
     path = find_notebook(named.notebook, settings)
-    if named.track and not notebook.needs_federation(path):
-        raise OptionError(f"TRACK={named.track}: {path.name} has no records of a federation to track")
+    if not notebook.needs_federation(path):
+        if named.track:
+            raise OptionError(f"TRACK={named.track}: {path.name} has no records of a federation to track")
+        _require_settings(path, _given(named, _OF_A_FEDERATION))
     return Options(
         envoys=whole_number("ENVOYS", named.envoys, 1, MAX_ENVOYS),
         partition=one_of("PARTITION", named.partition, PARTITIONS),
@@ -151,11 +155,22 @@ def find_notebook(name: str, settings: Collection[str] = ()) -> Path:
     if not path.is_file():
         legal = f"{', '.join(numbered)} and a notebook's file"
         raise OptionError(f"NOTEBOOK={name}: no such notebook; legal values are {legal}")
+    _require_settings(path, settings)
+    return path
+
+
+def _require_settings(path: Path, settings: Collection[str]) -> None:
+    """Raise OptionError unless the notebook has these settings."""
     known = notebook.settings_of(path)
     if absent := sorted(set(settings) - known):
         names = ", ".join(sorted(known))
         raise OptionError(f"{absent[0]}: {path.name} has no such setting; it has {names}")
-    return path
+
+
+def _given(named: argparse.Namespace, options: Collection[str]) -> list[str]:
+    """The settings for these options, as far as they are not the default, which make passes on, too."""
+    attributes = {name: name.replace("-", "_") for name in options}
+    return [each.upper() for name, each in attributes.items() if getattr(named, each) != _OPTIONS[name][0]]
 
 
 class Parser(argparse.ArgumentParser):

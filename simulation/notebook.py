@@ -49,7 +49,7 @@ def simulate(
     alpha: float = 0.5,
     evaluate: float = 1.0,
     data: str = SYNTHETIC,
-    test_data: str = "",
+    test_data: str | None = None,
 ) -> History:
     """Simulate the tutorial's experiment on many clients, or read what the same call has left.
 
@@ -62,7 +62,7 @@ def simulate(
         alpha: skew of the partitions `dirichlet` and `quantity`; the smaller, the more.
         evaluate: share of the clients with validation clips that validate each model.
         data: "synthetic", or the folder of the training archive.
-        test_data: folder of the test archive; empty: the one next to `data`.
+        test_data: folder of the test archive, or "testing_list"; None: the one next to `data`.
 
     Returns:
         all that was recorded; its `envoys` are the clients.
@@ -74,7 +74,7 @@ def simulate(
     """
     try:
         require_flower()
-        data_dir, test_dir = archive_folders(data, test_data)
+        data_dir, test_dir = archive_folders(data, test_data or "")
         options = Options(
             clients=clients,
             settings=settings,

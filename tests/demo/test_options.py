@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -43,6 +44,22 @@ def test_the_testing_list_can_take_the_place_of_the_test_archive(tmp_path: Path)
     federation = Federation(tmp_path)
     named = notebook_parameters(options, federation, tmp_path)["TEST_DATA"]
     assert (WORKSPACE / named).resolve() == tmp_path.resolve() / "testing_list.txt"
+
+
+def test_a_simulation_gets_the_archives_that_were_named(archives: Path, tmp_path: Path) -> None:
+    data = archives / "speech_commands_v0.01"
+
+    def given(*more: str) -> dict[str, Any]:
+        options = parse_options(["--notebook", "5", *more])
+        return notebook_parameters(options, Federation(tmp_path), tmp_path)
+
+    assert given() == {"DATA": "synthetic", "TEST_DATA": None, "SEED": 0}
+    assert given("--data", str(data), "--test-data", "testing_list")["TEST_DATA"] == "testing_list"
+    named = given("--data", str(data), "--test-data", str(tmp_path))
+    assert {name: (WORKSPACE / named[name]).resolve() for name in ("DATA", "TEST_DATA")} == {
+        "DATA": data.resolve(),
+        "TEST_DATA": tmp_path.resolve(),
+    }
 
 
 def test_a_local_model_becomes_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +125,18 @@ def test_a_notebook_has_a_number_or_a_file(numbered: Path, monkeypatch: pytest.M
     assert parse_options(["--notebook", "3_baselines.ipynb"]).notebook.name == "3_baselines.ipynb"
 
 
+@pytest.mark.parametrize("setting", ["DATA", "TEST_DATA"])
+def test_an_archive_that_a_notebook_would_not_read_is_refused(
+    numbered: Path, archives: Path, tmp_path: Path, setting: str
+) -> None:
+    cells = nbformat.read(numbered, as_version=4)
+    cells.cells[1].source += "\nDATA = 'synthetic'" if setting == "TEST_DATA" else "\nTEST_DATA = None"
+    nbformat.write(cells, numbered)
+    folders = ["--data", str(archives / "speech_commands_v0.01"), "--test-data", str(tmp_path)]
+    with pytest.raises(OptionError, match=f"^{setting}: 4_privacy.ipynb has no such setting; it has "):
+        parse_options(["--notebook", "4", *folders])
+
+
 def test_a_notebook_gets_the_settings_that_it_has(numbered: Path, tmp_path: Path) -> None:
     options = parse_options(["--notebook", "4", "--rounds", "5"])
     assert notebook_parameters(options, Federation(tmp_path), tmp_path) == {"ROUNDS": 5, "SEED": 0}
@@ -163,6 +192,12 @@ def test_a_bad_notebook_ends_in_one_line(
             ["--track", "tensorboard", "--notebook", "5"],
             "TRACK=tensorboard: 5_hundreds_of_speakers.ipynb has no records of a federation to track",
         ),
+        (
+            ["--notebook", "5", "--envoys", "4"],
+            "ENVOYS: 5_hundreds_of_speakers.ipynb has no such setting; it has CLIENTS, DATA, EPOCHS, MODEL,",
+        ),
+        (["--notebook", "5", "--partition", "speaker"], "PARTITION: 5_hundreds_of_speakers.ipynb has no "),
+        (["--notebook", "5", "--alpha", "0.1"], "ALPHA: 5_hundreds_of_speakers.ipynb has no such setting"),
         (
             ["--track", "tensorboard,board"],
             "TRACK=tensorboard,board: legal values are tensorboard, mlflow, wandb, or several of them with",

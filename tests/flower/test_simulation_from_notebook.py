@@ -308,12 +308,18 @@ def test_nothing_outlives_the_kernel(archive: Path, tmp_path: Path, number: sign
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_notebook_top_to_bottom(project: Path, archive: Path) -> None:
-    """In a copy of the project, where its runs stay; with a few speakers and nothing to compare."""
+    """In a copy of the project, where its runs stay; with a few speakers and nothing to compare.
+
+    The test archive is not next to the training archive.
+    """
+    shutil.copytree(archive, project / "train")
+    shutil.copytree(archive.with_name(TEST_FOLDER), project / "tests")
     small = {"CLIENTS": 6, "ROUNDS": 2, "SHARES": [0.5, 1.0], "EPOCHS": [1], "NOISES": [1.0]}
     given = {
         **small,
         "PARTITIONS": ["speaker", "iid"],
-        "DATA": os.path.relpath(archive, project / "workspace"),
+        "DATA": "../train",
+        "TEST_DATA": "../tests",
     }
     executed = project / "executed.ipynb"
     notebook.execute(NOTEBOOK, executed, project / "workspace", given)

@@ -55,7 +55,7 @@ def connect(settings: Settings) -> Federation | FlowerFederation:
         try:
             return FlowerFederation(settings)
         except FlowerRefused as refused:
-            raise FederationError(str(refused)) from refused
+            raise FederationError(_why_no_superlink(refused, addresses, own)) from refused
     # An IPv6 address is in brackets before a port.
     host, port = in_uri(bare(addresses.director_host)), str(addresses.director_port)
     if _is_local(addresses):
@@ -90,7 +90,7 @@ def _why_not(error: grpc.RpcError, addresses: Addresses, own: Certificates | Non
     address = f"{addresses.director_host}:{addresses.director_port}"
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the director at {address} refused: {error.details()}"
-    files = None if own is None else (own.root_certificate, own.certificate, own.private_key)
+    files = own.files if own else None
     _is_loopback(addresses.director_host)  # says so if there is no such host
     no_answer = f"no director answers at {address} {'by TLS ' if own else ''}({error.code().name})"
     if not _is_local(addresses) and (
@@ -100,6 +100,16 @@ def _why_not(error: grpc.RpcError, addresses: Addresses, own: Certificates | Non
     start = "start_director_with_tls.sh HOST" if own else "start_director.sh"
     elsewhere = local_socket.who_else(address) if _is_local(addresses) else ""
     return f"{no_answer}. Start one: cd director && bash {start}{elsewhere}"
+
+
+def _why_no_superlink(refused: FlowerRefused, addresses: Addresses, own: Certificates | None) -> str:
+    """Return why Flower could not reach a SuperLink: of all that TLS refuses, it blames the network."""
+    if not refused.installed:
+        return str(refused)
+    host, port = addresses.director_host, addresses.director_port
+    _is_loopback(host)  # says so if there is no such host
+    reason = why_refused(bare(host), port, own.files if own else None, asks_for_ours=False)
+    return f"{host}:{port} is no SuperLink for this notebook: {reason}" if reason else str(refused)
 
 
 def _is_local(addresses: Addresses) -> bool:

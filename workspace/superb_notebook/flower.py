@@ -20,10 +20,22 @@ from typing import Any
 
 import numpy as np
 
-from superb_ks.run_files import BEST, CARDS, FAILED, FINISHED, INITIAL, LAST, RECORDS, STATUS, read_model
+from superb_ks.run_files import (
+    BEST,
+    CARDS,
+    EXPERIMENT,
+    FAILED,
+    FAILURE,
+    FINISHED,
+    INITIAL,
+    LAST,
+    RECORDS,
+    STATUS,
+    read_model,
+)
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
-from superb_node.flower.cli import SUPERLINK, FlowerCli, FlowerRefused
+from superb_node.flower.cli import SUPERLINK, FlowerCli, FlowerRefused, toml_value
 from superb_node.loopback import bare, in_uri
 from superb_notebook.tracking.backends import RUN_DIR
 
@@ -84,18 +96,20 @@ class FlowerClient:
         """Ask all clients for their shard cards, by name.
 
         Raises:
-            FlowerRefused: there is no client, or one cannot take part.
+            FlowerRefused: there is no client, one cannot take part, or the SuperLink's machine or account is
+                another.
         """
         with tempfile.TemporaryDirectory(prefix="superb-flower-") as folder:
-            run_id = self._run(Path(folder), None, cards_only="true")
+            run_id = self._run(Path(folder), None, cards_only=True)
             deadline = time.monotonic() + CARDS_SECONDS
             while (status := self._status(Path(folder), run_id)) not in _ENDED.values():
                 if time.monotonic() > deadline:
                     raise FlowerRefused(f"the clients did not describe themselves in {CARDS_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
             if status != FINISHED:
-                raise FlowerRefused(_failure_in(Path(folder)) or f"the clients were not asked: {status}")
-            cards: dict[str, dict[str, Any]] = json.loads((Path(folder) / CARDS).read_bytes())
+                reason = _failure_in(Path(folder)) if status == FAILED else ""
+                raise FlowerRefused(reason or f"the clients were not asked: {status}")
+            cards: dict[str, dict[str, Any]] = json.loads(_read(Path(folder) / CARDS))
         return cards
 
     def stream_metrics(self, name: str) -> Iterator[dict[str, Any]]:
@@ -151,12 +165,11 @@ class FlowerClient:
     def _folder(self, name: str) -> Path:
         return self._runs / name
 
-    def _run(self, output: Path, text: bytes | None, **config: str) -> str:
+    def _run(self, output: Path, text: bytes | None, cards_only: bool = False) -> str:
         """Start a run of the app and return its number."""
         with tempfile.TemporaryDirectory(prefix="superb-flower-") as folder:
             app = copy_app(Path(folder) / "app", text)
-            values = {"output": json.dumps(str(output)), **config}
-            given = "\n".join(f"{key.replace('_', '-')} = {value}" for key, value in values.items())
+            given = f"output = {toml_value(str(output))}\ncards-only = {toml_value(cards_only)}\n"
             (Path(folder) / "run.toml").write_text(given, encoding="utf-8")
             answer = self._cli("run", str(app), SUPERLINK, "--run-config", str(Path(folder) / "run.toml"))
         return str(answer["run-id"])
@@ -164,7 +177,7 @@ class FlowerClient:
     def _status(self, folder: Path, run_id: str) -> str:
         """Return how a run stands: as its server wrote it, or as the SuperLink knows if it wrote no end."""
         file = folder / STATUS
-        written = file.read_text(encoding="utf-8") if file.exists() else "pending"
+        written = _read(file).decode() if file.exists() else "pending"
         if written in _ENDED.values():
             return written
         asked, known = self._known.get(run_id, (-math.inf, ""))
@@ -226,15 +239,27 @@ def copy_app(folder: Path, text: bytes | None) -> Path:
     """Copy the app to a new folder, with an experiment's text in it, if there is one; returns the folder."""
     shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     if text is not None:
-        (folder / "superb_flower" / "experiment.json").write_bytes(text)
+        (folder / "superb_flower" / EXPERIMENT).write_bytes(text)
     return folder
+
+
+def _read(file: Path) -> bytes:
+    """Read what the server of a run wrote.
+
+    Raises:
+        FlowerRefused: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise FlowerRefused(
+            f"the run has left no {file.name} that can be read here ({error.strerror}): the notebook must "
+            "run on the SuperLink's machine, as the same account; if it does, the SuperLink's log says why"
+        ) from error
 
 
 def _failure_in(folder: Path) -> str:
     """Return the reason that the server recorded, if it did."""
-    try:
-        lines = (folder / RECORDS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    failures = [record for record in map(json.loads, lines) if record["task_name"] == "failure"]
-    return str(failures[-1]["metric_name"]) if failures else ""
+    records = map(json.loads, _read(folder / RECORDS).splitlines())
+    failures = [record["metric_name"] for record in records if record["task_name"] == FAILURE]
+    return str(failures[-1]) if failures else ""
