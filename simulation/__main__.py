@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from demo.command import carry_out
 from demo.run_folder import RunFolder
 from demo.speech import make_synthetic_speech
-from simulation.engine import CLUSTER
+from simulation.engine import named_cluster
 from simulation.options import Options, parse_options
 from simulation.process import OUTPUT, run_in_child
 from simulation.progress import RoundProgress
@@ -26,7 +25,7 @@ def _run(options: Options, folder: RunFolder, console: Console) -> None:
     """Everything between an empty run folder and a complete one."""
     if options.data_dir is None:
         make_synthetic_speech(options.settings.seed, "--speakers", str(options.speakers))
-    cluster = os.environ.get(CLUSTER)
+    cluster = named_cluster()
     where = f"the Ray cluster at {cluster}" if cluster else f"{options.workers} workers"
     console.print(
         f"Starting Flower's simulation of {options.clients} clients, on {where} ...", highlight=False

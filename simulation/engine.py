@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -24,7 +23,7 @@ from demo.interrupts import held_back
 from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
 from superb_node.envoy.threads import usable_cores
-from superb_node.flower.cli import KEEPS_TO_ITSELF
+from superb_node.flower.cli import KEEPS_TO_ITSELF, SUPERLINK, superlink_config, toml_value
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "flower"
@@ -36,7 +35,7 @@ CLUSTER = "RAY_ADDRESS"
 _POLL_SECONDS = 0.2
 _RAY, _SUPERLINK, _RUN = "ray", "superlink", "run"
 _RAY_STARTED, _RAY_TRIES = "Ray runtime started", 3
-# A node that finds these out by itself ends if its helpers do not tell it theirs within 15 seconds.
+# A node that finds these out by itself gives up if its helpers have not reported their ports in 15 seconds.
 _RAY_PORTS = (
     *("ray-client-server", "node-manager", "object-manager", "runtime-env-agent"),
     *("dashboard-agent-grpc", "dashboard-agent-listen", "metrics-export"),
@@ -49,11 +48,16 @@ _PATIENCE = {
 }
 
 
+def named_cluster() -> str:
+    """Return the address of the Ray cluster that `CLUSTER` names; empty if it names none."""
+    return os.environ.get(CLUSTER, "")
+
+
 class Engine:
     """A SuperLink that simulates, with a Ray cluster, and runs on it; a context manager.
 
     Ray starts first and by itself, because Flower would start it while it loads the app, PyTorch included. If
-    the variable RAY_ADDRESS names a cluster, that one is used, and stays.
+    there is a `named_cluster`, that one is used, and stays.
 
     Args:
         folder: receives Flower's files; whoever made it removes it.
@@ -99,17 +103,15 @@ class Engine:
         """
         (port,) = free_ports(1)
         self.serve(port)
-        connection = (
-            f'[superlink]\ndefault = "own"\n[superlink.own]\naddress = "{HOST}:{port}"\ninsecure = true\n'
-        )
-        (self._folder / "config.toml").write_text(connection, encoding="utf-8")
+        config_file = self._folder / "config.toml"
+        config_file.write_text(superlink_config(f"{HOST}:{port}"), encoding="utf-8")
         given = self._folder / "run.toml"
-        lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in config.items()]
+        lines = [f"{name} = {toml_value(value)}\n" for name, value in config.items()]
         given.write_text("".join(lines), encoding="utf-8")
-        threads = 1 if CLUSTER in os.environ else self._threads
+        threads = 1 if named_cluster() else self._threads
         federation = f"num-supernodes={self._clients} client-resources-num-cpus={threads}"
         options = ["--run-config", str(given), "--federation-config", federation]
-        self._start(_RUN, "flwr", "run", str(app), "own", "--stream", *options)
+        self._start(_RUN, "flwr", "run", str(app), SUPERLINK, "--stream", *options)
         while self.processes[_RUN].exit_code() is None:
             self.check()
             yield
@@ -123,7 +125,7 @@ class Engine:
         """
         self._logs.mkdir(parents=True, exist_ok=True)
         self._folder.mkdir(parents=True, exist_ok=True)
-        if CLUSTER not in os.environ:
+        if not named_cluster():
             self._start_ray(self._threads * self._workers)
         link = ["--insecure", "--simulation", "--host", HOST, "--port", str(port)]
         self._start(_SUPERLINK, "flower-superlink", *link, "--disable-runtime-dependency-installation")
@@ -183,14 +185,14 @@ class Engine:
     def _variables(self) -> dict[str, str]:
         """This process's environment, with everything that Flower and Ray keep in folders of the run."""
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != CLUSTER or value},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "FLWR_HOME": str(self._folder),
             **KEEPS_TO_ITSELF,
             **_PATIENCE,
             # Its sockets lie there, whose paths have to be short.
             "RAY_TMPDIR": str(self._ray),
-            **(self._of_others() if CLUSTER in os.environ else self._own),
+            **(self._of_others() if named_cluster() else self._own),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
 

@@ -84,7 +84,11 @@ class Options(Checked):
 
     @property
     def workers(self) -> int:
-        """Processes that play the clients: no more than usable cores, or clients that are asked at a time."""
+        """Processes that play the clients: no more than usable cores, or the larger share of all clients.
+
+        By speaker some of them only train and others only validate or test, so fewer than that are asked at
+        a time; how many of each there are is known when the clips are shared out.
+        """
         asked = max(self.settings.fraction, self.evaluate) * self.clients
         return max(1, min(usable_cores(), math.ceil(asked)))
 

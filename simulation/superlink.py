@@ -16,7 +16,7 @@ from pathlib import Path
 
 from demo.errors import DemoError
 from demo.interrupts import Interrupted, raise_interrupted
-from simulation.engine import HOST, Engine
+from simulation.engine import HOST, Engine, named_cluster
 from simulation.options import require_flower
 from superb_node import command_line
 from superb_node.director.listening import own_port
@@ -64,7 +64,9 @@ def serve(port: int, folder: Path) -> None:
     """
     logs = folder / "logs"
     with Engine(folder / "flower", logs, clients=0, workers=usable_cores()) as engine:
-        print(f"{PROGRAM}: starting Ray and a SuperLink that simulates ...")
+        cluster = named_cluster()
+        where = f"on the Ray cluster at {cluster}" if cluster else "and Ray"
+        print(f"{PROGRAM}: starting a SuperLink that simulates, {where} ...")
         engine.serve(port)
         print(f"{PROGRAM}: listening at {HOST}:{port}, for flwr run; the logs are in {logs}; Ctrl-C ends it")
         while True:

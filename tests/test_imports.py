@@ -6,10 +6,12 @@ import ast
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+needs_flower = pytest.mark.skipif(find_spec("flwr") is None, reason="Flower needs Python 3.11 or later")
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "certificates": ROOT / "certificates",
@@ -21,6 +23,7 @@ PACKAGES = {
     "superb_node": ROOT / "node" / "superb_node",
     "superb_ks": ROOT / "node" / "superb_ks",
     "superb_notebook": ROOT / "workspace" / "superb_notebook",
+    "superb_flower": ROOT / "flower" / "superb_flower",
     "speech_commands": ROOT / "envoy" / "speech_commands",
     "superb_shard_descriptor": ROOT / "envoy" / "superb_shard_descriptor.py",
 }
@@ -61,6 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("superb_node.approval.settings", "superb_node.director.listening"),
         *("superb_node.envoy.config", "superb_node.envoy.dialling"),
     ),
+    "superb_flower": ("superb_ks", "superb_node.envoy", *NODE_COMMON),
     "speech_commands": ("superb_node",),
     "superb_shard_descriptor": ("speech_commands", "superb_node"),
     "certificates": ("superb_node",),
@@ -80,6 +84,7 @@ WITHOUT: dict[str, tuple[str, ...]] = {
     "superb_ks.transport": ("torch", "transformers"),
     "superb_ks.aggregator": ("torch", "transformers"),
     "superb_node": ("flwr", "matplotlib", "transformers"),
+    "superb_flower": ("IPython", "matplotlib", "openfl"),
     # The envoy's part counts PyTorch's devices and sets its threads; a director is installed without PyTorch.
     **dict.fromkeys((*NODE_COMMON, "superb_node.approval", "superb_node.director"), ("torch",)),
 }
@@ -157,12 +162,14 @@ import_module(sys.argv[1])
         ("superb_shard_descriptor", "openfl"),  # of SuperNodes and simulations
         ("superb_node.flower.supernode", "openfl"),
         ("superb_node.flower.superlink", "openfl"),
+        pytest.param("superb_flower.server_app", "openfl", marks=needs_flower),
+        pytest.param("superb_flower.client_app", "openfl", marks=needs_flower),
         ("simulation.__main__", "openfl"),
         ("simulation.results", "openfl"),
     ],
 )
 def test_what_runs_without_a_library(module: str, libraries: str) -> None:
-    paths = os.pathsep.join(str(ROOT / name) for name in ("", "envoy", "workspace"))
+    paths = os.pathsep.join(str(ROOT / name) for name in ("", "envoy", "flower", "workspace"))
     subprocess.run(
         [sys.executable, "-c", WITHOUT_THEM, module, libraries],
         check=True, cwd=ROOT / "node", env={**os.environ, "PYTHONPATH": paths}, timeout=120,

@@ -126,6 +126,15 @@ def test_a_simulation_has_its_own_partition_unless_one_is_given(checkout: Path) 
     assert "--partition=iid" in given
 
 
+def test_a_demo_on_flower_installs_it_once(checkout: Path) -> None:
+    (checkout / ".venv" / ".installed-flower").unlink()
+    for installs in (True, False):
+        (checkout / "noted").unlink(missing_ok=True)
+        asked = passed_on(checkout, "demo", "ENGINE=flower")
+        assert ("requirements-flower.txt" in asked) == installs
+        assert asked[asked.index("demo") :][1] == "--engine=flower"
+
+
 def test_the_notebook_of_simulations_installs_flower(checkout: Path) -> None:
     for number, installs in (("4", False), ("5", True)):
         (checkout / ".venv" / ".installed-flower").unlink(missing_ok=True)

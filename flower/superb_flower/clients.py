@@ -65,13 +65,14 @@ def find_clients(grid: Grid, failures: Failures, drop: Callable[[str, str], None
         drop: gets name, or number, and fault of such a one if the run goes on.
 
     Raises:
-        RunFailed: too few are connected, one cannot open its shard, a name is illegal or of two, or they
-            differ in their classes.
+        RunFailed: too few are connected, one cannot open its shard, a name is illegal or taken twice, or
+            they differ in their classes.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     while len(ids := list(grid.get_node_ids())) < failures.min_envoys:
         if time.monotonic() > deadline:
-            raise RunFailed(f"{len(ids)} clients are connected, min_envoys is {failures.min_envoys}")
+            hint = "" if ids else "; start a SuperNode: cd envoy && bash start_supernode.sh"
+            raise RunFailed(f"{len(ids)} clients are connected, min_envoys is {failures.min_envoys}{hint}")
         time.sleep(0.5)
     nodes: dict[str, int] = {}
     cards: dict[str, dict[str, Any]] = {}
@@ -109,6 +110,17 @@ def _describe(grid: Grid, ids: list[int]) -> Iterator[Answer]:
     for start in range(0, len(ids), AT_A_TIME):
         questions = [Message(RecordDict(), node, "query") for node in ids[start : start + AT_A_TIME]]
         yield from ask(grid, questions, CARD_SECONDS)
+
+
+def require_splits(clients: Clients) -> None:
+    """Make sure that a run can train, choose the best model and test it.
+
+    Raises:
+        RunFailed: no client has clips for one of these.
+    """
+    for split, words in (("train", "training"), ("val", "validation"), ("test", "test")):
+        if not clients.having(split):
+            raise RunFailed(f"no client has {words} clips")
 
 
 def require_classes(clients: Clients, of_model: Sequence[str]) -> None:

@@ -9,12 +9,19 @@ from typing import Any
 
 from superb_ks.experiment import Experiment
 from superb_ks.model.spec import ModelSpec
+from superb_ks.run_files import EXPERIMENT
 from superb_ks.settings import Settings
 
-NOTEBOOKS = "experiment.json"
-"""File next to this one: what a notebook submitted (`superb_ks.experiment`)."""
+_KEYS = {
+    **{name: name for name in ("model", "rounds", "fraction", "seed")},
+    "tuning.name": "tuning",
+    "strategy.name": "strategy",
+    "recipe.epochs_per_round": "epochs-per-round",
+    "privacy.noise_multiplier": "noise-multiplier",
+    "privacy.clip_norm": "clip-norm",
+}
+"""The setting of each key of the run config that has one: `group.field` for one of a group."""
 
-_HAVE_KEYS = ("model", "rounds", "fraction", "seed")
 _OWN_SETTINGS = "settings = Settings()\n"
 _MODEL_AND_DATA = {"model": "model", "data_loader": "shard", "device": "device"}
 _ARGUMENTS = {
@@ -26,7 +33,7 @@ _ARGUMENTS = {
 
 def notebooks_text() -> bytes | None:
     """Return the experiment's text that a notebook put into the app; None if none did."""
-    file = Path(__file__).with_name(NOTEBOOKS)
+    file = Path(__file__).with_name(EXPERIMENT)
     return file.read_bytes() if file.exists() else None
 
 
@@ -49,29 +56,56 @@ def text_of(settings: Settings, labels: Sequence[str]) -> bytes:
 
 
 def settings_by_config(run_config: Mapping[str, Any]) -> Settings:
-    """Return the settings of the run's config: what has a key of its own, and `settings` over it.
+    """Return the settings of the run's config: what has a key of its own, and `settings` for all others.
+
+    A setting has one place, so that nothing is overridden without a word.
 
     Args:
         run_config: with the keys of `[tool.flwr.app.config]`.
 
     Raises:
-        ValueError: a value is illegal; the message names it and what is legal.
+        ValueError: a value is illegal, or in the wrong place; the message names it and what is legal.
     """
-    noise = float(run_config["noise-multiplier"])
-    privacy = {"clip_norm": float(run_config["clip-norm"]), "noise_multiplier": noise}
-    by_keys = {
-        **{name: run_config[name] for name in _HAVE_KEYS},
-        **{name: {"name": run_config[name]} for name in ("tuning", "strategy")},
-        "recipe": {"epochs_per_round": run_config["epochs-per-round"] or None},
-        "privacy": privacy if noise else None,
-        "engine": "flower",
-    }
+    values: dict[str, Any] = {}
+    for setting, key in _KEYS.items():
+        group, _, field = setting.rpartition(".")
+        (values.setdefault(group, {}) if group else values)[field] = run_config[key]
+    values["recipe"] = {"epochs_per_round": run_config["epochs-per-round"] or None}
+    further = _further(run_config["settings"])
+    if not run_config["noise-multiplier"] and "privacy" not in further:
+        values["privacy"] = None
+    _add(further, values)
+    return Settings.from_dict({**values, "engine": "flower"})
+
+
+def _further(text: str) -> dict[str, Any]:
+    """Return what the run config's `settings` holds.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
     try:
-        further = json.loads(run_config["settings"] or "{}")
+        further = json.loads(text or "{}")
     except json.JSONDecodeError as error:
         raise ValueError(f"the run config's settings are no JSON: {error}") from error
     if not isinstance(further, dict):
         raise ValueError(f"the run config's settings are {further!r}; legal: a JSON object")
-    for name in sorted(further.keys() & set(_HAVE_KEYS)):
-        raise ValueError(f"the run config's settings have {name!r}, which is a key of its own: {name}=…")
-    return Settings.from_dict({**by_keys, **further})
+    return further
+
+
+def _add(further: Mapping[str, Any], values: dict[str, Any], group: str = "") -> None:
+    """Add settings to those that have keys of their own, group by group.
+
+    Raises:
+        ValueError: one has a key of its own.
+    """
+    for name, value in further.items():
+        setting, there = f"{group}{name}", values.get(name)
+        if isinstance(there, dict) and isinstance(value, dict):
+            _add(value, there, f"{setting}.")
+        elif keys := [f"{key}=…" for each, key in _KEYS.items() if f"{each}.".startswith(f"{setting}.")]:
+            raise ValueError(
+                f"the run config's settings have {setting!r}, which has a key of its own: {' '.join(keys)}"
+            )
+        else:
+            values[name] = value

@@ -13,13 +13,10 @@ import numpy as np
 from flwr.common.logger import log
 
 from superb_ks.metrics import ACCURACY, CLIPS, Metrics, as_records
-from superb_ks.run_files import CARDS, RECORDS, STATUS
+from superb_ks.run_files import CARDS, FAILURE, RECORDS, STATUS
 from superb_ks.schedule import TEST_BEST, TEST_INITIAL, TRAIN, VALIDATE
 from superb_ks.types import Vector
 from superb_node.work_folder import replace_file
-
-FAILURE = "failure"
-"""The note of what ended a run."""
 
 
 class Output:

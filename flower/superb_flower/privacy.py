@@ -1,8 +1,8 @@
 """Differential privacy by Flower: its wrapper clips and adds the noise, its accountant counts.
 
-Two things differ from the director's (docs/privacy.md). Flower draws its noise from NumPy's generator, which
-what it has drawn could betray. Its account lets every client take part in every round, so that with a small
-`fraction` its epsilon is higher.
+Two things differ from the director's (docs/privacy.md). Flower draws its noise from NumPy's generator, whose
+state can be reconstructed from what it has drawn. Its account lets every client take part in every round, so
+that with a small `fraction` its epsilon is higher.
 """
 
 from __future__ import annotations

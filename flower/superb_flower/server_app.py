@@ -13,17 +13,17 @@ from flwr.app import Context
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
-from superb_flower.clients import find_clients, require_classes
+from superb_flower.clients import find_clients, require_classes, require_splits
 from superb_flower.errors import RunFailed
 from superb_flower.experiment import notebooks_text, settings_by_config, text_of
-from superb_flower.output import FAILURE, Output
+from superb_flower.output import Output
 from superb_flower.rounds import Rounds
 from superb_ks.collaborator.personal import save_pretrained
 from superb_ks.experiment import Experiment
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.recipe import recipe_in_words
-from superb_ks.run_files import BEST, FAILED, FINISHED, INITIAL, RUNNING, STATUS, read_model
+from superb_ks.run_files import BEST, FAILED, FAILURE, FINISHED, INITIAL, RUNNING, STATUS, read_model
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
 
@@ -42,7 +42,8 @@ def main(grid: Grid, context: Context) -> None:
     try:
         _carry_out(grid, config, sent, by_config or _settings(config, sent), output)
     except Exception as error:
-        output.note(0, "director", FAILURE, f"{type(error).__name__}: {error}")
+        told = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
+        output.note(0, "director", FAILURE, told)
         output.status(FAILED)
         raise
     output.status(FINISHED)
@@ -71,6 +72,7 @@ def _carry_out(
     output.cards(clients.cards)
     if config["cards-only"]:
         return
+    require_splits(clients)
     log(logging.INFO, "Recipe: %s", recipe_in_words(vars(settings.complete_recipe), settings.to_dict()))
     experiment = Experiment.read(sent or text_of(settings, clients.labels))
     if isinstance(experiment.model, dict):

@@ -17,6 +17,10 @@ STATUS = "status"
 RUNNING, FINISHED, FAILED = "in_progress", "finished", "failed"
 INITIAL, LAST, BEST = "initial.npy", "last.npy", "best.npy"
 """Models, float32 `[size]`: what the author gave, that of the last round, and the best."""
+FAILURE = "failure"
+"""Task of the record of what ended a run, whose words are the record's metric."""
+EXPERIMENT = "experiment.json"
+"""File in the app's package: the experiment's text that a notebook submitted."""
 
 
 def read_model(file: Path) -> Vector:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,11 +42,27 @@ def shard_params(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
+def process_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are made by a process of a run."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    for name in ("_run_id", "_task_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project's folders that a simulation runs from: its runs stay in it."""
     for name in ("demo", "envoy", "flower", "simulation", "workspace/superb_notebook"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("work", "__pycache__"))
     return tmp_path
+
+
+def app_defaults() -> dict[str, Any]:
+    """The app's run config where nothing is given."""
+    from flwr.common.config import get_project_config
+
+    return dict(get_project_config(ROOT / "flower")["tool"]["flwr"]["app"]["config"])
 
 
 def left(project: Path) -> list[str]:

@@ -14,11 +14,8 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord
 from flwr.common.constant import ErrorCode
-from flwr.supercore.task_identity import TaskIdentity
 from superb_flower import messages
 from superb_flower.answers import Answer, Report, ask, read_report
-from superb_flower.clients import find_clients
-from superb_flower.errors import RunFailed
 from superb_flower.output import in_words
 
 from demo.flower_federation import FlowerFederation
@@ -30,18 +27,14 @@ from superb_notebook.connect import connect
 from superb_notebook.flower import copy_app
 from superb_notebook.monitor import follow
 from superb_notebook.tasks import submit
+from tests.support.grid import Nodes
 from tests.support.lab import wait_until
+
+pytestmark = pytest.mark.usefixtures("process_of_a_run")
 
 SIZE = 8
 COUNTS = {"train": 20, "val": 5, "test": 5}
 MODEL = np.ones(SIZE, np.float32)
-
-
-@pytest.fixture(autouse=True)
-def process_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages are made by a process of a run."""
-    for name in ("_run_id", "_task_id", "_node_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
 
 
 def question(node: int = 1, kind: str = "train") -> Message:
@@ -134,35 +127,12 @@ def test_the_records_of_a_round_are_limited_over_all_tasks() -> None:
     )
 
 
-class Line:
-    """What `ask` needs of a grid: takes the messages of the first nodes, and has some answers."""
-
-    def __init__(self, answers: dict[int, Error | None], takes: int) -> None:
-        self.answers, self.takes = answers, takes
-        self.asked: dict[str, Message] = {}
-
-    def push_messages(self, questions: Iterable[Message]) -> list[str]:
-        self.asked = {each.metadata.message_id: each for each in questions}
-        return list(self.asked)[: self.takes]
-
-    def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
-        found = []
-        for number in numbers:
-            asked = self.asked[number]
-            node = asked.metadata.dst_node_id
-            if node in self.answers:
-                answer = Message(self.answers[node] or messages.report("x", {}, None), reply_to=asked)
-                answer.metadata.__dict__["_src_node_id"] = 0  # as the SuperLink answers for a lost node
-                found.append(answer)
-        return found
-
-
 def test_an_answer_is_known_by_its_question() -> None:
     lost, failed = (
         Error(ErrorCode.NODE_UNAVAILABLE, "gone"),
         Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "no"),
     )
-    line = Line({1: None, 2: lost, 3: failed}, takes=4)
+    line = Nodes({1: messages.report("x", {}, None), 2: lost, 3: failed}, takes=4)
     started = time.monotonic()
     came = {each.node: each for each in ask(line, [question(node) for node in range(1, 6)], 0.3)}
     assert time.monotonic() - started < 5
@@ -171,39 +141,6 @@ def test_an_answer_is_known_by_its_question() -> None:
     assert came[3] == Answer(3, None, "no", failed=True)
     assert came[4] == Answer(4, None, "no answer within 0.3 s")
     assert came[5].fault.startswith("it has left")
-
-
-class Nodes(Line):
-    """A grid of some nodes."""
-
-    def get_node_ids(self) -> list[int]:
-        return list(self.answers)
-
-    def push_messages(self, questions: Iterable[Message]) -> list[str]:
-        for each in (questions := list(questions)):
-            each.metadata.__dict__["_message_id"] = f"question {each.metadata.dst_node_id}"
-        return super().push_messages(questions)
-
-
-def test_a_client_without_a_card_is_named_and_may_be_left_out() -> None:
-    fault = "cannot take part: it has no card: 'card'"
-    dropped: list[tuple[str, str]] = []
-    grid = Nodes({7: None}, takes=1)
-    with pytest.raises(RuntimeError, match=f"client 7 {fault}"):
-        find_clients(grid, Failures(), lambda *each: dropped.append(each))
-    assert dropped == []
-    with pytest.raises(RuntimeError, match="0 clients can take part, min_envoys is 1"):
-        find_clients(grid, Failures(on_task_error="continue"), lambda *each: dropped.append(each))
-    assert dropped == [("client 7", fault)]
-
-
-def test_a_client_out_of_reach_does_not_end_a_run() -> None:
-    """A SuperNode that died is listed for a minute, and Flower answers for it."""
-    dropped: list[tuple[str, str]] = []
-    grid = Nodes({7: Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat")}, takes=1)
-    with pytest.raises(RunFailed, match="0 clients can take part, min_envoys is 1"):
-        find_clients(grid, Failures(), lambda *each: dropped.append(each))
-    assert dropped == [("client 7", "cannot take part: no heartbeat")]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Flower's command line, as the notebook calls it."""
 
+from pathlib import Path
+
 import pytest
+import tomllib  # type: ignore[import-not-found]
 
 from demo.ports import free_ports
-from superb_node.flower.cli import SUPERLINK, FlowerCli, FlowerRefused
+from superb_node.flower.cli import SUPERLINK, FlowerCli, FlowerRefused, superlink_config, toml_value
 
 
 def test_answers_are_read_where_colours_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,3 +18,21 @@ def test_answers_are_read_where_colours_are_forced(monkeypatch: pytest.MonkeyPat
         cli("list", SUPERLINK)
     assert "\x1b" not in str(refused.value)
     assert '"success"' not in str(refused.value), "its JSON was read"
+
+
+@pytest.mark.parametrize(
+    "value", ["/a b/Grüße 語 🎙", '/it\'s "x"\\', "/\t\n\x7f\x01", "", 0.5, 1e-06, 1e22, 200, True, False]
+)
+def test_any_value_reaches_the_app(value: str | float | bool) -> None:
+    (read,) = tomllib.loads(f"key = {toml_value(value)}").values()
+    assert (type(read), read) == (type(value), value)
+
+
+def test_a_superlink_is_known_by_a_certificate_of_any_path() -> None:
+    root = Path("/certs 🎙/root_certificate.pem")
+    assert tomllib.loads(superlink_config("[::1]:50050", root))["superlink"] == {
+        "default": SUPERLINK,
+        SUPERLINK: {"address": "[::1]:50050", "root-certificates": str(root)},
+    }
+    plain = tomllib.loads(superlink_config("localhost:50050"))["superlink"][SUPERLINK]
+    assert plain == {"address": "localhost:50050", "insecure": True}

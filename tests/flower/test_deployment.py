@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
 from superb_node.names import envoy_name
 from superb_node.work_folder import OF_ONE_NODE
+from tests.support.lab import wait_until
 
 pytest.importorskip("flwr", reason="Flower needs Python 3.11 or later")
 
@@ -35,6 +35,9 @@ pytestmark = [pytest.mark.federation, pytest.mark.slow, pytest.mark.timeout(1800
 ROOT = Path(__file__).resolve().parents[2]
 FLWR = Path(sysconfig.get_path("scripts"), "flwr")
 NODES = [envoy_name(rank) for rank in (1, 2)]
+STRANGER, ITS_LABELS = envoy_name(3), ["yes", "no", "_silence_", "_unknown_"]
+"""An owner who has chosen other classes."""
+SECONDS = 240.0
 _NOT_COPIED = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__")
 
 
@@ -45,14 +48,17 @@ class Deployment:
         self.folder = folder
         self.services: dict[str, ServiceProcess] = {}
         (self.port,) = free_ports(1)
-        make_certificates(folder / "certs", envoys=NODES)
+        make_certificates(folder / "certs", envoys=[*NODES, STRANGER])
         write_corpus(folder, seed=0, size=Size(12, 4, 4, 2, 2, 2))
         shutil.copytree(ROOT / "director", folder / "director", ignore=_NOT_COPIED)
-        for rank, name in enumerate(NODES, start=1):
+        for rank, name in enumerate((*NODES, STRANGER), start=1):
             shutil.copytree(ROOT / "envoy", folder / name, ignore=_NOT_COPIED)
             shard = {"source": "folder", "data_dir": str(folder / "speech_commands_v0.01")}
             config = folder / name / "envoy_config.yaml"
-            set_shard_params(config, {**shard, "rank_worldsize": f"{rank}, {len(NODES)}"})
+            if name == STRANGER:
+                set_shard_params(config, {**shard, "rank_worldsize": "1, 1", "labels": ITS_LABELS})
+            else:
+                set_shard_params(config, {**shard, "rank_worldsize": f"{rank}, {len(NODES)}"})
             config.write_text(config.read_text().replace("cpu_threads: null", "cpu_threads: 1"))
         self.home = folder / "home"
         self.home.mkdir()
@@ -82,13 +88,13 @@ class Deployment:
             return until in self.log(name)
 
         if until:
-            wait(ready)
+            wait_until(ready, SECONDS)
         return service
 
     def refused(self, name: str, *command: str) -> str:
         """Run a script that Flower must end with an error; returns its log."""
         service = self.start(name, *command)
-        wait(lambda: service.exit_code() is not None)
+        wait_until(lambda: service.exit_code() is not None, SECONDS)
         assert service.exit_code() == 1
         return self.log(name)
 
@@ -119,13 +125,6 @@ def name_of(process: psutil.Process) -> str:
         return ""
 
 
-def wait(until: Callable[[], Any], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < deadline, "too late"
-        time.sleep(0.2)
-
-
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path)
@@ -144,7 +143,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 def test_a_run_with_tls_and_registered_nodes(deployment: Deployment, tmp_path: Path) -> None:
     """From strangers that are turned away to the end of everything, in the order of docs/deployment.md."""
     deployment.start("director", "start_superlink_with_tls.sh", "localhost", until="Uvicorn running")
-    for name in NODES:
+    for name in (*NODES, STRANGER):
         told = deployment.refused(name, "start_supernode_with_tls.sh", name, "localhost")
         assert "] Failed to activate SuperNode" in told
         (command,) = re.findall(r"in place of CONNECTION: (echo .* CONNECTION)$", told, re.MULTILINE)
@@ -165,9 +164,17 @@ def test_a_run_with_tls_and_registered_nodes(deployment: Deployment, tmp_path: P
     assert (output / "status").read_text() == "finished", log
     check_records(output)
 
-    # A second one is under way when everything is told to stop.
+    deployment.start(STRANGER, "start_supernode_with_tls.sh", STRANGER, "localhost", until="SuperNode ID")
+    log = deployment.flower(*run, "--stream")
+    assert f"The run has failed: {STRANGER} has the classes {' '.join(ITS_LABELS)}, and env_one has " in log
+    assert (tmp_path / "output-2" / "status").read_text() == "failed"
+    os.kill(deployment.services[STRANGER].pid, signal.SIGINT)
+    wait_until(lambda: deployment.services[STRANGER].exit_code() is not None, 60)
+    assert deployment.services.pop(STRANGER).exit_code() == 0
+
+    # One more is under way when everything is told to stop.
     deployment.flower(*run)
-    wait(lambda: "flwr-clientapp" in map(name_of, deployment.family(NODES[0])))
+    wait_until(lambda: "flwr-clientapp" in map(name_of, deployment.family(NODES[0])), SECONDS)
     family = {name: deployment.family(name) for name in deployment.services}
     for name, signum in (
         ("env_one", signal.SIGINT),

@@ -1,20 +1,22 @@
-"""What the log of a run says of its recipe, without any client."""
+"""What a run says and checks before its rounds, without any client."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.app import Context, RecordDict
-from flwr.common.config import get_project_config
 from superb_flower import server_app
 from superb_flower.clients import Clients
+from superb_flower.errors import RunFailed
 
-from superb_ks.run_files import CARDS, FAILED, FINISHED, STATUS
+from superb_ks.run_files import CARDS, FAILED, FAILURE, FINISHED, RECORDS, STATUS
 from superb_ks.settings import SUPERB_LABELS
-from tests.flower.conftest import ROOT
+from superb_node.shard_card import SPLITS
+from tests.flower.conftest import app_defaults
 
 # A run's process ends with its records open.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -28,13 +30,18 @@ def no_rounds(*_: Any) -> None:
     raise Reached
 
 
+def one_with(*splits: str) -> Clients:
+    """A client that has a clip of some splits."""
+    clips = {split: {"yes": int(split in splits)} for split in SPLITS}
+    return Clients({"env_one": 1}, {"env_one": {"labels": list(SUPERB_LABELS), "clips": clips}})
+
+
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a run logs until its rounds begin; one client is there."""
     told: list[str] = []
-    clients = Clients({"env_one": 1}, {"env_one": {"labels": list(SUPERB_LABELS)}})
     monkeypatch.setattr(server_app, "log", lambda _level, text, *values: told.append(text % values))
-    monkeypatch.setattr(server_app, "find_clients", lambda *_: clients)
+    monkeypatch.setattr(server_app, "find_clients", lambda *_: one_with("train", "val", "test"))
     monkeypatch.setattr(server_app, "Rounds", no_rounds)
     return told
 
@@ -43,8 +50,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def run(tmp_path: Path) -> Callable[..., Path]:
     def begin(**given: Any) -> Path:
         """Begin a run with the app's config, and what is given of it; returns its folder."""
-        default = get_project_config(ROOT / "flower")["tool"]["flwr"]["app"]["config"]
-        config = {**default, "output": str(tmp_path / "output"), **given}
+        config = {**app_defaults(), "output": str(tmp_path / "output"), **given}
         server_app.main(None, Context(1, 1, {}, RecordDict(), config))
         return tmp_path / "output"
 
@@ -52,9 +58,9 @@ def run(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_the_recipe_follows_where_the_results_are(log: list[str], run: Callable[..., Path], tmp_path: Path):
-    own = '{"strategy": {"name": "fedadam", "learning_rate": 0.5}, "recipe": {"shift_seconds": 0.1}}'
+    own = '{"strategy": {"learning_rate": 0.5}, "recipe": {"shift_seconds": 0.1}}'
     with pytest.raises(Reached):
-        run(settings=own)
+        run(strategy="fedadam", settings=own)
     assert log == [
         f"Records and models are in {tmp_path / 'output'}",
         "Recipe: 2 passes a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
@@ -69,3 +75,36 @@ def test_who_asks_for_cards_alone_trains_by_no_recipe(log: list[str], run: Calla
     assert {file.name for file in output.iterdir()} >= {CARDS, STATUS}
     assert (output / STATUS).read_text() == FINISHED
     assert len(log) == 2 and not any("Recipe" in line for line in log)
+
+
+def reason(output: Path) -> str:
+    """Why the run in a folder has failed, as a notebook reads it."""
+    assert (output / STATUS).read_text() == FAILED
+    records = [json.loads(line) for line in (output / RECORDS).read_text().splitlines()]
+    (told,) = [record["metric_name"] for record in records if record["task_name"] == FAILURE]
+    return str(told)
+
+
+@pytest.mark.parametrize(("lacks", "words"), [("train", "training"), ("val", "validation"), ("test", "test")])
+def test_a_run_that_could_not_learn_or_be_scored_ends_before_its_rounds(
+    log: list[str],
+    run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lacks: str,
+    words: str,
+):
+    """As on a director, where the tutorial's tasks refuse a split without clips."""
+    having = [split for split in SPLITS if split != lacks]
+    monkeypatch.setattr(server_app, "find_clients", lambda *_: one_with(*having))
+    with pytest.raises(RunFailed):
+        run()
+    assert reason(tmp_path / "output") == f"no client has {words} clips"
+
+
+def test_an_error_that_nobody_foresaw_is_told_with_its_kind(
+    log: list[str], run: Callable[..., Path], tmp_path: Path
+):
+    with pytest.raises(Reached):
+        run()
+    assert reason(tmp_path / "output") == "Reached: "

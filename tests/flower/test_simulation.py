@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import tomllib  # type: ignore[import-not-found]
 import torch
 from flwr.app import Context, RecordDict
 from superb_flower import client
@@ -25,7 +24,7 @@ from simulation.options import parse_options
 from superb_ks.run_files import RECORDS
 from superb_node.envoy import threads
 from superb_node.shard_card import read_card
-from tests.flower.conftest import left
+from tests.flower.conftest import app_defaults, left
 from tests.support.lab import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,9 +138,7 @@ def test_the_corpus_is_indexed_once_a_worker(archive: Path, monkeypatch: pytest.
 
     open_corpus = speech_commands.shard.open_corpus
     monkeypatch.setattr(speech_commands.shard, "open_corpus", opens)
-    app = tomllib.loads((ROOT / "flower" / "pyproject.toml").read_text(encoding="utf-8"))
-    defaults = app["tool"]["flwr"]["app"]["config"]
-    run = {**defaults, **parse_options([f"--data={archive}"]).run_config}
+    run = {**app_defaults(), **parse_options([f"--data={archive}"]).run_config}
     cards = []
     for number in (*range(6), *range(6)):
         node = {"partition-id": number, "num-partitions": 6}

@@ -9,7 +9,6 @@ import pytest
 from flwr.app import Message
 from flwr.serverapp.strategy import FedAdam as FlowersFedAdam
 from flwr.serverapp.strategy import FedAvg as FlowersFedAvg
-from flwr.supercore.task_identity import TaskIdentity
 from superb_flower import messages
 from superb_flower.privacy import counting_the_same, epsilon_of, private_strategy
 from superb_flower.strategies import flower_strategy
@@ -22,6 +21,8 @@ from superb_ks.settings import FedAdam, FedProx, FedYogi, Privacy, TrimmedMean
 from superb_ks.strategy_settings import STRATEGIES, Strategy, strategy_named
 from superb_ks.types import Vector
 
+pytestmark = pytest.mark.usefixtures("process_of_a_run")
+
 SIZE, ROUNDS = 1000, 4
 CLIPS = {"a": 7, "b": 100, "c": 1153}
 OTHERS = [
@@ -29,13 +30,6 @@ OTHERS = [
     FedAdam(learning_rate=0.1, beta1=0.25, tau=0.01),
     FedYogi(learning_rate=0.1, beta1=0.9),
 ]
-
-
-@pytest.fixture(autouse=True)
-def process_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages are made by a process of a run."""
-    for name in ("_run_id", "_task_id", "_node_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
 
 
 def vector(*seed: int) -> Vector:
@@ -94,7 +88,9 @@ def test_both_engines_aggregate_alike(strategy: Strategy, tmp_path: Path) -> Non
     for number in range(ROUNDS):
         model = flowers_round(flowers, model, number)
         ours = our_round(strategy, state, number)
-        np.testing.assert_allclose(model, ours, rtol=1e-6, atol=1e-6)
+        # Of the largest weight, which is 4: a step of 0.1 differs by up to 6e-7 of it, one of 0.002 by 6e-8,
+        # which is all that float32 can tell apart.
+        np.testing.assert_allclose(model, ours, rtol=0, atol=1e-6 * np.abs(ours).max())
         if strategy.name in ("fedavg", "fedprox"):
             assert np.array_equal(model, ours), "bit for bit"
 

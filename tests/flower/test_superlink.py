@@ -5,10 +5,14 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from demo.errors import DemoError
 from demo.ports import free_ports
+from simulation.engine import CLUSTER, Engine
+from simulation.superlink import serve
 from tests.flower.conftest import ROOT
 
 
@@ -38,3 +42,37 @@ def test_a_port_that_somebody_has() -> None:
         told = refused("simulation.superlink", f"--port={port}")
     assert told.startswith(f"superlink: cannot listen on 127.0.0.1:{port} (Address already in use).")
     assert "Is another superlink running?" in told
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (None, "starting a SuperLink that simulates, and Ray ..."),
+        ("", "starting a SuperLink that simulates, and Ray ..."),
+        ("10.0.0.1:6379", "starting a SuperLink that simulates, on the Ray cluster at 10.0.0.1:6379 ..."),
+    ],
+)
+def test_ray_is_started_unless_a_cluster_is_named(
+    address: str | None,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An empty variable names none, for whoever says it and for whoever starts it."""
+    if address is None:
+        monkeypatch.delenv(CLUSTER, raising=False)
+    else:
+        monkeypatch.setenv(CLUSTER, address)
+    started: list[str] = []
+
+    def begin(engine: Engine, name: str, *command: str) -> None:
+        started.append(name)
+        assert engine._variables().get(CLUSTER) == (address or None)
+        raise DemoError("far enough")
+
+    monkeypatch.setattr(Engine, "_start", begin)
+    with pytest.raises(DemoError, match="far enough"):
+        serve(free_ports(1)[0], tmp_path)
+    assert started == ["superlink" if address else "ray"]
+    assert capsys.readouterr().out == f"superlink: {words}\n"

@@ -21,8 +21,8 @@ def require_tls_or_loopback(
 
     Args:
         name: the envoy's.
-        director_host: name or address of its director.
-        certificates: with them, the envoy speaks TLS.
+        director_host: name or address of its director, or SuperLink.
+        certificates: with them, it speaks TLS.
         plaintext_allowed: its owner trusts everybody on the network.
         service: what calls; its start scripts are called so.
 
@@ -35,14 +35,14 @@ def require_tls_or_loopback(
     if certificates is None and not plaintext_allowed:
         if not is_loopback(director_host):
             raise HostRefused(
-                f"without TLS an envoy serves a director on this machine only, and {director_host} is "
-                f"another: anyone in between could have code run here. Use bash start_{service}_with_tls.sh "
-                f"NAME HOST, or say {ALLOW_PLAINTEXT}"
+                f"without TLS the {service} calls this machine only, and {director_host} is another: anyone "
+                f"in between could have code run here. Use bash start_{service}_with_tls.sh NAME HOST, "
+                f"or say {ALLOW_PLAINTEXT}"
             )
         return
     if certificates is None:
         logger.warning(
-            "%s: the director's identity is not checked, and others can listen in", ALLOW_PLAINTEXT
+            "%s: the identity of %s is not checked, and others can listen in", ALLOW_PLAINTEXT, director_host
         )
     try:
         addresses_of(director_host)

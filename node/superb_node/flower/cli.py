@@ -32,6 +32,26 @@ class FlowerRefused(ToldError):
     installed = True
 
 
+def toml_value(value: str | int | float | bool) -> str:
+    """Return a value as TOML spells it, such as a path or what a run's config holds."""
+    # JSON's spelling, but TOML refuses JSON's two escapes of a character beyond the BMP, and DEL as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def superlink_config(address: str, root_certificate: Path | None = None) -> str:
+    """Return the `config.toml` of Flower's command line for one SuperLink, under the name `SUPERLINK`.
+
+    Args:
+        address: its host and port.
+        root_certificate: file of the authority by which it is known; None: no TLS.
+    """
+    known = "insecure = true"
+    if root_certificate is not None:
+        known = f"root-certificates = {toml_value(str(root_certificate))}"
+    lines = ["[superlink]", f"default = {toml_value(SUPERLINK)}", f"[superlink.{SUPERLINK}]"]
+    return "\n".join([*lines, f"address = {toml_value(address)}", known]) + "\n"
+
+
 class FlowerCli:
     """Flower's command line, with a configuration of its own for one SuperLink.
 
@@ -42,14 +62,8 @@ class FlowerCli:
     """
 
     def __init__(self, host: str, port: int, certificates: str | None = None) -> None:
-        lines = [f'address = "{host}:{port}"']
-        if certificates is None:
-            lines.append("insecure = true")
-        else:
-            root = (Path(certificates).expanduser() / ROOT_CERTIFICATE).resolve()
-            lines.append(f"root-certificates = {json.dumps(str(root))}")
-        config = ["[superlink]", f'default = "{SUPERLINK}"', f"[superlink.{SUPERLINK}]", *lines]
-        self._config = "\n".join(config) + "\n"
+        root = None if certificates is None else Path(certificates).expanduser() / ROOT_CERTIFICATE
+        self._config = superlink_config(f"{host}:{port}", root and root.resolve())
 
     def __call__(self, *arguments: str) -> dict[str, Any]:
         """Run `flwr` and return what it answers in JSON.

@@ -6,7 +6,6 @@ python -m superb_node.flower.supernode --name env_one --config envoy_config.yaml
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -30,6 +29,7 @@ try:
     from superb_node.envoy.dialling import require_tls_or_loopback
     from superb_node.errors import ConfigError
     from superb_node.flower import launch
+    from superb_node.flower.cli import toml_value
     from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
     from superb_node.names import fault_of_envoy_name
     from superb_node.text import safe_lines
@@ -103,10 +103,7 @@ def _home(name: str) -> Path:
 def _in_toml(told: Mapping[str, str]) -> str:
     """Return what the app learns of its node, as Flower's command line takes it."""
     # Flower looks for the second quote before it reads the value as TOML.
-    inside = {
-        key: json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022")
-        for key, text in told.items()
-    }
+    inside = {key: toml_value(text)[1:-1].replace('\\"', "\\u0022") for key, text in told.items()}
     return " ".join(f'{key}="{text}"' for key, text in inside.items())
 
 

@@ -100,6 +100,8 @@ NODE, NODE_TLS = "start_supernode.sh", "start_supernode_with_tls.sh"
     ("command", "variables", "message"),
     [
         ([NODE, "1a"], {}, "envoy name '1a'; legal: a letter"),
+        ([NODE, "--max-retries", "3"], {}, "options come last: bash start_supernode.sh NAME CONFIG OPTION"),
+        ([NODE, "env_one", "--max-retries=3"], {}, "options come last: bash start_supernode.sh NAME CONFIG"),
         ([NODE, "env_one", "missing.yaml"], {}, "no envoy config at missing.yaml"),
         ([NODE, "env_one", "nowhere.yaml"], {}, "/no/such/folder"),
         (
@@ -113,7 +115,12 @@ NODE, NODE_TLS = "start_supernode.sh", "start_supernode_with_tls.sh"
             "digest.yaml: approval is digest, and a SuperNode runs whatever",
         ),
         ([NODE], {"DIRECTOR_PORT": "80"}, "the director's port is '80'; legal: 1024 to 65535"),
-        ([NODE], {"DIRECTOR_HOST": "192.0.2.7"}, "start_supernode_with_tls.sh NAME HOST"),
+        (
+            [NODE],
+            {"DIRECTOR_HOST": "192.0.2.7"},
+            "without TLS the supernode calls this machine only, and 192.0.2.7 is another: anyone in between "
+            "could have code run here. Use bash start_supernode_with_tls.sh NAME HOST",
+        ),
         ([NODE_TLS, "env_one"], {}, "which NAME, which HOST?"),
         ([NODE_TLS, "env_three", "localhost"], {}, "no certificates in ../certs/env_three"),
         (
