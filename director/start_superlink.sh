@@ -3,4 +3,4 @@
 # DIRECTOR_HOST and DIRECTOR_PORT say where it listens (localhost, 50050); PYTHON names another interpreter.
 # OPTIONs are those of flower-superlink.
 exec bash "$(dirname -- "${BASH_SOURCE[0]}")/python.sh" -m superb_node.flower.superlink \
-  --host "${DIRECTOR_HOST:-localhost}" --port "${DIRECTOR_PORT:-50050}" "$@"
+  --host="${DIRECTOR_HOST:-localhost}" --port="${DIRECTOR_PORT:-50050}" "$@"

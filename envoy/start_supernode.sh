@@ -2,12 +2,6 @@
 # Start Flower's SuperNode in an envoy's place: bash start_supernode.sh [NAME] [CONFIG] [OPTION ...]
 # DIRECTOR_HOST and DIRECTOR_PORT say where the SuperLink is; PYTHON names another interpreter. OPTIONs are those of
 # flower-supernode.
-for each in "${1:-}" "${2:-}"; do
-  if [[ "$each" == -* ]]; then
-    echo "supernode: options come last: bash start_supernode.sh NAME CONFIG OPTION ..." >&2
-    exit 2
-  fi
-done
 exec bash "$(dirname -- "${BASH_SOURCE[0]}")/python.sh" -m superb_node.flower.supernode \
-  --name "${1:-env_one}" --config "${2:-envoy_config.yaml}" \
-  --director-host "${DIRECTOR_HOST:-localhost}" --director-port "${DIRECTOR_PORT:-50050}" "${@:3}"
+  --name="${1:-env_one}" --config="${2:-envoy_config.yaml}" \
+  --director-host="${DIRECTOR_HOST:-localhost}" --director-port="${DIRECTOR_PORT:-50050}" "${@:3}"

@@ -100,8 +100,8 @@ NODE, NODE_TLS = "start_supernode.sh", "start_supernode_with_tls.sh"
     ("command", "variables", "message"),
     [
         ([NODE, "1a"], {}, "envoy name '1a'; legal: a letter"),
-        ([NODE, "--max-retries", "3"], {}, "options come last: bash start_supernode.sh NAME CONFIG OPTION"),
-        ([NODE, "env_one", "--max-retries=3"], {}, "options come last: bash start_supernode.sh NAME CONFIG"),
+        ([NODE, "--max-retries", "3"], {}, "envoy name '--max-retries'; legal: a letter"),
+        ([NODE, "env_one", "--max-retries=3"], {}, "no envoy config at --max-retries=3"),
         ([NODE, "env_one", "missing.yaml"], {}, "no envoy config at missing.yaml"),
         ([NODE, "env_one", "nowhere.yaml"], {}, "/no/such/folder"),
         (
