@@ -28,6 +28,7 @@ from typing import Any
 import nbformat
 import papermill
 
+from benchmarks.arguments import count
 from benchmarks.compare.results import commit
 from benchmarks.transport.result import merge, now
 from demo import notebook
@@ -65,8 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--envoys", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn; medians are kept")
+    parser.add_argument("--envoys", type=count, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--repeats", type=count, default=3, help="runs of each, in turn; medians are kept")
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.plain:

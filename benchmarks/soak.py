@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 from rich.progress import Progress
 
+from benchmarks.arguments import count
 from demo.interrupts import raise_interrupted
 from superb_ks.settings import Failures
 from superb_node.work_folder import replace_file
@@ -105,7 +106,7 @@ def run(lab: Lab, rounds: int) -> dict[str, Any]:
 def main() -> int:
     """Run the soak; returns 1 if a round was lost."""
     parser = argparse.ArgumentParser(description="Many rounds, with an envoy killed every ten.")
-    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--rounds", type=count, default=500)
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "soak.json")
     arguments = parser.parse_args()
     with (

@@ -56,6 +56,7 @@ def learning_figures(repeats: int) -> dict[str, Any]:
     ratios = {f"openfl_to_{way}": round(medians["openfl"] / medians[way], 3) for way in ways[1:]}
     return {
         **{f"{way}_seconds": each for way, each in seconds.items()},
+        **{f"{way}_median": each for way, each in medians.items()},
         **ratios,
         **peaks,
         "good": ratios["openfl_to_flower"] <= 1,

@@ -25,6 +25,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from benchmarks.arguments import count
 from benchmarks.training.federated import measure_federation
 from benchmarks.training.job import noise_dataset, plain_evaluation, plain_training, unfrozen
 from benchmarks.transport.result import merge, now
@@ -77,16 +78,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tuning", nargs="+", default=["full"], choices=TUNINGS, help="scratch: full alone")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--federated", action="store_true", help="the federated ratio, too (on processors)")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch, for clips a second")
-    parser.add_argument("--repeats", type=int, default=3, help="measurements in turn; medians are kept")
+    parser.add_argument("--threads", type=count, default=2, help="of PyTorch, for clips a second")
+    parser.add_argument("--repeats", type=count, default=3, help="measurements in turn; medians are kept")
     parser.add_argument(
-        "--batch-size", type=int, default=BATCH, help="clips in a step; a head's is its recipe's"
+        "--batch-size", type=count, default=BATCH, help="clips in a step; a head's is its recipe's"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of clips")
     options = parser.parse_args(argv)
-    for name in ("threads", "repeats", "batch_size"):
-        if (value := getattr(options, name)) < 1:
-            parser.error(f"argument --{name.replace('_', '-')}: {value}; legal: a whole number from 1")
     options.pairs = []
     for model, tuning in itertools.product(
         MODELS if options.model is None else options.model, options.tuning
