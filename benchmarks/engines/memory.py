@@ -2,7 +2,7 @@
 
 The largest sum of the proportional set sizes of all processes of a simulation, read every second; of several
 simulations the median. Ten clients train in each of five rounds. Each has one speaker, with ten clips of one
-second. Memory follows the number of workers, which is that of the cores, if as many clients are asked at a time.
+second. Memory follows the number of workers: that of the cores, if as many clients are asked at a time.
 """
 
 from __future__ import annotations
