@@ -28,7 +28,6 @@ from typing import Any
 import nbformat
 import papermill
 
-from benchmarks.arguments import count
 from benchmarks.compare.results import commit
 from benchmarks.transport.result import merge, now
 from demo import notebook
@@ -37,6 +36,7 @@ from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import TUTORIAL, WORKSPACE, Options
 from demo.speech import make_synthetic_speech
+from superb_node.command_line import whole_from
 from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,8 +66,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--envoys", type=count, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--repeats", type=count, default=3, help="runs of each, in turn; medians are kept")
+    parser.add_argument("--envoys", type=whole_from(1), nargs="+", default=[1, 2, 4])
+    parser.add_argument(
+        "--repeats", type=whole_from(1), default=3, help="runs of each, in turn; medians are kept"
+    )
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.plain:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import count
+from superb_node.command_line import whole_from
 from superb_node.work_folder import replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument(
         "--sample", type=Path, default=SAMPLE, help="training archive whose clips are linked to"
     )
-    parser.add_argument("--repeats", type=count, default=3, help="processes for each figure")
+    parser.add_argument("--repeats", type=whole_from(1), default=3, help="processes for each figure")
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 from rich.progress import Progress
 
-from benchmarks.arguments import count
 from demo.interrupts import raise_interrupted
 from superb_ks.settings import Failures
+from superb_node.command_line import whole_from
 from superb_node.work_folder import replace_file
 from superb_notebook.experiment import FederatedExperiment
 from tests.support.lab import Lab, Record
@@ -106,7 +106,7 @@ def run(lab: Lab, rounds: int) -> dict[str, Any]:
 def main() -> int:
     """Run the soak; returns 1 if a round was lost."""
     parser = argparse.ArgumentParser(description="Many rounds, with an envoy killed every ten.")
-    parser.add_argument("--rounds", type=count, default=500)
+    parser.add_argument("--rounds", type=whole_from(1), default=500)
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "soak.json")
     arguments = parser.parse_args()
     with (

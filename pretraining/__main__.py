@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pretraining.checkpoint import FILES, FOLDER, Publication, can_publish, writ
 from pretraining.corpus import BLOCK, speak_corpus
 from pretraining.speaking import PARTS
 from pretraining.training import Plan, pretrain
+from superb_node.command_line import whole_from
 from superb_node.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -24,21 +24,6 @@ logger = logging.getLogger(__name__)
 
 FEWEST_CLIPS = PARTS * BLOCK
 """One block for each process that speaks."""
-
-
-def whole_from(least: int) -> Callable[[str], int]:
-    """Return what reads an option's value and refuses all but whole numbers from `least`."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r}; legal: a whole number from {least}")
-        return value
-
-    return read
 
 
 def folder_to_publish(text: str) -> Path:

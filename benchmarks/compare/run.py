@@ -27,7 +27,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.arguments import seed
 from benchmarks.compare import federated as compare_federated
 from benchmarks.compare.data import Archives, find_archives, shard_params
 from benchmarks.compare.plan import FEDERATED, REAL, Job, plan
@@ -39,6 +38,7 @@ from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import TEST_FOLDER, OptionError
 from superb_ks.recipe import recipe_in_words
+from superb_node.command_line import whole_from
 from superb_node.errors import DataError
 
 
@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", default="", help="folder of the training archive")
     parser.add_argument("--test-data", default="", help=f"of the test archive; {TEST_FOLDER} next to --data")
     parser.add_argument("--only", default="", metavar="TEXT", help="runs whose name has the text in it")
-    parser.add_argument("--seeds", type=seed, nargs="+", help="of every row; else 1, 3 or 5 of them, from 0")
+    parser.add_argument(
+        "--seeds", type=whole_from(0), nargs="+", help="of every row; else 1, 3 or 5 of them, from 0"
+    )
     switch: dict[str, Any] = dict(nargs="?", const=True, default=False, type=_switch)
     parser.add_argument("--quick", **switch, help="the main rows, one seed: 0 | 1")
     parser.add_argument("--again", **switch, help="also what is in the results: 0 | 1")

@@ -20,11 +20,11 @@ from benchmarks.compare import local
 from benchmarks.compare.plan import Job
 from demo.envoy_config import ShardValue
 
-Work = tuple[Job, Mapping[str, ShardValue]]
+Run = tuple[Job, Mapping[str, ShardValue]]
 """A run, and the parameters of its shard descriptor."""
 
 
-def run_alone(runs: Sequence[Work]) -> Generator[tuple[Job, Future[dict[str, Any]]], None, None]:
+def run_alone(runs: Sequence[Run]) -> Generator[tuple[Job, Future[dict[str, Any]]], None, None]:
     """Do runs of the centralised or the local regime, as many at a time as there are cores.
 
     Yields:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import count, seed
 from benchmarks.compare.results import commit
 from benchmarks.engines.learning import learning_figures
 from benchmarks.engines.memory import memory_figures
@@ -24,6 +23,7 @@ from benchmarks.engines.speakers import speaker_rows
 from benchmarks.transport.result import merge, now
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import SYNTHETIC, OptionError, archive_folders
+from superb_node.command_line import whole_from
 from tests.support.machine import machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "engines.json"
@@ -35,14 +35,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=count, default=3, help="runs of each way, in turn")
+    parser.add_argument("--repeats", type=whole_from(1), default=3, help="runs of each way, in turn")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument(
         "--data",
         default=SYNTHETIC,
         help="speakers: training archive of real speech, the test archive beside it",
     )
-    parser.add_argument("--seeds", type=seed, nargs="+", default=[0, 1, 2], help="of the speakers' training")
+    parser.add_argument(
+        "--seeds", type=whole_from(0), nargs="+", default=[0, 1, 2], help="of the speakers' training"
+    )
     given = parser.parse_args(argv)
     try:
         data, _ = archive_folders(given.data or SYNTHETIC, "")

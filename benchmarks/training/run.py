@@ -25,7 +25,6 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from benchmarks.arguments import count
 from benchmarks.training.federated import measure_federation
 from benchmarks.training.job import noise_dataset, plain_evaluation, plain_training, unfrozen
 from benchmarks.transport.result import merge, now
@@ -35,6 +34,7 @@ from superb_ks.settings import SUPERB_LABELS, TUNINGS, Full, Recipe, Settings, t
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import local_trainer
+from superb_node.command_line import whole_from
 from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,10 +78,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tuning", nargs="+", default=["full"], choices=TUNINGS, help="scratch: full alone")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--federated", action="store_true", help="the federated ratio, too (on processors)")
-    parser.add_argument("--threads", type=count, default=2, help="of PyTorch, for clips a second")
-    parser.add_argument("--repeats", type=count, default=3, help="measurements in turn; medians are kept")
+    parser.add_argument("--threads", type=whole_from(1), default=2, help="of PyTorch, for clips a second")
     parser.add_argument(
-        "--batch-size", type=count, default=BATCH, help="clips in a step; a head's is its recipe's"
+        "--repeats", type=whole_from(1), default=3, help="measurements in turn; medians are kept"
+    )
+    parser.add_argument(
+        "--batch-size", type=whole_from(1), default=BATCH, help="clips in a step; a head's is its recipe's"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of clips")
     options = parser.parse_args(argv)

@@ -16,11 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import count
 from benchmarks.transport import limits as transport_limits
 from benchmarks.transport.engine import EngineFailed, Run
 from benchmarks.transport.job import Job, parameter_count
 from benchmarks.transport.result import ROOT, WrongResult, medians, merge, now
+from superb_node.command_line import whole_from
 from tests.support.machine import machine
 
 ENGINES = ("ours", "flower-simulation", "flower", "openfl")
@@ -56,9 +56,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--engine", choices=[*ENGINES, "all"], default="all")
     parser.add_argument("--size", nargs="+", default=["small", "base"], help="small, 1m, 10m, base or large")
-    parser.add_argument("--clients", type=count, default=2)
-    parser.add_argument("--rounds", type=count, default=3)
-    parser.add_argument("--runs", type=count, default=3, help="runs of each engine; medians are kept")
+    parser.add_argument("--clients", type=whole_from(1), default=2)
+    parser.add_argument("--rounds", type=whole_from(1), default=3)
+    parser.add_argument("--runs", type=whole_from(1), default=3, help="runs of each engine; medians are kept")
     parser.add_argument("--growth", action="store_true", help="our engine over envoys and parameters, too")
     parser.add_argument("--quick", action="store_true", help="one run, short limits")
     options = parser.parse_args(argv)

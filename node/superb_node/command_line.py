@@ -1,11 +1,13 @@
-"""What the commands of director and envoy do alike when they start."""
+"""What commands do alike: director and envoy when they start, and others that read numbers."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from superb_node.errors import ConfigError
@@ -89,3 +91,18 @@ def end_by_signal(signum: int) -> None:
     """End this process in the way that a shell expects after `signum`: exit code 128 + signum."""
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
+
+
+def whole_from(least: int) -> Callable[[str], int]:
+    """Return what reads an option's value for `argparse` and refuses all but whole numbers from `least`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r}; legal: a whole number from {least}")
+        return value
+
+    return read

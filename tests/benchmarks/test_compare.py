@@ -317,8 +317,8 @@ def test_the_finished_rows_of_a_comparison_that_failed_are_reported(
     [
         (["--quick=yes"], "'yes'; legal: 0, 1"),
         (["--again=2"], "'2'; legal: 0, 1"),
-        (["--seeds=-1"], "'-1'; legal: whole numbers from 0"),
-        (["--seeds", "0", "one"], "'one'; legal: whole numbers from 0"),
+        (["--seeds=-1"], "'-1'; legal: a whole number from 0"),
+        (["--seeds", "0", "one"], "'one'; legal: a whole number from 0"),
     ],
 )
 def test_an_option_that_is_none_is_refused(

@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmarks.compare import plan
 from benchmarks.compare import run as compare
 from benchmarks.compare.plan import CENTRALISED, FEDERATED, SYNTHETIC, Job
-from benchmarks.compare.workers import Work
+from benchmarks.compare.workers import Run
 
 PASSES = plan.Work(2, 3)
 ALONE = Job(SYNTHETIC, CENTRALISED, work=PASSES)
@@ -29,7 +29,7 @@ def no_training(job: Job, *_: Any) -> dict[str, Any]:
     return {"test_accuracy": 0.5, "test_clips": 8, "bytes": 0}
 
 
-def no_processes(runs: Sequence[Work]) -> Iterator[tuple[Job, Future[dict[str, Any]]]]:
+def no_processes(runs: Sequence[Run]) -> Iterator[tuple[Job, Future[dict[str, Any]]]]:
     pool = ThreadPoolExecutor(1)
     for job, params in runs:
         future = pool.submit(no_training, job, params)

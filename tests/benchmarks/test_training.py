@@ -102,8 +102,8 @@ def test_a_gpu_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], mon
         (["--model", "scratch", "--tuning", "head"], "--tuning: 'head' with --model scratch; legal: full"),
         (["--model", "tiny", "scratch", "--tuning", "full", "lora"],
          "--tuning: 'lora' with --model scratch; legal: full"),
-        (["--repeats", "0"], "--repeats: '0'; legal: whole numbers from 1"),
-        (["--batch-size", "-1"], "--batch-size: '-1'; legal: whole numbers from 1"),
+        (["--repeats", "0"], "--repeats: '0'; legal: a whole number from 1"),
+        (["--batch-size", "-1"], "--batch-size: '-1'; legal: a whole number from 1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_refused(
