@@ -22,8 +22,8 @@ from superb_node.errors import DataError
 logger = logging.getLogger(__name__)
 
 
-FEWEST_CLIPS = PARTS * BLOCK
-"""One block for each process that speaks."""
+FEWEST_CLIPS = 2 * PARTS * BLOCK
+"""One block of each synthesiser for each process that speaks."""
 
 
 def folder_to_publish(text: str) -> Path:

@@ -8,6 +8,7 @@ from transformers import Wav2Vec2Model
 
 from pretraining.checkpoint import CARD, FOLDER, WEIGHTS
 from pretraining.corpus import PRETRAINING_VARIANTS, SpokenCorpus
+from pretraining.flite import VOICES
 from pretraining.training import CurvePoint, Plan
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -46,6 +47,7 @@ def write_card(
         "phrases": f"{corpus.n_phrases:,}",
         "hours": f"{len(corpus.samples) / 16_000 / 3600:.1f}",
         "variants": str(len(PRETRAINING_VARIANTS)),
+        "voices": str(len(VOICES)),
         "phonemes": str(len(corpus.names)),
         "pairs": str(corpus.n_pairs),
         "steps": f"{plan.steps:,}",

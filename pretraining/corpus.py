@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretraining import ROOT
+from pretraining.flite import VOICES, require_flite
 from pretraining.phonetics import PAUSE, PhoneticEngine
-from pretraining.speaking import PARTS
+from pretraining.speaking import FLITE, PARTS
 from pretraining.vocabulary import choose_texts
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.corpus import run_workers
@@ -86,12 +88,13 @@ def speak_corpus(clips: int, invented: int, phrases: int, seed: int) -> SpokenCo
 
     Raises:
         ValueError: there is nothing to speak.
-        DataError: eSpeak NG is missing or fails.
+        DataError: eSpeak NG or Flite is missing or fails.
 
     """
     if clips < 1:
         raise ValueError(f"clips is {clips}; legal: at least 1")
     require_espeak()
+    require_flite()
     words, phrases_chosen = choose_texts(PhoneticEngine(), invented, phrases, seed)
     script = write_script([*words, *phrases_chosen], clips, seed)
     with tempfile.TemporaryDirectory(prefix="pretraining_") as folder:
@@ -101,20 +104,29 @@ def speak_corpus(clips: int, invented: int, phrases: int, seed: int) -> SpokenCo
 
 
 Script = list[tuple[str, str, list[str]]]
-"""Accent, variant and what they say, block by block."""
+"""Accent, variant and what they say, block by block; of Flite's blocks, `FLITE` and a voice."""
 
 
 def write_script(texts: list[str], clips: int, seed: int) -> Script:
-    """Deal the texts out to voices: every text comes up as often as any other, and every variant."""
+    """Deal the texts out to voices: every text comes up as often as any other, and every voice of a synthesiser.
+
+    The synthesisers take turns, so that each speaks half of the clips, and half of each process's.
+    """
     rng = seeded_rng("script", seed)
     order = np.concatenate([rng.permutation(len(texts)) for _ in range(-(-clips // len(texts)))])[:clips]
     blocks = [order[i : i + BLOCK] for i in range(0, clips, BLOCK)]
-    rounds = -(-len(blocks) // len(PRETRAINING_VARIANTS))
-    voices = np.concatenate([rng.permutation(len(PRETRAINING_VARIANTS)) for _ in range(rounds)])
-    return [
-        (str(rng.choice(ACCENTS)), PRETRAINING_VARIANTS[voice], [texts[i] for i in block])
-        for voice, block in zip(voices, blocks, strict=False)
-    ]
+    variants, voices = in_turn(PRETRAINING_VARIANTS, len(blocks), rng), in_turn(VOICES, len(blocks), rng)
+    script = []
+    for number, block in enumerate(blocks):
+        voice = (FLITE, next(voices)) if number // PARTS % 2 else (str(rng.choice(ACCENTS)), next(variants))
+        script.append((*voice, [texts[i] for i in block]))
+    return script
+
+
+def in_turn(names: tuple[str, ...], most: int, rng: np.random.Generator) -> Iterator[str]:
+    """Yield at most so many names: each once, in some order, then again in another."""
+    for _ in range(-(-most // len(names))):
+        yield from (names[i] for i in rng.permutation(len(names)))
 
 
 def run_speakers(script: Script, seed: int, clips: int, folder: Path) -> None:

@@ -42,13 +42,15 @@ class Utterance:
     """What was said.
 
     Attributes:
-        samples: int16 at 22,050 Hz, shape [n].
+        samples: int16, shape [n].
+        rate: samples a second.
         names: of the phonemes in order, without stress and length; a pause is "_".
         starts: the sample at which each begins, shape [n_phonemes].
 
     """
 
     samples: NDArray[np.int16]
+    rate: int
     names: list[str]
     starts: NDArray[np.int64]
 
@@ -90,6 +92,7 @@ class PhoneticEngine(Engine):
         samples = self.say(text, rate, pitch, pitch_range)
         return Utterance(
             samples,
+            ESPEAK_RATE,
             [name.lstrip("',%").strip("_:") or PAUSE for name, _ in self._events],
             np.array([start for _, start in self._events], dtype=np.int64),
         )

@@ -46,7 +46,7 @@ class Plan:
 
     """
 
-    clips: int = 48_000
+    clips: int = 72_000
     invented: int = 4_000
     phrases: int = 1_500
     steps: int = 21_000

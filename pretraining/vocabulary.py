@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from pretraining.flite import pronounce
 from pretraining.phonetics import PhoneticEngine
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.script import OTHER_WORDS
@@ -126,9 +127,11 @@ def choose_texts(
 
 
 def allowed(engine: PhoneticEngine, texts: list[str]) -> list[str]:
-    """Return the texts that a censor of every accent allows."""
+    """Return the texts that a censor of every accent allows, and one of how Flite speaks."""
     for accent in ACCENTS:
         engine.use_voice(accent, PRONOUNCING)
         censor = Censor(engine.phonemes)
         texts = [text for text in texts if censor.allows(text)]
-    return texts
+    sounds = pronounce(sorted({word for text in texts for word in text.split()} | set(RESERVED)))
+    censor = Censor(lambda text: " ".join(sounds[word] for word in text.split()))
+    return [text for text in texts if censor.allows(text)]
