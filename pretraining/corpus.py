@@ -108,9 +108,10 @@ Script = list[tuple[str, str, list[str]]]
 
 
 def write_script(texts: list[str], clips: int, seed: int) -> Script:
-    """Deal the texts out to voices: every text comes up as often as any other, and every voice of a synthesiser.
+    """Deal the texts out to voices: every text comes up as often as any other.
 
-    The synthesisers take turns, so that each speaks half of the clips, and half of each process's.
+    The synthesisers take turns, so that each speaks half of the clips, and half of each process's; and so do
+    the voices of each.
     """
     rng = seeded_rng("script", seed)
     order = np.concatenate([rng.permutation(len(texts)) for _ in range(-(-clips // len(texts)))])[:clips]

@@ -21,7 +21,7 @@ VOICES = ("kal16", "awb", "rms", "slt")
 
 PRONOUNCING = "kal16"
 
-# What Flite calls its phonemes, and what eSpeak NG calls them in American English, where that is another name.
+# What Flite calls its phonemes, and eSpeak NG the same in American English, where the names differ.
 ESPEAK_NAMES = {
     "aa": "A", "ae": "a", "ah": "V", "ao": "O", "aw": "aU", "ax": "@", "ay": "aI", "ch": "tS", "dh": "D",
     "eh": "E", "er": "3", "ey": "eI", "hh": "h", "ih": "I", "iy": "i", "jh": "dZ", "ng": "N", "ow": "oU",
@@ -104,6 +104,4 @@ def pronounce(words: list[str]) -> dict[str, str]:
     if len(lines) != len(words):
         raise DataError(f"flite pronounces {len(lines)} of {len(words)} words")
     sounds = [re.sub(r"\bpau\b", "", line).split() for line in lines]
-    return {
-        word: "".join(map(espeak_name, names)) for word, names in zip(words, sounds, strict=True)
-    }
+    return {word: "".join(map(espeak_name, names)) for word, names in zip(words, sounds, strict=True)}

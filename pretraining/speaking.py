@@ -54,7 +54,7 @@ def label(utterance: Utterance, names: dict[str, int]) -> tuple[NDArray[np.int16
 
 
 def at_16_khz(utterance: Utterance) -> tuple[NDArray[np.float64], float]:
-    """Return an utterance's samples at 16 kHz, full scale being 1, and how many there are for each that was."""
+    """Return the samples at 16 kHz, in [-1, 1], and how many there are for each of the utterance."""
     ratio = SAMPLE_RATE / utterance.rate
     if ratio == 1:
         return utterance.samples / 2**15, ratio

@@ -106,8 +106,8 @@ class Job:
 
     @property
     def checkpoint(self) -> str | None:
-        """The first 12 digits of the shipped tiny model's SHA-256; None for other models."""
-        return _digest(CHECKPOINT / "model.safetensors")[:12] if self.model == TINY else None
+        """As `shipped_weights` returns it."""
+        return shipped_weights(self.model)
 
     @property
     def recipe(self) -> str:
@@ -150,6 +150,11 @@ class Job:
             and self.share == 1,
             **more,
         )
+
+
+def shipped_weights(model: str) -> str | None:
+    """Return the first 12 digits of the shipped tiny model's SHA-256; None for other models."""
+    return _digest(CHECKPOINT / "model.safetensors")[:12] if model == TINY else None
 
 
 @functools.cache

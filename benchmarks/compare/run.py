@@ -28,11 +28,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.compare import federated as compare_federated
+from benchmarks.compare import local as compare_local
 from benchmarks.compare.data import Archives, find_archives, shard_params
 from benchmarks.compare.plan import FEDERATED, REAL, Job, plan
 from benchmarks.compare.report import show_report
 from benchmarks.compare.results import is_done, keep_row, load_rows, results_file
-from benchmarks.compare.workers import run_alone
+from benchmarks.workers import side_by_side
 from demo.errors import DemoError
 from demo.federation import Federation
 from demo.interrupts import Interrupted, raise_interrupted
@@ -154,7 +155,8 @@ class Comparison:
         self._progress.update(self._bar, description="without a federation")
         for job in jobs:
             self._tell_recipe(job)
-        for job, future in run_alone([(job, shard_params(job, self._archives)) for job in jobs]):
+        runs = [(job, shard_params(job, self._archives)) for job in jobs]
+        for (job, _), future in side_by_side(compare_local.run, runs):
             self._attempt(job, future.result)
 
     def _run_federation(self, jobs: Sequence[Job]) -> None:

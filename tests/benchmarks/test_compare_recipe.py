@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,7 +16,6 @@ from rich.console import Console
 from benchmarks.compare import plan
 from benchmarks.compare import run as compare
 from benchmarks.compare.plan import CENTRALISED, FEDERATED, SYNTHETIC, Job
-from benchmarks.compare.workers import Run
 
 PASSES = plan.Work(2, 3)
 ALONE = Job(SYNTHETIC, CENTRALISED, work=PASSES)
@@ -29,19 +28,22 @@ def no_training(job: Job, *_: Any) -> dict[str, Any]:
     return {"test_accuracy": 0.5, "test_clips": 8, "bytes": 0}
 
 
-def no_processes(runs: Sequence[Run]) -> Iterator[tuple[Job, Future[dict[str, Any]]]]:
+def no_processes(
+    function: Callable[..., dict[str, Any]], calls: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[tuple[Any, ...], Future[dict[str, Any]]]]:
     pool = ThreadPoolExecutor(1)
-    for job, params in runs:
-        future = pool.submit(no_training, job, params)
+    for call in calls:
+        future = pool.submit(function, *call)
         wait([future])
-        yield job, future
+        yield call, future
 
 
 def test_every_recipe_is_told_when_its_first_run_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "run_alone", no_processes)
+    monkeypatch.setattr(compare, "side_by_side", no_processes)
     monkeypatch.setattr(compare.compare_federated, "run", no_training)
+    monkeypatch.setattr(compare.compare_local, "run", no_training)
     monkeypatch.setattr(compare, "keep_row", lambda *_: None)
     monkeypatch.setattr(compare, "Federation", lambda *_, **__: nullcontext())
     output = io.StringIO()

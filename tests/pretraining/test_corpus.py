@@ -10,9 +10,18 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from pretraining.augmentation import Augmenter, frame_centres, level
-from pretraining.corpus import RARE, SpokenCorpus, pairs_of, speak_corpus
+from pretraining.corpus import (
+    BLOCK,
+    PRETRAINING_VARIANTS,
+    RARE,
+    SpokenCorpus,
+    pairs_of,
+    speak_corpus,
+    write_script,
+)
+from pretraining.flite import VOICES
 from pretraining.phonetics import PAUSE, PhoneticEngine, Utterance
-from pretraining.speaking import LABEL_STEP, label
+from pretraining.speaking import FLITE, LABEL_STEP, PARTS, label
 from superb_ks.model.architecture import ARCHITECTURE
 
 KERNELS, STRIDES = ARCHITECTURE["conv_kernel"], ARCHITECTURE["conv_stride"]
@@ -33,7 +42,7 @@ def test_phonemes_come_with_the_sample_where_they_begin(engine: PhoneticEngine) 
 
 def test_labels_follow_the_resampled_sound() -> None:
     sound = np.concatenate([np.zeros(2205), np.full(2205, 8000), np.zeros(2205)]).astype(np.int16)
-    said = Utterance(sound, [PAUSE, "a", PAUSE], np.array([0, 2205, 4410]))
+    said = Utterance(sound, 22_050, [PAUSE, "a", PAUSE], np.array([0, 2205, 4410]))
     names = {PAUSE: 0}
     samples, ids = label(said, names)
     assert names == {PAUSE: 0, "a": 1}
@@ -43,12 +52,12 @@ def test_labels_follow_the_resampled_sound() -> None:
 
 
 def test_an_utterance_of_nothing_has_no_labels() -> None:
-    samples, ids = label(Utterance(np.zeros(4410, np.int16), [PAUSE], np.array([0])), {PAUSE: 0})
+    samples, ids = label(Utterance(np.zeros(4410, np.int16), 22_050, [PAUSE], np.array([0])), {PAUSE: 0})
     assert len(samples) == len(ids) == 0
 
 
 def test_every_sample_has_a_label(corpus: SpokenCorpus) -> None:
-    assert len(corpus) == 100
+    assert len(corpus) == 200
     assert len(corpus.samples) == len(corpus.labels) * LABEL_STEP
     assert corpus.starts[0] == 0
     assert corpus.starts[-1] == len(corpus.labels)
@@ -58,8 +67,23 @@ def test_every_sample_has_a_label(corpus: SpokenCorpus) -> None:
     assert (first > 0).all(), "a clip begins with its first sound"
 
 
+def test_each_synthesiser_speaks_half_and_its_voices_take_turns() -> None:
+    texts, blocks = [f"text {number}" for number in range(150)], 4 * PARTS * len(VOICES)
+    script = write_script(texts, blocks * BLOCK, seed=0)
+    assert len(script) == blocks
+    said = [text for _, _, block in script for text in block]
+    assert {said.count(text) for text in texts} <= {len(said) // 150, len(said) // 150 + 1}
+    for part in range(PARTS):
+        own = script[part::PARTS]
+        assert sum(accent == FLITE for accent, _, _ in own) == len(own) / 2
+    voices = [voice for accent, voice, _ in script if accent == FLITE]
+    assert [voices.count(voice) for voice in VOICES] == [2 * PARTS] * len(VOICES)
+    variants = [variant for accent, variant, _ in script if accent != FLITE]
+    assert len(set(variants)) == min(len(variants), len(PRETRAINING_VARIANTS))
+
+
 def test_the_same_seed_speaks_the_same(corpus: SpokenCorpus) -> None:
-    again = speak_corpus(clips=100, invented=20, phrases=20, seed=0)
+    again = speak_corpus(clips=200, invented=20, phrases=20, seed=0)
     for name in ("samples", "labels", "starts", "pairs"):
         np.testing.assert_array_equal(getattr(again, name), getattr(corpus, name))
     assert again.names == corpus.names
@@ -102,9 +126,9 @@ def test_frame_centres_are_those_of_the_model() -> None:
 
 def test_frames_are_labelled_where_the_speech_is(corpus: SpokenCorpus) -> None:
     augmenter = Augmenter(corpus, frame_centres(KERNELS, STRIDES), seed=0)
-    speech, phonemes = augmenter.place(torch.arange(100))
-    assert speech.shape == (100, 16_000)
-    assert phonemes.shape == (100, 48)
+    speech, phonemes = augmenter.place(torch.arange(200))
+    assert speech.shape == (200, 16_000)
+    assert phonemes.shape == (200, 48)
     centres = frame_centres(KERNELS, STRIDES)
     around = torch.stack(
         [level(speech[:, centre - 40 : centre + 40])[:, 0] for centre in centres.tolist()], 1
@@ -117,15 +141,15 @@ def test_frames_are_labelled_where_the_speech_is(corpus: SpokenCorpus) -> None:
 
 def test_a_batch_is_what_the_model_takes(corpus: SpokenCorpus) -> None:
     augmenter = Augmenter(corpus, frame_centres(KERNELS, STRIDES), seed=0)
-    waveforms, phonemes, pairs = augmenter.batch(torch.arange(100))
+    waveforms, phonemes, pairs = augmenter.batch(torch.arange(200))
     assert waveforms.dtype == torch.float32
     assert torch.isfinite(waveforms).all()
     assert waveforms.mean(1).abs().max() < 1e-3
     assert (waveforms.std(1) - 1).abs().max() < 1e-2
-    assert phonemes.shape == (100, 48)
-    assert pairs.shape == (100, corpus.pairs.shape[1])
+    assert phonemes.shape == (200, 48)
+    assert pairs.shape == (200, corpus.pairs.shape[1])
     speechless = (phonemes == 0).all(1)
-    assert 0 < speechless.sum() < 20
+    assert 0 < speechless.sum() < 40
     assert (pairs[speechless] == -1).all()
 
 

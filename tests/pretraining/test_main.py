@@ -15,12 +15,12 @@ def test_the_defaults_are_the_published_ones() -> None:
     plan, chosen = Plan(), options([])
     assert (chosen.seed, chosen.clips, chosen.steps) == (plan.seed, plan.clips, plan.steps)
     assert chosen.folder == FOLDER
-    assert options(["--clips", "100", "--steps", "1"]).clips == 100
+    assert options(["--clips", "200", "--steps", "1"]).clips == 200
 
 
 @pytest.mark.parametrize(
     ("option", "value", "least"),
-    [("--clips", "0", 100), ("--clips", "99", 100), ("--clips", "many", 100), ("--steps", "0", 1),
+    [("--clips", "0", 200), ("--clips", "199", 200), ("--clips", "many", 200), ("--steps", "0", 1),
      ("--steps", "1.5", 1), ("--seed", "-1", 0)],
 )  # fmt: skip
 def test_an_illegal_number_is_named_with_its_option(

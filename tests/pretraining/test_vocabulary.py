@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pretraining import flite
 from pretraining.corpus import PRETRAINING_VARIANTS
 from pretraining.phonetics import PhoneticEngine
 from pretraining.training import Plan
@@ -13,7 +14,7 @@ from superb_node.labels import KEYWORDS
 
 
 @pytest.fixture(scope="module")
-def chosen(engine: PhoneticEngine) -> tuple[list[str], list[str]]:
+def chosen(engine: PhoneticEngine, flite_is_here: None) -> tuple[list[str], list[str]]:
     """The texts of the published tiny model."""
     plan = Plan()
     return choose_texts(engine, plan.invented, plan.phrases, plan.seed)
@@ -44,6 +45,13 @@ def test_no_text_contains_a_keyword_as_it_sounds(
     for text in [text for texts in chosen for text in texts]:
         heard = [word.replace("'", "").replace(",", "") for word in engine.phonemes(text).split()]
         assert not keywords.intersection(heard), text
+
+
+def test_no_text_contains_a_keyword_as_flite_says_it(chosen: tuple[list[str], list[str]]) -> None:
+    said = flite.pronounce(sorted({word for texts in chosen for text in texts for word in text.split()}))
+    keywords = set(flite.pronounce(list(KEYWORDS)).values())
+    assert len(keywords) == len(KEYWORDS)
+    assert not [word for word, sound in said.items() if sound in keywords]
 
 
 @pytest.mark.parametrize(

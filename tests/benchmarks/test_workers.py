@@ -1,4 +1,4 @@
-"""Runs without a federation end with the command that started them, and one that dies is told."""
+"""Trainings side by side end with the command that started them, and one that dies is told."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.compare import local
 from benchmarks.compare.data import find_archives, shard_params
 from benchmarks.compare.plan import CENTRALISED, REAL, Job, Work
-from benchmarks.compare.workers import run_alone
+from benchmarks.workers import side_by_side
 
 LONG = Job(REAL, CENTRALISED, model="scratch", work=Work(500, 1))
 SHORT = replace(LONG, work=Work(1, 1))
@@ -31,8 +32,8 @@ def until(what: Callable[[], object], seconds: float = 60.0) -> None:
 @pytest.mark.slow
 def test_nothing_goes_on_when_the_rows_are_no_longer_asked_for(small_corpus: Path) -> None:
     params = shard_params(SHORT, find_archives(str(small_corpus)))
-    runs = run_alone([(SHORT, params), (LONG, params), (replace(LONG, seed=1), params)])
-    job, future = next(runs)
+    runs = side_by_side(local.run, [(SHORT, params), (LONG, params), (replace(LONG, seed=1), params)])
+    (job, _), future = next(runs)
     assert job == SHORT and future.result()["test_clips"] > 0
     assert multiprocessing.active_children()
     started = time.monotonic()
@@ -44,11 +45,11 @@ def test_nothing_goes_on_when_the_rows_are_no_longer_asked_for(small_corpus: Pat
 @pytest.mark.slow
 def test_a_process_that_dies_fails_its_run_and_nothing_waits_for_it(small_corpus: Path) -> None:
     params = shard_params(LONG, find_archives(str(small_corpus)))
-    runs = run_alone([(SHORT, params), (LONG, params)])
+    runs = side_by_side(local.run, [(SHORT, params), (LONG, params)])
     next(runs)
     for process in multiprocessing.active_children():
         os.kill(process.pid or 0, signal.SIGKILL)
-    job, future = next(runs)
+    (job, _), future = next(runs)
     assert job == LONG
     with pytest.raises(BrokenProcessPool):
         future.result()

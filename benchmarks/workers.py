@@ -1,4 +1,4 @@
-"""Runs without a federation, next to each other: each in a process of its own, on one thread.
+"""Trainings next to each other: each in a process of its own, on one thread.
 
 A second thread is of little use to the tiny model: on 2 cores, twelve passes over 1,480 clips took 205 s on
 both, and two such runs next to each other 251 s (AMD EPYC without AVX-512, 2026-12-01, commit 751e3e1).
@@ -9,33 +9,35 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
 
-from benchmarks.compare import local
-from benchmarks.compare.plan import Job
-from demo.envoy_config import ShardValue
-
-Run = tuple[Job, Mapping[str, ShardValue]]
-"""A run, and the parameters of its shard descriptor."""
+T = TypeVar("T")
 
 
-def run_alone(runs: Sequence[Run]) -> Generator[tuple[Job, Future[dict[str, Any]]], None, None]:
-    """Do runs of the centralised or the local regime, as many at a time as there are cores.
+def side_by_side(
+    function: Callable[..., T], calls: Sequence[tuple[Any, ...]]
+) -> Generator[tuple[tuple[Any, ...], Future[T]], None, None]:
+    """Make calls of a function, as many at a time as there are cores.
+
+    Args:
+        function: of a module, so that another process finds it.
+        calls: the arguments of each.
 
     Yields:
-        Each run that is done, with the future of its row, in the order in which they end.
+        The arguments of each call that is done, and the future of what it returned, in the order in which
+        they end.
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(min(len(runs), os.cpu_count() or 1), context, _prepare)
+    pool = ProcessPoolExecutor(min(len(calls), os.cpu_count() or 1), context, _prepare)
     try:
-        jobs = {pool.submit(local.run, job, params): job for job, params in runs}
-        for future in as_completed(jobs):
-            yield jobs[future], future
+        made = {pool.submit(function, *call): call for call in calls}
+        for future in as_completed(made):
+            yield made[future], future
     except BaseException:  # also when nobody asks for the next one: do not wait for what runs
         for process in multiprocessing.active_children():
             process.terminate()

@@ -1,0 +1,1 @@
+"""What changes to recipes and strategies do, without a test clip: `python -m benchmarks.validation`."""

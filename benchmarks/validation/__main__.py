@@ -1,0 +1,123 @@
+"""What changes to recipes and strategies do, without a test clip.
+
+    python -m benchmarks.validation --data path/to/speech_commands_v0.01
+    python -m benchmarks.validation --data … --trial "full shift_seconds=0.1" "iid fedprox mu=0.1"
+    python -m benchmarks.validation --list     # what is tried without --trial
+    python -m benchmarks.validation --report   # the table of what was measured earlier
+
+Training in one place is cross-validated: each fifth of the speakers is held out once, with its training and
+validation clips. Four envoys are scored on their validation clips, and one process plays them all.
+Rows are kept as they are finished, in benchmarks/results/validation.json, and are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.compare.data import find_archives
+from benchmarks.validation.rows import RESULTS, done, keep, load, table
+from benchmarks.validation.training import FOLDS, score
+from benchmarks.validation.trial import TRIALS, Trial, parse
+from benchmarks.workers import side_by_side
+from demo.interrupts import Interrupted, raise_interrupted
+from demo.options import OptionError
+from superb_node.command_line import whole_from
+from superb_node.errors import DataError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Try what is asked for; returns 0, 1 if a training failed, 2 for a bad option, 130 for Ctrl-C."""
+    options = _parser().parse_args(argv)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if options.list:
+        print("\n".join(TRIALS))
+        return 0
+    failed = 0
+    if not options.report:
+        try:
+            trials = [parse(text) for text in options.trial]
+            archives = find_archives(options.data, options.test_data)
+            if archives is None:
+                raise OptionError("--data FOLDER is missing: the folder of the training archive")
+        except (OptionError, DataError, ValueError) as error:
+            console.print(str(error), markup=False)
+            return 2
+        calls = _missing(
+            trials, options.seeds, load(options.results), (str(archives.train), str(archives.test))
+        )
+        try:
+            with raise_interrupted():
+                failed = _run(calls, options.results, console)
+        except Interrupted as interrupted:
+            console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
+            return interrupted.exit_code
+    print(table(_in_order(load(options.results))))
+    return failed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.validation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", default="", help="folder of the training archive")
+    parser.add_argument("--test-data", default="", help="of the test archive, none of whose clips is used")
+    parser.add_argument("--trial", nargs="+", default=TRIALS, metavar="TEXT", help="what to try; else --list")
+    parser.add_argument("--seeds", type=whole_from(0), nargs="+", default=[0], help="default 0")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the rows")
+    parser.add_argument("--list", action="store_true", help="print the trials and do nothing")
+    parser.add_argument("--report", action="store_true", help="print the table and do nothing else")
+    return parser
+
+
+Call = tuple[Trial, int, int, tuple[str, str]]
+
+
+def _missing(
+    trials: Sequence[Trial], seeds: Sequence[int], rows: Sequence[dict], data: tuple[str, str]
+) -> list[Call]:
+    """Return the arguments of `score` for all that is not in the rows."""
+    calls: list[Call] = []
+    for trial in trials:
+        folds, there = range(FOLDS if trial.partition is None else 1), done(rows, trial)
+        calls += [
+            (trial, seed, fold, data)
+            for seed, fold in itertools.product(seeds, folds)
+            if (trial.text, seed, fold) not in there
+        ]
+    return calls
+
+
+def _run(calls: Sequence[Call], results: Path, console: Console) -> int:
+    """Make the calls side by side and keep a row of each; returns 1 if one failed, else 0."""
+    failed = 0
+    if not calls:
+        return failed
+    for number, ((trial, seed, fold, _), future) in enumerate(side_by_side(score, calls), start=1):
+        told = f"{number}/{len(calls)} {trial.text}, seed {seed}, fold {fold}: "
+        try:
+            accuracy, clips = future.result()
+        except Exception as error:
+            failed = 1
+            console.print(f"{told}{type(error).__name__}: {error}", style="red", markup=False)
+        else:
+            keep(results, trial, seed, fold, accuracy, clips)
+            console.print(f"{told}{accuracy:.1%} of {clips} clips", markup=False)
+    return failed
+
+
+def _in_order(rows: Sequence[dict]) -> list[dict]:
+    """Return rows in the order of `TRIALS`, then the others."""
+    place = {text: number for number, text in enumerate(TRIALS)}
+    return sorted(rows, key=lambda row: place.get(row["trial"], len(place)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Trials are read from text, scored on clips that they were not trained on, and kept once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.compare.data import find_archives
+from benchmarks.validation.__main__ import main
+from benchmarks.validation.rows import done, keep, load, table, training
+from benchmarks.validation.training import FOLDS, score
+from benchmarks.validation.trial import TRIALS, Trial, parse
+from speech_commands.synthetic.corpus import write_corpus
+from speech_commands.synthetic.script import Size
+from superb_ks.settings import FedAdam, FedAvg, Head
+from superb_shard_descriptor import SuperbShardDescriptor
+
+
+def test_every_trial_of_the_list_can_be_read_and_has_its_base_in_it() -> None:
+    assert len(set(TRIALS)) == len(TRIALS)
+    for text in TRIALS:
+        assert parse(text).base in TRIALS
+
+
+def test_a_trial_is_what_its_text_says() -> None:
+    trial = parse("head weight_decay=1 epochs_per_round=2")
+    assert (trial.partition, trial.settings.tuning, trial.base) == (None, Head(), "head")
+    assert trial.settings.complete_recipe.weight_decay == 1
+    assert trial.settings.complete_recipe.epochs_per_round == 2
+    trial = parse("dirichlet fedadam beta1=0.9")
+    assert (trial.partition, trial.base) == ("dirichlet", "dirichlet fedavg")
+    assert trial.settings.strategy == FedAdam(beta1=0.9)
+    assert parse("iid fedavg").settings.strategy == FedAvg()
+    assert trial.settings.rounds == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "begins with ''; legal: full, lora, head, iid, speaker, dirichlet"),
+        ("all", "begins with 'all'; legal: full, lora, head, iid, speaker, dirichlet"),
+        ("iid", "has no strategy; legal: fedavg, fedprox"),
+        ("iid mean", "strategy is 'mean'; legal: 'fedavg' or"),
+        ("iid fedavg mu=1", "FedAvg has no field 'mu'"),
+        ("full mixup=0.1", "Recipe has no field 'mixup'"),
+        ("full learning_rate=-1", "Recipe.learning_rate is -1; legal: "),
+        ("full learning_rate", "'learning_rate' is no change; legal: NAME=NUMBER"),
+        ("head shift_seconds=0.1", "legal: shift_seconds None with tuning Head()"),
+    ],
+)
+def test_another_text_is_refused(text: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="legal|has no field") as error:
+        parse(text)
+    assert told in str(error.value)
+    assert main(["--trial", text]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_training_without_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--trial", "head"]) == 2
+    assert "--data FOLDER is missing" in capsys.readouterr().err
+
+
+def folders(corpus: Path) -> tuple[str, str]:
+    archives = find_archives(str(corpus))
+    assert archives is not None
+    return str(archives.train), str(archives.test)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with a speaker of each split in every fold."""
+    folder = tmp_path_factory.mktemp("speech")
+    write_corpus(folder, seed=0, size=Size(FOLDS, FOLDS, FOLDS, 1, 1, 1))
+    return folder / "speech_commands_v0.01"
+
+
+def test_every_clip_is_held_out_once(corpus: Path) -> None:
+    trial = parse("head epochs_per_round=1")
+    clips = [score(trial, 0, fold, folders(corpus))[1] for fold in range(FOLDS)]
+    everything = SuperbShardDescriptor("1, 1", source="folder", data_dir=str(corpus))
+    assert sum(clips) == sum(len(everything.get_dataset(split)) for split in ("train", "val"))
+    assert min(clips) > 0
+
+
+def few_rounds(text: str) -> Trial:
+    trial = parse(text)
+    return replace(trial, settings=replace(trial.settings, rounds=4))
+
+
+def test_four_envoys_in_one_process_learn(small_corpus: Path) -> None:
+    """A strategy that makes no step leaves the model as it was; another one does not."""
+    data = folders(small_corpus)
+    still, clips = score(few_rounds("iid fedadam learning_rate=1e-12 beta1=0"), 0, 0, data)
+    moved, same_clips = score(few_rounds("iid fedavg"), 0, 0, data)
+    everything = SuperbShardDescriptor("1, 1", source="folder", data_dir=str(small_corpus))
+    assert clips == same_clips == len(everything.get_dataset("val"))
+    assert moved > still + 0.1
+
+
+def test_rows_are_kept_once_and_not_measured_again(tmp_path: Path) -> None:
+    path, trial = tmp_path / "rows.json", parse("head weight_decay=1")
+    for accuracy in (0.5, 0.75):
+        keep(path, trial, 0, 3, accuracy, 40)
+    assert [row["accuracy"] for row in load(path)] == [0.75]
+    assert done(load(path), trial) == {("head weight_decay=1", 0, 3)}
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    assert done([{**rows[0], "recipe": "another"}], trial) == set()
+    assert done([{**rows[0], "checkpoint": "another"}], trial) == set()
+    assert "strategy" not in training(trial)["recipe"]
+    assert "strategy fedavg" in training(parse("iid fedavg"))["recipe"]
+
+
+def test_the_table_pairs_seeds_and_folds() -> None:
+    def rows(trial: str, accuracies: list[float]) -> list[dict]:
+        return [
+            {"trial": trial, "seed": 0, "fold": fold, "accuracy": accuracy, "clips": 100}
+            for fold, accuracy in enumerate(accuracies)
+        ]
+
+    lines = table(
+        [
+            *rows("head", [0.5, 0.6, 0.7]),
+            *rows("head weight_decay=1", [0.51, 0.62, 0.73]),
+            *rows("iid fedavg", [0.8]),
+            *rows("iid fedyogi", [0.79]),
+            *rows("lora learning_rate=1", [0.3]),
+        ]
+    ).splitlines()[2:]
+    gains = np.array([1.0, 2.0, 3.0])
+    assert lines == [
+        "| `head` | 60.0% |  | 3 |",
+        f"| `head weight_decay=1` | 62.0% | +2.0 ± {gains.std(ddof=1) / 3**0.5:.1f} | 3 |",
+        "| `iid fedavg` | 80.0% |  | 1 |",
+        "| `iid fedyogi` | 79.0% | -1.0 | 1 |",
+        "| `lora learning_rate=1` | 30.0% |  | 1 |",
+    ]
