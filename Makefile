@@ -13,7 +13,7 @@ STRATEGY =  ## demo, simulate: fedavg | fedprox | fedadam | fedyogi | median | t
 CLIENTS = 200  ## simulate: clients; with PARTITION=speaker (here the default) each has one speaker
 FRACTION = 0.05  ## simulate: share of the clients with training clips that train in a round
 EVALUATE = 1  ## simulate: share of the clients with validation clips that validate each round's model
-EPOCHS =  ## simulate: passes of a client over its clips in a round; unset: the model's recipe
+EPOCHS =  ## simulate: epochs of a client over its clips in a round; unset: the model's recipe
 BASELINE =  ## demo: model trained for comparison, in notebook 3
 TRACK =  ## demo: where records are written too: tensorboard | mlflow | wandb, several with commas
 DATA = synthetic  ## demo, simulate, compare, bench-engines: synthetic | folder of the Speech Commands training archive
@@ -160,7 +160,7 @@ bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, aga
 bench-engines: $(VENV)/.installed-dev  ## measure learning on each engine, simulated rounds, their memory, and how well many speakers learn
 	@$(VENV_PYTHON) -m benchmarks.engines --data="$$its_data"
 
-bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared
+bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs Speech Commands: python -m benchmarks.data --sample FOLDER
 	$(VENV_PYTHON) -m benchmarks.data
 
 bench-gpu: $(VENV)/.installed-dev  ## measure the training of a wav2vec2-base on a GPU against plain loops

@@ -42,8 +42,6 @@ from tests.support.machine import machine
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "by_hand.json"
 ROUNDS = 1
-# What the start scripts give an envoy, for the plain process.
-WAITS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 # The most times the demo's seconds, and the plain process's for two envoys.
 MAX_TO_DEMO, MAX_TO_PLAIN, PLAIN_ENVOYS = 1.1, 1.15, 2
 PROGRAMS = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
@@ -174,9 +172,7 @@ def executed_by_hand(parameters: dict[str, Any], run_dir: Path) -> None:
 def plain_seconds() -> float:
     """Let one process without a federation do the steps of both envoys; returns its seconds."""
     command = [sys.executable, "-m", "benchmarks.by_hand", "--plain"]
-    paths = os.pathsep.join([str(WORKSPACE), str(ROOT / "envoy")])
-    variables = {**bare(), "PYTHONPATH": paths, **WAITS}
-    return float(subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, check=True).stdout)
+    return float(subprocess.run(command, cwd=ROOT, env=bare(), stdout=subprocess.PIPE, check=True).stdout)
 
 
 def plain_steps() -> float:

@@ -7,7 +7,7 @@ machine does hardly changes them. Memory is the highest anonymous one, libraries
     python -m benchmarks.full_data                     # every step
     python -m benchmarks.full_data --steps open hub    # some of them
 
-Results go to benchmarks/results/full_data.json; what a pass over all clips takes is printed from there.
+Results go to benchmarks/results/full_data.json; what an epoch on all clips takes is printed from there.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "full_data.json"
 MODELS, TUNINGS = ("tiny", "base"), ("full", "lora", "head")
 CLIPS = {"tiny": 640, "base": 64}
 """That are trained on for a figure."""
-PASS = 52_942
-"""Clips of a pass over SUPERB's training data: 51,088 of speech and 1,854 of silence. `FULL` counts the six
+EPOCH = 52_942
+"""Clips of an epoch on SUPERB's training data: 51,088 of speech and 1,854 of silence. `FULL` counts the six
 recordings that silence is cut from as well, and not the silence."""
 FILES = 4
 """Parquet files of the training split."""
@@ -217,11 +217,11 @@ def steps(work: Path, sample: Path, test: Path, chosen: set[str]) -> Iterator[tu
 
 
 def expected() -> Iterator[str]:
-    """Say what a pass over SUPERB's training data takes, by the results."""
+    """Say what an epoch on SUPERB's training data takes, by the results."""
     for name, row in load(RESULTS).items():
         if "training_ms" in row:
-            train, score = (row[f"{kind}_ms"] * PASS / 1000 for kind in ("training", "scoring"))
-            yield f"{name}: {train:.0f} s of one thread to train on {PASS} clips, {score:.0f} s to score them"
+            train, score = (f"{row[f'{kind}_ms'] * EPOCH / 1000:.0f} s" for kind in ("training", "scoring"))
+            yield f"{name}: {train} of one thread to train on {EPOCH} clips, {score} to score them"
 
 
 def main() -> None:

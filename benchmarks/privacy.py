@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +24,7 @@ from typing import Any
 import numpy as np
 from dp_accounting import get_epsilon_gaussian
 
+from benchmarks.compare.plots import publish
 from benchmarks.compare.results import commit
 from superb_ks.aggregator.strategies.private_average import PrivateAverage
 from superb_ks.model.packing import pack, unpack
@@ -38,6 +37,7 @@ from superb_ks.types import Vector
 from superb_node.work_folder import replace_file
 from superb_notebook.privacy_plot import load_privacy, plot_privacy, privacy_table
 from superb_shard_descriptor import SuperbShardDescriptor
+from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -124,8 +124,7 @@ def measure() -> dict[str, Any]:
         "seconds": time.monotonic() - started,
         "date": date.today().isoformat(),
         "commit": commit(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
+        "machine": machine(),
     }
 
 
@@ -143,9 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("nothing was measured yet: python -m benchmarks.privacy does", file=sys.stderr)
         return 1
     print(privacy_table(measured))
-    partial = IMAGE.with_name(f".partial-{IMAGE.name}")
-    plot_privacy(measured).savefig(partial, dpi=130)
-    os.replace(partial, IMAGE)
+    publish(plot_privacy(measured), IMAGE)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Trainings next to each other: each in a process of its own, on one thread.
 
-A second thread is of little use to the tiny model: on 2 cores, twelve passes over 1,480 clips took 205 s on
+A second thread is of little use to the tiny model: on 2 cores, twelve epochs of 1,480 clips took 205 s on
 both, and two such runs next to each other 251 s (AMD EPYC without AVX-512, 2026-12-01, commit 751e3e1).
 """
 

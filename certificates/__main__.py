@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from certificates.authority import AUTHORITY_DAYS, NODE_DAYS
+from certificates.authority import NODE_DAYS
 from certificates.federation import (
     Entry,
     authority_home,
@@ -63,7 +63,6 @@ def _made(options: argparse.Namespace) -> list[Entry]:
         user=options.user,
         envoys=_envoy_names(usual if options.envoys is None else options.envoys),
         days=options.days,
-        authority_days=options.authority_days,
     )
     names = {entry.name for entry in renewed}
     return [*renewed, *(entry for entry in made if entry.name not in names)]
@@ -110,9 +109,6 @@ def _parser() -> argparse.ArgumentParser:
         "--envoys", nargs="*", help="their names, or how many (2; none more where there are certificates)"
     )
     parser.add_argument("--days", type=float, default=NODE_DAYS, help=f"lifetime ({NODE_DAYS})")
-    parser.add_argument(
-        "--authority-days", type=float, default=AUTHORITY_DAYS, help=f"the authority's ({AUTHORITY_DAYS})"
-    )
     parser.add_argument(
         "--force",
         nargs="*",

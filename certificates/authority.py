@@ -39,17 +39,13 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def new_authority(days: float = AUTHORITY_DAYS, starts: datetime | None = None) -> Pair:
-    """Make an authority that is valid for `days` from `starts`, by default from now.
-
-    Raises:
-        CertificateError: `days` is out of range.
-    """
+def new_authority() -> Pair:
+    """Make an authority that is valid for `AUTHORITY_DAYS` from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     # A number of its own in the name, to tell two authorities apart.
     subject = _subject(f"Federation authority {x509.random_serial_number() % 10**8:08d}")
     builder = (
-        _builder(subject, subject, key.public_key(), days, starts)
+        _builder(subject, subject, key.public_key(), AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
@@ -57,14 +53,7 @@ def new_authority(days: float = AUTHORITY_DAYS, starts: datetime | None = None) 
     return Pair(builder.sign(key, hashes.SHA256()), key)
 
 
-def issue(
-    authority: Pair,
-    role: str,
-    name: str,
-    hosts: Sequence[str] = (),
-    days: float = NODE_DAYS,
-    starts: datetime | None = None,
-) -> Pair:
+def issue(authority: Pair, role: str, name: str, hosts: Sequence[str] = (), days: float = NODE_DAYS) -> Pair:
     """Make a key, and a certificate that the authority signs.
 
     A director's certificate serves a server only, all others a client only: an envoy's cannot pass
@@ -75,8 +64,7 @@ def issue(
         role: "director", "user" or "envoy"; it is in the certificate as part of a SPIFFE id.
         name: the certificate's common name, which OpenFL compares with the envoy's.
         hosts: of a director: names and addresses under which it is dialled.
-        days: how long it is valid.
-        starts: from when, by default from now; in the past it makes one that has expired.
+        days: how long it is valid, from now.
 
     Raises:
         CertificateError: a host or `days` is illegal, or the certificate would outlive its authority.
@@ -84,7 +72,7 @@ def issue(
     key = ec.generate_private_key(ec.SECP256R1())
     serves = ExtendedKeyUsageOID.SERVER_AUTH if role == DIRECTOR else ExtendedKeyUsageOID.CLIENT_AUTH
     authority_ends = authority.certificate.not_valid_after_utc
-    if (starts or now()) + timedelta(days=_legal_days(days)) > authority_ends:
+    if now() + timedelta(days=_legal_days(days)) > authority_ends:
         raise CertificateError(
             f"{days:g} days for {name} are more than the authority has, to {authority_ends:%Y-%m-%d}; "
             "choose fewer, or a new authority in another folder"
@@ -93,7 +81,7 @@ def issue(
     identity = x509.UniformResourceIdentifier(f"{SPIFFE_DOMAIN}{role}/{name}")
     signed_by = authority.private_key.public_key()
     builder = (
-        _builder(_subject(name), authority.certificate.subject, key.public_key(), days, starts)
+        _builder(_subject(name), authority.certificate.subject, key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([serves]), critical=False)
@@ -131,13 +119,9 @@ def _subject(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    days: float,
-    starts: datetime | None,
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float
 ) -> x509.CertificateBuilder:
-    starts = starts or now()
+    starts = now()
     return (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key)
         .serial_number(x509.random_serial_number())

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from certificates.authority import AUTHORITY_DAYS, NODE_DAYS, Pair, host_entries, issue, new_authority, now
+from certificates.authority import NODE_DAYS, Pair, host_entries, issue, new_authority, now
 from certificates.folder import pair_in, publish
 from superb_node.certificates import (
     AUTHORITY,
@@ -70,8 +70,6 @@ def make_certificates(
     user: str = "notebook",
     envoys: Sequence[str] = (),
     days: float = NODE_DAYS,
-    authority_days: float = AUTHORITY_DAYS,
-    starts: datetime | None = None,
 ) -> list[Entry]:
     """Make what is missing: an authority, and a folder for the director, the user and each envoy.
 
@@ -87,8 +85,6 @@ def make_certificates(
         user: the name under which the notebook submits experiments.
         envoys: their names.
         days: lifetime of the nodes' certificates.
-        authority_days: lifetime of the authority, when it is made.
-        starts: from when they are valid, by default from now.
 
     Returns:
         the authority and the nodes that were asked for, in this order.
@@ -102,14 +98,14 @@ def make_certificates(
         hosts = hosts_of(read_certificate(folder / DIRECTOR / CERTIFICATE))
     wanted = {DIRECTOR: DIRECTOR, user: USER, **dict.fromkeys(envoys, ENVOY)}
     addresses = _with_local_hosts(hosts)
-    authority, home = _authority_of(folder, authorities, authority_days, starts)
+    authority, home = _authority_of(folder, authorities)
     is_new = not (home / CERTIFICATE).exists()
     # Everything is made before anything is written: a mistake leaves the folder as it was.
     pairs = {}
     for name, role in wanted.items():
         needed = addresses if role == DIRECTOR else []
         if not (folder / name / CERTIFICATE).exists():
-            pairs[name] = issue(authority, role, name, needed, days, starts)
+            pairs[name] = issue(authority, role, name, needed, days)
         else:
             _require_fitting(folder / name, role, needed, authority.certificate)
     if is_new:
@@ -147,7 +143,7 @@ def renew_certificates(
     for name in names:
         if name not in nodes:
             raise CertificateError(f"{name!r} is not in {folder}, which has {', '.join(nodes) or 'no node'}")
-    authority, home = _authority_of(folder, authorities, AUTHORITY_DAYS, None)
+    authority, home = _authority_of(folder, authorities)
     pairs = {}
     for name in names or nodes:
         role, needed = nodes[name].role, nodes[name].hosts
@@ -205,13 +201,11 @@ def _require_names(user: str, envoys: Sequence[str]) -> None:
         raise CertificateError(fault)
 
 
-def _authority_of(
-    folder: Path, authorities: Path | None, days: float, starts: datetime | None
-) -> tuple[Pair, Path]:
+def _authority_of(folder: Path, authorities: Path | None) -> tuple[Pair, Path]:
     """Read the authority, or make one for a folder without any certificates; returns also its folder."""
     home = authority_home(folder, authorities)
     if home is None:
-        new = new_authority(days, starts)
+        new = new_authority()
         return new, folder / AUTHORITY if authorities is None else authorities / folder_name_of(
             new.certificate
         )

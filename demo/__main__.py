@@ -23,7 +23,6 @@ from demo.report import LiveProgress, envoys
 from demo.run_folder import RunFolder
 from demo.speech import make_synthetic_speech
 
-ROOT = WORKSPACE.parent
 # A service that dies takes the notebook's next call with it: how long to wait for the cause to show.
 _CAUSE_SECONDS = 2.0
 

@@ -26,7 +26,6 @@ from superb_node.work_folder import OF_ONE_NODE
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "localhost"
-READY_SECONDS = 180.0
 _POLL_SECONDS = 0.2
 _CALL_SECONDS = 2.0
 _NOT_COPIED = shutil.ignore_patterns(*OF_ONE_NODE, "__pycache__", ".*")
@@ -51,7 +50,10 @@ class Federation:
         nodes_dir: the copied folders, `director` and one for each envoy.
         logs_dir: `director.log`, `env_one.log`, …
         processes: the started services by name.
+        ready_seconds: how long the director and all envoys may take to come up, together.
     """
+
+    ready_seconds = 180.0
 
     def __init__(
         self,
@@ -62,7 +64,6 @@ class Federation:
         director_port: int | None = None,
         aggregator_port: int | None = None,
         environment: Mapping[str, str] | None = None,
-        ready_seconds: float = READY_SECONDS,
         root: Path = ROOT,
     ) -> None:
         """Describe the federation; `start` or `with` brings it up.
@@ -75,7 +76,6 @@ class Federation:
             director_port: a free one by default.
             aggregator_port: a free one by default.
             environment: variables added to those of this process.
-            ready_seconds: how long the director and all envoys may take to come up, together.
             root: folder that holds `director/` and `envoy/`.
         """
         free = free_ports(2)
@@ -88,7 +88,6 @@ class Federation:
         self.processes: dict[str, ServiceProcess] = {}
         self._shard_params = dict(shard_params or {})
         self._environment = dict(environment or {})
-        self._ready_seconds = ready_seconds
         self._root = root
 
     def __enter__(self: _Self) -> _Self:
@@ -107,7 +106,7 @@ class Federation:
             ProcessDied: one of them ended.
             NotReady: they were not all there in time.
         """
-        deadline = time.monotonic() + self._ready_seconds
+        deadline = time.monotonic() + self.ready_seconds
         try:
             self.start_director()
             self._wait_for(set(), deadline)
@@ -139,14 +138,13 @@ class Federation:
             shutil.copytree(self._root / "director", folder, ignore=_NOT_COPIED)
         return self._run("director", self._director_command(), folder)
 
-    def start_envoy(self, rank: int, name: str | None = None) -> ServiceProcess:
+    def start_envoy(self, rank: int) -> ServiceProcess:
         """Copy the envoy's folder, unless that is done, set its rank, and run its script there.
 
         Args:
             rank: from 1 to the number of envoys.
-            name: `envoy_name(rank)` by default.
         """
-        name = name or envoy_name(rank)
+        name = self.envoy_names[rank - 1]
         folder = self.nodes_dir / name
         if not folder.exists():
             shutil.copytree(self._root / "envoy", folder, ignore=_NOT_COPIED)
@@ -211,4 +209,4 @@ class Federation:
             if not (missing := self._missing(names)):
                 return
             time.sleep(_POLL_SECONDS)
-        raise NotReady(f"not ready after {self._ready_seconds:.0f} s: {missing}")
+        raise NotReady(f"not ready after {self.ready_seconds:.0f} s: {missing}")

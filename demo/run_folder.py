@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from demo.errors import DemoError
+from superb_node.work_folder import point_latest_to
 
 _KEPT_OF_A_FAILURE = ("logs", "notebook.ipynb", "notebook.html", "tensorboard", "wandb")
 
@@ -57,12 +58,8 @@ class RunFolder:
         for working in ("nodes", ".flower"):  # the services' copies of folders, and what runs on Flower leave
             shutil.rmtree(self.path / working, ignore_errors=True)
         self.path.rename(self.final)
-        link = self._runs / f".latest-{self.run_id}"
-        try:
-            link.symlink_to(self.run_id)
-            link.replace(self._runs / "latest")
-        except OSError:  # the run is complete without it; see `is_latest`
-            link.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the run is complete without it; see `is_latest`
+            point_latest_to(self.final)
         return self.final
 
     @property

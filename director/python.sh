@@ -29,9 +29,4 @@ elif [ $status != 0 ]; then
 fi
 # glibc gives every thread a heap of its own, and what one frees no other can use.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
-# Threads of OpenMP spin for milliseconds while they wait, on cores that the other processes need. These look
-# a thousand times, some microseconds, then sleep; docs/performance.md has the figures.
-if [ -z "${OMP_WAIT_POLICY:-}" ]; then
-  export OMP_WAIT_POLICY=passive GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}"
-fi
 exec "$PYTHON" "$@"

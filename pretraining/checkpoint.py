@@ -22,8 +22,8 @@ FILES = frozenset({WEIGHTS, CARD, "config.json", "preprocessor_config.json"})
 def write_model(model: Wav2Vec2Model, folder: Path) -> str:
     """Write all files but the card into an empty folder.
 
-    The weights are kept in float16, which halves what travels with every experiment; the configuration asks
-    for float32, so that `from_pretrained` computes in it.
+    The weights are kept in float16, which halves what every node installs; the configuration asks for
+    float32, so that `from_pretrained` computes in it.
 
     Returns:
         the SHA-256 sum of the file of weights.

@@ -38,7 +38,7 @@ _OPTIONS = {
     "fraction": ("0.05", "share of the clients with training clips that train in a round"),
     "evaluate": ("1", "share of the clients with validation clips that validate each round's model"),
     "rounds": ("20", "training rounds"),
-    "epochs": ("", "passes of a client over its clips in a round; default: the model's recipe"),
+    "epochs": ("", "epochs of a client over its clips in a round; default: the model's recipe"),
     "partition": ("speaker", " | ".join(PARTITIONS)),
     "alpha": ("0.5", "skew of dirichlet and quantity, above 0"),
     "data": (SYNTHETIC, "synthetic | folder of the training archive"),

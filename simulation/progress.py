@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from superb_ks.run_files import RECORDS
+from superb_ks.run_files import GrowingRecords
 from superb_ks.schedule import TRAIN, VALIDATE
 from superb_notebook.history import History
 
@@ -26,20 +25,13 @@ class RunningHistory:
 
     def __init__(self, output: Path, rounds: int) -> None:
         self.history = History(rounds, ())
-        self._records = output / RECORDS
-        self._read = 0
+        self._records, self._begun = GrowingRecords(output), False
 
     def read(self) -> None:
-        """Take in the records that are new, up to the last whole line."""
-        if not self._records.exists():
-            return
-        with self._records.open("rb") as file:
-            file.seek(self._read)
-            new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self._read += len(whole)
-        for line in whole.splitlines():
-            self.history.add(json.loads(line))
+        """Take in the records that are new."""
+        for record in self._records.new():
+            self._begun = True
+            self.history.add(record)
 
     @property
     def done(self) -> int:
@@ -50,7 +42,7 @@ class RunningHistory:
     @property
     def words(self) -> str:
         """What is going on, and how good the newest model is."""
-        if not self._read:
+        if not self._begun:
             return "Flower and its workers start, and clients say what they hold"
         history, done = self.history, min(self.done, self.history.rounds)
         words = [f"round {min(done + 1, history.rounds)} of {history.rounds}"]

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from simulation.options import Options
 from superb_ks.run_files import CARDS
-from superb_node.work_folder import replace_file
 from superb_notebook.history import History
-from superb_notebook.model_card import write_card
 from superb_notebook.plots import plot_learning, show
-from superb_notebook.summary import SUMMARY, summarize
+from superb_notebook.summary import write_summary
 
 PLOT = "learning.png"
 
@@ -21,19 +19,16 @@ def keep(options: Options, history: History, output: Path, run_dir: Path) -> Non
     """Write model, plot and summary into the run's folder; the server's own folder goes."""
     cards = json.loads((output / CARDS).read_text(encoding="utf-8"))
     history.envoys = sorted(cards)
-    settings = options.settings
     (output / "model").rename(run_dir / "model")
     (run_dir / PLOT).write_bytes(show(plot_learning(history), "loss and accuracy over the rounds").data)
-    summary = {
-        **summarize(settings, cards, history),
+    further = {
         "clients": len(cards),
         "clients_with_clips": {
             split: sum(bool(sum(card["clips"][split].values())) for card in cards.values())
             for split in ("train", "val", "test")
         },
-        "fraction": settings.fraction,
+        "fraction": options.settings.fraction,
         "fraction_evaluate": options.evaluate,
     }
-    write_card(run_dir / "model", settings, cards, history, summary)
-    replace_file(run_dir / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    write_summary(run_dir, options.settings, cards, history, further=further)
     shutil.rmtree(output)

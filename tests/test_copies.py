@@ -6,10 +6,9 @@ from pathlib import Path
 
 from speech_commands.check import inspection
 from superb_ks import addresses, settings
-from superb_ks.aggregator import authorization, checkpoint
+from superb_ks.aggregator import authorization
 from superb_ks.model import spec
 from superb_node import certificates, labels, loopback, names, work_folder
-from superb_node.director import experiment_store
 from superb_node.envoy.personal import PERSONAL_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,10 +18,6 @@ def test_names_hosts_and_roles() -> None:
     assert settings._EXPERIMENT_NAME == names.NAME_PATTERN
     assert addresses._HOST_NAME == loopback._HOST_NAME
     assert f"{certificates.SPIFFE_DOMAIN}envoy/" == authorization._ENVOYS
-
-
-def test_files_of_an_experiment() -> None:
-    assert (experiment_store.MANIFEST, experiment_store.RECORDS) == (checkpoint.MANIFEST, checkpoint.RECORDS)
 
 
 def test_classes_and_the_shortest_clip() -> None:

@@ -13,8 +13,6 @@ import argparse
 import itertools
 import json
 import logging
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +25,7 @@ from benchmarks.attacks.problem import ENVOYS, SIZE
 from benchmarks.attacks.report import RESULTS, load, table
 from benchmarks.compare.results import commit
 from superb_node.work_folder import replace_file
+from tests.support.machine import machine
 
 SEEDS = (0, 1, 2)
 
@@ -59,8 +58,7 @@ def measure() -> dict[str, Any]:
         "seconds": time.monotonic() - started,
         "date": date.today().isoformat(),
         "commit": commit(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
+        "machine": machine(),
     }
 
 

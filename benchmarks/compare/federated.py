@@ -16,7 +16,7 @@ from superb_ks.schedule import TEST_BEST, TRAIN, VALIDATE
 from superb_ks.settings import Addresses, Settings
 from superb_notebook.connect import connect, shard_cards, shared_labels
 from superb_notebook.experiment import FederatedExperiment
-from superb_notebook.history import History
+from superb_notebook.history import History, history_of
 from superb_notebook.personal import personal_models
 
 Cards = Mapping[str, Mapping[str, Any]]
@@ -50,9 +50,7 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
         settings=settings,
         shard=compare_tasks.ranked_shard(spec, job.share),
     )
-    history = History(settings.rounds, list(cards))
-    for record in experiment.records():
-        history.add(record)
+    history = history_of(experiment.records(), settings.rounds, list(cards))
     federation.check()
     if history.events:
         raise NotClean("; ".join(history.events))

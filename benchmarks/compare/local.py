@@ -31,7 +31,7 @@ class Alone:
     """What became of one model that was trained without others.
 
     Attributes:
-        curve: as in `compare_results.row`.
+        curve: as in `benchmarks.compare.results.row`.
         best_round: the one with the highest validation accuracy, the earliest of equals.
         test: scores of that round's model on all test clips.
         own_test: its scores on the test clips of the same shard.

@@ -1,4 +1,4 @@
-"""The panels of the comparison's plot: what federating costs in passes and bytes, for whom, by strategy."""
+"""The panels of the comparison's plot: what federating costs in epochs and bytes, for whom, by strategy."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def mean_curve(outcome: Outcome, key: str) -> tuple[list[float], list[float]]:
     return x, y
 
 
-def draw_passes(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw validation accuracy over the passes over each clip, by regime and partition, a mark a round."""
+def draw_epochs(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw validation accuracy over the epochs, by regime and partition, a mark a round."""
     for name, (wanted, colour, dash) in CURVES.items():
         for outcome in outcomes(rows, **{**PLAIN, **wanted}):
             x, y = mean_curve(outcome, "round")
             # The untouched model guesses: with it in view, the lines would share a tenth of the axis.
-            passes = [number * outcome.rows[0]["epochs_per_round"] for number in x[1:]]
-            axes.plot(passes, y[1:], dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
+            epochs = [number * outcome.rows[0]["epochs_per_round"] for number in x[1:]]
+            axes.plot(epochs, y[1:], dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    finish(axes, "Validation accuracy over passes", "passes over each clip", from_zero=False)
+    finish(axes, "Validation accuracy over epochs", "epochs", from_zero=False)
 
 
 def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:

@@ -28,7 +28,7 @@ SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 ENOUGH = 0.25
 """A run on a smaller share of the clips makes at least as many steps as one on this share: with the usual
-passes, it would make too few to learn anything.
+epochs, it would make too few to learn anything.
 """
 
 COMPARED = tuple(name for name in STRATEGIES if name != "trimmed_mean")
@@ -41,12 +41,12 @@ ROBUST_STRATEGIES = tuple(name for name in COMPARED if not STRATEGIES[name].aver
 
 @dataclass(frozen=True)
 class Work:
-    """How often every clip is trained on: `rounds` times `epochs` passes, the same in all regimes.
+    """How often every clip is trained on: `rounds` times `epochs`, the same in all regimes.
 
     Attributes:
         rounds: rounds of the federation; elsewhere sections of the learning-rate schedule, a validation
             after each and a fresh optimizer in each.
-        epochs: passes in each of them; None leaves it to the model's recipe.
+        epochs: in each of them; None leaves it to the model's recipe.
     """
 
     rounds: int
@@ -55,12 +55,12 @@ class Work:
 
 WORK = {REAL: Work(4, 3), SYNTHETIC: Work(3, None)}
 FREQUENT = Work(12, 1)
-"""Of the federated regime on real speech: as many passes, with an average after each. Envoys whose shards are
+"""Of the federated regime on real speech: as many epochs, with an average after each. Envoys whose shards are
 skewed stay closer to each other. A node that trains alone gains nothing from it: its optimizer would only
 start afresh more often.
 """
 HEAD_WORK = Work(4, None)
-"""Of `head` on real speech: its recipe has many passes a round, as each costs next to nothing."""
+"""Of `head` on real speech: its recipe has many epochs a round, as each costs next to nothing."""
 ONCE = Work(1, 1)
 
 
@@ -167,7 +167,7 @@ def work_for(job: Job) -> Work:
     if job.data == REAL and job.tuning == "head":
         return HEAD_WORK
     work = FREQUENT if job.data == REAL and job.regime == FEDERATED else WORK[job.data]
-    # A whole number: all regimes make the same passes, however they share them out among rounds.
+    # A whole number: all regimes make the same epochs, however they share them out among rounds.
     times = math.ceil(ENOUGH / job.share)
     return replace(work, epochs=work.epochs and times * work.epochs)
 

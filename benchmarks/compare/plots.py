@@ -11,19 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from benchmarks.compare.panels import draw_bytes, draw_classes, draw_envoys, draw_passes, draw_strategies
+from benchmarks.compare.panels import draw_bytes, draw_classes, draw_envoys, draw_epochs, draw_strategies
 from superb_notebook.plots import style
 from superb_notebook.results import Row
 
 Panel = Callable[[Axes, Sequence[Row]], None]
 PANELS: dict[str, Panel] = {
-    "passes": draw_passes,
+    "epochs": draw_epochs,
     "bytes": draw_bytes,
     "classes": draw_classes,
     "envoys": draw_envoys,
     "strategies": draw_strategies,
 }
-LAYOUT: Any = [["passes"] * 3 + ["bytes"] * 3, ["classes"] * 2 + ["envoys"] * 2 + ["strategies"] * 2]
+LAYOUT: Any = [["epochs"] * 3 + ["bytes"] * 3, ["classes"] * 2 + ["envoys"] * 2 + ["strategies"] * 2]
 
 
 def save_plot(rows: Sequence[Row], path: Path) -> None:

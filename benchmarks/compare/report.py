@@ -56,11 +56,11 @@ def provenance(rows: Sequence[Row]) -> str:
     dates = sorted(row["date"][:10] for row in rows)
     machines = sorted({f"{row['machine']['cores']} cores of {row['machine']['processor']}" for row in rows})
     commits = sorted({row["commit"] for row in rows})
-    whole = [row for row in rows if row.get("share", 1.0) == 1]  # the table of few clips has its own passes
-    passes = {(r["data"], r["model"], r["rounds"], r["epochs_per_round"]) for r in whole}
-    work = ", ".join(f"{data} ({model}): {n} rounds of {e}" for data, model, n, e in sorted(passes))
+    whole = [row for row in rows if row.get("share", 1.0) == 1]  # the table of few clips has its own epochs
+    epochs = {(r["data"], r["model"], r["rounds"], r["epochs_per_round"]) for r in whole}
+    work = ", ".join(f"{data} ({model}): {n} rounds of {e}" for data, model, n, e in sorted(epochs))
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    return f"{len(rows)} runs, {when}, commit {', '.join(commits)}, {'; '.join(machines)}. Passes: {work}."
+    return f"{len(rows)} runs, {when}, commit {', '.join(commits)}, {'; '.join(machines)}. Epochs: {work}."
 
 
 if __name__ == "__main__":

@@ -129,16 +129,20 @@ def load_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_row(new: dict[str, Any], path: Path) -> None:
-    """Put a row into the file, in the place of an earlier one of the same run; nobody sees half of it.
+    """Put a row into the file, in the place of an earlier one of the same run.
 
     Rows of its other seeds stay if they are of the same checkpoint, recipe and rounds: a mean over seeds
     that were run on different models would be of neither.
     """
     rows = [old for old in load_rows(path) if not _replaces(new, old)]
-    rows = sorted([*rows, rounded(new)], key=lambda item: tuple(map(str, identity(item))))
+    write_rows(sorted([*rows, rounded(new)], key=lambda item: tuple(map(str, identity(item)))), path)
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write all rows of a file, and its folder; nobody sees half of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A row a line: a run that is repeated changes the lines of its own.
-    lines = ",\n".join(json.dumps(item) for item in rows)
+    lines = ",\n".join(map(json.dumps, rows))
     replace_file(path, f'{{"rows": [\n{lines}\n]}}\n'.encode())
 
 

@@ -97,11 +97,11 @@ def few_clips_table(rows: Sequence[Row]) -> str:
         if not known:
             continue
         row = known[0].rows[0]
-        passes = row["rounds"] * row["epochs_per_round"]
+        epochs = row["rounds"] * row["epochs_per_round"]
         accuracies = [str(curve[share]) if share in curve else "–" for curve in curves.values()]
-        clips = f"{row['clips_seen'] / passes:,.0f}"
-        lines.append([f"{100 * share:.0f} %", clips, str(passes), *accuracies, _seeds(*known)])
-    return markdown(["share", "training clips", "passes", *curves, "seeds"], lines)
+        clips = f"{row['clips_seen'] / epochs:,.0f}"
+        lines.append([f"{100 * share:.0f} %", clips, str(epochs), *accuracies, _seeds(*known)])
+    return markdown(["share", "training clips", "epochs", *curves, "seeds"], lines)
 
 
 def garbage_table(rows: Sequence[Row]) -> str:

@@ -9,7 +9,6 @@ first round of each, in which libraries and data are read, is left out.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.by_hand import WAITS
 from benchmarks.engines.simulated import simulate
 from demo.speech import make_synthetic_speech
 from simulation.engine import Engine
@@ -88,6 +86,5 @@ def usual_seconds(tuning: str) -> list[float]:
 def seconds_of_a_loop(tuning: str) -> list[float]:
     """Let a process of its own do the loop, which has all cores."""
     command = [sys.executable, "-m", "benchmarks.engines.loop", tuning]
-    variables = {**os.environ, **WAITS}
-    done = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     return list(json.loads(done.stdout))

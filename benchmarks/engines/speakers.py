@@ -1,6 +1,6 @@
 """How well many speakers learn, of whom few take part in a round, beside four envoys and one place.
 
-Each row trains all weights on the same clips, with about as many passes over them. All rows run in Flower's
+Each row trains all weights on the same clips, for about as many epochs. All rows run in Flower's
 simulation: one client is training in one place, and four are four envoys, who would end with the same bits
 (`docs/two-engines.md`) but for the order in which four updates are added. What is finished is kept in
 `runs/simulations/`, and not run again.
@@ -79,7 +79,7 @@ def speaker_rows(data: Path | None, seeds: Sequence[int]) -> dict[str, Callable[
 
 
 def speaker_figures(row: Row, data: Path | None, seeds: Sequence[int]) -> dict[str, Any]:
-    """Train with each seed; returns the passes over the clips, and the test accuracies."""
+    """Train with each seed; returns how often each clip is trained on, and the test accuracies."""
     found = accuracies(row, data or made_speech(), seeds)
     return {"passes": round(row.passes, 1), "test_accuracy": found, "seeds": list(seeds)}
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,28 +18,27 @@ from benchmarks.transport.engine import EngineFailed, Run, fair_environment, run
 from benchmarks.transport.job import Job
 from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
+from superb_node.flower.cli import KEEPS_TO_ITSELF, SUPERLINK, superlink_config
+from superb_node.flower.launch import program
 
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / "build" / "transport" / "flower"
-REQUIREMENTS = ("flwr[simulation]==1.41.*", "torch==2.13.*", "transformers>=5.0,<6")
 READY_SECONDS = 120.0
-CONNECTION = "benchmark"
 
 
 def run(job: Job, run_dir: Path, limit_seconds: float) -> Run:
     """Do a job once with the deployment engine and measure it.
 
     Raises:
+        ConfigError: Flower is not installed.
         EngineFailed: a part of Flower ended with an error.
     """
-    environment = prepare(run_dir)
     port, *node_ports = free_ports(1 + job.clients)
+    environment = prepare(run_dir, port)
     link = ["--insecure", "--disable-runtime-dependency-installation", "--port", str(port)]
-    commands = {"superlink": [program("flower-superlink"), *link]}
+    commands = {"superlink": [str(program("flower-superlink")), *link]}
     for rank, node_port in enumerate(node_ports, start=1):
         node = ["--insecure", "--superlink", f"127.0.0.1:{port}", "--port", str(node_port)]
-        commands[f"supernode-{rank}"] = [program("flower-supernode"), *node]
-    write_connection(run_dir, f'address = "127.0.0.1:{port}"\ninsecure = true\n')
+        commands[f"supernode-{rank}"] = [str(program("flower-supernode")), *node]
     with services(commands, port, run_dir, environment) as pids:
         roles = {name: "server" if name == "superlink" else "client" for name in pids}
         return submit(job, run_dir, environment, pids, roles, limit_seconds)
@@ -53,58 +51,37 @@ def submit(
     pids: dict[str, int],
     roles: dict[str, str],
     limit_seconds: float,
+    *further: str,
 ) -> Run:
-    """Run the app on a SuperLink that is up."""
+    """Run the app on a SuperLink that is up, with further options of `flwr run`."""
     events = run_dir / "events.jsonl"
     config = f'size="{job.size}" clients={job.clients} rounds={job.rounds} seed={job.seed} events="{events}"'
     app = str(run_dir / "app")
-    command = [program("flwr"), "run", app, CONNECTION, "--stream", "--run-config", config]
+    command = [str(program("flwr")), "run", app, SUPERLINK, "--stream", "--run-config", config, *further]
     return run_notebook(
         job, command, run_dir, pids, roles, limit_seconds, environment=environment, notes_itself=False
     )
 
 
-def prepare(run_dir: Path) -> dict[str, str]:
-    """Make virtual environment, app and home of Flower; returns the variables of its processes."""
-    make_environment()
+def prepare(run_dir: Path, port: int) -> dict[str, str]:
+    """Make the app and the home of Flower, whose SuperLink has `port`; returns its processes' variables."""
     app = run_dir / "app"
     shutil.copytree(
         ROOT / "benchmarks" / "transport" / "flower_app", app, ignore=shutil.ignore_patterns("__pycache__")
     )
     shutil.copy(ROOT / "benchmarks" / "transport" / "job.py", app / "transport_app" / "transport_job.py")
-    (run_dir / "flwr").mkdir()
+    home = run_dir / "flwr"
+    home.mkdir()
+    (home / "config.toml").write_text(superlink_config(f"127.0.0.1:{port}"), encoding="utf-8")
     return {
-        "FLWR_HOME": str(run_dir / "flwr"),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_HOME": str(home),
+        **KEEPS_TO_ITSELF,
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
         # Flower starts its own programs by name.
-        "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": "",
     }
-
-
-def make_environment() -> None:
-    """Install Flower into an environment of its own, once: it needs another protobuf than OpenFL."""
-    if (VENV / ".installed").exists():
-        return
-    print(f"installing {', '.join(REQUIREMENTS)} into {VENV.relative_to(ROOT)}", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    pip = [program("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *REQUIREMENTS], check=True)
-    (VENV / ".installed").touch()
-
-
-def program(name: str) -> str:
-    """Return the path of a program of Flower's environment."""
-    return str(VENV / "bin" / name)
-
-
-def write_connection(run_dir: Path, settings: str) -> None:
-    """Tell `flwr` under which name and where the SuperLink is."""
-    text = f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n{settings}'
-    (run_dir / "flwr" / "config.toml").write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The job that every engine does: Wav2Vec2 models, a training step that adds a constant, and an event log.
 
-Imports torch and transformers only, because each engine runs it in an environment of its own.
+Imports torch and transformers only, because Flower's app has a copy of it, without the rest of the project.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ python -m benchmarks.transport.report            # prints the table, writes docs
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from benchmarks.compare.plots import publish
 from benchmarks.transport.result import RESULTS, ROOT, load
 
 IMAGES = ROOT / "docs" / "images"
@@ -155,10 +155,8 @@ def save_plot(results: dict[str, Any], path: Path) -> None:
         axis.grid(alpha=0.3)
     axes[1].set_title("2 envoys", fontsize=10)
     axes[2].set_title("10 M parameters", fontsize=10)
-    partial = path.with_name(f".partial-{path.name}")
-    figure.savefig(partial, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else None)
+    publish(figure, path)
     plt.close(figure)
-    os.replace(partial, path)
 
 
 def _draw_engines(axis: Any, results: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from benchmarks.transport.engine import EngineFailed, Run
 from benchmarks.transport.job import Job, parameter_count
 from benchmarks.transport.result import ROOT, WrongResult, medians, merge, now
 from superb_node.command_line import whole_from
+from superb_node.errors import ConfigError
 from tests.support.machine import machine
 
 ENGINES = ("ours", "flower-simulation", "flower", "openfl")
@@ -81,7 +82,7 @@ def measure(engine: str, job: Job, options: argparse.Namespace) -> bool:
     for number in range(options.runs):
         try:
             runs.append(run_once(engine, job, limit, number))
-        except (EngineFailed, WrongResult) as error:
+        except (ConfigError, EngineFailed, WrongResult) as error:
             print(f"{engine}, {job.size}: {error}", file=sys.stderr)
             return False
         show(engine, job, runs[-1])

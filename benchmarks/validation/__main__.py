@@ -21,7 +21,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.compare.data import find_archives
-from benchmarks.validation.rows import RESULTS, done, keep, load, table
+from benchmarks.compare.results import load_rows
+from benchmarks.validation.rows import RESULTS, done, keep, table
 from benchmarks.validation.training import FOLDS, score
 from benchmarks.validation.trial import TRIALS, Trial, parse
 from benchmarks.workers import side_by_side
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = 0
     if not options.report:
         try:
-            trials = [parse(text) for text in options.trial]
+            trials = [parse(text) for text in dict.fromkeys(options.trial)]
             archives = find_archives(options.data, options.test_data)
             if archives is None:
                 raise OptionError("--data FOLDER is missing: the folder of the training archive")
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.print(str(error), markup=False)
             return 2
         calls = _missing(
-            trials, options.seeds, load(options.results), (str(archives.train), str(archives.test))
+            trials, options.seeds, load_rows(options.results), (str(archives.train), str(archives.test))
         )
         try:
             with raise_interrupted():
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Interrupted as interrupted:
             console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
             return interrupted.exit_code
-    print(table(_in_order(load(options.results))))
+    print(table(_in_order(load_rows(options.results))))
     return failed
 
 
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", default="", help="folder of the training archive")
     parser.add_argument("--test-data", default="", help="of the test archive, none of whose clips is used")
-    parser.add_argument("--trial", nargs="+", default=TRIALS, metavar="TEXT", help="what to try; else --list")
+    parser.add_argument("--trial", nargs="+", default=TRIALS, metavar="TEXT", help="what to try; by default all that --list prints")
     parser.add_argument("--seeds", type=whole_from(0), nargs="+", default=[0], help="default 0")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file of the rows")
     parser.add_argument("--list", action="store_true", help="print the trials and do nothing")

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.plan import shipped_weights
-from benchmarks.compare.results import commit
+from benchmarks.compare.results import commit, load_rows, write_rows
 from benchmarks.transport.result import now
-from benchmarks.validation.trial import Trial, parse
+from benchmarks.validation.trial import Trial
 from superb_ks.recipe import recipe_in_words
-from superb_node.work_folder import replace_file
 from tests.support.machine import machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "validation.json"
 
 Key = tuple[str, int, int]
 """Trial, seed and fold."""
-
-
-def load(path: Path) -> list[dict[str, Any]]:
-    """Return the rows so far; none without a file."""
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
 
 
 def key(row: Mapping[str, Any]) -> Key:
@@ -42,14 +35,24 @@ def training(trial: Trial) -> dict[str, Any]:
 
 
 def keep(path: Path, trial: Trial, seed: int, fold: int, accuracy: float, clips: int) -> None:
-    """Put a row into the file, in the place of an earlier one of the same trial, seed and fold."""
-    named = {"trial": trial.text, "seed": seed, "fold": fold}
+    """Put a row into the file, in the place of an earlier one of the same trial, seed and fold.
+
+    Rows of the trial that started from other weights, or trained otherwise, go.
+    """
+    named = {"trial": trial.text, "base": trial.base, "seed": seed, "fold": fold}
     row = {**named, "accuracy": round(accuracy, 4), "clips": clips, **training(trial)}
     row |= {"date": now(), "commit": commit(), "machine": machine()}
-    rows = sorted([*(old for old in load(path) if key(old) != key(row)), row], key=key)
-    lines = ",\n".join(map(json.dumps, rows))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, f'{{"rows": [\n{lines}\n]}}\n'.encode())
+    others = [
+        old
+        for old in load_rows(path)
+        if old["trial"] != trial.text or (_trained_alike(old, row) and key(old) != key(row))
+    ]
+    write_rows(sorted([*others, row], key=key), path)
+
+
+def _trained_alike(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Say whether two rows of a trial are of the same weights and recipe."""
+    return all(old[name] == new[name] for name in ("checkpoint", "recipe"))
 
 
 def done(rows: Iterable[Mapping[str, Any]], trial: Trial) -> set[Key]:
@@ -58,20 +61,23 @@ def done(rows: Iterable[Mapping[str, Any]], trial: Trial) -> set[Key]:
     return {
         key(row)
         for row in rows
-        if row["trial"] == trial.text and all(row[name] == value for name, value in wanted.items())
+        if row["trial"] == trial.text and _trained_alike(row, wanted)
     }
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the trials in the order in which they are named, each beside the one that it changes."""
+    """Return the trials in the order in which they are named, each beside the one that it changes.
+
+    The error of a difference is too small: the folds share training clips.
+    """
     accuracies: dict[str, dict[tuple[int, int], Mapping[str, Any]]] = {}
     for row in rows:
         accuracies.setdefault(row["trial"], {})[row["seed"], row["fold"]] = row
-    lines = ["| trial | accuracy | points against the first | trainings |", "|---|---|---|---|"]
+    lines = ["| trial | accuracy | points against its base | trainings |", "|---|---|---|---|"]
     for text in accuracies:
-        own, base = accuracies[text], accuracies.get(parse(text).base, {})
-        clips = sum(row["clips"] for row in own.values())
-        mean = sum(row["accuracy"] * row["clips"] for row in own.values()) / clips
+        own = accuracies[text]
+        base = accuracies.get(next(iter(own.values()))["base"], {})
+        mean = statistics.fmean(row["accuracy"] for row in own.values())
         lines.append(
             f"| `{text}` | {mean:.1%} | {_against(own, base) if own is not base else ''} | {len(own)} |"
         )
@@ -80,7 +86,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _against(own: Mapping[Any, Mapping[str, Any]], base: Mapping[Any, Mapping[str, Any]]) -> str:
     """Return the mean difference and its standard error, over the seeds and folds that both have."""
-    gains = [100 * (own[pair]["accuracy"] - base[pair]["accuracy"]) for pair in own if pair in base]
+    gains = [
+        100 * (row["accuracy"] - base[pair]["accuracy"])
+        for pair, row in own.items()
+        if pair in base and base[pair]["checkpoint"] == row["checkpoint"]
+    ]
     if not gains:
         return ""
     if len(gains) == 1:

@@ -1,4 +1,7 @@
-"""Trains a trial and scores it on clips of other speakers, none of which is a test clip."""
+"""Trains a trial and scores it on clips of other speakers, none of which is a test clip.
+
+Clips of silence are the exception: they are cut from the same recordings in every fold.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,8 @@ def score(trial: Trial, seed: int, fold: int, data: tuple[str, str]) -> tuple[fl
     Args:
         trial: what is tried.
         seed: of weights, order and dropout.
-        fold: of the speakers, from 0, whose clips are held out; of four envoys there is one, 0, and the
-            validation clips are held out.
+        fold: of the speakers, from 0, whose clips are held out. With four envoys the only fold is 0, and
+            the validation clips are held out.
         data: folders of the training and the test archive.
 
     Returns:

@@ -52,9 +52,10 @@ def parse(text: str) -> Trial:
     """Read a trial.
 
     Raises:
-        ValueError: there is no such tuning, partition or strategy, or nothing like it can be changed so.
+        ValueError: there is no such tuning, partition or strategy, or it has no such field or value.
     """
     head, *more = text.split() or [""]
+    text = " ".join([head, *more])
     if head in TUNINGS:
         work = work_for(Job(REAL, CENTRALISED, POOLED, tuning=head))
         recipe = Recipe.from_dict({"epochs_per_round": work.epochs, **_changes(more)})

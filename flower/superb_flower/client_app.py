@@ -14,10 +14,8 @@ from flwr.clientapp import ClientApp
 
 from superb_flower import messages
 from superb_flower.client import Client, work_of
-from superb_ks.collaborator.personal import personalise
-from superb_ks.metrics import CLIPS
+from superb_ks.collaborator.one_task import do_task
 from superb_ks.model.packing import pack, unpack
-from superb_ks.schedule import CLOSING_ROUNDS, PERSONALISE
 
 app = ClientApp()
 
@@ -45,27 +43,25 @@ def evaluate(message: Message, context: Context) -> Message:
 def _round(message: Message, context: Context) -> Message:
     client = Client.of(context)
     config = messages.config_of(message)
-    tasks, model, spec = work_of(bytes(config["experiment"]))
+    text = bytes(config["experiment"])
+    tasks, model, spec = work_of(text)
     shard = client.clips(spec)
     unpack(messages.vector_of(message), model)
     measured: dict[str, dict[str, Any]] = {}
     trained = False
-    number = int(config["round"])
     for name, function in json.loads(str(config["tasks"])):
         started = time.monotonic()
-        if name == PERSONALISE:
-            measured[name], own = personalise(
-                tasks, model, shard, client.device, round_number=number - CLOSING_ROUNDS
-            )
-            if own is not None:
-                client.keep(context.run_id, bytes(config["experiment"]), own)
-        else:
-            measured[name] = tasks.run(
-                function, model=model, shard=shard, device=client.device, round_number=number
-            )
-            trained = trained or tasks.trains(function)
+        measured[name], trains = do_task(
+            tasks,
+            name,
+            function,
+            model=model,
+            shard=shard,
+            device=client.device,
+            round_number=int(config["round"]),
+            keep=lambda own: client.keep(context.run_id, text, own),
+        )
+        trained = trained or trains
         measured[name]["seconds"] = time.monotonic() - started
-        if CLIPS not in measured[name]:
-            raise ValueError(f"the task {function} returned no {CLIPS!r}: how many it worked on")
     vector = pack(model) if trained else None
     return Message(messages.report(client.name, measured, vector), reply_to=message)

@@ -108,9 +108,8 @@ class Rounds:
 
     def _stop_training_if_due(self, number: int) -> None:
         """Skip the training rounds that are left, if this one showed a reason to."""
-        done, planned = number + 1, self._schedule.training_rounds
-        if done < planned and (reason := self._early_stop.reason):
-            told = f"{reason}; {done} of {planned} rounds trained"
+        done = number + 1
+        if told := self._early_stop.told(done, self._schedule.training_rounds):
             self._output.note(number, "aggregator", STOPPED_EARLY, told)
             self._schedule = replace(self._schedule, training_rounds=done)
 

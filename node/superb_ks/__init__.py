@@ -10,9 +10,9 @@ import os
 __version__ = "0.1.0"
 
 # Threads of OpenMP spin for milliseconds while they wait, on cores that the other processes need.
-# These look a thousand times, then sleep. The runtime reads this when PyTorch is imported. An envoy has it
-# imported by now; its start script says the same.
-if "OMP_WAIT_POLICY" not in os.environ:
+# These look a thousand times, some microseconds, then sleep; docs/performance.md has the figures. The runtime
+# reads this when PyTorch or scikit-learn loads it, and every program imports this package before them.
+if not os.environ.get("OMP_WAIT_POLICY"):
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

@@ -44,7 +44,7 @@ class Recipe(Checked):
     """What an experiment changes in its model's own recipe; None leaves the model's value.
 
     Attributes:
-        epochs_per_round: passes of each envoy over its own training clips between two aggregations.
+        epochs_per_round: how often each envoy goes through its own training clips between two aggregations.
         batch_size: clips in one optimizer step.
         learning_rate: the peak of AdamW's rate, reached after the warm-up.
         warmup_fraction: share of all the federation's steps during which the rate rises.
@@ -112,7 +112,7 @@ _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
     # Adapters start from nothing and are few: they bear, and need, a higher rate than the weights they adapt.
     (TINY, "lora"): dict(learning_rate=4e-3),
     ("pretrained", "lora"): dict(learning_rate=5e-4),
-    # A pass over cached hidden states costs next to nothing, and a head does not damage the frozen upstream.
+    # An epoch on cached hidden states costs next to nothing, and a head does not damage the frozen upstream.
     # So much decay gained 2.3 points of cross-validated accuracy for the tiny model's head.
     (TINY, "head"): dict(
         epochs_per_round=30,
@@ -142,9 +142,9 @@ def recipe_in_words(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> s
         settings: the experiment's, as `Settings.to_dict` returns them and `summary.json` has them; without
             `strategy` where nothing is federated.
     """
-    passes = recipe["epochs_per_round"]
+    epochs = recipe["epochs_per_round"]
     words = [
-        f"{passes} {'pass' if passes == 1 else 'passes'} a round",
+        f"{epochs} epoch{'s' * (epochs != 1)} a round",
         f"batches of {recipe['batch_size']}",
         _rate_in_words(recipe),
         *_augmentation_in_words(recipe, _masks_by_itself(settings)),

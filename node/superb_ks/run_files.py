@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,28 @@ FAILURE = "failure"
 """Task of the record of what ended a run, whose words are the record's metric."""
 EXPERIMENT = "experiment.json"
 """File in the app's package: the experiment's text that a notebook submitted."""
+
+
+class GrowingRecords:
+    """The records of a run that goes on.
+
+    Args:
+        folder: the run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._read = folder / RECORDS, 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """Return those that came since the last call, up to the last whole line; none if there is no file."""
+        if not self._file.exists():
+            return []
+        with self._file.open("rb") as file:
+            file.seek(self._read)
+            came = file.read()
+        whole = came[: came.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def read_model(file: Path) -> Vector:

@@ -57,7 +57,7 @@ class Adaptive(Strategy):
     """A step of an optimizer on the director (Reddi et al., 2021).
 
     `beta2` and `tau` are the paper's. Its `beta1`, 0.9, remembers about ten rounds: the last steps of a short
-    experiment would still go in old directions. The rate and `beta1` were chosen at 12 rounds of one pass,
+    experiment would still go in old directions. The rate and `beta1` were chosen at 12 rounds of one epoch,
     on validation clips (docs/results.md, "What was tried").
 
     Attributes:

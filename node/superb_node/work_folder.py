@@ -1,4 +1,4 @@
-"""Folders that belong to one process of a service, and files that are written whole or not at all."""
+"""Folders that belong to one process of a service; files and links that change whole or not at all."""
 
 from __future__ import annotations
 
@@ -120,3 +120,15 @@ def replace_file(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def point_latest_to(run: Path) -> None:
+    """Point the link `latest`, next to a run's folder, to it, in one step.
+
+    Raises:
+        OSError: it cannot be done, for instance because `latest` is a folder.
+    """
+    with tempfile.TemporaryDirectory(prefix=".latest-", dir=run.parent) as folder:
+        link = Path(folder) / "link"
+        link.symlink_to(run.name)
+        os.replace(link, run.parent / "latest")

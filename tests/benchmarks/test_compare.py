@@ -105,15 +105,15 @@ def test_no_run_is_planned_twice_and_a_federation_is_started_once() -> None:
     assert changes == len(set(order)) - 1
 
 
-def test_all_regimes_of_one_tuning_make_the_same_passes() -> None:
-    passes: dict[tuple[str, str, str, float], set[int]] = {}
+def test_all_regimes_of_one_tuning_make_the_same_epochs() -> None:
+    epochs: dict[tuple[str, str, str, float], set[int]] = {}
     for job in plan():
         done = job.work.rounds * job.settings().complete_recipe.epochs_per_round
-        passes.setdefault((job.data, job.model, job.tuning, job.share), set()).add(done)
-    assert all(len(numbers) == 1 for numbers in passes.values())
-    assert passes["real", "tiny", "lora", 1.0] == {12}
+        epochs.setdefault((job.data, job.model, job.tuning, job.share), set()).add(done)
+    assert all(len(numbers) == 1 for numbers in epochs.values())
+    assert epochs["real", "tiny", "lora", 1.0] == {12}
     for model in ("tiny", "scratch"):
-        of_few = [passes["real", model, "full", share] for share in (0.05, 0.1, 0.25, 0.5, 1.0)]
+        of_few = [epochs["real", model, "full", share] for share in (0.05, 0.1, 0.25, 0.5, 1.0)]
         assert of_few == [{60}, {36}, {12}, {12}, {12}]
 
 

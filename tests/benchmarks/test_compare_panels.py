@@ -11,7 +11,7 @@ from benchmarks.compare.panels import (
     draw_bytes,
     draw_classes,
     draw_envoys,
-    draw_passes,
+    draw_epochs,
     envoy_scores,
     mean_curve,
 )
@@ -44,13 +44,13 @@ def test_a_curve_is_the_mean_over_seeds() -> None:
     assert y == pytest.approx([0, 0.435, 0.87])
 
 
-def test_accuracy_is_drawn_over_passes_and_bytes() -> None:
-    passes, sent = lines(drawn(draw_passes)), lines(drawn(draw_bytes))
-    assert passes["federated, 2 iid"] == [
+def test_accuracy_is_drawn_over_epochs_and_bytes() -> None:
+    epochs, sent = lines(drawn(draw_epochs)), lines(drawn(draw_bytes))
+    assert epochs["federated, 2 iid"] == [
         pytest.approx([4, 0.435]),
         pytest.approx([8, 0.87]),
     ]  # rounds of four
-    assert passes["alone, 4 dirichlet"][1] == pytest.approx([8, 0.50])
+    assert epochs["alone, 4 dirichlet"][1] == pytest.approx([8, 0.50])
     assert set(sent) == {"full", "lora"}
     assert sent["full"] == [pytest.approx([1, 0.435]), pytest.approx([2, 0.87])]
 

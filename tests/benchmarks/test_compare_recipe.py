@@ -17,9 +17,9 @@ from benchmarks.compare import plan
 from benchmarks.compare import run as compare
 from benchmarks.compare.plan import CENTRALISED, FEDERATED, SYNTHETIC, Job
 
-PASSES = plan.Work(2, 3)
-ALONE = Job(SYNTHETIC, CENTRALISED, work=PASSES)
-TOGETHER = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedprox", work=PASSES)
+WORK = plan.Work(2, 3)
+ALONE = Job(SYNTHETIC, CENTRALISED, work=WORK)
+TOGETHER = Job(SYNTHETIC, FEDERATED, "iid", 2, strategy="fedprox", work=WORK)
 
 
 def no_training(job: Job, *_: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_every_recipe_is_told_when_its_first_run_begins(
     ]
     assert compare.Comparison(None, tmp_path / "rows.json", True, Console(file=output, width=300)).run(jobs)
     told = [line for line in map(str.rstrip, output.getvalue().splitlines()) if line]
-    rate = "3 passes a round, batches of 16, rate {} (warm-up 10 %, decay 0.01), speed +/-15 %, "
+    rate = "3 epochs a round, batches of 16, rate {} (warm-up 10 %, decay 0.01), speed +/-15 %, "
     rate += "time masks 10 %, feature masks 10 %"
     assert told[:-1] == [
         f"synthetic centralised tiny full seed 9, recipe: {rate.format(0.001)}",

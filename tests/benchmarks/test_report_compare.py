@@ -75,7 +75,7 @@ def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
     others, rows = small_comparison(), [*small_comparison(), *few_clip_rows()]
     made, title = tables.tables(rows), "Few training clips, real speech"
     assert made.pop(title).splitlines() == [
-        "| share | training clips | passes | tiny, centralised | tiny, 4 speaker "
+        "| share | training clips | epochs | tiny, centralised | tiny, 4 speaker "
         "| scratch, centralised | scratch, 4 speaker | seeds |",
         "|---|---|---|---|---|---|---|---|",
         "| 5 % | 3 | 8 | 41.0 ± 1.4 % | 31.0 ± 1.4 % | 11.0 ± 1.4 % | 1.0 ± 1.4 % | 2 |",

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.transport import ours as transport_ours
 from benchmarks.transport import report as report_transport
+from benchmarks.transport import run as run_transport
 from benchmarks.transport.job import STEP, EventLog, Job, empty_model, evaluate, random_model, train_step
 from benchmarks.transport.result import WrongResult, check, figures, load, medians, merge
 from benchmarks.transport.watch import MemoryWatch, process_memory
@@ -123,6 +124,16 @@ def test_memory_that_grows_is_seen() -> None:
     figure = watch.figures()["me"]
     assert figure["peak_anonymous"] - figure["base_anonymous"] > 32 * 2**20
     assert process_memory(2**31 - 1) == {}
+
+
+def test_an_engine_that_is_not_installed_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_transport, "WORK", tmp_path)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))  # where its commands would be
+    assert not run_transport.measure("flower", Job(), run_transport.parse(["--quick"]))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("flower, small: Flower is not installed for ")
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.compare.data import find_archives
+from benchmarks.compare.results import load_rows, write_rows
 from benchmarks.validation.__main__ import main
-from benchmarks.validation.rows import done, keep, load, table, training
+from benchmarks.validation.rows import done, keep, table, training
 from benchmarks.validation.training import FOLDS, score
 from benchmarks.validation.trial import TRIALS, Trial, parse
 from speech_commands.synthetic.corpus import write_corpus
@@ -106,21 +107,22 @@ def test_rows_are_kept_once_and_not_measured_again(tmp_path: Path) -> None:
     path, trial = tmp_path / "rows.json", parse("head weight_decay=1")
     for accuracy in (0.5, 0.75):
         keep(path, trial, 0, 3, accuracy, 40)
-    assert [row["accuracy"] for row in load(path)] == [0.75]
-    assert done(load(path), trial) == {("head weight_decay=1", 0, 3)}
+    assert [row["accuracy"] for row in load_rows(path)] == [0.75]
+    assert done(load_rows(path), trial) == {("head weight_decay=1", 0, 3)}
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     assert done([{**rows[0], "recipe": "another"}], trial) == set()
     assert done([{**rows[0], "checkpoint": "another"}], trial) == set()
+    write_rows([{**rows[0], "checkpoint": "another", "fold": 0}], path)
+    keep(path, trial, 0, 3, 0.75, 40)
+    assert [row["fold"] for row in load_rows(path)] == [3], "rows of other weights do not mix with these"
     assert "strategy" not in training(trial)["recipe"]
     assert "strategy fedavg" in training(parse("iid fedavg"))["recipe"]
 
 
 def test_the_table_pairs_seeds_and_folds() -> None:
-    def rows(trial: str, accuracies: list[float]) -> list[dict]:
-        return [
-            {"trial": trial, "seed": 0, "fold": fold, "accuracy": accuracy, "clips": 100}
-            for fold, accuracy in enumerate(accuracies)
-        ]
+    def rows(trial: str, accuracies: list[float], checkpoint: str = "a") -> list[dict]:
+        named = {"trial": trial, "base": parse(trial).base, "seed": 0, "checkpoint": checkpoint}
+        return [{**named, "fold": fold, "accuracy": accuracy} for fold, accuracy in enumerate(accuracies)]
 
     lines = table(
         [
@@ -129,6 +131,7 @@ def test_the_table_pairs_seeds_and_folds() -> None:
             *rows("iid fedavg", [0.8]),
             *rows("iid fedyogi", [0.79]),
             *rows("lora learning_rate=1", [0.3]),
+            *rows("iid fedadam", [0.7], checkpoint="b"),
         ]
     ).splitlines()[2:]
     gains = np.array([1.0, 2.0, 3.0])
@@ -138,4 +141,5 @@ def test_the_table_pairs_seeds_and_folds() -> None:
         "| `iid fedavg` | 80.0% |  | 1 |",
         "| `iid fedyogi` | 79.0% | -1.0 | 1 |",
         "| `lora learning_rate=1` | 30.0% |  | 1 |",
+        "| `iid fedadam` | 70.0% |  | 1 |",
     ]

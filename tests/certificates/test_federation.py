@@ -7,7 +7,6 @@ import ipaddress
 import itertools
 import os
 import stat
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from certificates.authority import now
+from certificates.authority import AUTHORITY_DAYS
 from certificates.federation import Entry, list_certificates, make_certificates, renew_certificates
 from certificates.folder import pair_in, publish
 from superb_node.certificates import CertificateError
+from tests.support.earlier import days_ago
 
 FILES = ["certificate.pem", "private_key.pem", "root_certificate.pem"]
 
@@ -104,13 +104,13 @@ def test_an_envoy_cannot_stand_in_for_the_director_nor_sign(folder: Path) -> Non
 
 
 def test_lifetimes_and_warnings(folder: Path) -> None:
-    entries = make(folder, days=20, authority_days=40)
+    entries = make(folder, days=20)
     assert entries["env_one"].days_left == pytest.approx(20, abs=0.01)
     assert entries["env_one"].warning == "expires soon"
-    assert entries["authority"].days_left == pytest.approx(40, abs=0.01)
+    assert entries["authority"].days_left == pytest.approx(AUTHORITY_DAYS, abs=0.01)
     assert entries["authority"].warning == ""
-    with pytest.raises(CertificateError, match=r"50 days for env_three are more than the authority has"):
-        make(folder, envoys=["env_three"], days=50)
+    with pytest.raises(CertificateError, match=r"3651 days for env_three are more than the authority has"):
+        make(folder, envoys=["env_three"], days=AUTHORITY_DAYS + 1)
     assert not (folder / "env_three").exists()
 
 
@@ -170,7 +170,8 @@ def kill_at_rename(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, num
 
 def test_an_expired_one_can_be_made_and_is_shown_as_such(folder: Path) -> None:
     make(folder)
-    make(folder, user="late", envoys=[], days=1, starts=now() - timedelta(days=2))
+    with days_ago(2):
+        make(folder, user="late", envoys=[], days=1)
     listed = {entry.name: entry for entry in list_certificates(folder)}
     assert next(iter(listed)) == "authority"
     assert listed["late"].warning == "EXPIRED"
@@ -246,7 +247,6 @@ def test_two_authorities_do_not_pass_for_each_other(folder: Path, tmp_path: Path
         ({"hosts": ["0.0.0.0"]}, r"host '0\.0\.0\.0' is no address that anybody can dial"),
         ({"days": 0}, "a lifetime of 0 days; legal: above 0 to 36500"),
         ({"days": float("nan")}, "a lifetime of nan days"),
-        ({"authority_days": -1}, "a lifetime of -1 days"),
     ],
 )
 def test_mistakes_are_named_and_leave_nothing(folder: Path, changes: dict, message: str) -> None:
@@ -331,7 +331,8 @@ def test_a_damaged_authority_is_named(folder: Path) -> None:
 
 
 def test_an_expired_authority_signs_nothing(folder: Path) -> None:
-    make(folder, days=1, authority_days=2, starts=now() - timedelta(days=3))
+    with days_ago(AUTHORITY_DAYS + 1):
+        make(folder, days=1)
     for ask in (lambda: make(folder, envoys=["env_three"]), lambda: renew_certificates(folder)):
         with pytest.raises(CertificateError, match="the authority in .* has expired; make a new one"):
             ask()

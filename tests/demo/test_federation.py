@@ -23,7 +23,7 @@ from .conftest import ROOT, left_below, processes_below
 
 pytestmark = pytest.mark.federation
 FROM_THE_SHELL = {"PWD", "OLDPWD", "SHLVL", "_"}
-FROM_THE_SCRIPT = {"MALLOC_ARENA_MAX", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+FROM_THE_SCRIPT = {"MALLOC_ARENA_MAX"}
 
 
 def listens(port: int) -> bool:
@@ -102,7 +102,8 @@ def test_who_is_missing_is_named(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("work", "__pycache__"))
     script = tmp_path / "envoy" / "start_envoy.sh"
     script.write_text("exec sleep 600\n")
-    federation = Federation(tmp_path / "run", envoys=1, root=tmp_path, ready_seconds=30)
+    federation = Federation(tmp_path / "run", envoys=1, root=tmp_path)
+    federation.ready_seconds = 30
     with pytest.raises(NotReady, match="env_one"):
         federation.start()
     assert not left_below(tmp_path)

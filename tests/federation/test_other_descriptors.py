@@ -26,7 +26,8 @@ def test_it_ends_with_one_line_and_the_others_go_on(tmp_path: Path, changed: str
     source = descriptor.read_text(encoding="utf-8").replace("return json.dumps(", "return str(")
     descriptor.write_text(changed + source, encoding="utf-8")
     with lab:
-        clinic = lab.start_envoy(2, "clinic")
+        lab.envoy_names.append("clinic")
+        clinic = lab.start_envoy(2)
         wait_until(lambda: clinic.exit_code() is not None, 60)
         assert clinic.exit_code() == 2
         (line,) = (line for line in lab.log("clinic").splitlines() if line.startswith("envoy: "))

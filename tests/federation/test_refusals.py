@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import pytest
 import yaml
 from openfl.protocols import aggregator_pb2, director_pb2, director_pb2_grpc
 
-from certificates.authority import issue, new_authority, now
+from certificates.authority import issue, new_authority
 from certificates.federation import make_certificates
 from certificates.folder import pair_in, publish
 from superb_ks.collaborator.aggregator_client import AggregatorStub
@@ -37,6 +36,7 @@ from superb_node.envoy.refusals import ShardRefused
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.experiment import FederatedExperiment, attach, list_experiments
 from tests.fuzz.live import experiment_id
+from tests.support.earlier import days_ago
 from tests.support.lab import Outcome, follow, wait_until
 from tests.support.sine_descriptor import SineShardDescriptor
 from tests.support.sine_experiment import Gate, Script
@@ -169,18 +169,15 @@ def upload_of(name: str) -> Iterator[bytes | memoryview]:
 def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
     folder = tmp_path_factory.mktemp("refusals")
     lab = TlsLab(folder, envoys=2, health_seconds=30)
-    lab._ready_seconds = 400.0
+    lab.ready_seconds = 400.0
     config = lab._root / "director" / "director_config.yaml"
     settings = yaml.safe_load(config.read_text())
     settings["settings"]["envoys"] = lab.envoy_names
     config.write_text(yaml.safe_dump(settings))
     make_certificates(lab.certificates, user="rival", envoys=["env_three"])
     ours = pair_in(lab.certificates / "authority")
-    publish(
-        folder / "expired",
-        issue(ours, "envoy", "env_one", days=1, starts=now() - timedelta(days=9)),
-        ours.certificate,
-    )
+    with days_ago(9):
+        publish(folder / "expired", issue(ours, "envoy", "env_one", days=1), ours.certificate)
     # Of another authority; it trusts ours, so that it finds nothing wrong with the director.
     publish(folder / "foreign", issue(new_authority(), "envoy", "env_one"), ours.certificate)
     with lab:

@@ -72,7 +72,7 @@ def our_round(strategy: Strategy, state: ExperimentState, number: int) -> Vector
 
 
 def state_of(model: Vector, folder: Path) -> ExperimentState:
-    write_model(folder / "round-0.safetensors", model, {})
+    write_model(folder / "round-0.safetensors", model)
     last = {"round": 0, "last": "round-0.safetensors", "best": None, "best_score": None, "digests": {}}
     write_manifest(folder, last)
     return ExperimentState(folder)

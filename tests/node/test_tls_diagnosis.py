@@ -5,18 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 
-from certificates.authority import issue, new_authority, now
+from certificates.authority import issue, new_authority
 from certificates.federation import make_certificates
 from certificates.folder import pair_in, publish
 from superb_node.certificates import CERTIFICATE, PRIVATE_KEY, ROOT_CERTIFICATE
 from superb_node.envoy.refusals import MAX_CLOSED_CONNECTIONS, RefusalDetector, ShardRefused
 from superb_node.tls_diagnosis import NO_REASON, why_refused
+from tests.support.earlier import days_ago
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
     make_certificates(folder, envoys=["env_one"])
     ours = pair_in(folder / "authority")
-    late = issue(ours, "envoy", "env_one", days=1, starts=now() - timedelta(days=9))
-    publish(folder / "expired", late, ours.certificate)
+    with days_ago(9):
+        publish(folder / "expired", issue(ours, "envoy", "env_one", days=1), ours.certificate)
     stranger = new_authority()
     publish(folder / "foreign", issue(stranger, "envoy", "env_one"), ours.certificate)
     publish(folder / "elsewhere", issue(stranger, "envoy", "env_one"), stranger.certificate)

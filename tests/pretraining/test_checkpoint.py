@@ -22,7 +22,7 @@ from pretraining.corpus import SpokenCorpus
 from pretraining.training import CurvePoint, Plan
 from superb_ks.model.architecture import ARCHITECTURE
 
-LIMIT = 4_000_000  # bytes; the whole folder travels with every experiment
+LIMIT = 4_000_000  # bytes; every node installs the whole folder
 
 
 def test_the_published_folder_is_complete_and_small() -> None:

@@ -23,17 +23,17 @@ def line_of(settings: Settings) -> str:
     [
         (
             Settings(),
-            "2 passes a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+            "2 epochs a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
             "time masks 10 %, feature masks 10 %; strategy fedavg",
         ),
         (
             Settings(tuning=Lora(), strategy=FedProx(mu=0.5), recipe=Recipe(epochs_per_round=1)),
-            "1 pass a round, batches of 16, rate 0.004 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+            "1 epoch a round, batches of 16, rate 0.004 (warm-up 10 %, decay 0.01), speed +/-15 %, "
             "time masks 10 %, feature masks 10 %; strategy fedprox(mu=0.5)",
         ),
         (
             Settings(tuning=Head(), strategy=FedAdam(tau=0.1), recipe=Recipe(warmup_fraction=0.0)),
-            "30 passes a round, batches of 128, rate 0.005 (decay 3.0); "
+            "30 epochs a round, batches of 128, rate 0.005 (decay 3.0); "
             "strategy fedadam(learning_rate=0.002, beta1=0.5, beta2=0.99, tau=0.1)",
         ),
         (
@@ -43,7 +43,7 @@ def line_of(settings: Settings) -> str:
                     warmup_fraction=0.0, shift_seconds=0.1, mask_time_prob=0.07, mask_feature_prob=0.0
                 ),
             ),
-            "1 pass a round, batches of 32, rate 3e-05, shift +/-0.1 s, time masks 7 %; strategy fedavg",
+            "1 epoch a round, batches of 32, rate 3e-05, shift +/-0.1 s, time masks 7 %; strategy fedavg",
         ),
     ],
     ids=["tiny", "lora", "head", "hub"],

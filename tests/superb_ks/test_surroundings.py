@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -81,18 +82,23 @@ def test_what_is_of_no_other_job_stays() -> None:
     assert set(kept) <= set(re.findall(r"'(\w+)'", result.stdout))
 
 
+KERNEL = "from superb_notebook.display import tidy_outputs; tidy_outputs()"
+CLIENT = "import sys; sys.path.insert(0, '../flower'); import superb_flower.client_app"
+needs_flower = pytest.mark.skipif(find_spec("flwr") is None, reason="Flower needs Python 3.11 or later")
+
+
 @pytest.mark.parametrize(
-    ("own", "policy", "looks"),
+    ("source", "own", "policy", "looks"),
     [
-        ({}, "PASSIVE", 1_000),
-        ({"GOMP_SPINCOUNT": "50"}, "PASSIVE", 50),
-        ({"OMP_WAIT_POLICY": "active"}, "ACTIVE", 30_000_000_000),
+        (KERNEL, {}, "PASSIVE", 1_000),
+        (KERNEL, {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": "50"}, "PASSIVE", 50),
+        (KERNEL, {"OMP_WAIT_POLICY": "active"}, "ACTIVE", 30_000_000_000),
+        pytest.param(CLIENT, {}, "PASSIVE", 1_000, marks=needs_flower),
     ],
 )
-def test_threads_of_a_kernel_wait_without_spinning_unless_its_owner_wants_that(
-    own: dict[str, str], policy: str, looks: int
+def test_threads_wait_without_spinning_unless_the_owner_wants_that(
+    source: str, own: dict[str, str], policy: str, looks: int
 ) -> None:
-    source = "from superb_notebook.display import tidy_outputs; tidy_outputs()"
     result = run(source, OMP_DISPLAY_ENV="VERBOSE", **own)
     assert result.returncode == 0, result.stderr
     assert set(re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", result.stderr)) == {policy}

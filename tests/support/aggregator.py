@@ -18,7 +18,7 @@ EXPERIMENT_ID = "federation"
 def new_state_folder(folder: Path, size: int) -> Path:
     """Fill a folder as the director does for an experiment of a model of `size` zeros; returns it."""
     folder.mkdir(exist_ok=True)
-    write_model(folder / "round-0.safetensors", np.zeros(size, np.float32), {})
+    write_model(folder / "round-0.safetensors", np.zeros(size, np.float32))
     best: dict[str, Any] = {"best": None, "best_round": None, "best_score": None, "digests": {}}
     write_manifest(folder, {"round": 0, "last": "round-0.safetensors", **best})
     return folder

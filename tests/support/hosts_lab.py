@@ -36,7 +36,7 @@ class HostsLab(TlsLab):
 
     def __init__(self, folder: Path, network: Network, envoys: int = 3, ready_seconds: float = 180.0) -> None:
         super().__init__(folder, envoys=envoys)
-        self._ready_seconds = ready_seconds
+        self.ready_seconds = ready_seconds
         self.network = network
         self.director_host = network.address(DIRECTOR)
         # The project's own: every host has all of its ports to itself.

@@ -56,34 +56,44 @@ def connect(settings: Settings) -> Federation | FlowerFederation:
             return FlowerFederation(settings)
         except FlowerRefused as refused:
             raise FederationError(_why_no_superlink(refused, addresses, own)) from refused
+    try:
+        return _openfl_federation(addresses, own)
+    except grpc.RpcError as error:
+        raise FederationError(_why_not(error, addresses, own)) from error
+
+
+def _openfl_federation(addresses: Addresses, own: Certificates | None) -> Federation:
+    """Connect to a director.
+
+    Raises:
+        FederationError: the director of this account can have no socket here.
+        grpc.RpcError: it does not answer, or refuses.
+    """
     # An IPv6 address is in brackets before a port.
     host, port = in_uri(bare(addresses.director_host)), str(addresses.director_port)
     if _is_local(addresses):
         host, port = local_socket.HOST, _socket_path(addresses)
     # With TLS, the director takes the caller's name from its certificate.
     name = own.name if own else CLIENT_ID
-    try:
-        federation = Federation(
-            client_id=name,
-            director_node_fqdn=host,
-            director_port=port,
-            tls=own is not None,
-            cert_chain=own and own.root_certificate,
-            api_cert=own and own.certificate,
-            api_private_key=own and own.private_key,
-        )
-        federation.dir_client = PackedDirectorClient(
-            client_id=name,
-            director_host=host,
-            director_port=port,
-            tls=own is not None,
-            root_certificate=own and own.root_certificate,
-            private_key=own and own.private_key,
-            certificate=own and own.certificate,
-        )
-        return federation
-    except grpc.RpcError as error:
-        raise FederationError(_why_not(error, addresses, own)) from error
+    federation = Federation(
+        client_id=name,
+        director_node_fqdn=host,
+        director_port=port,
+        tls=own is not None,
+        cert_chain=own and own.root_certificate,
+        api_cert=own and own.certificate,
+        api_private_key=own and own.private_key,
+    )
+    federation.dir_client = PackedDirectorClient(
+        client_id=name,
+        director_host=host,
+        director_port=port,
+        tls=own is not None,
+        root_certificate=own and own.root_certificate,
+        private_key=own and own.private_key,
+        certificate=own and own.certificate,
+    )
+    return federation
 
 
 def _why_not(error: grpc.RpcError, addresses: Addresses, own: Certificates | None) -> str:

@@ -31,6 +31,7 @@ from superb_ks.run_files import (
     LAST,
     RECORDS,
     STATUS,
+    GrowingRecords,
     read_model,
 )
 from superb_ks.settings import Settings
@@ -114,17 +115,10 @@ class FlowerClient:
 
     def stream_metrics(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield every record from the first on, until the run has ended."""
-        folder = self._folder(name)
-        partial, read, ended = "", 0, False
+        records = GrowingRecords(self._folder(name))
         while True:
             ended = self.get_experiment_status(name).experiment_status in _ENDED.values()
-            file = folder / RECORDS
-            if file.exists():
-                with file.open(encoding="utf-8") as records:
-                    records.seek(read)
-                    *lines, partial = (partial + records.read()).split("\n")
-                    read = records.tell()
-                yield from map(json.loads, lines)
+            yield from records.new()
             if ended:
                 return
             time.sleep(_POLL_SECONDS)

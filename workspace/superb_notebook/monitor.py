@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from IPython.display import Image, display
@@ -50,22 +50,47 @@ def follow(
     history = History(rounds, envoys, settings is not None and settings.personalise)
     history.experiment = experiment.experiment_name if experiment else ""
     monitor = Monitor(history, plot)
+    watch(records, tracking, history, monitor.take, monitor.refresh, monitor.close)
+    return history
+
+
+def watch(
+    records: Iterable[Record],
+    tracking: Tracking,
+    history: History,
+    take: Callable[[Record], object],
+    refresh: Callable[[], object],
+    close: Callable[[str], object] = lambda outcome: None,
+) -> None:
+    """Hand on the records of an experiment until it ends, and then how it ended.
+
+    Args:
+        records: while they come.
+        tracking: gets them, and how it ended.
+        history: of the experiment.
+        take: gets each record, and adds it to the history.
+        refresh: is called after each record, and each second.
+        close: gets the outcome: "finished", "failed", "stopped", or "no longer watched" after an interrupt,
+            which the experiment does not notice.
+
+    Raises:
+        ExperimentFailed: as `records` does, or the experiment was stopped before its best model was tested.
+    """
     try:
         for record in with_ticks(records):
             if record is not None:
-                monitor.take(record)
+                take(record)
                 tracking.take(record)
-            monitor.refresh()
-        outcome = "stopped" if monitor.history.test is None else "finished"
+            refresh()
+        outcome = "stopped" if history.test is None else "finished"
     except BaseException as error:
         outcome = "failed" if isinstance(error, Exception) else "no longer watched"
         raise
     finally:
-        monitor.close(outcome)
+        close(outcome)
         tracking.close(outcome)
     if outcome == "stopped":
         raise ExperimentFailed("the experiment ended before its best model was tested: somebody stopped it")
-    return monitor.history
 
 
 class Monitor:

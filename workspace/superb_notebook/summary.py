@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from superb_ks.settings import Settings
-from superb_node.work_folder import replace_file
+from superb_node.work_folder import point_latest_to, replace_file
 from superb_notebook.history import History
 from superb_notebook.model_card import write_card
 from superb_notebook.personal import summarize_personal
@@ -26,13 +24,12 @@ SUMMARY = "summary.json"
 Cards = Mapping[str, Mapping[str, Any]]
 
 
-def run_folder(given: str | None, settings: Settings, now: datetime | None = None) -> Path:
+def run_folder(given: str | None, settings: Settings) -> Path:
     """Return the folder for a run's results: the given one, or a new one in `settings.runs_dir`.
 
     Args:
         given: a folder that exists; None: a new one, named by date and time, with a number if that is taken.
         settings: the experiment's.
-        now: the time; None: the present.
 
     Raises:
         OSError: it cannot be made there; the message says what to do.
@@ -42,7 +39,7 @@ def run_folder(given: str | None, settings: Settings, now: datetime | None = Non
     runs = Path(settings.runs_dir)
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        return _claimed(runs, now or datetime.now())
+        return _claimed(runs)
     except OSError as error:
         raise type(error)(
             f"no run can be saved in {runs} ({error.strerror}): make it a folder that can be written, "
@@ -50,8 +47,8 @@ def run_folder(given: str | None, settings: Settings, now: datetime | None = Non
         ) from error
 
 
-def _claimed(runs: Path, now: datetime) -> Path:
-    stem = f"{now:%Y%m%d-%H%M%S}"
+def _claimed(runs: Path) -> Path:
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}"
     number = 1
     while True:
         folder = runs / (stem if number == 1 else f"{stem}-{number}")
@@ -69,6 +66,7 @@ def write_summary(
     history: History,
     baseline: tuple[str, History] | None = None,
     latest: bool = False,
+    further: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a finished experiment's figures into the run's folder, so that no one sees half of them.
 
@@ -81,6 +79,7 @@ def write_summary(
         history: all its records.
         baseline: name and history of the model that was trained for comparison, or None.
         latest: let the link `latest` next to the folder point to it.
+        further: entries of the file besides those of `summarize`.
 
     Returns:
         The file, `summary.json`.
@@ -88,13 +87,13 @@ def write_summary(
     Raises:
         ValueError: the experiment is not finished.
     """
-    summary = summarize(settings, cards, history, baseline)
+    summary = {**summarize(settings, cards, history, baseline), **(further or {})}
     if (run_dir / "model").is_dir():
         write_card(run_dir / "model", settings, cards, history, summary)
     path = run_dir / SUMMARY
     replace_file(path, f"{json.dumps(summary, indent=2)}\n".encode())
     if latest:
-        point_latest_to(run_dir)
+        _make_latest(run_dir)
     return path
 
 
@@ -138,22 +137,14 @@ def summarize(
     }
 
 
-def point_latest_to(run_dir: Path) -> None:
-    """Point the link `latest`, next to the run's folder, to it, in one step; or log that it cannot."""
-    latest = run_dir.parent / "latest"
+def _make_latest(run_dir: Path) -> None:
     try:
-        _point(latest, run_dir.name)
+        point_latest_to(run_dir)
     except OSError as error:
+        latest = run_dir.parent / "latest"
         logger.warning(
             "%s does not point to this run (%s); is it a folder? Move it away", latest, error.strerror
         )
-
-
-def _point(latest: Path, name: str) -> None:
-    with tempfile.TemporaryDirectory(prefix=".latest-", dir=latest.parent) as folder:
-        link = Path(folder) / "link"
-        link.symlink_to(name)
-        os.replace(link, latest)
 
 
 def _rounds(history: History) -> list[dict[str, float | None]]:

@@ -15,11 +15,11 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 from openfl.interface.interactive_api.federation import Federation
 
 from superb_ks.settings import Settings
-from superb_notebook.experiment import ExperimentFailed
 from superb_notebook.flower import FlowerFederation
 from superb_notebook.history import History
+from superb_notebook.monitor import watch
 from superb_notebook.plots import show
-from superb_notebook.progress import ProgressBar, activity, progress, with_ticks
+from superb_notebook.progress import ProgressBar, activity, progress
 from superb_notebook.summary import write_summary
 from superb_notebook.sweep_queue import DIGITS, SweepQueue
 from superb_notebook.sweep_results import Sweep, SweptRun, plot_sweep, why_in_short
@@ -141,39 +141,16 @@ class _Bar:
 
 def _follow(run: SweptRun, track: str | None, bar: _Bar) -> None:
     """Follow a run that was submitted to its end; why it did not finish is its `failure`."""
+    settings, folder = run.settings, Path(run.settings.runs_dir, run.name)
+    history = run.history = History(settings.rounds, sorted(run.cards), settings.personalise)
+    history.experiment = run.name
     try:
-        folder = Path(run.settings.runs_dir, run.name)
-        run.history = _history(run, track, folder, bar)
-        if run.history.test is None:
-            raise ExperimentFailed("it ended before its best model was tested: somebody stopped it")
+        assert run.experiment is not None
+        records = run.experiment.records()
+        tracking = Tracking(records, track, folder)
+        watch(records, tracking, history, history.add, lambda: bar.refresh(run))
         folder.mkdir(parents=True, exist_ok=True)
-        write_summary(folder, run.settings, run.cards, run.history)
+        write_summary(folder, settings, run.cards, history)
         run.folder = folder
     except Exception as error:  # whatever it is, the other runs' results stay
         run.failure = why_in_short(error)
-
-
-def _history(run: SweptRun, track: str | None, folder: Path, bar: _Bar) -> History:
-    """Return all records of a run that was submitted; meanwhile show how far it is, and hand them on.
-
-    Raises:
-        RuntimeError: it did not finish, or cannot be tracked.
-    """
-    assert run.experiment is not None
-    settings, records = run.settings, run.experiment.records()
-    history = run.history = History(settings.rounds, sorted(run.cards), settings.personalise)
-    history.experiment = run.name
-    tracking, outcome = Tracking(records, track, folder), "failed"
-    try:
-        for record in with_ticks(records):
-            if record is not None:
-                history.add(record)
-                tracking.take(record)
-            bar.refresh(run)
-        outcome = "stopped" if history.test is None else "finished"
-    except KeyboardInterrupt:
-        outcome = "stopped"
-        raise
-    finally:
-        tracking.close(outcome)
-    return history

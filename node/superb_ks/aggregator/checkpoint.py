@@ -58,11 +58,7 @@ class ExperimentState:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of the rounds that are complete: those that a resumed experiment keeps."""
-        path = self.folder / RECORDS
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        # A power cut may tear the last line.
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [record for record in records if record["round"] < self.manifest["round"]]
+        return [each for each in read_records(self.folder) if each["round"] < self.manifest["round"]]
 
     def append(self, records: list[dict[str, Any]]) -> None:
         """Add `records` to the log, one JSON object a line.
@@ -106,7 +102,7 @@ class ExperimentState:
         """
         if model is not None:
             name = f"round-{next_round}.safetensors"
-            digest = write_model(self.folder / name, model, {"round": str(next_round)}, self.folder / SPARE)
+            digest = write_model(self.folder / name, model, self.folder / SPARE)
             self.manifest["last"] = name
             self.manifest["digests"]["last"] = digest
         self.manifest["round"] = next_round
@@ -134,6 +130,14 @@ class ExperimentState:
             file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
         # Without a buffer a failed write is over when it has failed, and not tried again at the end.
         return (self.folder / RECORDS).open("ab", buffering=0)
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Return all records in the log of `folder`."""
+    path = folder / RECORDS
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    # A power cut may tear the last line.
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -66,3 +66,8 @@ class EarlyStop:
             by = f" by more than {self._rule.min_delta:g}" if self._rule.min_delta else ""
             return f"validation accuracy {self._improved:.4f} not exceeded{by} in {self._waited} rounds"
         return ""
+
+    def told(self, done: int, planned: int) -> str:
+        """Say why training ends after `done` of `planned` rounds; empty if it does not, or all are done."""
+        reason = self.reason if done < planned else ""
+        return f"{reason}; {done} of {planned} rounds trained" if reason else ""

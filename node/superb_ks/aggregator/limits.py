@@ -45,24 +45,14 @@ MAX_MESSAGE_BYTES = 4 * 2**20
 """Bytes of one message: a part of a model is a fourth of it, and the metrics of a task less."""
 
 SERVER_OPTIONS: dict[str, int] = {
-    # Corrects: OpenFL takes messages of 1 GiB and headers of 32 MiB, from anybody, into memory.
+    # Corrects: OpenFL takes messages of 1 GiB, from anybody, into memory.
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-    "grpc.max_metadata_size": 16 * 2**10,
     # Bytes that are taken in of an upload that waits for its turn. By itself gRPC takes in more the faster
     # the line is, tens of MiB on the loopback, times the envoys, and measures the line all the time.
     "grpc.http2.bdp_probe": 0,
     "grpc.http2.lookahead_bytes": 4 * 2**20,
-    # A collaborator has one call under way; gRPC counts also those that have ended, until Python has freed
-    # them, and refuses (REFUSED_STREAM) what is beyond.
-    "grpc.max_concurrent_streams": 100,
-    # Director and aggregator share one process, which may have 1,024 files open on many systems.
-    "grpc.max_allowed_incoming_connections": 400,
-    # A connection that says nothing, or not HTTP/2, is closed after this; gRPC's own limit is two minutes.
-    "grpc.server_handshake_timeout_ms": 10_000,
-    # A connection without any call is closed after this; its owner makes a new one with its next call.
-    "grpc.max_connection_idle_ms": 300_000,
 }
-"""Options of gRPC's server, on top of OpenFL's own."""
+"""Options of gRPC's server, besides those that the director gives every server of its process."""
 
 
 class StalledStream(ConnectionError):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +85,7 @@ class ModelFile:
         return np.fromfile(self.path, np.float32, self.size, offset=self._data_starts)
 
 
-def write_model(path: Path, vector: Vector, metadata: dict[str, str], spare: Path | None = None) -> str:
+def write_model(path: Path, vector: Vector, spare: Path | None = None) -> str:
     """Publish `vector` at `path` atomically; returns the SHA-256 of its bytes.
 
     The safetensors library would copy the model to write it; its format is a length, a JSON header and the
@@ -94,14 +94,13 @@ def write_model(path: Path, vector: Vector, metadata: dict[str, str], spare: Pat
     Args:
         path: the file.
         vector: float32 `[size]`.
-        metadata: goes into the file's header.
         spare: a file that becomes this one, if there is one (see `keep_as_spare`).
 
     Raises:
         ValueError: `vector` holds values that are not finite; nothing was written.
     """
     require_finite(vector, path.name)
-    header = safetensors_header([TRAINED], vector.size, metadata)
+    header = safetensors_header(vector.size)
     raw = vector.data.cast("B")
     # Hashing takes longer than writing, and both let the other one run.
     with ThreadPoolExecutor(1) as hashing, replacing(path, spare) as file:
@@ -124,13 +123,13 @@ def require_finite(vector: Vector, file_name: str) -> None:
         raise ValueError(f"values of {file_name} are not finite (NaN or infinity)")
 
 
-def safetensors_header(tensors: list[str], size: int, metadata: dict[str, str]) -> bytes:
+def safetensors_header(size: int, tensors: Iterable[str] = (TRAINED,)) -> bytes:
     """Return what precedes the bytes of float32 vectors, `[size]` each, one after another in a file."""
     entries = {
         name: {"dtype": "F32", "shape": [size], "data_offsets": [4 * size * at, 4 * size * (at + 1)]}
         for at, name in enumerate(tensors)
     }
-    header = json.dumps({"__metadata__": metadata, **entries}).encode()
+    header = json.dumps(entries).encode()
     header += b" " * (-len(header) % 8)
     return struct.pack("<Q", len(header)) + header
 

@@ -220,9 +220,7 @@ class RoundKeeper:
 
     def _stop_training_if_due(self) -> None:
         """Skip the training rounds that are left, if this one showed a reason to."""
-        done, planned = self.round_number + 1, self._assigner.training_rounds
-        if done < planned and (reason := self._early_stop.reason):
-            told = f"{reason}; {done} of {planned} rounds trained"
+        if told := self._early_stop.told(self.round_number + 1, self._assigner.training_rounds):
             self._record("aggregator", STOPPED_EARLY, {told: np.asarray(0.0)})
             self._train_no_more_after(self.round_number)
 

@@ -11,7 +11,6 @@ from openfl.protocols import aggregator_pb2
 
 from superb_ks.aggregator.limits import StalledStream
 from superb_ks.aggregator.membership import Membership
-from superb_ks.aggregator.strategies.fedavg import FederatedAverage
 from superb_ks.aggregator.strategies.updates import Recycle, Updates
 from superb_ks.metrics import Metrics
 from superb_ks.transport import messages
@@ -56,8 +55,8 @@ class UploadQueue:
         changed: threading.Condition,
         size: int,
         members: Membership,
-        collect: Callable[[Iterable[str], int, Recycle], Updates] = FederatedAverage,
-        give_up: Callable[[str, str], None] = lambda name, reason: None,
+        collect: Callable[[Iterable[str], int, Recycle], Updates],
+        give_up: Callable[[str, str], None],
     ) -> None:
         self._changed = changed
         self._size = size

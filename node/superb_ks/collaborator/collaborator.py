@@ -11,7 +11,7 @@ from openfl.component.assigner.tasks import Task
 from torch import nn
 
 from superb_ks.collaborator.aggregator_client import AggregatorConnection, ExperimentOver, RoundOver
-from superb_ks.collaborator.personal import personalise
+from superb_ks.collaborator.one_task import do_task
 from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.collaborator.shared_memory_model import SharedMemoryModel
 from superb_ks.collaborator.tasks import Tasks
@@ -19,7 +19,7 @@ from superb_ks.experiment import Experiment
 from superb_ks.metrics import CLIPS
 from superb_ks.model.packing import unpack
 from superb_ks.model.spec import ModelSpec
-from superb_ks.schedule import CLOSING_ROUNDS, PERSONALISE, TEST_BEST
+from superb_ks.schedule import PERSONALISE, TEST_BEST
 from superb_ks.transport import messages
 from superb_ks.types import Vector
 
@@ -77,43 +77,29 @@ class Collaborator:
                 return
             try:
                 for task in tasks:
-                    self.do_task(task, round_number)
+                    self._do_task(task, round_number)
             except RoundOver as over:
                 logger.warning("%s: %s was closed without us", self.name, over)
 
-    def do_task(self, task: Task, round_number: int) -> dict[str, Any]:
-        """Run one task on the model it needs and deliver its weights and metrics; returns the metrics."""
+    def _do_task(self, task: Task, round_number: int) -> None:
+        """Run one task on the model it needs and deliver its weights and metrics."""
         logger.info("%s: round %d, %s", self.name, round_number, task.name)
         started = time.monotonic()
         self._load_model(task, round_number)
-        weights = None
-        if task.name == PERSONALISE:
-            metrics = self._personalise(round_number - CLOSING_ROUNDS)
-        else:
-            metrics = self._tasks.run(
-                task.function_name,
-                model=self._network,
-                shard=self._shard,
-                device=self._device,
-                round_number=round_number,
-            )
-            if self._tasks.trains(task.function_name):
-                weights = self._model.pack(self._network)
+        metrics, trained = do_task(
+            self._tasks,
+            task.name,
+            task.function_name,
+            model=self._network,
+            shard=self._shard,
+            device=self._device,
+            round_number=round_number,
+            keep=self._keep,
+        )
+        weights = self._model.pack(self._network) if trained else None
         metrics["seconds"] = time.monotonic() - started
-        if CLIPS not in metrics:
-            raise ValueError(f"the task {task.function_name} returned no {CLIPS!r}: how many it worked on")
         clips = int(metrics.pop(CLIPS))
         self._aggregator.deliver(round_number, task.name, clips, metrics, weights)
-        return metrics
-
-    def _personalise(self, round_number: int) -> dict[str, Any]:
-        """Choose between the loaded model and a personal one; returns the metrics, all that leaves."""
-        metrics, own = personalise(
-            self._tasks, self._network, self._shard, self._device, round_number=round_number
-        )
-        if own is not None:
-            self._keep(own)
-        return metrics
 
     def _load_model(self, task: Task, round_number: int) -> None:
         """Fetch the model for `task`; a round's tasks share one fetch, until one of them changes a weight.

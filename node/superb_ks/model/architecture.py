@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKPOINT = Path(__file__).resolve().parents[1] / "tiny"
-"""The pretrained tiny model. Its folder is in the package, and travels with every experiment that uses it."""
+"""The pretrained tiny model. Its folder is in the package, so every node has it."""
 
 ARCHITECTURE: dict[str, Any] = dict(
     # Large early strides bring 16,000 samples down to 48 frames a second: most of the speed comes from here.

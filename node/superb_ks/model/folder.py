@@ -46,7 +46,7 @@ def explained(name: str) -> Iterator[None]:
             advice = "Copy the folder again"
         raise ModelUnavailable(
             f"cannot load the model {name!r} on this node ({reason}). {advice}, or choose MODEL=tiny, which "
-            "travels with the experiment."
+            "every node has."
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)

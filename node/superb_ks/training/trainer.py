@@ -87,7 +87,7 @@ class RoundTrainer(Trainer):
     Args:
         model: moved to the device.
         args: a `RoundArguments`.
-        train_dataset: this envoy's training clips as they are; each pass hears them in another take, as the
+        train_dataset: this envoy's training clips as they are; each epoch hears them in another take, as the
             recipe says.
         optimizers: the optimizer, and its learning-rate schedule for this round.
         settings: the experiment's.

@@ -41,9 +41,6 @@ class ExperimentQueue:
         """What waits for its turn, in the order of submission."""
         return [each for name, each in self._experiments.items() if name not in self._running]
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._experiments
-
     def get(self, name: str) -> ExperimentRunner | None:
         """Return an experiment that runs or waits, or None."""
         return self._experiments.get(name)

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from superb_ks.aggregator.checkpoint import MANIFEST, RECORDS, read_records
 from superb_ks.aggregator.model_file import safetensors_header
 from superb_node.names import illegal_name, is_legal_name
 from superb_node.text import quoted
@@ -25,7 +26,6 @@ from superb_node.work_folder import replace_file
 
 logger = logging.getLogger("director")
 
-MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 CHUNK_BYTES = 4 * 2**20
 
 PENDING, RUNNING, FINISHED = "pending", "in_progress", "finished"
@@ -83,6 +83,7 @@ class ExperimentStore:
         """
         if name not in self:
             raise Refused(f"no experiment named {name!r}")
+        # The aggregator's `read_manifest` refuses a NaN; the director reads on, to tell of that failure.
         manifest = json.loads((self.folder(name) / MANIFEST).read_text(encoding="utf-8"))
         return {**manifest, **self._unwritten_changes.get(name, {})}
 
@@ -135,11 +136,7 @@ class ExperimentStore:
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return everything that was recorded of an experiment."""
-        path = self.folder(name) / RECORDS
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        # A power cut may tear the last line.
-        written = [json.loads(line) for line in lines if line.endswith("\n")]
-        return written + self._unwritten_records.get(name, [])
+        return read_records(self.folder(name)) + self._unwritten_records.get(name, [])
 
     def append_failure(self, name: str, reason: str) -> None:
         """Add a failure to the records, unless they tell of it; one that was resumed may tell of another."""
@@ -189,10 +186,10 @@ class ExperimentStore:
 
 
 async def _write_model(path: Path, size: int, chunks: AsyncIterator[bytes]) -> int:
-    """Write a safetensors file of one float32 vector named `trained`; returns the bytes received."""
+    """Write the file of a packed model; returns the bytes received."""
     received = 0
     with path.open("wb") as file:
-        file.write(safetensors_header(["trained"], size, {}))
+        file.write(safetensors_header(size))
         async for chunk in chunks:
             received += len(chunk)
             if received > 4 * size:

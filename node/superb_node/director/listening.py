@@ -79,7 +79,7 @@ def _require_loopback(host: str, plaintext_allowed: bool, service: str) -> None:
 def _is_known_loopback(host: str) -> bool:
     try:
         return is_loopback(host)
-    except UnknownHost:  # require_free_port says so
+    except UnknownHost:  # `require_free` says so
         return False
 
 

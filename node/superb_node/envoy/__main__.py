@@ -19,12 +19,9 @@ try:
     from superb_node import local_socket
     from superb_node.approval.gate import Gate
     from superb_node.approval.store import APPROVAL_FOLDER
-    from superb_node.certificates import Certificates, warn_of_authority_key
     from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
-    from superb_node.envoy.dialling import require_tls_or_loopback
-    from superb_node.errors import ConfigError
-    from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
-    from superb_node.names import fault_of_envoy_name
+    from superb_node.envoy.dialling import add_options, whom_to_serve
+    from superb_node.loopback import in_uri
     from superb_node.stop_signals import StoppedBySignal, stop_on_signals
     from superb_node.text import safe_lines
     from superb_node.work_folder import exclusive_lock, own_work_folder
@@ -62,15 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Check config and data, then serve the director."""
     command_line.require_home()
     home = Path.cwd()
-    if fault := fault_of_envoy_name(arguments.name):
-        raise ConfigError(fault)
-    host = legal_host(arguments.director_host)
-    port = command_line.legal_port(arguments.director_port)
-    folder = arguments.certificates
-    certificates = None if folder is None else Certificates.in_folder(folder)
-    require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext)
-    if certificates is not None:
-        warn_of_authority_key(certificates)
+    host, port, certificates = whom_to_serve(arguments)
     over_tcp = certificates is not None or arguments.plaintext
     config = EnvoyConfig.load(arguments.config)
     if config.cpu_threads is not None:
@@ -124,14 +113,7 @@ def main() -> int:
     command_line.set_up_output()
     command_line.keep_files_private()
     parser = argparse.ArgumentParser(prog=ROLE, description="Run an envoy of the federation.")
-    parser.add_argument("--name", default="env_one")
-    parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
-    parser.add_argument("--director-host", default="localhost")
-    parser.add_argument("--director-port", default="50050")
-    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
-    parser.add_argument(
-        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"
-    )
+    add_options(parser)
     command_line.set_up_logging()
     # It repeats in twelve lines what the envoy says in one.
     logging.getLogger("openfl.transport.grpc.director_client").setLevel(logging.CRITICAL)

@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
+from pathlib import Path
 
-from superb_node.certificates import CertificateError, Certificates
-from superb_node.loopback import ALLOW_PLAINTEXT, HostRefused, UnknownHost, addresses_of, is_loopback
+from superb_node.certificates import CertificateError, Certificates, warn_of_authority_key
+from superb_node.command_line import legal_port
+from superb_node.errors import ConfigError
+from superb_node.loopback import (
+    ALLOW_PLAINTEXT,
+    HostRefused,
+    UnknownHost,
+    addresses_of,
+    is_loopback,
+    legal_host,
+)
+from superb_node.names import fault_of_envoy_name
 
 logger = logging.getLogger("envoy")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that tell an envoy, or a SuperNode in its place, who it is and whom it serves."""
+    parser.add_argument("--name", default="env_one")
+    parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
+    parser.add_argument("--director-host", default="localhost")
+    parser.add_argument("--director-port", default="50050")
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"
+    )
+
+
+def whom_to_serve(
+    arguments: argparse.Namespace, service: str = "envoy"
+) -> tuple[str, int, Certificates | None]:
+    """Return the host and port that the options say, and the certificates, None without TLS.
+
+    Args:
+        arguments: by the options of `add_options`.
+        service: see `require_tls_or_loopback`.
+
+    Raises:
+        ConfigError: the name, one of these, or what they are together is not legal.
+    """
+    if fault := fault_of_envoy_name(arguments.name):
+        raise ConfigError(fault)
+    host, port = legal_host(arguments.director_host), legal_port(arguments.director_port)
+    folder = arguments.certificates
+    certificates = None if folder is None else Certificates.in_folder(folder)
+    require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext, service)
+    if certificates is not None:
+        warn_of_authority_key(certificates)
+    return host, port, certificates
 
 
 def require_tls_or_loopback(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+
+import psutil
 
 PROCESSES = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -41,7 +42,8 @@ def envoys_of(director_host: str, director_port: str) -> int:
 def _envoy_of(words: list[str]) -> tuple[str, str, str] | None:
     """Return the director's host and port, and the envoy's name; None if it is no envoy's command line."""
     if words[1:3] == ["-m", "superb_node.envoy"]:
-        options = dict(pairwise(words))
+        # `--name=NAME`, as the start scripts say it, or two words.
+        options = dict(pairwise(part for word in words for part in word.split("=", 1)))
         host, port = options.get("--director-host", "localhost"), options.get("--director-port", "50050")
         return _one_name(host), port, options.get("--name", "env_one")
     if "flower-supernode" in (Path(word).name for word in words):
@@ -63,19 +65,13 @@ def usable_cores() -> int:
 
 
 def _command_lines() -> list[list[str]]:
-    """Return the command lines, word by word, of all processes that this one can see."""
-    if not (PROCESSES / "self" / "cmdline").exists():
-        command = ["ps", "-U", str(os.geteuid()), "-ww", "-o", "args="]
-        with contextlib.suppress(OSError):  # there is no ps
-            shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-            return [line.split() for line in shown.splitlines()]
+    """Return the command lines, word by word, of this account's processes that this one can see."""
     lines = []
-    for file in PROCESSES.glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended, or is not ours to see
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has ended, or is not ours to see
             # Whoever has another account could start anything under an envoy's command line.
-            if file.stat().st_uid != os.geteuid():
-                continue
-            lines.append(file.read_bytes().decode(errors="replace").split("\0"))
+            if process.uids().effective == os.geteuid():
+                lines.append(process.cmdline())
     return lines
 
 

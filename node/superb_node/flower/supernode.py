@@ -24,14 +24,13 @@ try:
     )
 
     from superb_node.approval.settings import OPEN
-    from superb_node.certificates import CertificateError, Certificates, warn_of_authority_key
+    from superb_node.certificates import CertificateError, Certificates
     from superb_node.envoy.config import EnvoyConfig, build_descriptor, require_devices
-    from superb_node.envoy.dialling import require_tls_or_loopback
+    from superb_node.envoy.dialling import add_options, whom_to_serve
     from superb_node.errors import ConfigError
     from superb_node.flower import launch
     from superb_node.flower.cli import toml_value
-    from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
-    from superb_node.names import fault_of_envoy_name
+    from superb_node.loopback import in_uri
     from superb_node.text import safe_lines
     from superb_node.tls_diagnosis import why_refused
     from superb_node.work_folder import unwritable
@@ -56,13 +55,7 @@ def run(arguments: argparse.Namespace, further: Sequence[str]) -> None:
     """
     program = launch.program("flower-supernode")
     command_line.require_home()
-    if fault := fault_of_envoy_name(arguments.name):
-        raise ConfigError(fault)
-    host = legal_host(arguments.director_host)
-    port = command_line.legal_port(arguments.director_port)
-    folder = arguments.certificates
-    certificates = None if folder is None else Certificates.in_folder(folder)
-    require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext, service=ROLE)
+    host, port, certificates = whom_to_serve(arguments, ROLE)
     config = EnvoyConfig.load(arguments.config)
     if config.gate.approval != OPEN:
         raise ConfigError(
@@ -115,7 +108,6 @@ def _identity(certificates: Certificates) -> list[str]:
     Raises:
         CertificateError: the key cannot be read.
     """
-    warn_of_authority_key(certificates)
     file = certificates.private_key
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
@@ -150,14 +142,7 @@ def main() -> int:
         description="Run Flower's SuperNode; further options are those of flower-supernode.",
         allow_abbrev=False,
     )
-    parser.add_argument("--name", default="env_one")
-    parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
-    parser.add_argument("--director-host", default="localhost")
-    parser.add_argument("--director-port", default="50050")
-    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
-    parser.add_argument(
-        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"
-    )
+    add_options(parser)
     try:
         run(*parser.parse_known_args())
     except ValueError as error:  # ConfigError, and the data's own errors

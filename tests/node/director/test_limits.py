@@ -11,10 +11,12 @@ import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openfl.protocols import base_pb2, director_pb2
+from openfl.protocols import aggregator_pb2_grpc, base_pb2, director_pb2
 from openfl.transport import DirectorGRPCServer
+from openfl.transport.grpc import aggregator_server
 from openfl.transport.grpc import director_server as openfl_server
 
+from superb_ks.aggregator.service import correct_aggregator_service
 from superb_node import channel_options
 from superb_node.director import limits
 from superb_node.director.director import Director
@@ -254,6 +256,17 @@ def test_openfls_server_gets_the_options_of_every_server_and_the_directors(serve
     asyncio.run(server._run_server())
     options = dict(openfl_server.channel_options)
     assert options.items() >= {**channel_options.SERVER_OPTIONS, **limits.SERVER_OPTIONS}.items()
+
+
+def test_the_directors_aggregators_get_the_options_of_every_server(server, monkeypatch) -> None:
+    for module, name in (  # what is put in OpenFL's place is put back
+        (aggregator_pb2_grpc, "add_AggregatorServicer_to_server"),
+        (aggregator_server, "cpu_count"),
+        (aggregator_server, "channel_options"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    correct_aggregator_service()
+    assert dict(aggregator_server.channel_options).items() >= channel_options.SERVER_OPTIONS.items()
 
 
 def test_several_aggregators_may_have_more_files_open() -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from certificates.authority import now
 from certificates.federation import make_certificates
 from superb_node.certificates import CertificateError, Certificates
 from superb_node.director.listening import require_tls_or_loopback
 from superb_node.loopback import HostRefused, in_uri, is_loopback, legal_host
+from tests.support.earlier import days_ago
 
 DIRECTOR = Path(__file__).resolve().parents[3] / "director"
 
@@ -111,7 +110,8 @@ def test_a_listen_host_that_is_no_text_is_refused(value: object) -> None:
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match=r"root_certificate.pem is missing; make certs makes them"):
         Certificates.in_folder(tmp_path / "nowhere")
-    make_certificates(tmp_path, days=1, starts=now() - timedelta(days=2))
+    with days_ago(2):
+        make_certificates(tmp_path, days=1)
     with pytest.raises(CertificateError, match=r"certificate.pem expired on \d+-\d+-\d+"):
         Certificates.in_folder(tmp_path / "director")
     (tmp_path / "director" / "private_key.pem").chmod(0o640)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from certificates.authority import now
 from certificates.federation import make_certificates
 from superb_node.certificates import CertificateError, Certificates
 from superb_node.envoy.dialling import require_tls_or_loopback
 from superb_node.loopback import HostRefused, in_uri, legal_host
+from tests.support.earlier import days_ago
 
 ENVOY = Path(__file__).resolve().parents[3] / "envoy"
 
@@ -82,7 +81,8 @@ def test_the_certificate_is_for_the_envoys_own_name(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match=r"root_certificate.pem is missing; make certs makes them"):
         Certificates.in_folder(tmp_path / "nowhere")
-    make_certificates(tmp_path, envoys=["env_one"], days=1, starts=now() - timedelta(days=2))
+    with days_ago(2):
+        make_certificates(tmp_path, envoys=["env_one"], days=1)
     with pytest.raises(CertificateError, match=r"certificate.pem expired on \d+-\d+-\d+"):
         Certificates.in_folder(tmp_path / "env_one")
     (tmp_path / "env_one" / "private_key.pem").chmod(0o604)

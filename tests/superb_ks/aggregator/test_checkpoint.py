@@ -22,7 +22,7 @@ from superb_ks.transport.parts import PART_BYTES
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An experiment as the director makes it."""
-    write_model(tmp_path / "round-0.safetensors", np.zeros(4, np.float32), {})
+    write_model(tmp_path / "round-0.safetensors", np.zeros(4, np.float32))
     manifest = {
         "round": 0,
         "last": "round-0.safetensors",
@@ -57,7 +57,7 @@ def vector(value: float) -> np.ndarray:
 def test_safetensors_reads_what_was_written(tmp_path):
 
     model = np.arange(PART_BYTES // 4 + 3, dtype=np.float32)
-    write_model(tmp_path / "m.safetensors", model, {"round": "1"})
+    write_model(tmp_path / "m.safetensors", model)
     assert np.array_equal(load_file(tmp_path / "m.safetensors")["trained"], model)
     file = ModelFile(tmp_path / "m.safetensors")
     assert b"".join(bytes(file.part(number)) for number in range(2)) == model.tobytes()
@@ -197,15 +197,15 @@ def test_a_full_disk_adds_nothing_and_the_log_can_be_closed(folder, opened):
 
 def test_a_retired_file_is_written_over_but_not_under_a_reader(tmp_path: Path) -> None:
     first, spare = tmp_path / "first", tmp_path / "spare"
-    write_model(first, np.full(1000, 1, np.float32), {})
+    write_model(first, np.full(1000, 1, np.float32))
     with first.open("rb") as reader:  # the notebook is fetching it
         keep_as_spare(first, spare)
         assert not spare.exists()
-        write_model(tmp_path / "second", np.full(1000, 2, np.float32), {}, spare)
+        write_model(tmp_path / "second", np.full(1000, 2, np.float32), spare)
         assert np.frombuffer(reader.read()[-4000:], np.float32).tolist() == [1.0] * 1000
     inode = (tmp_path / "second").stat().st_ino
     keep_as_spare(tmp_path / "second", spare)
-    write_model(tmp_path / "third", np.full(900, 3, np.float32), {"shorter": "x"}, spare)
+    write_model(tmp_path / "third", np.full(900, 3, np.float32), spare)
     assert (tmp_path / "third").stat().st_ino == inode
     assert ModelFile(tmp_path / "third").read().tolist() == [3.0] * 900
     assert load_file(tmp_path / "third")["trained"].shape == (900,)  # as the library reads it

@@ -22,7 +22,7 @@ ZERO_OUT = NeighboringRelation.REPLACE_SPECIAL
 
 @pytest.fixture
 def state(tmp_path: Path):
-    write_model(tmp_path / "round-0.safetensors", np.zeros(2, np.float32), {})
+    write_model(tmp_path / "round-0.safetensors", np.zeros(2, np.float32))
     manifest = {"round": 0, "last": "round-0.safetensors", "best": None, "best_score": None, "digests": {}}
     write_manifest(tmp_path, manifest)
     with contextlib.closing(ExperimentState(tmp_path)) as opened:

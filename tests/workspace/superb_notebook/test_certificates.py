@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from certificates.authority import now
 from certificates.federation import make_certificates
 from superb_ks.settings import Addresses, Settings
 from superb_node.certificates import Certificates
 from superb_notebook.connect import FederationError, connect
+from tests.support.earlier import days_ago
 
 
 def test_the_name_is_the_certificates(tmp_path: Path) -> None:
@@ -25,7 +24,8 @@ def test_a_folder_that_cannot_be_used_is_named_before_anybody_is_called(tmp_path
     settings = Settings(addresses=Addresses(certificates=str(tmp_path / "notebook")))
     with pytest.raises(FederationError, match=r"notebook: root_certificate.pem is missing"):
         connect(settings)
-    make_certificates(tmp_path, days=1, starts=now() - timedelta(days=2))
+    with days_ago(2):
+        make_certificates(tmp_path, days=1)
     with pytest.raises(FederationError, match=r"notebook/certificate.pem expired on \d+-\d+-\d+"):
         connect(settings)
     (tmp_path / "notebook" / "private_key.pem").chmod(0o644)

@@ -3,13 +3,15 @@
 import json
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from superb_ks.settings import FedMedian, FedProx, Lora, Recipe, Settings
+from superb_node.work_folder import point_latest_to
 from superb_notebook.history import history_of
-from superb_notebook.summary import point_latest_to, run_folder, summarize, write_summary
+from superb_notebook.summary import run_folder, summarize, write_summary
 from tests.workspace.experiment_records import (
     ENVOYS,
     card,
@@ -25,7 +27,12 @@ KEYS = {
     "engine", "tuning", "strategy", "baseline", "stopped_early", "personal",
     "experiment", "settings", "recipe", "envoy_names",
 }  # fmt: skip
-NOW = datetime(2030, 1, 2, 3, 4, 5)
+
+
+@pytest.fixture(autouse=True)
+def a_clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=lambda: datetime(2030, 1, 2, 3, 4, 5))
+    monkeypatch.setattr("superb_notebook.summary.datetime", clock)
 
 
 def summary_of(model: str = "tiny", **changes: str) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def summary_of(model: str = "tiny", **changes: str) -> dict[str, Any]:
 
 
 def new_run(runs: Path) -> Path:
-    return run_folder(None, Settings(runs_dir=str(runs)), NOW)
+    return run_folder(None, Settings(runs_dir=str(runs)))
 
 
 def test_summary_has_the_contracts_entries_and_figures() -> None:
@@ -129,7 +136,8 @@ def test_written_summary_reads_back_and_leaves_nothing_beside_it(tmp_path: Path)
     assert json.loads(path.read_text()) == summary_of()
     assert [entry.name for entry in run.iterdir()] == ["summary.json"]
     assert not (tmp_path / "latest").exists()
-    write_summary(run, Settings(), cards, history, latest=True)
+    write_summary(run, Settings(), cards, history, latest=True, further={"clients": 6})
+    assert json.loads(path.read_text()) == {**summary_of(), "clients": 6}
     assert (tmp_path / "latest").readlink() == Path(run.name)
 
 
@@ -162,7 +170,8 @@ def test_a_folder_named_latest_is_left_alone_and_told(
     run = new_run(tmp_path)
     (tmp_path / "latest").mkdir()
     (tmp_path / "latest" / "thesis.txt").write_text("years of work")
-    point_latest_to(run)
+    cards, history = {name: card() for name in ENVOYS}, history_of(two_rounds(), 2, ENVOYS)
+    write_summary(run, Settings(), cards, history, latest=True)
     assert (tmp_path / "latest" / "thesis.txt").read_text() == "years of work"
     (said,) = caplog.messages
     assert said.startswith(f"{tmp_path / 'latest'} does not point to this run (")

@@ -64,7 +64,7 @@ class AdaptiveAggregation(FedAvgAggregation):
         """
         size = average.size
         old = (ModelFile(moments, FIRST), ModelFile(moments, SECOND)) if moments else None
-        header = safetensors_header([FIRST, SECOND], size, {})
+        header = safetensors_header(size, (FIRST, SECOND))
         # Absurd parameters overflow; what comes of it is found before it is published.
         with np.errstate(all="ignore"), replacing(new_moments) as file:
             file.write(header)

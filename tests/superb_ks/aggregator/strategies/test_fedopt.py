@@ -35,7 +35,7 @@ class Steps:
         self.model = start
 
     def step(self, change: np.ndarray) -> np.ndarray:
-        write_model(self.folder / "start.safetensors", self.model, {})
+        write_model(self.folder / "start.safetensors", self.model)
         start = ModelFile(self.folder / "start.safetensors")
         self.number += 1
         new = self.folder / f"{self.number}.moments"
@@ -103,7 +103,7 @@ def test_blocks_are_stepped_to_the_last_element(tmp_path, kind):
 
 def test_in_memory_are_the_average_and_a_few_blocks(tmp_path):
     size = 2**23
-    write_model(tmp_path / "start.safetensors", np.zeros(size, np.float32), {})
+    write_model(tmp_path / "start.safetensors", np.zeros(size, np.float32))
     start, average = ModelFile(tmp_path / "start.safetensors"), np.ones(size, np.float32)
     optimizer = made(FedAdam)
     tracemalloc.start()

@@ -52,7 +52,7 @@ def test_two_collaborators_by_hand():
 
 def test_three_collaborators_that_send_weights_by_hand(tmp_path: Path):
     """From 1 and 2: changes (30, 40) of length 50, clipped to (3, 4), and (0, -5) and (3, 0), left alone."""
-    write_model(tmp_path / "start.safetensors", vector(1, 2), {})
+    write_model(tmp_path / "start.safetensors", vector(1, 2))
     private = average("abc", start=ModelFile(tmp_path / "start.safetensors"))
     for name, clips, weights in (("c", 9, (4, 2)), ("a", 1, (31, 42)), ("b", 5, (1, -3))):
         private.add(name, clips, vector(*weights))
@@ -183,7 +183,7 @@ def test_bit_identical_but_for_the_noise_whatever_the_order_of_arrival():
     ],
 )
 def test_a_refused_update_leaves_the_sum_untouched(tmp_path, update, reason):
-    write_model(tmp_path / "start.safetensors", vector(-1e12, 0), {})
+    write_model(tmp_path / "start.safetensors", vector(-1e12, 0))
     private = average("ab", start=ModelFile(tmp_path / "start.safetensors"))
     with pytest.raises(UpdateRefused, match=reason):
         private.add("a", 1, vector(*update))

@@ -46,7 +46,7 @@ BY_HAND = {
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[ExperimentState]:
-    write_model(tmp_path / "round-0.safetensors", np.asarray(START, np.float32), {})
+    write_model(tmp_path / "round-0.safetensors", np.asarray(START, np.float32))
     write_manifest(
         tmp_path,
         {"round": 0, "last": "round-0.safetensors", "best": None, "best_score": None, "digests": {}},

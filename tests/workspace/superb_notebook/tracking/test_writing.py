@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -19,6 +20,7 @@ from superb_ks.settings import Lora, Settings
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment, Records
 from superb_notebook.history import EVENTS
 from superb_notebook.monitor import follow
+from superb_notebook.sweep import NOT_WATCHED, sweep
 from superb_notebook.tracking.backends import RUN_DIR, TRACK, TrackingError, backends_of
 from superb_notebook.tracking.points import read
 from tests.support.event_files import (
@@ -29,7 +31,7 @@ from tests.support.event_files import (
     wandb_values,
 )
 from tests.support.lab import wait_until
-from tests.workspace.experiment_records import ENVOYS, record, two_rounds
+from tests.workspace.experiment_records import ENVOYS, LABELS, card, record, two_rounds
 
 ROOT = Path(__file__).resolve().parents[4]
 SETTINGS = Settings(rounds=2, tuning=Lora(rank=4), experiment_name="mine", test_data="/home/me/clips")
@@ -157,6 +159,32 @@ def test_the_outcome_is_written_however_it_ends(tmp_path: Path, error: BaseExcep
     with pytest.raises(type(error)):
         follow(records(ending()), 2, ENVOYS, plot=False, track="tensorboard", run_dir=tmp_path)
     assert tensorboard_texts(tmp_path)[-1] == ("outcome", 0, outcome)
+
+
+class WatchedInVain:
+    """Stands in for a federation whose director runs every experiment; who follows one is interrupted."""
+
+    @property
+    def dir_client(self) -> WatchedInVain:
+        return self
+
+    def get_shard_registry(self) -> dict[str, Any]:
+        described = SimpleNamespace(shard_description=json.dumps(card()))
+        return {name: {"is_online": True, "shard_info": described} for name in ENVOYS}
+
+    def get_experiment_status(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(experiment_status="in_progress")
+
+    def stream_metrics(self, name: str) -> Iterator[dict[str, Any]]:
+        yield record(0, "env_one", "train", "loss", 0.5)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_sweep_says_that_it_is_no_longer_watched(tmp_path: Path) -> None:
+    settings = Settings(rounds=2, experiment_name="cut", runs_dir=str(tmp_path))
+    result = sweep(WatchedInVain(), settings, LABELS, track="tensorboard", strategy=["fedavg", "median"])
+    assert [run.failure for run in result.runs] == [NOT_WATCHED] * 2
+    assert tensorboard_texts(tmp_path)[-1] == ("outcome", 0, "no longer watched")
 
 
 # What is asked for --------------------------------------------------------------------------------------
