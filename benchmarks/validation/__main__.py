@@ -70,7 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", default="", help="folder of the training archive")
     parser.add_argument("--test-data", default="", help="of the test archive, none of whose clips is used")
-    parser.add_argument("--trial", nargs="+", default=TRIALS, metavar="TEXT", help="what to try; by default all that --list prints")
+    parser.add_argument(
+        "--trial",
+        nargs="+",
+        default=TRIALS,
+        metavar="TEXT",
+        help="else all that --list prints",
+    )
     parser.add_argument("--seeds", type=whole_from(0), nargs="+", default=[0], help="default 0")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file of the rows")
     parser.add_argument("--list", action="store_true", help="print the trials and do nothing")

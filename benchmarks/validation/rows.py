@@ -58,11 +58,7 @@ def _trained_alike(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 def done(rows: Iterable[Mapping[str, Any]], trial: Trial) -> set[Key]:
     """Return the keys of a trial's rows that are of the present weights and recipe."""
     wanted = training(trial)
-    return {
-        key(row)
-        for row in rows
-        if row["trial"] == trial.text and _trained_alike(row, wanted)
-    }
+    return {key(row) for row in rows if row["trial"] == trial.text and _trained_alike(row, wanted)}
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

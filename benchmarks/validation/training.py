@@ -75,7 +75,7 @@ def _clips(
 ) -> ClipDataset:
     """Join splits of several shards."""
     parts = [shard.get_dataset(split) for shard in shards for split in splits]
-    return ClipDataset(ConcatDataset(parts), extractor)  # type: ignore[arg-type]
+    return ClipDataset(ConcatDataset(parts), extractor)
 
 
 def _federated(trial: Trial, shard: Shard) -> tuple[float, int]:
