@@ -160,7 +160,7 @@ bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, aga
 bench-engines: $(VENV)/.installed-dev  ## measure learning on each engine, simulated rounds, their memory, and how well many speakers learn
 	@$(VENV_PYTHON) -m benchmarks.engines --data="$$its_data"
 
-bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs Speech Commands: python -m benchmarks.data --sample FOLDER
+bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared, else python -m benchmarks.data --sample FOLDER
 	$(VENV_PYTHON) -m benchmarks.data
 
 bench-gpu: $(VENV)/.installed-dev  ## measure the training of a wav2vec2-base on a GPU against plain loops

@@ -32,6 +32,8 @@ def side_by_side(
         The arguments of each call that is done, and the future of what it returned, in the order in which
         they end.
     """
+    if not calls:
+        return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     pool = ProcessPoolExecutor(min(len(calls), os.cpu_count() or 1), context, _prepare)
     try:

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from superb_node.certificates import DIRECTOR, SPIFFE_DOMAIN, CertificateError
 from superb_node.loopback import bare
 
-NODE_DAYS, AUTHORITY_DAYS, MAX_DAYS = 365, 3650, 36_500
+NODE_DAYS, AUTHORITY_DAYS = 365, 3650
 # Clocks of two hosts differ.
 _CLOCK_SKEW = timedelta(minutes=5)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -75,7 +75,7 @@ def issue(authority: Pair, role: str, name: str, hosts: Sequence[str] = (), days
     if now() + timedelta(days=_legal_days(days)) > authority_ends:
         raise CertificateError(
             f"{days:g} days for {name} are more than the authority has, to {authority_ends:%Y-%m-%d}; "
-            "choose fewer, or a new authority in another folder"
+            "choose fewer, or renew the authority in another folder"
         )
     # gRPC shows it to a service as `peer_spiffe_id`: a role is checked without parsing a certificate.
     identity = x509.UniformResourceIdentifier(f"{SPIFFE_DOMAIN}{role}/{name}")
@@ -132,8 +132,8 @@ def _builder(
 
 
 def _legal_days(days: float) -> float:
-    if not 0 < days <= MAX_DAYS:
-        raise CertificateError(f"a lifetime of {days:g} days; legal: above 0 to {MAX_DAYS}")
+    if not 0 < days <= AUTHORITY_DAYS:
+        raise CertificateError(f"a lifetime of {days:g} days; legal: above 0 to {AUTHORITY_DAYS}")
     return days
 
 

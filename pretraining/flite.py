@@ -69,7 +69,7 @@ def utter(text: str, voice: str, stretch: float, pitch: float) -> Utterance:
         pitch: factor on the voice's pitch; "rms" does not change its own.
 
     Raises:
-        DataError: Flite fails.
+        DataError: Flite fails, or says no phoneme.
 
     """
     manner = ["--setf", f"duration_stretch={stretch:.3f}", "--setf", f"f0_shift={pitch:.3f}"]
@@ -79,6 +79,8 @@ def utter(text: str, voice: str, stretch: float, pitch: float) -> Utterance:
         with wave.open(io.BytesIO(path.read_bytes())) as said:
             rate, samples = said.getframerate(), np.frombuffer(said.readframes(said.getnframes()), np.int16)
     pairs = [item.rsplit(":", 1) for item in printed.split()]
+    if not pairs:
+        raise DataError(f"flite says nothing for {text!r} with voice {voice}")
     ends = np.array([float(end) for _, end in pairs])
     # "kal16" speaks a fifteenth faster than it prints: only the shares of the whole are right in all voices.
     starts = np.concatenate([[0.0], ends[:-1]]) / ends[-1] * len(samples)

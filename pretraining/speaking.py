@@ -21,7 +21,7 @@ from superb_node.audio import SAMPLE_RATE
 
 PARTS = 2  # fixed and not the number of cores: what a process spoke before changes what it speaks next
 LABEL_STEP = 80  # samples at 16 kHz that one phoneme label is for: 5 ms
-LONGEST = 1.4  # seconds; what is longer is cut there
+LONGEST = 1.4  # seconds, with the pause before the first sound; what is longer is cut there
 FLITE = "flite"  # in a script, in place of an accent of eSpeak NG
 STRETCH, PITCH = (0.75, 1.25), (0.8, 1.3)  # of Flite's voices; eSpeak NG has units of its own
 ANECHOIC = Room(np.ones(WINDOW_SECONDS * SAMPLE_RATE // 2 + 1, dtype=np.complex128), 0.0)

@@ -7,7 +7,8 @@
 
 Training in one place is cross-validated: each fifth of the speakers is held out once, with its training and
 validation clips. Four envoys are scored on their validation clips, and one process plays them all.
-Rows are kept as they are finished, in benchmarks/results/validation.json, and are not run again.
+Rows are kept as they are finished, in benchmarks/results/validation.json, those of other clips than the
+project's sample in build/, and are not run again.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.compare.data import find_archives
+from benchmarks.compare.data import Archives, find_archives
+from benchmarks.compare.plan import shipped_weights
 from benchmarks.compare.results import load_rows
-from benchmarks.validation.rows import RESULTS, done, keep, table
+from benchmarks.validation.rows import RESULTS, done, keep, results_file, table
 from benchmarks.validation.training import FOLDS, score
 from benchmarks.validation.trial import TRIALS, Trial, parse
 from benchmarks.workers import side_by_side
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import OptionError
+from superb_ks.recipe import TINY
 from superb_node.command_line import whole_from
 from superb_node.errors import DataError
 
@@ -39,26 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(TRIALS))
         return 0
+    try:
+        trials = [parse(text) for text in dict.fromkeys(options.trial)]
+        archives = find_archives(options.data, options.test_data)
+        if archives is None and not options.report:
+            raise OptionError("--data FOLDER is missing: the folder of the training archive")
+    except (OptionError, DataError, ValueError) as error:
+        console.print(str(error), markup=False)
+        return 2
+    results = options.results or (results_file(archives.clips) if archives else RESULTS)
     failed = 0
-    if not options.report:
-        try:
-            trials = [parse(text) for text in dict.fromkeys(options.trial)]
-            archives = find_archives(options.data, options.test_data)
-            if archives is None:
-                raise OptionError("--data FOLDER is missing: the folder of the training archive")
-        except (OptionError, DataError, ValueError) as error:
-            console.print(str(error), markup=False)
-            return 2
-        calls = _missing(
-            trials, options.seeds, load_rows(options.results), (str(archives.train), str(archives.test))
-        )
+    if archives is not None and not options.report:
         try:
             with raise_interrupted():
-                failed = _run(calls, options.results, console)
+                failed = _run(trials, options.seeds, archives, results, console)
         except Interrupted as interrupted:
             console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
             return interrupted.exit_code
-    print(table(_in_order(load_rows(options.results))))
+    _show(load_rows(results))
     return failed
 
 
@@ -70,28 +71,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", default="", help="folder of the training archive")
     parser.add_argument("--test-data", default="", help="of the test archive, none of whose clips is used")
-    parser.add_argument(
-        "--trial",
-        nargs="+",
-        default=TRIALS,
-        metavar="TEXT",
-        help="else all that --list prints",
-    )
+    parser.add_argument("--trial", nargs="+", default=TRIALS, metavar="TEXT", help="else all of --list")
     parser.add_argument("--seeds", type=whole_from(0), nargs="+", default=[0], help="default 0")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the rows")
+    parser.add_argument("--results", type=Path, help="file of the rows")
     parser.add_argument("--list", action="store_true", help="print the trials and do nothing")
     parser.add_argument("--report", action="store_true", help="print the table and do nothing else")
     return parser
 
 
-Call = tuple[Trial, int, int, tuple[str, str]]
-
-
-def _missing(
-    trials: Sequence[Trial], seeds: Sequence[int], rows: Sequence[dict], data: tuple[str, str]
-) -> list[Call]:
-    """Return the arguments of `score` for all that is not in the rows."""
-    calls: list[Call] = []
+def _run(
+    trials: Sequence[Trial], seeds: Sequence[int], archives: Archives, results: Path, console: Console
+) -> int:
+    """Train side by side what is not in the rows, and keep a row of each; returns 1 if one failed, else 0."""
+    rows, data = load_rows(results), (str(archives.train), str(archives.test))
+    calls = []
     for trial in trials:
         folds, there = range(FOLDS if trial.partition is None else 1), done(rows, trial)
         calls += [
@@ -99,14 +92,7 @@ def _missing(
             for seed, fold in itertools.product(seeds, folds)
             if (trial.text, seed, fold) not in there
         ]
-    return calls
-
-
-def _run(calls: Sequence[Call], results: Path, console: Console) -> int:
-    """Make the calls side by side and keep a row of each; returns 1 if one failed, else 0."""
     failed = 0
-    if not calls:
-        return failed
     for number, ((trial, seed, fold, _), future) in enumerate(side_by_side(score, calls), start=1):
         told = f"{number}/{len(calls)} {trial.text}, seed {seed}, fold {fold}: "
         try:
@@ -115,15 +101,18 @@ def _run(calls: Sequence[Call], results: Path, console: Console) -> int:
             failed = 1
             console.print(f"{told}{type(error).__name__}: {error}", style="red", markup=False)
         else:
-            keep(results, trial, seed, fold, accuracy, clips)
+            keep(results, trial, seed, fold, accuracy, clips, archives.clips)
             console.print(f"{told}{accuracy:.1%} of {clips} clips", markup=False)
     return failed
 
 
-def _in_order(rows: Sequence[dict]) -> list[dict]:
-    """Return rows in the order of `TRIALS`, then the others."""
+def _show(rows: Sequence[dict]) -> None:
+    """Print the table of the shipped weights' rows, in the order of `TRIALS`, then the others."""
     place = {text: number for number, text in enumerate(TRIALS)}
-    return sorted(rows, key=lambda row: place.get(row["trial"], len(place)))
+    shown = [row for row in rows if row["checkpoint"] == shipped_weights(TINY)]
+    if older := len(rows) - len(shown):
+        print(f"left out: {older} rows of another tiny model")
+    print(table(sorted(shown, key=lambda row: place.get(row["trial"], len(place)))))
 
 
 if __name__ == "__main__":

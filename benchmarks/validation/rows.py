@@ -8,16 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.plan import shipped_weights
-from benchmarks.compare.results import commit, load_rows, write_rows
+from benchmarks.compare.results import BUILD, ROOT, commit, load_rows, write_rows
 from benchmarks.transport.result import now
 from benchmarks.validation.trial import Trial
 from superb_ks.recipe import recipe_in_words
 from tests.support.machine import machine
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "validation.json"
+RESULTS = ROOT / "benchmarks" / "results" / "validation.json"
+"""The rows that the project's pages show: all of one archive."""
 
 Key = tuple[str, int, int]
 """Trial, seed and fold."""
+
+
+def results_file(data: Sequence[int]) -> Path:
+    """Return the file of the rows of an archive, by its numbers of training and of test clips."""
+    rows = load_rows(RESULTS)
+    return (
+        RESULTS
+        if not rows or rows[0]["data"] == list(data)
+        else BUILD / "validation-{}-{}.json".format(*data)
+    )
 
 
 def key(row: Mapping[str, Any]) -> Key:
@@ -31,17 +42,20 @@ def training(trial: Trial) -> dict[str, Any]:
     if trial.partition is None:  # the settings have a strategy all the same
         del choices["strategy"]
     recipe = recipe_in_words(vars(trial.settings.complete_recipe), choices)
-    return {"checkpoint": shipped_weights(trial.settings.model), "recipe": recipe}
+    weights = shipped_weights(trial.settings.model)
+    return {"checkpoint": weights, "recipe": recipe, "rounds": trial.settings.rounds}
 
 
-def keep(path: Path, trial: Trial, seed: int, fold: int, accuracy: float, clips: int) -> None:
+def keep(
+    path: Path, trial: Trial, seed: int, fold: int, accuracy: float, clips: int, data: Sequence[int]
+) -> None:
     """Put a row into the file, in the place of an earlier one of the same trial, seed and fold.
 
     Rows of the trial that started from other weights, or trained otherwise, go.
     """
     named = {"trial": trial.text, "base": trial.base, "seed": seed, "fold": fold}
     row = {**named, "accuracy": round(accuracy, 4), "clips": clips, **training(trial)}
-    row |= {"date": now(), "commit": commit(), "machine": machine()}
+    row |= {"data": list(data), "date": now(), "commit": commit(), "machine": machine()}
     others = [
         old
         for old in load_rows(path)
@@ -52,7 +66,7 @@ def keep(path: Path, trial: Trial, seed: int, fold: int, accuracy: float, clips:
 
 def _trained_alike(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Say whether two rows of a trial are of the same weights and recipe."""
-    return all(old[name] == new[name] for name in ("checkpoint", "recipe"))
+    return all(old[name] == new[name] for name in ("checkpoint", "recipe", "rounds"))
 
 
 def done(rows: Iterable[Mapping[str, Any]], trial: Trial) -> set[Key]:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.compare.data import find_archives
 from benchmarks.compare.results import load_rows, write_rows
+from benchmarks.validation import rows as rows_module
 from benchmarks.validation.__main__ import main
 from benchmarks.validation.rows import done, keep, table, training
 from benchmarks.validation.training import FOLDS, score
@@ -103,17 +104,29 @@ def test_four_envoys_in_one_process_learn(small_corpus: Path) -> None:
     assert moved > still + 0.1
 
 
+DATA = (1480, 384)
+
+
+def test_rows_of_other_clips_go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "validation.json"
+    monkeypatch.setattr(rows_module, "RESULTS", file)
+    assert rows_module.results_file(DATA) == file
+    keep(file, parse("head"), 0, 0, 0.5, 40, DATA)
+    assert rows_module.results_file(DATA) == file
+    assert rows_module.results_file((7, 8)).name == "validation-7-8.json"
+
+
 def test_rows_are_kept_once_and_not_measured_again(tmp_path: Path) -> None:
     path, trial = tmp_path / "rows.json", parse("head weight_decay=1")
     for accuracy in (0.5, 0.75):
-        keep(path, trial, 0, 3, accuracy, 40)
+        keep(path, trial, 0, 3, accuracy, 40, DATA)
     assert [row["accuracy"] for row in load_rows(path)] == [0.75]
     assert done(load_rows(path), trial) == {("head weight_decay=1", 0, 3)}
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     assert done([{**rows[0], "recipe": "another"}], trial) == set()
     assert done([{**rows[0], "checkpoint": "another"}], trial) == set()
     write_rows([{**rows[0], "checkpoint": "another", "fold": 0}], path)
-    keep(path, trial, 0, 3, 0.75, 40)
+    keep(path, trial, 0, 3, 0.75, 40, DATA)
     assert [row["fold"] for row in load_rows(path)] == [3], "rows of other weights do not mix with these"
     assert "strategy" not in training(trial)["recipe"]
     assert "strategy fedavg" in training(parse("iid fedavg"))["recipe"]
