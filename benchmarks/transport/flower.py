@@ -95,7 +95,10 @@ def services(
     started: list[ServiceProcess] = []
     try:
         for name, command in commands.items():
-            started.append(ServiceProcess(name, command, run_dir, variables, logs / f"{name}.log"))
+            # In a home that SuperNodes share, one starts an app that another is still unpacking.
+            home = run_dir / "flwr" / name
+            own = {**variables, "FLWR_HOME": str(home)}
+            started.append(ServiceProcess(name, command, run_dir, own, logs / f"{name}.log"))
             wait_for_port(port, started[0])
         yield {process.name: process.pid for process in started}
     finally:
@@ -120,8 +123,8 @@ def wait_for_port(port: int, process: ServiceProcess) -> None:
 
 
 def end_leftovers(home: str) -> None:
-    """Kill processes of this run, known by their Flower home, that left their process group (Ray's do)."""
+    """Kill processes of this run, known by a home of Flower in this one, that left their process group (Ray's do)."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("FLWR_HOME") == home:
+            if process.environ().get("FLWR_HOME", "").startswith(home):
                 process.send_signal(signal.SIGKILL)

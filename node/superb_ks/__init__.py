@@ -11,8 +11,8 @@ __version__ = "0.1.0"
 
 # Threads of OpenMP spin for milliseconds while they wait, on cores that the other processes need.
 # These look a thousand times, some microseconds, then sleep; docs/performance.md has the figures. The runtime
-# reads this when PyTorch or scikit-learn loads it; director, envoy, Flower's app and the notebooks import this
-# package before them.
+# reads this when PyTorch or scikit-learn loads it; director, envoy, Flower's app and the notebooks import
+# this package before them.
 if not os.environ.get("OMP_WAIT_POLICY"):
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
