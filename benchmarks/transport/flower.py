@@ -123,7 +123,7 @@ def wait_for_port(port: int, process: ServiceProcess) -> None:
 
 
 def end_leftovers(home: str) -> None:
-    """Kill processes of this run, known by a home of Flower in this one, that left their process group (Ray's do)."""
+    """Kill processes with a Flower home in this one that left their process group (Ray's do)."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get("FLWR_HOME", "").startswith(home):

@@ -24,11 +24,9 @@ Key = tuple[str, int, int]
 def results_file(data: Sequence[int]) -> Path:
     """Return the file of the rows of an archive, by its numbers of training and of test clips."""
     rows = load_rows(RESULTS)
-    return (
-        RESULTS
-        if not rows or rows[0]["data"] == list(data)
-        else BUILD / "validation-{}-{}.json".format(*data)
-    )
+    if not rows or rows[0]["data"] == list(data):
+        return RESULTS
+    return BUILD / "validation-{}-{}.json".format(*data)
 
 
 def key(row: Mapping[str, Any]) -> Key:
