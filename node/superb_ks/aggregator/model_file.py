@@ -27,7 +27,7 @@ class ModelFile:
         tensor: name of the vector in the file.
 
     Raises:
-        ValueError: not a safetensors file with a float32 vector of that name.
+        ValueError: not a safetensors file with a float32 vector of that name, or not all of it.
     """
 
     def __init__(self, path: Path, tensor: str = TRAINED) -> None:
@@ -40,6 +40,9 @@ class ModelFile:
             except (struct.error, ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path.name} does not hold a packed model: {error!r}") from error
         self._data_starts = 8 + header_bytes + starts
+        missing = self._data_starts + 4 * self.size - path.stat().st_size
+        if missing > 0:
+            raise ValueError(f"{path.name} does not hold a packed model: {missing} bytes are missing")
 
     def part(self, number: int) -> bytes:
         """Read part `number` (from 0), at most `PART_BYTES` bytes.

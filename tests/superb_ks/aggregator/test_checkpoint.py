@@ -54,6 +54,14 @@ def vector(value: float) -> np.ndarray:
     return np.full(4, value, np.float32)
 
 
+def test_a_model_that_was_cut_off_is_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    write_model(path, np.ones(4, np.float32))
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match="m.safetensors does not hold a packed model: 3 bytes are missing"):
+        ModelFile(path)
+
+
 def test_safetensors_reads_what_was_written(tmp_path):
 
     model = np.arange(PART_BYTES // 4 + 3, dtype=np.float32)
