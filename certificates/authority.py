@@ -75,7 +75,7 @@ def issue(authority: Pair, role: str, name: str, hosts: Sequence[str] = (), days
     if now() + timedelta(days=_legal_days(days)) > authority_ends:
         raise CertificateError(
             f"{days:g} days for {name} are more than the authority has, to {authority_ends:%Y-%m-%d}; "
-            "choose fewer, or renew the authority in another folder"
+            "choose fewer, or make a new authority in another folder"
         )
     # gRPC shows it to a service as `peer_spiffe_id`: a role is checked without parsing a certificate.
     identity = x509.UniformResourceIdentifier(f"{SPIFFE_DOMAIN}{role}/{name}")

@@ -3,8 +3,6 @@
 Only the pretraining needs the command `flite`.
 """
 
-import io
-import re
 import shutil
 import subprocess
 import tempfile
@@ -76,7 +74,7 @@ def utter(text: str, voice: str, stretch: float, pitch: float) -> Utterance:
     with tempfile.TemporaryDirectory(prefix="flite_") as folder:
         path = Path(folder) / "said.wav"
         printed = run("-voice", voice, *manner, "-psdur", "-t", text, "-o", str(path))
-        with wave.open(io.BytesIO(path.read_bytes())) as said:
+        with wave.open(str(path)) as said:
             rate, samples = said.getframerate(), np.frombuffer(said.readframes(said.getnframes()), np.int16)
     pairs = [item.rsplit(":", 1) for item in printed.split()]
     if not pairs:
@@ -105,5 +103,7 @@ def pronounce(words: list[str]) -> dict[str, str]:
         lines = run("-voice", PRONOUNCING, "-ps", "-f", file.name, "-o", "none").strip().split("\n")
     if len(lines) != len(words):
         raise DataError(f"flite pronounces {len(lines)} of {len(words)} words")
-    sounds = [re.sub(r"\bpau\b", "", line).split() for line in lines]
-    return {word: "".join(map(espeak_name, names)) for word, names in zip(words, sounds, strict=True)}
+    return {
+        word: "".join(espeak_name(name) for name in line.split() if name != "pau")
+        for word, line in zip(words, lines, strict=True)
+    }
