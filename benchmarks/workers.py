@@ -7,7 +7,6 @@ both, and two such runs next to each other 251 s (AMD EPYC without AVX-512, 2026
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -16,13 +15,15 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
+from superb_node.envoy.threads import usable_cores
+
 T = TypeVar("T")
 
 
 def side_by_side(
     function: Callable[..., T], calls: Sequence[tuple[Any, ...]]
 ) -> Generator[tuple[tuple[Any, ...], Future[T]], None, None]:
-    """Make calls of a function, as many at a time as there are cores.
+    """Make calls of a function, as many at a time as there are cores to use.
 
     Args:
         function: of a module, so that another process finds it.
@@ -35,7 +36,7 @@ def side_by_side(
     if not calls:
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(min(len(calls), os.cpu_count() or 1), context, _prepare)
+    pool = ProcessPoolExecutor(min(len(calls), usable_cores()), context, _prepare)
     try:
         made = {pool.submit(function, *call): call for call in calls}
         for future in as_completed(made):

@@ -48,7 +48,7 @@ def run(job: Job, federation: Federation) -> dict[str, Any]:
         model=spec,
         tasks=compare_tasks.comparison_tasks(settings, garbage_from),
         settings=settings,
-        shard=compare_tasks.ranked_shard(spec, job.share),
+        shard=compare_tasks.ranked_shard(spec, job.share, job.seed),
     )
     history = history_of(experiment.records(), settings.rounds, list(cards))
     federation.check()

@@ -77,7 +77,7 @@ def train_alone(
     """
     extractor = spec.feature_extractor()
     own = {split: ClipDataset(shard.get_dataset(split), extractor) for split in ("train", "test")}
-    own["train"] = share_of(own["train"], share)
+    own["train"] = share_of(own["train"], share, settings.seed)
     common = {split: ClipDataset(everything.get_dataset(split), extractor) for split in ("val", "test")}
     model = spec.build()
     best, weights = 0, pack(model)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from benchmarks.compare.plan import COMPARED
+from benchmarks.compare.plan import COMPARED, FEDERATIONS
 from superb_node.names import envoy_name
 from superb_notebook.plots import GREY, INK
 from superb_notebook.results import PLAIN, Outcome, Row, outcomes
@@ -26,8 +26,6 @@ CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
     "alone, 4 speaker": ({"regime": "local", "partition": "speaker"}, GREEN, ":"),
     "alone, 4 dirichlet": ({"regime": "local", "partition": "dirichlet"}, ORANGE, ":"),
 }
-FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
-"""Partitions, and into how many shards, of which every envoy's own scores are shown."""
 _TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
 
 

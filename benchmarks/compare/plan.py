@@ -31,6 +31,9 @@ ENOUGH = 0.25
 epochs, it would make too few to learn anything.
 """
 
+FEDERATIONS = (("iid", 2), ("speaker", 4), ("dirichlet", 4))
+"""Partitions, and into how many shards, of which every envoy's own scores are shown."""
+
 COMPARED = tuple(name for name in STRATEGIES if name != "trimmed_mean")
 """Strategies that have rows. Of four updates the trimmed mean leaves two, whose mean is the median: every row
 of the two was the same to the last bit.
@@ -61,7 +64,6 @@ start afresh more often.
 """
 HEAD_WORK = Work(4, None)
 """Of `head` on real speech: its recipe has many epochs a round, as each costs next to nothing."""
-ONCE = Work(1, 1)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Job:
         model: as in `Settings.model`.
         garbage: how many of the envoys send noise instead of what they learned.
         share: how much of each shard's training clips is trained on, in (0, 1].
-        seed: of initial weights, order of the clips and dropout; the partition's is always 0.
+        seed: of initial weights, order of the clips, dropout and the draw of a share of the clips; the
+            partition's is always 0.
         work: rounds and epochs.
     """
 
@@ -133,6 +136,13 @@ class Job:
             parts.append(f"{self.share:.0%} of the clips")
         return " ".join([*parts, f"seed {self.seed}"])
 
+    @property
+    def _is_personal(self) -> bool:
+        """Whether the table of the envoys' own clips shows the run: a personal model costs a round more."""
+        usual = (self.data, self.tuning, self.strategy, self.model) == (REAL, "full", "fedavg", TINY)
+        shown = (self.partition, self.envoys) in FEDERATIONS
+        return usual and shown and not self.garbage and self.share == 1
+
     def settings(self, **more: Any) -> Settings:
         """Return the experiment's settings; whatever else they take, such as ports, comes from `more`."""
         if self.strategy is not None:
@@ -144,10 +154,7 @@ class Job:
             rounds=self.work.rounds,
             failures=Failures(min_envoys=self.envoys),
             seed=self.seed,
-            # Where the table of the envoys' own clips shows it: it costs a round more.
-            personalise=(self.data, self.tuning, self.strategy) == (REAL, "full", "fedavg")
-            and not self.garbage
-            and self.share == 1,
+            personalise=self._is_personal,
             **more,
         )
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.compare.report [FILE]
 
-It prints tables and writes plots: of the project's own rows to docs/images, of the rows in FILE next to it.
+It prints tables and writes plots: of the project's own rows to docs/images, of the rows in FILE next to it,
+under its name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from benchmarks.compare.few_clips import few_clips, save_few_clips
 from benchmarks.compare.plots import save_plot
 from benchmarks.compare.results import RESULTS, ROOT, load_rows
 from benchmarks.compare.tables import Row, tables
+from superb_node.errors import DataError
 from superb_notebook.results import of_one_model
 
 IMAGES = ROOT / "docs" / "images"
@@ -32,8 +34,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def show_report(results: Path) -> int:
     """Print the tables of a file's rows and write the plots; returns 0, or 1 without rows."""
-    images = IMAGES if results == RESULTS else results.parent
-    kept = load_rows(results)
+    is_published = results.resolve() == RESULTS
+    images, prefix = (IMAGES, "") if is_published else (results.parent, f"{results.stem}-")
+    try:
+        kept = load_rows(results)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 1
     if not kept:
         print(f"no rows in {results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)
         return 1
@@ -45,9 +52,9 @@ def show_report(results: Path) -> int:
     print(f"\n{provenance(rows)}")
     images.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "svg"):
-        save_plot(rows, images / f"compare.{ending}")
+        save_plot(rows, images / f"{prefix}compare.{ending}")
         if few_clips(rows):
-            save_few_clips(rows, images / f"few_clips.{ending}")
+            save_few_clips(rows, images / f"{prefix}few_clips.{ending}")
     return 0
 
 

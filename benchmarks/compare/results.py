@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 from benchmarks.compare.data import Archives
 from benchmarks.compare.plan import CENTRALISED, REAL, SYNTHETIC, Job
 from benchmarks.transport.result import now, rounded
+from superb_node.errors import DataError
 from superb_node.work_folder import replace_file
 from tests.support.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
 """The rows that the project's pages show."""
-BUILD = ROOT / "build"
-"""Where rows of other clips and of the quick form go."""
+OWN = ROOT / "benchmarks" / "results" / "own"
+"""Where rows of other clips and of the quick form go; git ignores it."""
 
 ENTRIES = (
     *"data partition envoys tuning strategy seed regime test_accuracy bytes".split(),
     *"model checkpoint recipe garbage share rounds epochs_per_round clips_seen best_round".split(),
-    *"validation_accuracy test_clips curve classes envoy_scores date commit machine".split(),
+    *"validation_accuracy test_clips curve classes envoy_scores date machine".split(),
 )
 """Of a row, in the order in which they are written."""
 
@@ -72,7 +73,6 @@ def row(
         "classes": dict(classes),
         "envoy_scores": {name: dict(scores) for name, scores in envoy_scores.items()},
         "date": now(),
-        "commit": commit(),
         "machine": machine(),
     }
     return {key: values[key] for key in ENTRIES}
@@ -92,7 +92,8 @@ def class_accuracies(confusion: NDArray[np.int64], labels: Sequence[str]) -> dic
 def commit() -> str:
     """Return the commit that is checked out, with a "+" behind it if files differ from it; "" without git.
 
-    Results do not count: each row changes them.
+    Results do not count: each row changes them. Whoever measures asks at the start: that is the code that
+    runs, whatever is checked out later.
     """
     git = ["git", "-C", str(ROOT)]
     status = ["status", "--porcelain", "-uno", "--", ".", ":(exclude)benchmarks/results"]
@@ -112,7 +113,7 @@ def results_file(archives: Archives | None, quick: bool = False) -> Path:
     if not quick and (archives is None or _clips(load_rows(RESULTS)) in (None, archives.clips)):
         return RESULTS
     clips = SYNTHETIC if archives is None else "{}-{}".format(*archives.clips)
-    return BUILD / f"compare-{'quick-' if quick else ''}{clips}.json"
+    return OWN / f"compare-{'quick-' if quick else ''}{clips}.json"
 
 
 def _clips(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
@@ -124,11 +125,32 @@ def _clips(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
 
 
 def load_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows so far; none without a file."""
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    """Return the rows so far; none without a file.
+
+    Raises:
+        DataError: there is something else.
+    """
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no file of rows: {type(error).__name__}: {error}") from error
 
 
-def keep_row(new: dict[str, Any], path: Path) -> None:
+def ready_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows so far of a file that can be written: nobody wants to learn that hours later.
+
+    Raises:
+        DataError: it cannot, or it has something else.
+    """
+    rows = load_rows(path)
+    try:
+        write_rows(rows, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
+    return rows
+
+
+def keep_row(new: Mapping[str, Any], path: Path) -> None:
     """Put a row into the file, in the place of an earlier one of the same run.
 
     Rows of its other seeds stay if they are of the same checkpoint, recipe and rounds: a mean over seeds

@@ -10,7 +10,8 @@ The test archive is found next to the training archive, or with --test-data. Wit
 speech are left out.
 Rows are kept as they are finished, and those that are there are not run again. They are in
 benchmarks/results/compare.json; those of the quick form, and of other clips than the project's sample, are in
-files of their own in build/. At the end come the report's tables and plots (see `benchmarks.compare.report`).
+files of their own in benchmarks/results/own/. At the end come the report's tables and plots (see
+`benchmarks.compare.report`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from benchmarks.compare import local as compare_local
 from benchmarks.compare.data import Archives, find_archives, shard_params
 from benchmarks.compare.plan import FEDERATED, REAL, Job, plan
 from benchmarks.compare.report import show_report
-from benchmarks.compare.results import is_done, keep_row, load_rows, results_file
+from benchmarks.compare.results import commit, is_done, keep_row, ready_rows, results_file
 from benchmarks.workers import side_by_side
 from demo.errors import DemoError
 from demo.federation import Federation
@@ -50,17 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         archives = find_archives(options.data, options.test_data)
         jobs = _chosen(options, archives is not None, console)
+        if options.list:
+            print("\n".join(job.name for job in jobs))
+            return 0
+        results = options.results or results_file(archives, options.quick)
+        rows = ready_rows(results)
     except (OptionError, DataError) as error:
         console.print(str(error), markup=False)
         return 2
-    if options.list:
-        for job in jobs:
-            print(job.name)
-        return 0
-    results = options.results or results_file(archives, options.quick)
+    todo = [job for job in jobs if options.again or not is_done(job, rows)]
+    if len(todo) < len(jobs):
+        console.print(f"{len(jobs) - len(todo)} of {len(jobs)} rows are there (--again: repeat them)")
     try:
         with raise_interrupted():
-            failed = Comparison(archives, results, options.again, console).run(jobs)
+            failed = Comparison(archives, results, console).run(todo)
             return show_report(results) or failed
     except Interrupted as interrupted:
         console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
@@ -110,15 +114,14 @@ class Comparison:
     Args:
         archives: of the runs on real speech.
         results: file of the rows.
-        again: do not skip what is there.
         console: where to say how it goes.
     """
 
-    def __init__(self, archives: Archives | None, results: Path, again: bool, console: Console) -> None:
+    def __init__(self, archives: Archives | None, results: Path, console: Console) -> None:
         self._archives = archives
         self._results = results
-        self._again = again
         self._console = console
+        self._commit = commit()
         self._failed = 0
         self._told: set[tuple[str, str]] = set()
         self._progress = Progress(
@@ -133,16 +136,10 @@ class Comparison:
         Returns:
             The exit code: 1 if a run failed, else 0.
         """
-        rows = load_rows(self._results)
-        todo = [job for job in jobs if self._again or not is_done(job, rows)]
-        if len(todo) < len(jobs):
-            self._console.print(
-                f"{len(jobs) - len(todo)} of {len(jobs)} rows are there (--again: repeat them)"
-            )
-        federated = [job for job in todo if job.regime == FEDERATED]
+        federated = [job for job in jobs if job.regime == FEDERATED]
         with self._progress:
-            self._progress.update(self._bar, total=len(todo))
-            self._run_alone([job for job in todo if job.regime != FEDERATED])
+            self._progress.update(self._bar, total=len(jobs))
+            self._run_alone([job for job in jobs if job.regime != FEDERATED])
             for _, group in itertools.groupby(federated, key=lambda job: job.federation):
                 self._run_federation(list(group))
         self._console.print(f"rows are in {os.path.relpath(self._results)}; {self._failed} runs failed")
@@ -165,15 +162,20 @@ class Comparison:
         params = shard_params(jobs[0], self._archives)
         with tempfile.TemporaryDirectory(prefix="compare-") as folder:
             federation = Federation(Path(folder), envoys=jobs[0].envoys, shard_params=params)
+            done = 0
             try:
                 with federation:
                     for job in jobs:
                         self._progress.update(self._bar, description=job.name)
                         self._tell_recipe(job)
                         self._attempt(job, partial(compare_federated.run, job, federation))
+                        done += 1
             except DemoError as error:
-                self._failed += 1
-                self._console.print(f"{jobs[0].federation}: {error}", style="red", markup=False)
+                left = jobs[done:]
+                self._failed += len(left)
+                self._progress.advance(self._bar, len(left))
+                names = ", ".join(job.name for job in left)
+                self._console.print(f"{error}\nnot run to the end: {names}", style="red", markup=False)
 
     def _attempt(self, job: Job, run: Callable[[], dict[str, Any]]) -> None:
         """Get the row of a run and keep it; of a run that fails, say why and go on."""
@@ -185,7 +187,7 @@ class Comparison:
             self._failed += 1
             self._console.print(f"{job.name}: {type(error).__name__}: {error}", style="red", markup=False)
         else:
-            keep_row(row, self._results)
+            keep_row({**row, "commit": self._commit}, self._results)
             self._console.print(
                 f"{job.name}: test accuracy {row['test_accuracy']:.1%} of {row['test_clips']:,} clips, "
                 f"{row['bytes'] / 1e6:.1f} MB sent by an envoy"

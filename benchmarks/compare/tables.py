@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.compare.few_clips import few_clips
-from benchmarks.compare.panels import FEDERATIONS, envoy_scores
-from benchmarks.compare.plan import SHARES
+from benchmarks.compare.panels import envoy_scores
+from benchmarks.compare.plan import FEDERATIONS, SHARES
 from superb_notebook.results import PLAIN, Outcome, order_shown, outcomes
 
 TUNINGS = ("full", "lora", "head")

@@ -23,17 +23,18 @@ GARBAGE_SCALE = 1.0
 """Standard deviation of the weights that a faulty envoy sends; the tiny model's own are around 0.05."""
 
 
-def ranked_shard(spec: ModelSpec, share: float) -> Callable[[Any], Mapping[str, Any]]:
+def ranked_shard(spec: ModelSpec, share: float, seed: int) -> Callable[[Any], Mapping[str, Any]]:
     """Return what opens an envoy's shard as `{"train": …, "val": …, "test": …, "rank": from 1}`.
 
     Args:
         spec: of the model that the clips are prepared for.
         share: how much of the training clips to train on.
+        seed: of their draw.
     """
 
     def open_ranked_shard(shard_descriptor: Any) -> Mapping[str, Any]:
         shard = open_shard(shard_descriptor, spec)
-        return {**shard, "train": share_of(shard["train"], share), "rank": shard_descriptor.rank}
+        return {**shard, "train": share_of(shard["train"], share, seed), "rank": shard_descriptor.rank}
 
     return open_ranked_shard
 

@@ -8,7 +8,7 @@
 Training in one place is cross-validated: each fifth of the speakers is held out once, with its training and
 validation clips. Four envoys are scored on their validation clips, and one process plays them all.
 Rows are kept as they are finished, in benchmarks/results/validation.json, those of other clips than the
-project's sample in build/, and are not run again.
+project's sample in benchmarks/results/own/, and are not run again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.compare.data import Archives, find_archives
-from benchmarks.compare.plan import shipped_weights
-from benchmarks.compare.results import load_rows
-from benchmarks.validation.rows import RESULTS, done, keep, results_file, table
+from benchmarks.compare.results import commit, load_rows, ready_rows
+from benchmarks.validation.rows import RESULTS, done, keep, key, results_file, table
 from benchmarks.validation.training import FOLDS, score
 from benchmarks.validation.trial import TRIALS, Trial, parse
 from benchmarks.workers import side_by_side
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import OptionError
-from superb_ks.recipe import TINY
 from superb_node.command_line import whole_from
 from superb_node.errors import DataError
 
@@ -47,15 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         archives = find_archives(options.data, options.test_data)
         if archives is None and not options.report:
             raise OptionError("--data FOLDER is missing: the folder of the training archive")
+        results = options.results or (results_file(archives.clips) if archives else RESULTS)
+        rows = load_rows(results) if options.report else ready_rows(results)
     except (OptionError, DataError, ValueError) as error:
         console.print(str(error), markup=False)
         return 2
-    results = options.results or (results_file(archives.clips) if archives else RESULTS)
     failed = 0
     if archives is not None and not options.report:
         try:
             with raise_interrupted():
-                failed = _run(trials, options.seeds, archives, results, console)
+                failed = _run(trials, options.seeds, archives, results, rows, console)
         except Interrupted as interrupted:
             console.print("interrupted; the finished rows are kept, and are not run again", style="yellow")
             return interrupted.exit_code
@@ -80,10 +79,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(
-    trials: Sequence[Trial], seeds: Sequence[int], archives: Archives, results: Path, console: Console
+    trials: Sequence[Trial],
+    seeds: Sequence[int],
+    archives: Archives,
+    results: Path,
+    rows: Sequence[dict],
+    console: Console,
 ) -> int:
     """Train side by side what is not in the rows, and keep a row of each; returns 1 if one failed, else 0."""
-    rows, data = load_rows(results), (str(archives.train), str(archives.test))
+    data = str(archives.train), str(archives.test)
+    measured = {"data": list(archives.clips), "commit": commit()}
     calls = []
     for trial in trials:
         folds, there = range(FOLDS if trial.partition is None else 1), done(rows, trial)
@@ -96,22 +101,22 @@ def _run(
     for number, ((trial, seed, fold, _), future) in enumerate(side_by_side(score, calls), start=1):
         told = f"{number}/{len(calls)} {trial.text}, seed {seed}, fold {fold}: "
         try:
-            accuracy, clips = future.result()
+            accuracy, clips = found = future.result()
         except Exception as error:
             failed = 1
             console.print(f"{told}{type(error).__name__}: {error}", style="red", markup=False)
         else:
-            keep(results, trial, seed, fold, accuracy, clips, archives.clips)
+            keep(results, trial, seed, fold, found, **measured)
             console.print(f"{told}{accuracy:.1%} of {clips} clips", markup=False)
     return failed
 
 
 def _show(rows: Sequence[dict]) -> None:
-    """Print the table of the shipped weights' rows, in the order of `TRIALS`, then the others."""
+    """Print the table of the rows that a run would skip, in the order of `TRIALS`, then the others."""
     place = {text: number for number, text in enumerate(TRIALS)}
-    shown = [row for row in rows if row["checkpoint"] == shipped_weights(TINY)]
+    shown = [row for row in rows if key(row) in done([row], parse(row["trial"]))]
     if older := len(rows) - len(shown):
-        print(f"left out: {older} rows of another tiny model")
+        print(f"left out: {older} rows of another tiny model or another recipe")
     print(table(sorted(shown, key=lambda row: place.get(row["trial"], len(place)))))
 
 

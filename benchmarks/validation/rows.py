@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.plan import shipped_weights
-from benchmarks.compare.results import BUILD, ROOT, commit, load_rows, write_rows
+from benchmarks.compare.results import OWN, ROOT, load_rows, write_rows
 from benchmarks.transport.result import now
 from benchmarks.validation.trial import Trial
 from superb_ks.recipe import recipe_in_words
@@ -26,7 +26,7 @@ def results_file(data: Sequence[int]) -> Path:
     rows = load_rows(RESULTS)
     if not rows or rows[0]["data"] == list(data):
         return RESULTS
-    return BUILD / "validation-{}-{}.json".format(*data)
+    return OWN / "validation-{}-{}.json".format(*data)
 
 
 def key(row: Mapping[str, Any]) -> Key:
@@ -44,16 +44,23 @@ def training(trial: Trial) -> dict[str, Any]:
     return {"checkpoint": weights, "recipe": recipe, "rounds": trial.settings.rounds}
 
 
-def keep(
-    path: Path, trial: Trial, seed: int, fold: int, accuracy: float, clips: int, data: Sequence[int]
-) -> None:
+def keep(path: Path, trial: Trial, seed: int, fold: int, score: tuple[float, int], **measured: Any) -> None:
     """Put a row into the file, in the place of an earlier one of the same trial, seed and fold.
 
     Rows of the trial that started from other weights, or trained otherwise, go.
+
+    Args:
+        path: of the file.
+        trial: what was tried.
+        seed: and
+        fold: of the training.
+        score: accuracy, and the number of clips that it is of.
+        measured: further entries, such as the `commit`.
     """
+    accuracy, clips = score
     named = {"trial": trial.text, "base": trial.base, "seed": seed, "fold": fold}
     row = {**named, "accuracy": round(accuracy, 4), "clips": clips, **training(trial)}
-    row |= {"data": list(data), "date": now(), "commit": commit(), "machine": machine()}
+    row |= {**measured, "date": now(), "machine": machine()}
     others = [
         old
         for old in load_rows(path)

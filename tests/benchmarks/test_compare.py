@@ -18,6 +18,7 @@ from rich.console import Console
 
 from benchmarks.compare import federated as compare_federated
 from benchmarks.compare import local as compare_local
+from benchmarks.compare import report
 from benchmarks.compare import run as compare
 from benchmarks.compare import tasks as compare_tasks
 from benchmarks.compare.data import Archives, find_archives, shard_params
@@ -25,7 +26,6 @@ from benchmarks.compare.plan import (
     CENTRALISED,
     FEDERATED,
     LOCAL,
-    ONCE,
     REAL,
     Job,
     Work,
@@ -43,6 +43,7 @@ from benchmarks.compare.results import (
     load_rows,
     results_file,
 )
+from demo.errors import DemoError
 from demo.federation import Federation
 from demo.options import TEST_FOLDER
 from superb_ks.checked import ABOVE_0, checked
@@ -342,12 +343,12 @@ def test_rows_of_other_clips_and_of_the_quick_form_have_files_of_their_own(
     monkeypatch.setattr("benchmarks.compare.results.RESULTS", published)
     assert results_file(sample) == published  # nothing is there yet
     published.write_text(json.dumps({"rows": small_comparison()}))
-    whole = replace(sample, clips=(2160, 720))
+    whole, own = replace(sample, clips=(2160, 720)), ROOT / "benchmarks" / "results" / "own"
     assert results_file(sample) == results_file(None) == published
-    assert results_file(whole) == ROOT / "build" / "compare-2160-720.json"
-    assert results_file(whole, quick=True) == ROOT / "build" / "compare-quick-2160-720.json"
-    assert results_file(sample, quick=True) == ROOT / "build" / "compare-quick-60-20.json"
-    assert results_file(None, quick=True) == ROOT / "build" / "compare-quick-synthetic.json"
+    assert results_file(whole) == own / "compare-2160-720.json"
+    assert results_file(whole, quick=True) == own / "compare-quick-2160-720.json"
+    assert results_file(sample, quick=True) == own / "compare-quick-60-20.json"
+    assert results_file(None, quick=True) == own / "compare-quick-synthetic.json"
 
 
 def test_the_kept_rows_are_of_the_sample() -> None:
@@ -405,7 +406,7 @@ def test_every_regime_trains_on_each_clip_equally_often(
 
 
 def test_envoys_alone_are_scored_on_everybodys_clips(small_corpus: Path) -> None:
-    job = Job(REAL, LOCAL, "speaker", 2, model="scratch", work=ONCE)
+    job = Job(REAL, LOCAL, "speaker", 2, model="scratch", work=Work(1, 1))
     row = compare_local.run(job, params(small_corpus, "speaker"))
     everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
     assert row["test_clips"] == len(everything.get_dataset("test"))
@@ -435,20 +436,21 @@ def federation(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         yield running
 
 
-JOB = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg", model="scratch", work=ONCE)
+JOB = Job(REAL, FEDERATED, "iid", 2, strategy="fedavg", model="scratch", work=Work(1, 1))
 
 
 @pytest.mark.slow
 @pytest.mark.federation
 def test_a_federation_gives_the_row_of_its_run(federation: Federation, small_corpus: Path) -> None:
-    row = compare_federated.run(JOB, federation)
+    job = replace(JOB, model="tiny")
+    row = compare_federated.run(job, federation)
     assert tuple(row) == ENTRIES
     assert json.loads(json.dumps(row)) == row
-    assert identity(row) == JOB.identity
+    assert identity(row) == job.identity
     everything = SuperbShardDescriptor("1, 1", **params(small_corpus))
     assert row["test_clips"] == len(everything.get_dataset("test"))
     assert row["clips_seen"] == len(everything.get_dataset("train"))
-    size = 4 * pack(ModelSpec("scratch", SUPERB_LABELS).build()).size
+    size = 4 * pack(ModelSpec("tiny", SUPERB_LABELS).build()).size
     assert row["bytes"] == size
     assert [point["bytes"] for point in row["curve"]] == [0, size]
     assert row["curve"][row["best_round"]]["validation"] == row["validation_accuracy"]
@@ -484,20 +486,64 @@ def test_an_envoy_that_sends_noise_spoils_the_plain_average(federation: Federati
 @pytest.mark.slow
 @pytest.mark.federation
 def test_the_command_runs_keeps_and_does_not_repeat(
-    small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "compare.json"
-    archives = find_archives(str(small_corpus))
     jobs = [replace(JOB, regime=LOCAL, strategy=None), JOB]
-    output = io.StringIO()
-    console = Console(file=output, width=200)
-    assert compare.Comparison(archives, results, False, console).run(jobs) == 0
+    monkeypatch.setattr(compare, "plan", lambda *_, **__: jobs)
+    command = ["--data", str(small_corpus), "--results", str(results)]
+    assert compare.main(command) == 0
     assert {row["regime"] for row in load_rows(results)} == {LOCAL, FEDERATED}
-    assert "0 runs failed" in output.getvalue()
+    assert all(row["commit"] for row in load_rows(results))
+    assert "0 runs failed" in capsys.readouterr().err
     kept = results.read_bytes()
-    assert compare.Comparison(archives, results, False, console).run(jobs) == 0
-    assert "2 of 2 rows are there" in output.getvalue()
+    assert compare.main(command) == 0
+    assert "2 of 2 rows are there" in capsys.readouterr().err
     assert results.read_bytes() == kept
+
+
+@pytest.mark.slow
+@pytest.mark.federation
+def test_runs_on_a_federation_that_ends_count_as_failed(
+    small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: Any) -> None:
+        raise DemoError("env_one has ended")
+
+    monkeypatch.setattr(compare_federated, "run", ends)
+    output = io.StringIO()
+    comparison = compare.Comparison(
+        find_archives(str(small_corpus)), tmp_path / "rows.json", Console(file=output, width=200)
+    )
+    assert comparison.run([JOB, replace(JOB, seed=1)]) == 1
+    assert "env_one has ended" in output.getvalue()
+    assert "not run to the end: " + ", ".join(job.name for job in (JOB, replace(JOB, seed=1))) in " ".join(
+        output.getvalue().split()
+    )
+    assert "2 runs failed" in output.getvalue()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"row": []}', None])
+def test_a_file_that_has_no_rows_is_named_before_anything_runs(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content, encoding="utf-8")
+    assert compare.main(["--results", str(path)]) == 2
+    assert f"{path} is no file of rows: " in capsys.readouterr().err
+    assert report.main([str(path)]) == 1
+
+
+def test_a_file_that_cannot_be_written_is_named_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "rows.json"
+    assert compare.main(["--results", str(path)]) == 2
+    assert f"{path} cannot be written: " in capsys.readouterr().err
 
 
 def test_shards_are_told_where_the_clips_are_and_how_they_are_shared(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ LABELS = np.random.default_rng(1).permutation(np.repeat(np.arange(len(COUNTS)), 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_a_share_has_every_class_in_proportion(share: float) -> None:
-    indices = drawn(LABELS, share)
+    indices = drawn(LABELS, share, 0)
     assert len(set(indices.tolist())) == len(indices) == round(share * len(LABELS))
     counts = np.bincount(LABELS[indices], minlength=len(COUNTS))
     assert counts.min() >= 1
@@ -37,21 +37,22 @@ def test_a_share_has_every_class_in_proportion(share: float) -> None:
 
 
 def test_smaller_shares_are_parts_of_larger_ones() -> None:
-    chosen = [set(drawn(LABELS, share).tolist()) for share in SHARES]
+    chosen = [set(drawn(LABELS, share, 0).tolist()) for share in SHARES]
     assert all(few < more for few, more in zip(chosen, chosen[1:], strict=False))
-    assert drawn(LABELS, 1.0).tolist() == list(range(len(LABELS)))
+    assert drawn(LABELS, 1.0, 0).tolist() == list(range(len(LABELS)))
 
 
 def test_a_share_has_a_clip_of_each_class_even_if_it_is_less_than_that() -> None:
-    assert np.unique(LABELS[drawn(LABELS, 0.001)]).tolist() == list(range(len(COUNTS)))
+    assert np.unique(LABELS[drawn(LABELS, 0.001, 0)]).tolist() == list(range(len(COUNTS)))
 
 
-def test_a_share_is_drawn_at_random_and_the_same_in_every_run() -> None:
+def test_a_share_is_drawn_by_the_runs_seed_alone() -> None:
     one_class = np.zeros(100, np.int64)
-    indices = drawn(one_class, 0.25)
+    indices = drawn(one_class, 0.25, 0)
     assert indices.tolist() != list(range(25))
     np.random.seed(7)
-    assert drawn(one_class, 0.25).tolist() == indices.tolist()
+    assert drawn(one_class, 0.25, 0).tolist() == indices.tolist()
+    assert drawn(one_class, 0.25, 1).tolist() != indices.tolist()
 
 
 def test_an_envoy_draws_the_clips_that_are_drawn_here(small_corpus: Path) -> None:
@@ -59,9 +60,9 @@ def test_an_envoy_draws_the_clips_that_are_drawn_here(small_corpus: Path) -> Non
     folders = {"source": "folder", "data_dir": str(small_corpus), "test_dir": str(test)}
     descriptor = SuperbShardDescriptor("2, 2", **folders)
     spec = ModelSpec("scratch", SUPERB_LABELS)
-    there = load_tasks(write_tasks([ranked_shard(spec, 0.5)])).open_ranked_shard(descriptor)
+    there = load_tasks(write_tasks([ranked_shard(spec, 0.5, 3)])).open_ranked_shard(descriptor)
     here = open_shard(descriptor, spec)
-    half = share_of(here["train"], 0.5)
+    half = share_of(here["train"], 0.5, 3)
     assert 0 < len(half) == len(there["train"]) < len(here["train"])
     for index in range(len(half)):
         (waveform, label), (other, its) = half.clip(index), there["train"].clip(index)

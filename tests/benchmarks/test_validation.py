@@ -111,7 +111,7 @@ def test_rows_of_other_clips_go_elsewhere(tmp_path: Path, monkeypatch: pytest.Mo
     file = tmp_path / "validation.json"
     monkeypatch.setattr(rows_module, "RESULTS", file)
     assert rows_module.results_file(DATA) == file
-    keep(file, parse("head"), 0, 0, 0.5, 40, DATA)
+    keep(file, parse("head"), 0, 0, (0.5, 40), data=DATA)
     assert rows_module.results_file(DATA) == file
     assert rows_module.results_file((7, 8)).name == "validation-7-8.json"
 
@@ -119,14 +119,14 @@ def test_rows_of_other_clips_go_elsewhere(tmp_path: Path, monkeypatch: pytest.Mo
 def test_rows_are_kept_once_and_not_measured_again(tmp_path: Path) -> None:
     path, trial = tmp_path / "rows.json", parse("head weight_decay=1")
     for accuracy in (0.5, 0.75):
-        keep(path, trial, 0, 3, accuracy, 40, DATA)
+        keep(path, trial, 0, 3, (accuracy, 40), data=DATA)
     assert [row["accuracy"] for row in load_rows(path)] == [0.75]
     assert done(load_rows(path), trial) == {("head weight_decay=1", 0, 3)}
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     assert done([{**rows[0], "recipe": "another"}], trial) == set()
     assert done([{**rows[0], "checkpoint": "another"}], trial) == set()
     write_rows([{**rows[0], "checkpoint": "another", "fold": 0}], path)
-    keep(path, trial, 0, 3, 0.75, 40, DATA)
+    keep(path, trial, 0, 3, (0.75, 40), data=DATA)
     assert [row["fold"] for row in load_rows(path)] == [3], "rows of other weights do not mix with these"
     assert "strategy" not in training(trial)["recipe"]
     assert "strategy fedavg" in training(parse("iid fedavg"))["recipe"]
