@@ -1,8 +1,8 @@
 """What an experiment does on the nodes: model and training, the collaborator of an envoy, the aggregator.
 
 The director has no need of PyTorch: import the modules one by one, and let this file import nothing but the
-standard library. What it sets holds wherever the package is used,
-in an envoy and in a notebook's kernel, however that was started.
+standard library. What it sets holds wherever the package is used, in an envoy and in a notebook's kernel,
+however that was started.
 """
 
 import os

@@ -114,7 +114,8 @@ class Checked:
         for name in (*given, *required):
             if name not in declared or name not in given:
                 what = "misses" if name in declared else "has no field"
-                raise ValueError(f"{cls.__name__} {what} {name!r}; its fields are {', '.join(declared)}")
+                legal = ", ".join(declared) or "none"
+                raise ValueError(f"{cls.__name__} {what} {name!r}; its fields are {legal}")
         for name, value in given.items():
             if "kinds" in declared[name].metadata and isinstance(value, Mapping):
                 given[name] = from_name(declared[name].metadata["kinds"], value, f"{cls.__name__}.{name}")

@@ -126,7 +126,7 @@ _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
 """What the other tunings change in it."""
 
 
-def recipe_for(model: str, tuning: str = "full") -> CompleteRecipe:
+def recipe_for(model: str, tuning: str) -> CompleteRecipe:
     """Return a model's own recipe for a tuning, or that of pretrained models in general, by their names."""
     kind = model if model in RECIPES else "pretrained"
     return replace(RECIPES[kind], **_CHANGES.get((kind, tuning), {}))

@@ -91,9 +91,10 @@ _NOISE = Range(lambda value: is_real(value) and 1e-9 <= value <= 1e6, "from 1e-9
 _PROBABILITY = Range(lambda value: is_real(value) and 0 < value < 1, "in (0, 1)")
 _ROUNDS = Range(lambda value: is_int(value, 1, 100_000), "a whole number from 1 to 100,000")
 _SEED = Range(lambda value: is_int(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
-_EXPERIMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+"""Of experiments, envoys and users."""
 _NAME = Range(
-    lambda value: isinstance(value, str) and _EXPERIMENT_NAME.fullmatch(value) is not None,
+    lambda value: isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None,
     "up to 63 letters, digits, '-' and '_', starting with a letter",
 )
 _ENVOYS = Range(

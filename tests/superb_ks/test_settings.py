@@ -275,6 +275,7 @@ def test_what_json_leaves_out_has_its_default():
             "Privacy misses 'clip_norm'; its fields are clip_norm, noise_multiplier, ",
         ),
         ({"strategy": {"name": "fedprox", "tau": 1}}, "FedProx has no field 'tau'; its fields are mu"),
+        ({"strategy": {"name": "fedavg", "tau": 1}}, "FedAvg has no field 'tau'; its fields are none"),
         ({"strategy": {"mu": 1}}, "Settings.strategy is ''; legal: 'fedavg' or 'fedprox' or "),
         ({"strategy": {"name": ["fedavg"]}}, "Settings.strategy is ['fedavg']; legal: 'fedavg' or "),
         ({"tuning": {"name": "lora", "rank": "8"}}, "Lora.rank is '8'; legal: a whole number from 1"),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from transformers import Wav2Vec2FeatureExtractor
 
+from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.training.data import SPLITS, ClipDataset
 from superb_node.envoy.config import EnvoyConfig
 from superb_node.errors import ConfigError, DataError
@@ -82,20 +83,15 @@ class LocalData:
         if self._folders is None:
             return []
         descriptor = of_the_envoy("superb_shard_descriptor").SuperbShardDescriptor
-        divided = [
-            descriptor(
-                f"{rank}, {count}",
-                source="folder",
-                partition="iid",
-                labels=self._labels,
-                data_dir=str(self._folders.train),
-                test_dir=LISTED if self._folders.test is None else str(self._folders.test),
-            )
-            for rank in range(1, count + 1)
-        ]
-        return [
-            {split: ClipDataset(shard.get_dataset(split), extractor) for split in SPLITS} for shard in divided
-        ]
+        of_rank = descriptor.of_all_ranks(
+            count,
+            source="folder",
+            partition="iid",
+            labels=self._labels,
+            data_dir=str(self._folders.train),
+            test_dir=LISTED if self._folders.test is None else str(self._folders.test),
+        )
+        return [open_shard(of_rank(rank), extractor) for rank in range(1, count + 1)]
 
 
 def reachable_data(cards: Cards, config: str) -> LocalData:

@@ -66,7 +66,7 @@ class RoundKeeper:
             (self._privacy or self._aggregation).collect,
             give_up=self.drop,
         )
-        self._round = Round(self.round_number, {})
+        self._round = Round({})
         self._ended_at: float | None = None
         self._timer: threading.Timer | None = None
         with self._changed:
@@ -125,7 +125,7 @@ class RoundKeeper:
         for name in self.members.start_round():
             self._record(name, "returned", {f"from round {self.round_number} on": np.asarray(0.0)})
         tasks = self._assigner.tasks_of(self.members.present, self.round_number)
-        self._round = Round(self.round_number, tasks)
+        self._round = Round(tasks)
         self._round.updates = self._uploads.start_round(self._round.trainers)
         if self._failures.round_timeout_seconds is not None:
             self._start_timer(self._failures.round_timeout_seconds, final=False)

@@ -17,7 +17,6 @@ class Round:
     """One round as the aggregator keeps it.
 
     Args:
-        number: from 0.
         tasks: of each collaborator, in order.
 
     Attributes:
@@ -29,8 +28,7 @@ class Round:
 
     updates: Updates
 
-    def __init__(self, number: int, tasks: Mapping[str, list[Task]]) -> None:
-        self.number = number
+    def __init__(self, tasks: Mapping[str, list[Task]]) -> None:
         self._tasks = tasks
         self._started = time.monotonic()
         names = dict.fromkeys(task.name for tasks_of_one in tasks.values() for task in tasks_of_one)

@@ -37,9 +37,8 @@ class UploadReplaced(RuntimeError):
 class UploadQueue:
     """Reads uploads into memory, no more of them at a time than the director's memory is meant for.
 
-    An average adds updates in a fixed order (see `FederatedAverage`). A
-    collaborator that is done before its turn may upload while there is room; otherwise its stream waits, and
-    with it the sender.
+    An average adds updates in a fixed order (see `FederatedAverage`). A collaborator that is done before its
+    turn may upload while there is room; otherwise its stream waits, and with it the sender.
 
     Args:
         changed: the aggregator's condition; notified when an update was added or the round ended.
@@ -161,13 +160,7 @@ class UploadQueue:
         The one whose turn it is always does. As long as nothing has been summed the one after it may come
         first, since the two together take no more room than the sum and one update do later.
         """
-        updates = self._updates
-        if updates.next_sender is None:
-            return updates.models_held + len(self._receiving) < MODELS_IN_MEMORY
-        if updates.next_sender == name:
-            return True
-        return (
-            updates.sender_after_next == name
-            and not updates.models_held
-            and self._receiving <= {updates.next_sender, name}
-        )
+        turns, held = self._updates.turns[:2], self._updates.models_held
+        if not turns:
+            return held + len(self._receiving) < MODELS_IN_MEMORY
+        return name == turns[0] or (name in turns and not held and self._receiving <= set(turns))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -71,16 +70,16 @@ class AggregatorStub:
             )
         )
 
-    def _showing_id(self, call: Callable[..., Any]) -> functools.partial[Any]:
-        return functools.partial(call, metadata=self._headers)
+    def _showing_id(self, call: Callable[..., Any]) -> partial[Any]:
+        return partial(call, metadata=self._headers)
 
 
 class AggregatorConnection:
     """OpenFL's client, used over one lasting channel.
 
-    Corrects three things in OpenFL's own use of it: a new connection for every call; a retry without end,
-    so that a healthy envoy never takes another experiment when an aggregator is gone; and one call for
-    every tensor.
+    Corrects: OpenFL's own use of it makes a new connection for every call, retries without end, so that a
+    healthy envoy never takes another experiment when an aggregator is gone, and makes one call for every
+    tensor.
 
     Args:
         client: its channel is used.

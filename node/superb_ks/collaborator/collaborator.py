@@ -140,7 +140,7 @@ def make_collaborator(
     if experiment.shard is not None:
         shard = tasks.function(experiment.shard)(shard_descriptor)
     elif spec is not None:
-        shard = open_shard(shard_descriptor, spec)
+        shard = open_shard(shard_descriptor, spec.feature_extractor())
     else:
         raise ValueError("an experiment with its own model needs its own function that opens a shard")
     return Collaborator(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +50,22 @@ def personalise(
         logger.info("The federated model stays: there are no clips here in the split %s", missing[0])
         return {CLIPS: 0, KEPT: 0}, None
     federated = pack(model)
+    run = partial(tasks.run, model=model, shard=shard, device=device, round_number=round_number)
 
     def measured(weights: Vector, name: str) -> dict[str, Any]:
         unpack(weights, model)
-        scores = _run(tasks, "validate", model, shard, device, round_number)
+        scores = run("validate")
         found = {CLIPS: scores[CLIPS], name: float(scores[ACCURACY])}
         if not _is_empty(shard, "test"):
             unpack(weights, model)  # a task may change them
-            scores = _run(tasks, "test", model, shard, device, round_number)
+            scores = run("test")
             if ACCURACY in scores:
                 found |= {f"{ON_TEST}{CLIPS}": scores[CLIPS], f"{ON_TEST}{name}": float(scores[ACCURACY])}
         return found
 
     metrics = measured(federated, FEDERATED)
     unpack(federated, model)
-    _run(tasks, "train", model, shard, device, round_number)
+    run("train")
     own = pack(model)
     metrics |= measured(own, PERSONAL)
     kept = metrics[PERSONAL] > metrics[FEDERATED]
@@ -78,12 +80,6 @@ def personalise(
 def _is_empty(shard: Any, split: str) -> bool:
     """Say whether a shard of the usual kind has no clips in a split."""
     return isinstance(shard, Mapping) and split in shard and len(shard[split]) == 0
-
-
-def _run(
-    tasks: Tasks, function: str, model: nn.Module, shard: Any, device: str, round_number: int
-) -> dict[str, Any]:
-    return tasks.run(function, model=model, shard=shard, device=device, round_number=round_number)
 
 
 def save_pretrained(experiment: Experiment, weights: Vector, folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from superb_ks.training.augmentation import Augmentation
 
 SPLITS = ("train", "val", "test")
 """The splits of every shard."""
+BATCH_SIZE = 32
+"""Clips in one pass through a model that is not trained by it."""
 
 
 class Clips(Protocol):
@@ -73,3 +76,20 @@ class ClipDataset(Dataset):
             {"input_values": [item["input_values"] for item in items]}, padding=True, return_tensors="pt"
         )
         return {**batch, "labels": torch.tensor([item["labels"] for item in items])}
+
+    def equal_length_batches(self) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+        """Yield the indices of up to `BATCH_SIZE` clips of one length, and their batch, until all are read.
+
+        No batch is padded: models with group norm take padding for sound, so a padded clip would not get the
+        answer that it gets alone, from the transformers pipeline.
+        """
+        waiting: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)  # by length: items by index
+        for index in range(len(self)):
+            item = self[index]
+            group = waiting[len(item["input_values"])]
+            group[index] = item
+            if len(group) == BATCH_SIZE:
+                yield list(group), self.collate(list(group.values()))
+                group.clear()
+        for group in filter(None, waiting.values()):
+            yield list(group), self.collate(list(group.values()))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -16,16 +15,10 @@ from transformers.trainer_utils import TrainOutput
 
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.hidden_states import PooledHiddenStates, pooled_hidden_states
+from superb_ks.training.proximal import ProximalTerm
 
 EVAL_CHUNK = 1024
 """Clips that are scored in one go."""
-
-
-class GradientTerm(Protocol):
-    """What adds to the gradients of the loss before each step, such as FedProx's proximal term."""
-
-    def add_gradient(self) -> None:
-        """Add to the gradients of the weights that it was made for."""
 
 
 def head_logits(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
@@ -57,13 +50,13 @@ class HeadTrainer:
         dataset: this envoy's training clips.
         optimizer: of the head's weights.
         schedule: of the optimizer's rate.
-        steps: how many to make.
-        batch_size: clips in one.
+        epochs: passes over all clips.
+        batch_size: clips in a step.
         seed: of the clips' order.
         device: "cpu" or a CUDA device.
 
     Attributes:
-        proximal: adds to the gradients before each step; None adds nothing.
+        proximal: FedProx's term; None: the loss alone.
     """
 
     def __init__(
@@ -73,22 +66,22 @@ class HeadTrainer:
         optimizer: Optimizer,
         schedule: LRScheduler,
         *,
-        steps: int,
+        epochs: int,
         batch_size: int,
         seed: int,
         device: str,
     ) -> None:
         self.model, self.dataset, self.optimizer, self.schedule = model, dataset, optimizer, schedule
-        self.steps, self.batch_size, self.device = steps, batch_size, device
-        self.proximal: GradientTerm | None = None
+        self.epochs, self.batch_size, self.device = epochs, batch_size, device
+        self.proximal: ProximalTerm | None = None
         self._draw = torch.Generator().manual_seed(seed)
 
     def train(self) -> TrainOutput:
         """Train; returns the steps made and `training_loss`, the mean of theirs.
 
         The `metrics` with them are the seconds of a pass over all clips: `first_pass_seconds`, in which
-        their hidden states are computed, unless they are known, and `later_pass_seconds`, the mean of as many
-        steps as a pass over these states takes.
+        their hidden states are computed, unless they are known, and `later_pass_seconds`, the mean of the
+        epochs over these states.
 
         Raises:
             FloatingPointError: the loss has become infinite or undefined.
@@ -96,34 +89,30 @@ class HeadTrainer:
         started = time.perf_counter()
         pooled = pooled_hidden_states(self.model, self.dataset, self.device)
         read = time.perf_counter()
-        loss = self._steps(pooled)
-        passes = self.steps / math.ceil(len(pooled.labels) / self.batch_size)
-        seconds = {"first_pass_seconds": read - started}
-        seconds["later_pass_seconds"] = (time.perf_counter() - read) / passes
-        return TrainOutput(self.steps, loss, seconds)
-
-    def _steps(self, pooled: PooledHiddenStates) -> float:
-        """Make the steps; returns the mean of their losses, whose reading also waits for a GPU."""
-        total = 0.0
-        for step, indices in zip(range(self.steps), self._batches(len(pooled.labels)), strict=False):
-            logits = head_logits(self.model, pooled.states[indices].to(self.device))
-            loss = cross_entropy(logits, pooled.labels[indices].to(self.device))
-            self.optimizer.zero_grad()
-            loss.backward()
-            if self.proximal is not None:
-                self.proximal.add_gradient()
-            self.optimizer.step()
-            self.schedule.step()
-            total += loss.item()
-            if not total < float("inf"):
-                raise FloatingPointError(f"the loss of step {step} is {loss.item()}: lower the learning rate")
+        total, steps = 0.0, 0
+        for _ in range(self.epochs):
+            for indices in torch.randperm(len(pooled.labels), generator=self._draw).split(self.batch_size):
+                loss = self._step(pooled, indices)
+                total += loss
+                if not total < float("inf"):
+                    raise FloatingPointError(f"the loss of step {steps} is {loss}: lower the learning rate")
+                steps += 1
         self.optimizer.zero_grad()
-        return total / self.steps
+        seconds = {"first_pass_seconds": read - started}
+        seconds["later_pass_seconds"] = (time.perf_counter() - read) / self.epochs
+        return TrainOutput(steps, total / steps, seconds)
 
-    def _batches(self, n_clips: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of batches for ever, epoch after epoch."""
-        while True:
-            yield from torch.randperm(n_clips, generator=self._draw).split(self.batch_size)
+    def _step(self, pooled: PooledHiddenStates, indices: torch.Tensor) -> float:
+        """Make one step; returns its loss, whose reading also waits for a GPU."""
+        logits = head_logits(self.model, pooled.states[indices].to(self.device))
+        loss = cross_entropy(logits, pooled.labels[indices].to(self.device))
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.proximal is not None:
+            self.proximal.add_gradient()
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.item()
 
 
 def cached_answers(

@@ -17,11 +17,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from superb_ks.model.spec import SAMPLING_RATE
 from superb_ks.training.data import ClipDataset
 
-BATCH_SIZE = 32
-"""Clips in one pass through the upstream."""
 MAX_MEMORY_BYTES = 256 * 2**20
 """The states of a larger data set lie in a temporary file, of which the system keeps in memory what fits."""
 
@@ -88,30 +85,16 @@ def _compute(model: PreTrainedModel, dataset: ClipDataset, device: str) -> Poole
     config: Any = model.config
     states = _empty(len(dataset), config.num_hidden_layers + 1, config.hidden_size)
     labels = torch.empty(len(dataset), dtype=torch.int64)
-    waiting: dict[int, dict[int, np.ndarray]] = {}  # by their length: waveforms by their index
-
-    def run(waveforms: dict[int, np.ndarray]) -> None:
-        extract = dataset.extractor
-        inputs = [
-            extract(wave, sampling_rate=SAMPLING_RATE)["input_values"][0] for wave in waveforms.values()
-        ]
-        batch = dataset.collate([{"input_values": values, "labels": 0} for values in inputs])
-        pooled = pool(model, {name: values.to(device) for name, values in batch.items()}).float().cpu()
-        if not torch.isfinite(pooled).all():
-            raise FloatingPointError("a clip leads to hidden states that are infinite or undefined")
-        states[list(waveforms)] = pooled
-
+    whole = ClipDataset(dataset.clips, dataset.extractor)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for index in range(len(dataset)):
-            waveform, labels[index] = dataset.clip(index)
-            group = waiting.setdefault(len(waveform), {})
-            group[index] = waveform
-            if len(group) == BATCH_SIZE:
-                run(waiting.pop(len(waveform)))
-        for group in waiting.values():
-            run(group)
+        for indices, batch in whole.equal_length_batches():
+            labels[indices] = batch.pop("labels")
+            pooled = pool(model, {name: values.to(device) for name, values in batch.items()}).float().cpu()
+            if not torch.isfinite(pooled).all():
+                raise FloatingPointError("a clip leads to hidden states that are infinite or undefined")
+            states[indices] = pooled
     model.train(was_training)
     return PooledHiddenStates(states, labels)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -30,7 +29,7 @@ from superb_ks.training.arguments import RoundArguments
 from superb_ks.training.augmentation import Augmentation
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.generators import seeded
-from superb_ks.training.head import GradientTerm, HeadTrainer
+from superb_ks.training.head import HeadTrainer
 from superb_ks.training.masking import masked_features
 from superb_ks.training.proximal import ProximalTerm
 
@@ -122,7 +121,7 @@ class RoundTrainer(Trainer):
         self._autocast_dtype = autocast_dtype(settings.precision, str(args.device))
         self._mask_probs = recipe.mask_time_prob, recipe.mask_feature_prob
         mu = settings.strategy.mu if isinstance(settings.strategy, FedProx) else 0.0
-        self.proximal: GradientTerm | None = ProximalTerm(model.parameters(), mu) if mu > 0 else None
+        self.proximal = ProximalTerm(model.parameters(), mu) if mu > 0 else None
         self._head = _head_trainer(model, args, train_dataset, optimizers) if is_head_tuned(model) else None
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -169,10 +168,14 @@ def _head_trainer(
     optimizers: tuple[Optimizer, LambdaLR],
 ) -> HeadTrainer:
     """Return what trains a head on cached hidden states by the same arguments."""
-    batch_size = args.per_device_train_batch_size
-    steps = math.ceil(len(clips) / batch_size) * int(args.num_train_epochs)
     return HeadTrainer(
-        model, clips, *optimizers, steps=steps, batch_size=batch_size, seed=args.seed, device=str(args.device)
+        model,
+        clips,
+        *optimizers,
+        epochs=int(args.num_train_epochs),
+        batch_size=args.per_device_train_batch_size,
+        seed=args.seed,
+        device=str(args.device),
     )
 
 

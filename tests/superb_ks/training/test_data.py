@@ -7,6 +7,7 @@ import torch
 from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS
+from superb_ks.training import data
 from superb_ks.training.augmentation import Augmentation
 from superb_ks.training.data import ClipDataset
 
@@ -51,6 +52,20 @@ def test_a_batch_is_padded_with_zeros_and_has_a_mask_only_where_the_family_wants
             assert batch["attention_mask"].sum(dim=1).tolist() == [6_000, 4_000]
 
 
+def test_batches_of_one_length_hold_every_clip_once(tone_clips, monkeypatch: pytest.MonkeyPatch):
+    """Full ones in the order of their last clips, then the rest in the order in which lengths came up."""
+    monkeypatch.setattr(data, "BATCH_SIZE", 2)
+    dataset = ClipDataset(
+        tone_clips([1_900, 1_700, 1_900, 1_600, 1_900, 1_700, 1_800]), SCRATCH.feature_extractor()
+    )
+    batches = list(dataset.equal_length_batches())
+    assert [indices for indices, _ in batches] == [[0, 2], [1, 5], [4], [3], [6]]
+    for indices, batch in batches:
+        items = [dataset[index] for index in indices]
+        assert batch["labels"].tolist() == [item["labels"] for item in items]
+        assert np.array_equal(batch["input_values"], [item["input_values"] for item in items])
+
+
 def test_long_clips_are_cropped_for_training_alone_and_repeatably(tone_clips):
     whole = ClipDataset(tone_clips([40_000, 16_000, 5_000]), SCRATCH.feature_extractor())
     lengths = [len(whole[i]["input_values"]) for i in range(3)]
@@ -80,7 +95,7 @@ def test_a_shard_offers_its_three_splits_and_their_sizes(tone_clips):
     shard = Shard(
         {"train": tone_clips([900] * 5), "val": tone_clips([900] * 3), "test": tone_clips([900] * 2)}
     )
-    sizes = {split: len(clips) for split, clips in open_shard(shard, SCRATCH).items()}
+    sizes = {split: len(clips) for split, clips in open_shard(shard, SCRATCH.feature_extractor()).items()}
     assert sizes == {"train": 5, "val": 3, "test": 2}
     assert shard.opened == ["train", "val", "test"]
 

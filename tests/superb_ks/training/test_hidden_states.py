@@ -17,12 +17,14 @@ from superb_ks.model.packing import pack, unpack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS, Recipe, Settings
 from superb_ks.settings import Head as HeadTuning
-from superb_ks.training import hidden_states
+from superb_ks.training import data, hidden_states
+from superb_ks.training.augmentation import Augmentation
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.head import head_logits
 from superb_ks.training.hidden_states import pool, pooled_hidden_states
 from superb_ks.training.local import local_trainer
+from superb_ks.training.proximal import ProximalTerm
 
 LENGTHS = [4_000, 3_000, 4_000, 2_500] * 3
 HEAD = Settings(
@@ -128,6 +130,13 @@ def test_a_trained_upstream_has_no_states_to_keep(model_and_dataset, base_folder
         pooled_hidden_states(model, model_and_dataset[1], "cpu")
 
 
+def test_states_are_those_of_whole_clips_whatever_is_done_to_them_in_training(model_and_dataset):
+    model, dataset = model_and_dataset
+    takes = dataset.for_training(Augmentation(seed=0, shift_seconds=0.1))
+    whole = pooled_hidden_states(model, dataset, "cpu").states
+    assert torch.equal(pooled_hidden_states(model, takes, "cpu").states, whole)
+
+
 def test_states_go_with_their_data_set(model_and_dataset):
     model, dataset = model_and_dataset
     again = ClipDataset(dataset.clips, dataset.extractor)
@@ -143,7 +152,7 @@ def test_a_large_data_set_lies_in_a_temporary_file(
     model, dataset = model_and_dataset
     small = pooled_hidden_states(model, dataset, "cpu").states
     monkeypatch.setattr(hidden_states, "MAX_MEMORY_BYTES", 0)
-    monkeypatch.setattr(hidden_states, "BATCH_SIZE", 2)
+    monkeypatch.setattr(data, "BATCH_SIZE", 2)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dataset = ClipDataset(dataset.clips, dataset.extractor)
     large = pooled_hidden_states(model, dataset, "cpu").states
@@ -197,7 +206,7 @@ def test_a_gradient_term_takes_part(model_and_dataset):
     trainer = local_trainer(model, dataset, HEAD, "cpu", 0)
     before = pack(model)
 
-    class Against:
+    class Against(ProximalTerm):
         """Takes every gradient back, so that nothing is left to step by."""
 
         calls = 0
@@ -208,10 +217,10 @@ def test_a_gradient_term_takes_part(model_and_dataset):
                 if parameter.grad is not None:
                     parameter.grad.zero_()
 
-    trainer.proximal = Against()
+    trainer.proximal = against = Against(model.parameters(), mu=1.0)
     trainer.optimizer.param_groups[0]["weight_decay"] = 0.0
     assert trainer.train().global_step == 9
-    assert trainer.proximal.calls == 9
+    assert against.calls == 9
     assert np.array_equal(pack(model), before)
 
 

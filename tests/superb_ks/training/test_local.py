@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix
 from superb_ks.model.packing import pack
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import SUPERB_LABELS, FedProx, Head, Recipe, Settings
+from superb_ks.training import data
 from superb_ks.training.data import ClipDataset
 from superb_ks.training.evaluation import evaluate
 from superb_ks.training.local import (
@@ -204,13 +205,16 @@ def test_nothing_to_train_on_or_to_evaluate_is_refused(tone_clips):
 
 
 @pytest.mark.parametrize("family", ["scratch", "base", "large"])
-def test_evaluation_answers_as_the_plain_pipeline_does(family, tone_clips, base_folder, large_folder):
+def test_evaluation_answers_as_the_plain_pipeline_does(
+    family, tone_clips, base_folder, large_folder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(data, "BATCH_SIZE", 4)
     name = {"scratch": "scratch", "base": str(base_folder), "large": str(large_folder)}[family]
     spec = ModelSpec(name, SUPERB_LABELS, seed=2)
     model, clips = spec.build(), tone_clips([16_000, 7_000, 16_000, 3_001, 7_000, 12_345, 16_000] * 3)
     with torch.no_grad():
         model.classifier.weight.mul_(10)  # untrained answers would hang on rounding
-    scores = evaluate(model, dataset_of(clips, spec), "cpu", batch_size=4)
+    scores = evaluate(model, dataset_of(clips, spec), "cpu")
 
     pipeline = transformers.pipeline(
         "audio-classification", model=model, feature_extractor=spec.feature_extractor(), device="cpu"
@@ -227,9 +231,14 @@ def test_evaluation_answers_as_the_plain_pipeline_does(family, tone_clips, base_
     assert scores["clips"] == 21
 
 
-def test_evaluation_ignores_dropout_and_batch_size_and_keeps_the_mode(tone_clips):
+def test_evaluation_ignores_dropout_and_batch_size_and_keeps_the_mode(
+    tone_clips, monkeypatch: pytest.MonkeyPatch
+):
     model, dataset = SCRATCH.build().train(), dataset_of(tone_clips([4_000] * 5 + [2_000] * 2))
-    scores = [evaluate(model, dataset, "cpu", batch_size=size) for size in (1, 3, 32)]
+    scores = []
+    for size in (1, 3, 32):
+        monkeypatch.setattr(data, "BATCH_SIZE", size)
+        scores.append(evaluate(model, dataset, "cpu"))
     assert model.training
     assert scores[0]["loss"] == pytest.approx(scores[1]["loss"]) == pytest.approx(scores[2]["loss"])
     assert all(np.array_equal(s["confusion"], scores[0]["confusion"]) for s in scores)

@@ -37,12 +37,15 @@ class FederatedAverage:
         names: the collaborators that may report in this round.
         size: number of float32 elements in every update.
         recycle: gets each array that is not needed any more.
+
+    Attributes:
+        turns: those whose updates are not in the sum yet, sorted.
     """
 
     def __init__(self, names: Iterable[str], size: int, recycle: Recycle = lambda _: None) -> None:
         self.size = size
         self._recycle = recycle
-        self._turns = sorted(names)
+        self.turns = sorted(names)
         self._waiting: dict[str, tuple[int, Vector]] = {}
         self._total: Vector | None = None
         self._clips = 0
@@ -54,20 +57,10 @@ class FederatedAverage:
             UpdateRefused: another length, a value that is not finite, or no clips. Nothing was added.
         """
         require_usable(name, clips, update, self.size)
-        if name not in self._turns:
-            raise UpdateRefused(f"{name} has no turn in this round; waiting for {', '.join(self._turns)}")
+        if name not in self.turns:
+            raise UpdateRefused(f"{name} has no turn in this round; waiting for {', '.join(self.turns)}")
         self._waiting[name] = (clips, update)
         self._take_turns()
-
-    @property
-    def next_sender(self) -> str | None:
-        """The collaborator whose turn it is: the order of names makes the sum the same in every run."""
-        return self._turns[0] if self._turns else None
-
-    @property
-    def sender_after_next(self) -> str | None:
-        """The collaborator whose turn comes after that."""
-        return self._turns[1] if len(self._turns) > 1 else None
 
     @property
     def models_held(self) -> int:
@@ -76,8 +69,8 @@ class FederatedAverage:
 
     def skip(self, name: str) -> None:
         """Go on without `name`: it dropped out or its update was refused."""
-        if name in self._turns:
-            self._turns.remove(name)
+        if name in self.turns:
+            self.turns.remove(name)
             self._waiting.pop(name, None)
             self._take_turns()
 
@@ -92,15 +85,15 @@ class FederatedAverage:
         return total
 
     def _complete_sum(self) -> Vector:
-        if self._turns:
-            raise UpdateRefused(f"the round is still waiting for {', '.join(self._turns)}")
+        if self.turns:
+            raise UpdateRefused(f"the round is still waiting for {', '.join(self.turns)}")
         if self._total is None:
             raise UpdateRefused("no collaborator sent an update that could be averaged")
         return self._total
 
     def _take_turns(self) -> None:
-        while self._turns and self._turns[0] in self._waiting:
-            clips, update = self._waiting.pop(self._turns.pop(0))
+        while self.turns and self.turns[0] in self._waiting:
+            clips, update = self._waiting.pop(self.turns.pop(0))
             self._clips += clips
             if self._total is None:
                 update *= np.float32(clips)

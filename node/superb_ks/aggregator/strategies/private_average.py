@@ -60,7 +60,7 @@ class PrivateAverage(FederatedAverage):
     ) -> None:
         super().__init__(names, size, recycle)
         self.clipped = 0
-        self._drawn = len(self._turns)
+        self._drawn = len(self.turns)
         self._start = start
         self._clip_norm = clip_norm
         self._noise_multiplier = noise_multiplier

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,12 @@ class StoredUpdates:
         recycle: gets each array that is not needed any more.
         folder: receives the files, in the order of the names; what is in it is removed.
         combine: is called for one block of all updates at a time.
+
+    Attributes:
+        turns: empty, since files can be written in any order.
     """
+
+    turns: Sequence[str] = ()
 
     def __init__(
         self,
@@ -93,16 +98,6 @@ class StoredUpdates:
             self._result = update
         else:
             self._recycle(update)
-
-    @property
-    def next_sender(self) -> None:
-        """None: files can be written in any order, so nobody has a turn."""
-        return None
-
-    @property
-    def sender_after_next(self) -> None:
-        """None, as with `next_sender`."""
-        return None
 
     @property
     def models_held(self) -> int:

@@ -7,7 +7,7 @@ the clips it trained on, `n` their sum, and `x` the weights that the round start
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,12 +32,8 @@ class Updates(Protocol):
     """One round's updates, taken in while they arrive: what a strategy collects them with."""
 
     @property
-    def next_sender(self) -> str | None:
-        """Whose update is always let in, however full the memory is; None if that is nobody's."""
-
-    @property
-    def sender_after_next(self) -> str | None:
-        """Whose update comes next after that."""
+    def turns(self) -> Sequence[str]:
+        """Whose updates are still to come, in the order of their sum; empty if any order will do."""
 
     @property
     def models_held(self) -> int:

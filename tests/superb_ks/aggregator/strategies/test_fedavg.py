@@ -142,10 +142,10 @@ def test_agrees_with_openfls_own_weighted_average():
 
 def test_counts_the_models_in_memory():
     average = FederatedAverage(["a", "b", "c"], 1)
-    assert (average.next_sender, average.models_held) == ("a", 0)
+    assert (average.turns, average.models_held) == (["a", "b", "c"], 0)
     average.add("c", 1, vector(1))
-    assert (average.next_sender, average.models_held) == ("a", 1)
+    assert (average.turns, average.models_held) == (["a", "b", "c"], 1)
     average.add("a", 1, vector(1))
-    assert (average.next_sender, average.models_held) == ("b", 2)  # the sum, and c's update
+    assert (average.turns, average.models_held) == (["b", "c"], 2)  # the sum, and c's update
     average.add("b", 1, vector(1))
-    assert (average.next_sender, average.models_held) == (None, 1)
+    assert (average.turns, average.models_held) == ([], 1)
