@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech_commands.card import shard_card
-from speech_commands.reader.table import SPLITS, Split
+from speech_commands.reader.table import Split
 from speech_commands.settings import Settings, read_settings
 from speech_commands.shard import Shard, Shards
 from superb_node.audio import SAMPLE_RATE
 from superb_node.errors import DataError, require_one_of
+from superb_node.shard_card import SPLITS
 
 try:
     from openfl.interface.interactive_api.shard_descriptor import ShardDataset, ShardDescriptor

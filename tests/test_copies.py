@@ -1,27 +1,27 @@
-"""What a node and the shipped package both have, as neither may import the other, is the same in both."""
+"""What a node and the shipped package both have, where neither imports the other, is the same in both."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from speech_commands.check import inspection
-from superb_ks import addresses, settings
+from superb_ks import settings
 from superb_ks.aggregator import authorization
 from superb_ks.model import spec
-from superb_node import certificates, labels, loopback, names, work_folder
+from superb_ks.training import data
+from superb_node import certificates, labels, shard_card, work_folder
 from superb_node.envoy.personal import PERSONAL_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_names_hosts_and_roles() -> None:
-    assert settings._EXPERIMENT_NAME == names.NAME_PATTERN
-    assert addresses._HOST_NAME == loopback._HOST_NAME
+def test_roles() -> None:
     assert f"{certificates.SPIFFE_DOMAIN}envoy/" == authorization._ENVOYS
 
 
-def test_classes_and_the_shortest_clip() -> None:
+def test_classes_splits_and_the_shortest_clip() -> None:
     assert labels.LABELS == settings.SUPERB_LABELS
+    assert shard_card.SPLITS == data.SPLITS
     assert inspection.SHORTEST == spec.SHORTEST
 
 

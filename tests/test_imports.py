@@ -52,9 +52,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "superb_ks.aggregator": (*BASICS, "superb_ks.transport"),
     "superb_notebook": ("superb_ks", "superb_node"),
-    **dict.fromkeys(NODE_COMMON, NODE_COMMON),
+    **dict.fromkeys(NODE_COMMON, (*NODE_COMMON, *SETTINGS)),
     "superb_node.approval": (*NODE_COMMON, *TEXTS),
-    "superb_node.director": (*NODE_COMMON, *TEXTS, "superb_node.approval", "superb_ks.aggregator"),
+    "superb_node.director": (
+        *(*NODE_COMMON, *TEXTS),
+        *("superb_node.approval", "superb_ks.aggregator", "superb_ks.transport.parts"),
+    ),
     "superb_node.envoy": (
         *(*NODE_COMMON, *TEXTS),
         *("superb_node.approval", "superb_ks.collaborator", "superb_ks.types"),

@@ -80,14 +80,13 @@ def draw_noise(recordings: Split, samples: int, split: str, seed: str) -> Wavefo
 
     Training gets the first 80 % of each recording, validation and test the rest.
     """
-    table = recordings.table
-    row = seeded_int("recording", seed) % len(table)
-    rate, total = int(table.rates[row]), int(table.frames[row])
+    recording = recordings.take(np.array([seeded_int("recording", seed) % len(recordings)]))
+    rate, total = int(recording.table.rates[0]), int(recording.table.frames[0])
     low, high = (int(edge * total) for edge in STRETCHES["train" if split == "train" else "val"])
     length = min(-(-samples * rate // SAMPLE_RATE), high - low)
     start = low + seeded_int("start", seed) % (high - low - length + 1)
-    crop = replace(table, starts=np.full(len(table), start), frames=np.full(len(table), max(length, 1)))
-    waveform, _ = replace(recordings, table=crop).read(row)
+    crop = replace(recording.table, starts=np.array([start]), frames=np.array([max(length, 1)]))
+    waveform, _ = replace(recording, table=crop).read(0)
     return np.resize(waveform, samples)
 
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from speech_commands.reader.table import ClipTable
 from speech_commands.seeding import seeded_int, seeded_order
-from speech_commands.settings import PARTITION_KINDS, Settings
-from superb_node.errors import require_one_of
+from speech_commands.settings import Settings
 
 Owner = NDArray[np.int64]
 Owners = dict[str, Owner]
@@ -28,12 +27,8 @@ def partition(tables: Mapping[str, ClipTable], world_size: int, settings: Settin
         tables: the clips of each split.
         world_size: number of shards.
         settings: `partition`, `seed`, `alpha` and `min_shard`, the same for all envoys of a federation.
-
-    Raises:
-        DataError: no partition has that name.
     """
     kind, seed = settings.partition, settings.seed
-    require_one_of("partition", kind, PARTITION_KINDS)
     if kind == "iid":
         return {split: deal_evenly(table, world_size, seed, split) for split, table in tables.items()}
     if kind == "speaker":

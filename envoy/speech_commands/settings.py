@@ -7,14 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from superb_node.errors import DataError, require_one_of
-from superb_node.labels import LABELS, composed
+from superb_node.labels import FEWEST_SPEAKERS, LABELS, PARTITIONS, composed, keyword_ids
 
 SOURCES = ("synthetic", "folder", "hub", "archives")
-PARTITION_KINDS = ("iid", "speaker", "dirichlet", "quantity")
 BAD_CLIP_POLICIES = ("error", "skip")
-
-FEWEST_SPEAKERS = 74
-"""Of synthetic speech, which has more if it is asked to."""
 
 Section = TypeVar("Section")
 
@@ -125,7 +121,7 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
         values["archives"] = read_archives(values["archives"])
     settings = Settings(**values)
     require_one_of("source", settings.source, SOURCES)
-    require_one_of("partition", settings.partition, PARTITION_KINDS)
+    require_one_of("partition", settings.partition, PARTITIONS)
     require_one_of("on_bad_clip", settings.on_bad_clip, BAD_CLIP_POLICIES)
     require_number("seed", settings.seed, whole=True)
     require_number("min_shard", settings.min_shard, whole=True, low=0)
@@ -141,7 +137,7 @@ def read_labels(given: object) -> tuple[str, ...]:
     words = all(isinstance(name, str) and name and "/" not in name for name in names)
     if len(names) < 2 or not words or len(set(names)) < len(names):
         raise DataError(f"labels is {given!r}; expected a list of two or more different folder names")
-    if not set(names) - {"_silence_", "_unknown_"}:
+    if not keyword_ids(names):
         raise DataError(f"labels is {given!r}; at least one of them must be a word")
     return names
 

@@ -7,11 +7,11 @@ import numpy as np
 from speech_commands.degradation import degrade
 from speech_commands.partition import partition
 from speech_commands.reader.table import Corpus, Split, bad_clips_error
-from speech_commands.settings import PARTITION_KINDS, Settings
+from speech_commands.settings import Settings
 from speech_commands.sources.corpus import open_corpus
 from superb_node.audio import MAX_CLIP_SECONDS
 from superb_node.errors import DataError
-from superb_node.labels import SILENCE
+from superb_node.labels import PARTITIONS, SILENCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def require_speakers(corpus: Corpus, settings: Settings) -> None:
     splits = corpus.splits.values()
     places = [place for split in splits for place in clips_without_speaker(split, settings.labels)]
     if places:
-        others = ", ".join(kind for kind in PARTITION_KINDS if kind != "speaker")
+        others = ", ".join(kind for kind in PARTITIONS if kind != "speaker")
         raise DataError(
             f"partition is 'speaker', but {len(places)} clips name no speaker (0a7c2a8d_nohash_0.wav does), "
             f"such as {places[0]}; legal for these clips: {others}"

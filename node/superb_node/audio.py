@@ -65,7 +65,7 @@ def decode(file: AudioFile, name: str, start: int = 0, frames: int = -1) -> NDAr
         mono waveform in [-1, 1] at 16 kHz, float32, shape [n_samples].
 
     Raises:
-        DataError: the file went, cannot be decoded, or holds no finite samples.
+        DataError: the file is gone, cannot be decoded, or holds no finite samples.
 
     """
     with opened(file, name) as audio:

@@ -82,6 +82,21 @@ class Certificates:
             logger.warning("The certificate of %s expires in %d days", name.value, left.days)
         return cls(root_certificate, own, key, name=str(name.value), hosts=hosts_of(certificate))
 
+    @classmethod
+    def given(cls, folder: Path | None) -> Certificates | None:
+        """Return the certificates in the folder that a node's owner names; None if no folder is named.
+
+        Says so if this account can read the key by which all identities are made.
+
+        Raises:
+            CertificateError: see `in_folder`.
+        """
+        if folder is None:
+            return None
+        certificates = cls.in_folder(folder)
+        _warn_of_authority_key(certificates)
+        return certificates
+
     @property
     def files(self) -> tuple[Path, Path, Path]:
         """The three files: the authority's certificate, the node's own, its key."""
@@ -98,11 +113,8 @@ def folder_name_of(authority: x509.Certificate) -> str:
     return authority.fingerprint(SHA256()).hex()[:16]
 
 
-def warn_of_authority_key(certificates: Certificates) -> None:
-    """Say so if the account of a node can read the key by which all identities are made.
-
-    No more than that: who tries TLS out on one machine has one account for everything.
-    """
+def _warn_of_authority_key(certificates: Certificates) -> None:
+    # No more than a warning: who tries TLS out on one machine has one account for everything.
     root = certificates.root_certificate
     own = authorities() / folder_name_of(read_certificate(root))
     for folder in (root.parent.parent / AUTHORITY, own):

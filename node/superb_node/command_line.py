@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from superb_node.errors import ConfigError
+from superb_node.loopback import ALLOW_PLAINTEXT
 from superb_node.text import safe_lines, shortened
 
 INSTALL_OPENFL = "pip install --no-deps --ignore-requires-python openfl==1.7.1"
@@ -73,6 +74,19 @@ def require_home() -> None:
         Path.home()
     except RuntimeError as error:
         raise ConfigError("this user has no home folder; set HOME to a folder, such as HOME=/tmp") from error
+
+
+def add_tls_options(parser: argparse.ArgumentParser, plaintext: str) -> None:
+    """Add the options for a node's certificates, and for having none on a network.
+
+    Args:
+        parser: of a service's command; the results are `certificates` and `plaintext`.
+        plaintext: what the service then does, for the help.
+    """
+    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
+    parser.add_argument(
+        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help=f"without TLS, {plaintext}"
+    )
 
 
 def legal_port(value: object) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from superb_node.text import safe_lines
+from superb_node.text import safe_line, safe_lines
 
 
 class ConfigError(ValueError):
@@ -24,8 +24,7 @@ class DataError(ValueError):
 
     def __init__(self, message: str) -> None:
         """Keep the message, with what cannot be printed escaped."""
-        line = message.replace("\r", "\\r").replace("\n", "\\n")
-        super().__init__(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+        super().__init__(safe_line(message))
 
 
 def require_one_of(name: str, value: object, legal: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Class names, which folder holds which class, and what is no clip at all."""
+"""What clips go by: classes, archives and their lists, partitions; and what is no clip at all."""
 
 import unicodedata
 
@@ -7,8 +7,12 @@ SILENCE = "_silence_"
 UNKNOWN = "_unknown_"
 LABELS = (*KEYWORDS, SILENCE, UNKNOWN)
 BACKGROUND = "_background_noise_"
-TESTING_LIST = "testing_list.txt"
+TRAIN_FOLDER, TEST_FOLDER = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
+VALIDATION_LIST, TESTING_LIST = "validation_list.txt", "testing_list.txt"
 LISTED = "testing_list"  # in the place of a test archive's folder: the clips that TESTING_LIST names
+PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
+FEWEST_SPEAKERS = 74
+"""Of synthetic speech, which has more if it is asked to."""
 
 # What systems, browsers and editors leave in folders, in lower case.
 LITTER = {
@@ -36,7 +40,7 @@ def is_background(folder: str) -> bool:
     return folder.casefold() == BACKGROUND
 
 
-def label_of(folder: str, labels: tuple[str, ...] = LABELS) -> int | None:
+def label_of(folder: str, labels: tuple[str, ...]) -> int | None:
     """Label id of a clip in `folder`: its own class, else `_unknown_`, else None (the clip is left out).
 
     `Yes` is `yes` unless both are classes. Silence is no unknown word: where it is not a class of its own, it
@@ -73,6 +77,6 @@ def read_lines(content: bytes) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def keyword_ids(labels: tuple[str, ...] = LABELS) -> list[int]:
+def keyword_ids(labels: tuple[str, ...]) -> list[int]:
     """Label ids of the words to spot, that is of all classes but silence and unknown."""
     return [i for i, name in enumerate(labels) if name not in (SILENCE, UNKNOWN)]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 
+from superb_ks.addresses import is_host
 from superb_node.errors import ConfigError
 
 ALLOW_PLAINTEXT = "--insecure-allow-plaintext-on-network"
 """The option by which an owner lets director or envoy speak with other machines without TLS."""
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 """Every machine can reach itself by these."""
-
-_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-# A last part of nothing but digits would be taken for an address.
-_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?!\d+$){_LABEL}")
 
 
 class HostRefused(ConfigError):
@@ -36,16 +32,12 @@ def legal_host(text: object, what: str = "") -> str:
     Raises:
         HostRefused: it is neither; whether there is such a host is not asked here.
     """
-    host = bare(text) if isinstance(text, str) else text
-    try:
-        ipaddress.ip_address(str(host))
-    except ValueError:
-        if not isinstance(text, str) or host != text or not _HOST_NAME.fullmatch(text):
-            raise HostRefused(
-                f"{what}{text!r}{', which' if what else ''} is not a host name; legal: a name such as "
-                "gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the port"
-            ) from None
-    return str(host)
+    if not is_host(text):
+        raise HostRefused(
+            f"{what}{text!r}{', which' if what else ''} is not a host name; legal: a name such as "
+            "gpu1.example.org or an address such as 192.0.2.7 or ::1, and DIRECTOR_PORT has the port"
+        )
+    return bare(str(text))
 
 
 def bare(host: str) -> str:

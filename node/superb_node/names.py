@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
+from superb_ks.settings import NAME_PATTERN
 from superb_node.text import quoted
 
 _NUMBERS = "one two three four five six seven eight nine ten".split()
-NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 ALL = "all"
 """What a plot calls all envoys together."""
 RESERVED = ("aggregator", ALL, "authority", "director")

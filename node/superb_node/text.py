@@ -23,6 +23,11 @@ def safe_lines(text: str) -> str:
     return "\n  ".join(lines)
 
 
+def safe_line(text: str) -> str:
+    """Show a text in one line, without what a terminal would obey."""
+    return safe_lines(text.replace("\n", "\\n"))
+
+
 def shortened(text: str, characters: int) -> str:
     """Return a text's first `characters`, and after them how many were left out, if any were."""
     left_out = len(text) - characters

@@ -112,11 +112,18 @@ def unwritable(folder: Path, role: str, error: OSError) -> ConfigError:
     )
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; one that is there gives way."""
+def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file whole or not at all; one that is there gives way.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        mode: its rights, less those that the process takes from every file.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(content)
+        with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

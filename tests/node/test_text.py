@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superb_node.command_line import MAX_LOGGED_CHARACTERS, SafeFormatter
+from superb_node.errors import DataError
 from superb_node.names import illegal_name
 from superb_node.text import printable, quoted, safe_lines
 
@@ -20,6 +21,7 @@ def test_two_texts_never_look_alike_and_nothing_is_obeyed(one: str, other: str) 
 @pytest.mark.parametrize("text", ["\x1b[2J\x1b[H", "\x1b]0;owned\x07", "\u202eleft", "a\rb", "\x9b2J"])
 def test_what_a_terminal_obeys_is_an_escape(text: str) -> None:
     assert all(line.isprintable() for line in safe_lines(text).split("\n"))
+    assert str(DataError(f"{text}\n{text}")).isprintable()
 
 
 def test_no_further_line_looks_like_one_of_ours() -> None:

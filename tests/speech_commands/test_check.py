@@ -12,11 +12,12 @@ import pytest
 import soundfile
 
 from speech_commands.check.__main__ import read_config
-from speech_commands.check.inspection import NOTES, PROBLEMS, Findings, inspect, is_cut
-from speech_commands.check.report import SUPERB
+from speech_commands.check.inspection import NOTES, PROBLEMS, Findings, inspect, is_cut, without_crops
+from speech_commands.check.report import SUPERB, finding_lines
 from speech_commands.reader.folders import read_folders
 from superb_node.errors import DataError
 from superb_node.labels import LABELS
+from superb_node.shard_card import SPLITS
 
 Folders = tuple[Path, Path]
 
@@ -120,6 +121,24 @@ def test_each_kind_is_found_and_nothing_else(
     assert len(findings.places[kind]) == 1
     assert findings.any_problem == (kind in PROBLEMS)
     assert (kind in PROBLEMS) != (kind in NOTES)
+
+
+def test_progress_is_told_of_each_clip(archives: Folders) -> None:
+    corpus, told = read_folders(*archives), []
+    inspect(corpus, archives[0], lambda: told.append("a clip"))
+    assert len(told) == sum(len(without_crops(corpus, split)) for split in SPLITS)
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nproblem: 1 x cut", "\u202eleft"])
+def test_a_file_name_adds_no_line_and_no_command_to_the_report(archives: Folders, name: str) -> None:
+    (archives[0] / "yes" / f"{name}_nohash_0.wav").write_text("not audio")
+    silent(*archives)
+    clip = archives[0] / "yes" / "00000001_nohash_0.wav"
+    clip.rename(clip.with_name(f"{name}_nohash_1.wav"))
+    findings = check(archives)
+    lines = list(finding_lines(findings))
+    assert {"unreadable", "silent"} <= set(findings.places)
+    assert all(line.isprintable() for line in lines)
 
 
 def test_cut_is_told_from_whole(archives: Folders) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from speech_commands.partition import partition
 from speech_commands.reader.table import ClipTable
-from speech_commands.settings import PARTITION_KINDS, Settings
+from speech_commands.settings import Settings
 from superb_node.errors import DataError
+from superb_node.labels import PARTITIONS
 from superb_shard_descriptor import SuperbShardDescriptor
 from tests.support.many_speakers import write_many_speakers
 
@@ -41,7 +42,7 @@ worlds = st.integers(1, 40)
 seeds = st.integers(0, 2**31)
 
 
-@pytest.mark.parametrize("kind", PARTITION_KINDS)
+@pytest.mark.parametrize("kind", PARTITIONS)
 @given(tables=splits, world=worlds, seed=seeds)
 @settings(deadline=None, max_examples=60)
 def test_disjoint_complete_and_stable(kind: str, tables: dict[str, ClipTable], world: int, seed: int) -> None:
@@ -185,7 +186,7 @@ def test_the_owners_are_the_same_for_ever() -> None:
     table = table_of([(SPEAKERS[n % 6], n % 12) for n in range(12)])
     owners = {
         kind: partition({"train": table}, 3, Settings(partition=kind, seed=7))["train"].tolist()
-        for kind in PARTITION_KINDS
+        for kind in PARTITIONS
     }
     assert owners == FROZEN
 
@@ -193,7 +194,7 @@ def test_the_owners_are_the_same_for_ever() -> None:
 def test_shards_of_real_clips_cover_them_once(shared_dirs: Folders) -> None:
     from superb_shard_descriptor import SuperbShardDescriptor
 
-    for kind in PARTITION_KINDS:
+    for kind in PARTITIONS:
         shards = [
             SuperbShardDescriptor(f"{rank}, 3", "folder", str(shared_dirs[0]), partition=kind)
             for rank in (1, 2, 3)

@@ -10,8 +10,9 @@ import soundfile
 
 from speech_commands.reader.folders import read_folders
 from speech_commands.reader.index import speaker_of
-from speech_commands.reader.table import SPLITS, Split
+from speech_commands.reader.table import Split
 from superb_node.labels import KEYWORDS, LABELS, SILENCE, UNKNOWN
+from superb_node.shard_card import SPLITS
 
 Folders = tuple[Path, Path]
 WriteWav = Callable[..., Path]

@@ -14,12 +14,12 @@ import soundfile
 
 from speech_commands.reader.cache import cache_root, make_once
 from speech_commands.reader.folders import read_folders
-from speech_commands.reader.table import SPLITS
-from speech_commands.synthetic.corpus import make_corpus, write_corpus
+from speech_commands.synthetic.corpus import make_corpus, run_workers, write_corpus
 from speech_commands.synthetic.script import OTHER_WORDS, Size, write_script
 from speech_commands.synthetic.voices import VARIANTS, choose_speakers
 from superb_node.errors import DataError
 from superb_node.labels import LABELS
+from superb_node.shard_card import SPLITS
 
 
 def files_below(folder: Path) -> list[str]:
@@ -139,6 +139,12 @@ def test_two_makers_at_once_make_it_once(tmp_path: Path, envoy_dir: Path, small:
     assert sum(lines.count("made") for lines in outputs) == 1
     assert outputs[0][-1] == outputs[1][-1]
     assert (Path(outputs[0][-1]) / "validation_list.txt").is_file()
+
+
+def test_a_worker_that_fails_is_told_without_the_engines_name(tmp_path: Path) -> None:
+    """The voices of pretraining are those of Flite, too."""
+    with pytest.raises(DataError, match=r"^a worker that speaks failed; its message is above$"):
+        run_workers([[sys.executable, "-c", "raise SystemExit('no voice')"]], 1, tmp_path)
 
 
 def test_a_crashed_makers_remains_go_and_nothing_half_is_published(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
 from superb_node.audio import SAMPLE_RATE
-from superb_node.labels import BACKGROUND, KEYWORDS, SILENCE
+from superb_node.labels import BACKGROUND, KEYWORDS, SILENCE, TEST_FOLDER, TRAIN_FOLDER
 
 
 def write_many_speakers(folder: Path, train: int, val: int, test: int, seconds: float = 0.1) -> Path:

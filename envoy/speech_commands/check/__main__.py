@@ -23,6 +23,7 @@ from speech_commands.sources.corpus import find_folders, open_corpus
 from superb_node.command_line import set_up_output
 from superb_node.errors import DataError
 from superb_node.labels import LISTED
+from superb_node.text import safe_line
 from superb_node.yaml_config import read_yaml
 
 
@@ -33,12 +34,12 @@ def main() -> None:
         settings = settings_of(parse_arguments())
         corpus, train_dir = open_whole(settings)
         clips = sum(len(split) for split in corpus.splits.values())
-        bar = tqdm(range(clips), desc="checking", unit="clip", disable=None)
-        findings = inspect(corpus, train_dir, bar, settings.labels)
+        with tqdm(total=clips, desc="checking", unit="clip", disable=None) as bar:
+            findings = inspect(corpus, train_dir, bar.update, settings.labels)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"{corpus.splits['train'].root}\n{corpus.splits['test'].root}\n")
+    print(*(safe_line(corpus.splits[split].root) for split in ("train", "test")), sep="\n", end="\n\n")
     print("\n".join(count_table(corpus, settings.labels)), end="\n\n")
     print("\n".join(finding_lines(findings)))
     sys.exit(1 if findings.any_problem else 0)

@@ -2,20 +2,21 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_commands.reader.lists import VALIDATION_LIST, read_list, unmatched_lines
-from speech_commands.reader.table import SPLITS, Corpus, Split
+from speech_commands.reader.lists import read_list, unmatched_lines
+from speech_commands.reader.table import Corpus, Split
 from speech_commands.shard import clips_without_speaker
 from speech_commands.sources.corpus import other_folders, words_without_clip
 from superb_node.audio import MAX_CLIP_SECONDS, SAMPLE_RATE, AudioFile, decode, read_header
 from superb_node.errors import DataError
-from superb_node.labels import LABELS, TESTING_LIST
+from superb_node.labels import LABELS, TESTING_LIST, VALIDATION_LIST
+from superb_node.shard_card import SPLITS
 
 FULL_SCALE = 0.9999  # of a sample; 16-bit audio reaches 0.99997
 SHORTEST = SAMPLE_RATE // 16  # samples; the same as in superb_ks.model.spec
@@ -65,7 +66,7 @@ class Findings:
 def inspect(
     corpus: Corpus,
     train_dir: Path | None,
-    progress: Iterable[int] | None = None,
+    progress: Callable[[], object] = lambda: None,
     labels: tuple[str, ...] = LABELS,
 ) -> Findings:
     """Decode and inspect every clip.
@@ -73,7 +74,7 @@ def inspect(
     Args:
         corpus: opened with on_bad_clip "skip".
         train_dir: folder of the training archive, whose lists are inspected too.
-        progress: an iterable, such as a progress bar, that is advanced by one for each clip.
+        progress: called once for each clip.
         labels: class names in the order of their ids.
     """
     findings = Findings()
@@ -84,15 +85,13 @@ def inspect(
     for word in words_without_clip(corpus, labels):
         findings.add("word without a clip", f"{word}{other_folders(corpus, labels)}")
     inspect_speakers(findings, corpus, labels)
-    advance = iter(progress) if progress is not None else None
     first_with: dict[bytes, tuple[str, int, str]] = {}
     for name in SPLITS:
         split, unmeasured = without_crops(corpus, name).measured()
         for line in unmeasured:
             findings.add("unreadable", line)
         for row in range(len(split)):
-            if advance is not None:
-                next(advance, None)
+            progress()
             place = split.name(str(split.table.keys[row]))
             digest = inspect_clip(findings, split, row, place)
             if digest is not None:

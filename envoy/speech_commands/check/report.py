@@ -5,8 +5,10 @@ from typing import Any
 
 from speech_commands.card import clips_per_class, count_speakers
 from speech_commands.check.inspection import NOTES, PROBLEMS, Findings
-from speech_commands.reader.table import SPLITS, Corpus
+from speech_commands.reader.table import Corpus
 from superb_node.labels import LABELS, SILENCE
+from superb_node.shard_card import SPLITS
+from superb_node.text import safe_line
 
 MAX_EXAMPLES = 3  # places shown for each kind of finding
 
@@ -50,7 +52,7 @@ def finding_lines(findings: Findings) -> Iterator[str]:
             if not places:
                 continue
             yield f"{title}: {len(places)} x {kind} ({meaning})"
-            yield from (f"    {place}" for place in places[:MAX_EXAMPLES])
+            yield from (f"    {safe_line(place)}" for place in places[:MAX_EXAMPLES])
             if len(places) > MAX_EXAMPLES:
                 yield f"    and {len(places) - MAX_EXAMPLES} more"
     if not findings.any_problem:

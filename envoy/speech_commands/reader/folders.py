@@ -12,22 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from speech_commands.reader.index import TreeIndex, index_tree
-from speech_commands.reader.lists import VALIDATION_LIST, read_list, unmatched_lines
+from speech_commands.reader.lists import read_list, unmatched_lines
 from speech_commands.reader.silence import STRETCHES, STRETCHES_WITH_TEST, add_silence
-from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split, bad_clips_error
+from speech_commands.reader.table import ClipTable, Corpus, Split, bad_clips_error
 from superb_node.errors import DataError
 from superb_node.labels import (
     BACKGROUND,
     LABELS,
     SILENCE,
     TESTING_LIST,
+    VALIDATION_LIST,
     is_background,
     label_of,
     list_key,
 )
-
-TRAIN_FOLDER = "speech_commands_v0.01"
-TEST_FOLDER = "speech_commands_test_set_v0.01"
+from superb_node.shard_card import SPLITS
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,6 @@ from speech_commands.reader.index import index_tree
 from superb_node.errors import DataError
 from superb_node.labels import list_key, read_lines
 
-VALIDATION_LIST = "validation_list.txt"
-
 
 def read_list(path: Path, required: bool) -> dict[str, str]:
     """Read `validation_list.txt` or `testing_list.txt`: each line is a path below the archive folder.

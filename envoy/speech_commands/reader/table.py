@@ -13,7 +13,6 @@ from superb_node.audio import AudioFile, decode, read_header
 from superb_node.errors import DataError
 from superb_node.labels import composed
 
-SPLITS = ("train", "val", "test")
 UNMEASURED = -1  # frames of a clip whose header has not been read yet
 
 

@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from speech_commands.reader.cache import cache_root, make_once
-from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
 from speech_commands.settings import Archive, ArchiveSettings
 from superb_node.errors import DataError
+from superb_node.labels import TEST_FOLDER, TRAIN_FOLDER
 
 MAX_ATTEMPTS = 6
 RETRY_PAUSE_SECONDS = 1.0  # before the second attempt; doubled each time

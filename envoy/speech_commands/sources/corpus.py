@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from speech_commands.reader.folders import TEST_FOLDER, read_folders
+from speech_commands.reader.folders import read_folders
 from speech_commands.reader.table import Corpus
 from speech_commands.settings import Settings
 from superb_node.errors import DataError
-from superb_node.labels import LABELS, LISTED, is_background, keyword_ids, label_of
+from superb_node.labels import LABELS, LISTED, TEST_FOLDER, is_background, keyword_ids, label_of
 
 MAX_FOLDERS_SHOWN = 8
 

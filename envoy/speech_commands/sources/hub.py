@@ -12,11 +12,12 @@ import numpy as np
 
 from speech_commands.reader.index import speaker_of
 from speech_commands.reader.silence import add_silence
-from speech_commands.reader.table import SPLITS, ClipTable, Corpus, Split, bad_clips_error, make_table
+from speech_commands.reader.table import ClipTable, Corpus, Split, bad_clips_error, make_table
 from speech_commands.settings import HubSettings
 from superb_node.audio import SAMPLE_RATE, AudioBytes
 from superb_node.errors import DataError
 from superb_node.labels import SILENCE, label_of
+from superb_node.shard_card import SPLITS
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,8 +12,6 @@ import soundfile
 from tqdm import tqdm
 
 from speech_commands.reader.cache import cache_root, make_once
-from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
-from speech_commands.reader.lists import VALIDATION_LIST
 from speech_commands.seeding import seeded_rng
 from speech_commands.synthetic.backgrounds import KINDS, background
 from speech_commands.synthetic.espeak import require_espeak
@@ -21,17 +19,16 @@ from speech_commands.synthetic.room_acoustics import Signal
 from speech_commands.synthetic.script import Line, Size, write_script
 from speech_commands.synthetic.worker import PARTS, write_wav
 from superb_node.errors import DataError
-from superb_node.labels import BACKGROUND, SILENCE, TESTING_LIST
+from superb_node.labels import BACKGROUND, SILENCE, TEST_FOLDER, TESTING_LIST, TRAIN_FOLDER, VALIDATION_LIST
 
 VERSION = 2  # raise it with every change that changes the bytes
 BACKGROUND_SECONDS = 40.0
 BABBLE_CLIPS = 60
-FULL_SIZE = Size()
 
 logger = logging.getLogger(__name__)
 
 
-def make_corpus(seed: int = 0, size: Size = FULL_SIZE) -> tuple[Path, Path]:
+def make_corpus(seed: int, size: Size) -> tuple[Path, Path]:
     """Return the folders of the training and the test archive; make them if they are not in the cache.
 
     Args:
@@ -41,7 +38,7 @@ def make_corpus(seed: int = 0, size: Size = FULL_SIZE) -> tuple[Path, Path]:
     Raises:
         DataError: eSpeak NG is missing or fails, or the cache cannot be written.
     """
-    name = f"synthetic-v{VERSION}-seed{seed}" + ("" if size == FULL_SIZE else f"-{size}")
+    name = f"synthetic-v{VERSION}-seed{seed}" + ("" if size == Size() else f"-{size}")
 
     def make(folder: Path) -> None:
         require_espeak()
@@ -51,7 +48,7 @@ def make_corpus(seed: int = 0, size: Size = FULL_SIZE) -> tuple[Path, Path]:
     return corpus / TRAIN_FOLDER, corpus / TEST_FOLDER
 
 
-def write_corpus(folder: Path, seed: int, size: Size = FULL_SIZE) -> None:
+def write_corpus(folder: Path, seed: int, size: Size) -> None:
     """Write both archive folders below `folder`."""
     lines = write_script(seed, size)
     logger.info("Speaking %d clips with eSpeak NG (seed %d)", len(lines), seed)
@@ -95,7 +92,7 @@ def run_workers(commands: list[list[str]], clips: int, cwd: Path) -> None:
             while done := os.read(reading, 4096):
                 bar.update(len(done))
         if any(worker.wait() for worker in workers):
-            raise DataError("a worker of eSpeak NG failed; its message is above")
+            raise DataError("a worker that speaks failed; its message is above")
     finally:
         os.close(reading)
         for worker in workers:

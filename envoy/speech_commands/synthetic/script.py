@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from speech_commands.reader.folders import TEST_FOLDER, TRAIN_FOLDER
 from speech_commands.synthetic.voices import Speaker, choose_speakers
-from superb_node.labels import KEYWORDS, UNKNOWN
+from superb_node.labels import KEYWORDS, TEST_FOLDER, TRAIN_FOLDER, UNKNOWN
 
 # The words of Speech Commands v0.01 that are not keywords.
 OTHER_WORDS = (

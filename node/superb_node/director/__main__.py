@@ -18,11 +18,11 @@ try:
     from superb_node import local_socket
     from superb_node.approval.gate import Gate
     from superb_node.approval.store import APPROVAL_FOLDER
-    from superb_node.certificates import Certificates, warn_of_authority_key
+    from superb_node.certificates import Certificates
     from superb_node.director.config import DirectorConfig
     from superb_node.director.listening import own_port, require_tls_or_loopback
     from superb_node.errors import ConfigError
-    from superb_node.loopback import ALLOW_PLAINTEXT, in_uri
+    from superb_node.loopback import in_uri
     from superb_node.stop_signals import StoppedBySignal, stop_on_signals
     from superb_node.work_folder import exclusive_lock, own_work_folder, unwritable
 except ModuleNotFoundError as error:
@@ -88,10 +88,7 @@ def main() -> int:
     command_line.keep_files_private()
     parser = argparse.ArgumentParser(prog=ROLE, description="Run the director of the federation.")
     parser.add_argument("--config", type=Path, default=Path("director_config.yaml"))
-    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
-    parser.add_argument(
-        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, let other machines in"
-    )
+    command_line.add_tls_options(parser, "let other machines in")
     arguments = parser.parse_args()
     command_line.set_up_logging()
     stop_on_signals()  # until the service takes them
@@ -99,11 +96,8 @@ def main() -> int:
     try:
         command_line.require_home()
         config = DirectorConfig.load(arguments.config)
-        folder = arguments.certificates
-        certificates = None if folder is None else Certificates.in_folder(folder)
+        certificates = Certificates.given(arguments.certificates)
         require_tls_or_loopback(config.listen_host, certificates, arguments.plaintext)
-        if certificates is not None:
-            warn_of_authority_key(certificates)
         over_tcp = certificates is not None or arguments.plaintext
         host = in_uri(config.listen_host) if over_tcp else local_socket.HOST
         with (

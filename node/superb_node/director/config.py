@@ -68,8 +68,8 @@ class DirectorConfig:
                 settings[shape] = tuple(map(str, settings[shape]))
         settings["envoys"] = _envoys(settings.get("envoys"), path)
         period = settings.get("envoy_health_check_period", cls.envoy_health_check_period)
-        if not isinstance(period, int) or not 1 <= period <= 3600:
-            raise ConfigError(f"envoy_health_check_period is {period!r}; legal: 1 to 3600 seconds")
+        if type(period) is not int or not 1 <= period <= 3600:
+            raise ConfigError(f"{path}: envoy_health_check_period is {period!r}; legal: 1 to 3600 seconds")
         return cls(**settings, gate=gate)
 
 

@@ -184,7 +184,7 @@ class Director(OpenFLDirector):
         *,
         experiment_name: str,
         collaborator_name: str,
-        reason: str = "failed",
+        reason: str,
         left: bool = False,
         declined: bool = False,
     ) -> None:

@@ -14,18 +14,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from superb_ks.aggregator.limits import MAX_MESSAGE_BYTES, PART_TIMEOUT_SECONDS
 from superb_ks.experiment import MAX_MODEL_SIZE
+from superb_ks.transport.parts import PART_BYTES
 from superb_node.channel_options import SERVER_OPTIONS as COMMON_SERVER_OPTIONS
 from superb_node.director.experiment_store import Refused
 from superb_node.shard_card import MAX_BYTES, MAX_LETTERS, NoCard, read_card
 from superb_node.text import quoted
 
-MEGABYTE = 2**20
-MESSAGE_BYTES = 4 * MEGABYTE
-"""The longest messages are an experiment's text and a part of a model, of at most a megabyte each."""
 SERVER_OPTIONS: dict[str, int] = {
     # Corrects: OpenFL takes messages of 1 GiB, from anybody, into memory.
-    "grpc.max_receive_message_length": MESSAGE_BYTES,
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
 }
 """Besides those that `channel_options.set_server_options` gives every server of the process."""
 MAX_SUBMISSIONS, MAX_SUBMISSIONS_OF_ONE = 4, 2
@@ -33,8 +32,6 @@ MAX_SUBMISSIONS, MAX_SUBMISSIONS_OF_ONE = 4, 2
 MAX_VIEWERS, MAX_VIEWERS_OF_ONE = 64, 16
 """Viewers that follow experiments at a time, in all and of one author. Each looks for news fifty times a
 second."""
-PART_BYTES, PART_TIMEOUT_SECONDS = MEGABYTE, 45.0
-"""The least that has to arrive of a submission, and in how many seconds of waiting for it: 23 kB a second."""
 HEARTBEAT_BYTES, MAX_DEVICES = 16_384, 64
 """Of an envoy's heartbeat, and the CUDA devices that it may have: all of it is kept and told to notebooks."""
 MAX_ENVOYS = 1000

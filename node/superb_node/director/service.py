@@ -1,7 +1,7 @@
 """The director's gRPC service, on OpenFL 1.7.1's own messages.
 
-Corrects, besides what each method says: refusals that reach the notebook as internal errors, and a service
-that dies of SIGTERM without cleaning up.
+Corrects: refusals reach the notebook as internal errors, and the service dies of SIGTERM without cleaning up.
+The methods say what else they correct.
 """
 
 from __future__ import annotations
@@ -189,15 +189,15 @@ class DirectorService(DirectorGRPCServer):
         """Return which submission a call is about."""
         return str(get_headers(context).get(ID_HEADER, ""))
 
-    async def GetTrainedModel(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refuse. Corrects: OpenFL's own raises, since models are on disk; GetExperimentData streams them."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "models are fetched with GetExperimentData")
+    async def _refuse_unused(self, request: Any, context: Any) -> Any:
+        """Refuse what nothing here calls, also without TLS, where no rule does.
 
-    async def GetExperimentDescription(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refuse. Corrects: OpenFL's own raises for experiments that have ended, and makes up half of it."""
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, "GetExperimentStatus and GetMetricStream tell more"
-        )
+        Corrects: OpenFL's own methods raise, since models are on disk and it forgets what has ended.
+        """
+        reason = "legal: GetExperimentData for models, GetExperimentStatus and GetMetricStream for the rest"
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, reason)
+
+    GetTrainedModel = GetExperimentDescription = _refuse_unused
 
     async def SetNewExperiment(self, stream: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         """Take in an experiment: its text and its initial model, or only the text to resume it.

@@ -6,8 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from superb_node.certificates import CertificateError, Certificates, warn_of_authority_key
-from superb_node.command_line import legal_port
+from superb_node.certificates import CertificateError, Certificates
+from superb_node.command_line import add_tls_options, legal_port
 from superb_node.errors import ConfigError
 from superb_node.loopback import (
     ALLOW_PLAINTEXT,
@@ -28,10 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path("envoy_config.yaml"))
     parser.add_argument("--director-host", default="localhost")
     parser.add_argument("--director-port", default="50050")
-    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
-    parser.add_argument(
-        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, trust the network"
-    )
+    add_tls_options(parser, "trust the network")
 
 
 def whom_to_serve(
@@ -49,11 +46,8 @@ def whom_to_serve(
     if fault := fault_of_envoy_name(arguments.name):
         raise ConfigError(fault)
     host, port = legal_host(arguments.director_host), legal_port(arguments.director_port)
-    folder = arguments.certificates
-    certificates = None if folder is None else Certificates.in_folder(folder)
+    certificates = Certificates.given(arguments.certificates)
     require_tls_or_loopback(arguments.name, host, certificates, arguments.plaintext, service)
-    if certificates is not None:
-        warn_of_authority_key(certificates)
     return host, port, certificates
 
 

@@ -61,7 +61,7 @@ class _Capabilities(ctypes.Structure):
 
 
 class LinkInTheWay(Exception):
-    """A path does not lead to itself."""
+    """A folder was replaced by a link."""
 
 
 def abi() -> int:
@@ -187,9 +187,7 @@ def _drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
     words = (_Capabilities * 2)()
     library = ctypes.CDLL(None, use_errno=True)
-    if library.capget(header, words) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    linux.checked(library.capget(header, words))
     kept = words[0].permitted & _READ_ANYBODYS_FILES
     words[0], words[1] = _Capabilities(kept, kept, 0), _Capabilities(0, 0, 0)
-    if library.capset(header, words) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    linux.checked(library.capset(header, words))

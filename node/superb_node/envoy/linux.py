@@ -14,7 +14,7 @@ def call(number: int, *arguments: object) -> int:
     Raises:
         OSError: it failed.
     """
-    return _checked(ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(number), *arguments))
+    return checked(ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(number), *arguments))
 
 
 def prctl(option: int, value: int) -> None:
@@ -24,7 +24,7 @@ def prctl(option: int, value: int) -> None:
         OSError: the kernel does not know it.
     """
     words = [ctypes.c_ulong(each) for each in (value, 0, 0, 0)]
-    _checked(ctypes.CDLL(None, use_errno=True).prctl(ctypes.c_int(option), *words))
+    checked(ctypes.CDLL(None, use_errno=True).prctl(ctypes.c_int(option), *words))
 
 
 def promise_no_new_privileges() -> None:
@@ -32,7 +32,12 @@ def promise_no_new_privileges() -> None:
     prctl(_NO_NEW_PRIVILEGES, 1)
 
 
-def _checked(result: int) -> int:
+def checked(result: int) -> int:
+    """Return what a function of the C library returned, whose library keeps the error's number.
+
+    Raises:
+        OSError: it failed.
+    """
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result

@@ -19,12 +19,12 @@ class Output:
     """The reading end of a pipe that stands in the place of a worker's output and error output.
 
     So a worker holds neither the owner's terminal nor the log itself, which it could read, set up or empty.
+
+    Args:
+        left: how many bytes the experiment may still print.
     """
 
     def __init__(self, left: int) -> None:
-        """Args:
-        left: how many bytes the experiment may still print.
-        """
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
         self.left = left

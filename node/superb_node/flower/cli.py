@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from superb_node.certificates import ROOT_CERTIFICATE
-from superb_node.errors import ToldError
+from superb_node.errors import ConfigError, ToldError
+from superb_node.flower.launch import KEEPS_TO_ITSELF, program
 
 SUPERLINK = "tutorial"
 """Name of the SuperLink in the configuration."""
-
-KEEPS_TO_ITSELF = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-"""Variables without which Flower tells its makers who uses it, and asks for a newer release."""
 
 _COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR", "PY_COLORS", "TTY_COMPATIBLE")
 
@@ -71,14 +68,12 @@ class FlowerCli:
         Raises:
             FlowerRefused: it is not installed, nobody answers, or it says no.
         """
-        command = Path(sys.executable).with_name("flwr")
-        if not command.exists():
-            refused = FlowerRefused(
-                "Flower is not installed here: pip install -r requirements-flower.txt -c constraints.txt "
-                "(Python 3.11 or later)"
-            )
+        try:
+            command = program("flwr")
+        except ConfigError as error:
+            refused = FlowerRefused(error)
             refused.installed = False
-            raise refused
+            raise refused from error
         # In a notebook's kernel programs are asked to colour what they print, their JSON too.
         plain = {name: value for name, value in os.environ.items() if name not in _COLOURS}
         # For one call: a kernel is killed at its end, and cleans nothing up.

@@ -12,21 +12,24 @@ from pathlib import Path
 from typing import NoReturn
 
 from superb_node.errors import ConfigError
-from superb_node.flower.cli import KEEPS_TO_ITSELF
+
+KEEPS_TO_ITSELF = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+"""Variables without which Flower tells its makers who uses it, and asks for a newer release."""
 
 
 def program(name: str) -> Path:
-    """Return the file of a command of Flower, in this Python's environment.
+    """Return the file of a command of Flower or Ray, in this Python's environment.
 
     Raises:
         ConfigError: Flower is not installed there.
     """
     file = Path(sysconfig.get_path("scripts"), name)
     if not file.is_file():
+        # An owner who has the envoy's part alone has the constraints, too, and no list of requirements.
         raise ConfigError(
             f"Flower is not installed for {sys.executable}, which is Python {platform.python_version()}. "
-            "In the project's folder, in an environment of Python 3.11 or later: "
-            "pip install -r requirements-flower.txt -c constraints.txt"
+            "In the folder that holds constraints.txt, in an environment of Python 3.11 or later: "
+            "pip install flwr -c constraints.txt"
         )
     return file
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from superb_node import command_line
 
 try:
-    from superb_node.certificates import Certificates, warn_of_authority_key
+    from superb_node.certificates import Certificates
     from superb_node.director.listening import own_port, require_tls_or_loopback
     from superb_node.errors import ConfigError
     from superb_node.flower import launch
-    from superb_node.loopback import ALLOW_PLAINTEXT, in_uri, legal_host
+    from superb_node.loopback import in_uri, legal_host
 except ModuleNotFoundError as error:
     sys.exit(command_line.say_what_to_install("superlink", "-e ../node", error))
 
@@ -35,11 +34,8 @@ def run(arguments: argparse.Namespace, further: Sequence[str]) -> None:
     program = launch.program("flower-superlink")
     host = legal_host(arguments.host, "DIRECTOR_HOST is ")
     port = command_line.legal_port(arguments.port)
-    folder = arguments.certificates
-    certificates = None if folder is None else Certificates.in_folder(folder)
+    certificates = Certificates.given(arguments.certificates)
     require_tls_or_loopback(host, certificates, arguments.plaintext, service=ROLE)
-    if certificates is not None:
-        warn_of_authority_key(certificates)
     with own_port(in_uri(host), port, ROLE):  # Flower says it in a traceback
         pass
     own = [f"--host={host}", f"--port={port}", "--disable-runtime-dependency-installation"]
@@ -64,10 +60,7 @@ def main() -> int:
     )
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", default="50050")
-    parser.add_argument("--certificates", type=Path, help="folder that `make certs` made: speak TLS only")
-    parser.add_argument(
-        ALLOW_PLAINTEXT, dest="plaintext", action="store_true", help="without TLS, let other machines in"
-    )
+    command_line.add_tls_options(parser, "let other machines in")
     try:
         run(*parser.parse_known_args())
     except ConfigError as error:

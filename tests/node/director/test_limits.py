@@ -204,7 +204,8 @@ def test_what_openfl_answers_with_a_traceback_is_refused(server: DirectorService
     unknown = director_pb2.GetExperimentDescriptionRequest(name="none")
     with pytest.raises(KeyError):
         asyncio.run(openfls.GetExperimentDescription(server, unknown, Call()))
-    assert refused_with(server, ours.GetExperimentDescription, unknown) == "UNIMPLEMENTED"
+    for unused in (ours.GetExperimentDescription, ours.GetTrainedModel):
+        assert refused_with(server, unused, unknown) == "UNIMPLEMENTED"
 
 
 def test_a_name_that_is_not_registered_is_not_remembered(server: DirectorService) -> None:

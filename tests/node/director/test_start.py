@@ -58,6 +58,10 @@ def test_the_environment_takes_precedence(tmp_path, monkeypatch):
         ("settings: {aggregator_port: true}", "is True; legal: null, a port"),
         ("settings: {aggregator_port: 50049-50051}", "is '50049-50051'; legal: others than 50050, where the"),
         ("settings: {envoy_health_check_period: 0}", "is 0; legal: 1 to 3600 seconds"),
+        (
+            "settings: {envoy_health_check_period: true}",
+            "config.yaml: envoy_health_check_period is True; legal: 1 to 3600 seconds",
+        ),
         ("settings: {envoys: env_one}", "envoys is 'env_one'; a list of names such as"),
         ("settings: {envoys: [1]}", r"envoys is \[1\]; a list of names such as"),
         ("settings: [1", "is not a YAML file"),

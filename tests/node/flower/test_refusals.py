@@ -193,7 +193,7 @@ def test_without_flower_the_command_is_said(folder: Path, tmp_path: Path, role: 
     (site_packages / "all.pth").write_text(f"{ROOT / 'node'}\n{sysconfig.get_path('purelib')}\n")
     line = line_of(script, cwd=folder / role, PYTHON=str(tmp_path / "bin" / "python3"))
     assert f": Flower is not installed for {tmp_path}/bin/python3, which is Python 3." in line
-    assert line.endswith("Python 3.11 or later: pip install -r requirements-flower.txt -c constraints.txt")
+    assert line.endswith("Python 3.11 or later: pip install flwr -c constraints.txt")
 
 
 @needs_flower
