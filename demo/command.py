@@ -14,7 +14,8 @@ from demo.errors import DemoError
 from demo.interrupts import Interrupted, ignored, raise_interrupted
 from demo.report import print_results
 from demo.run_folder import RunFolder
-from superb_node.command_line import keep_files_private, set_up_output
+from superb_node.command_line import keep_files_private, require_home, set_up_output
+from superb_node.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs"
@@ -35,16 +36,10 @@ def carry_out(program: str, parse: Callable[[], T], run: Callable[[T, RunFolder,
     set_up_output()
     keep_files_private()
     try:
-        if sys.platform == "win32":
-            raise DemoError("Linux or macOS is needed; on Windows use WSL 2")
         options = parse()
-        Path.home()
-    except DemoError as error:
+        require_home()
+    except (DemoError, ConfigError) as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError:
-        how = "set HOME to a folder, such as HOME=/tmp"
-        print(f"{program}: this user has no home folder; {how}", file=sys.stderr)
         return 2
     console = Console(soft_wrap=True)
     try:

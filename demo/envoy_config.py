@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from demo.errors import DemoError
+from superb_node.work_folder import replace_file
 
 ShardValue = str | int | float | list[str]
 
@@ -39,7 +40,7 @@ def set_shard_params(path: Path, values: Mapping[str, ShardValue]) -> None:
         (yaml.ScalarNode("tag:yaml.org,2002:str", key), yaml.compose(json.dumps(value), yaml.BaseLoader))
         for key, value in values.items()
     ]
-    path.write_text(yaml.serialize(root, Dumper=yaml.BaseDumper, allow_unicode=True), encoding="utf-8")
+    replace_file(path, yaml.serialize(root, Dumper=yaml.BaseDumper, allow_unicode=True).encode())
 
 
 def _entry(node: yaml.Node | None, name: str) -> yaml.Node:

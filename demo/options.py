@@ -24,6 +24,7 @@ from superb_ks.recipe import SCRATCH, TINY, is_hub_id, legal_tunings  # noqa: E4
 from superb_ks.settings import ENGINES  # noqa: E402
 from superb_ks.strategy_settings import STRATEGIES  # noqa: E402
 from superb_ks.tuning_settings import TUNINGS  # noqa: E402
+from superb_node.labels import LISTED, PARTITIONS, TEST_FOLDER  # noqa: E402
 from superb_notebook.tracking.backends import (  # noqa: E402
     BACKENDS,
     RUN_DIR,
@@ -34,10 +35,7 @@ from superb_notebook.tracking.backends import (  # noqa: E402
 
 TUTORIAL = WORKSPACE / "PyTorch_Huggingface_transformers_SUPERB.ipynb"
 SYNTHETIC = "synthetic"
-PARTITIONS = ("iid", "speaker", "dirichlet", "quantity")
 SKEWED = ("dirichlet", "quantity")
-TEST_FOLDER = "speech_commands_test_set_v0.01"
-LISTED = "testing_list"
 MAX_ENVOYS = 32
 MAX_ROUNDS = 1000
 # A federation takes these; a notebook without one reads only those that are its own settings.

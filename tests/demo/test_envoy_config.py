@@ -46,6 +46,13 @@ def test_values_change_and_everything_else_stays(config: Path) -> None:
     ]
 
 
+def test_a_config_changes_whole_or_not_at_all(config: Path) -> None:
+    seen = config.with_name("seen")
+    seen.hardlink_to(config)  # by a reader who has opened it
+    set_shard_params(config, {"seed": 7})
+    assert config.read_text() != CONFIG == seen.read_text()
+
+
 def test_a_parameter_without_a_line_gets_one(config: Path) -> None:
     set_shard_params(config, {"seed": 7, "test_dir": "/t"})
     params = yaml.safe_load(config.read_text())["shard_descriptor"]["params"]

@@ -15,7 +15,7 @@ from superb_ks.schedule import VALIDATE
 from superb_node.names import ALL
 from superb_notebook.history import History
 from superb_notebook.personal import Pair, Personal, personal_models, pooled_pair
-from superb_notebook.plots import FIGURE_INCHES, GREY, INK, MOST_LINES, envoy_colours, style
+from superb_notebook.plots import BLUE, FIGURE_INCHES, GREY, INK, MOST_LINES, envoy_colours, style
 
 
 def plot_rounds(histories: Mapping[str, History]) -> Figure:
@@ -80,7 +80,7 @@ def plot_scores(accuracies: Mapping[str, float], title: str = "Test accuracy") -
         figure = Figure(figsize=(FIGURE_INCHES, 0.8 + 0.36 * len(accuracies)), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(accuracies))[::-1]
-        bars = axes.barh(places, list(accuracies.values()), height=0.62, color="#0072b2")
+        bars = axes.barh(places, list(accuracies.values()), height=0.62, color=BLUE)
         axes.bar_label(bars, [f"{value:.1%}" for value in accuracies.values()], padding=5, color=INK)
         axes.set_yticks(places, list(accuracies), color=INK)
         axes.set(title=title, xlim=(0, 1.1))

@@ -129,12 +129,7 @@ class FlowerClient:
         Raises:
             FlowerRefused: there is no such experiment.
         """
-        folder = self._folder(name)
-        try:
-            run_id = (folder / RUN_ID).read_text(encoding="utf-8")
-        except OSError:
-            raise FlowerRefused(f"there is no experiment {name!r} in {self._runs}") from None
-        return SimpleNamespace(experiment_status=self._status(folder, run_id))
+        return SimpleNamespace(experiment_status=self._status(self._folder(name), self._run_id(name)))
 
     def fetch_model(self, name: str, which: str) -> Vector:
         """Read the `best` or the `last` model, float32 `[size]`."""
@@ -144,8 +139,12 @@ class FlowerClient:
             raise FlowerRefused(f"experiment {name!r} has no {which} model") from None
 
     def stop_experiment(self, name: str) -> None:
-        """End a run."""
-        self._cli("stop", (self._folder(name) / RUN_ID).read_text(encoding="utf-8"), SUPERLINK)
+        """End a run.
+
+        Raises:
+            FlowerRefused: there is no such experiment, or the SuperLink does not end it.
+        """
+        self._cli("stop", self._run_id(name), SUPERLINK)
 
     def get_experiments_list(self) -> list[SimpleNamespace]:
         """List the experiments whose folders are there, oldest first."""
@@ -158,6 +157,12 @@ class FlowerClient:
 
     def _folder(self, name: str) -> Path:
         return self._runs / name
+
+    def _run_id(self, name: str) -> str:
+        try:
+            return (self._folder(name) / RUN_ID).read_text(encoding="utf-8")
+        except OSError:
+            raise FlowerRefused(f"there is no experiment {name!r} in {self._runs}") from None
 
     def _run(self, output: Path, text: bytes | None, cards_only: bool = False) -> str:
         """Start a run of the app and return its number."""

@@ -220,8 +220,8 @@ class History:
 
         A round that left the model as it was has spent nothing.
         """
-        rounds, spent = self.series("privacy", "epsilon", AGGREGATOR)
-        return max((value for r, value in zip(rounds, spent, strict=True) if r < number), default=None)
+        spent = (self.value("privacy", "epsilon", done) for done in range(number - 1, -1, -1))
+        return next((value for value in spent if value is not None), None)  # the newest: it never falls
 
     def results(self) -> list[RoundResult]:
         """Return the training rounds that are finished and validated, in order."""

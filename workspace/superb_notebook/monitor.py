@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from IPython.display import Image, display
@@ -15,7 +17,7 @@ from superb_notebook.plots import plot_learning, show
 from superb_notebook.progress import ProgressBar, activity, progress, with_ticks
 from superb_notebook.tracking.writing import Tracking
 
-_REDRAW_SECONDS = 1.0
+_REFRESH_SECONDS, _REDRAW_SECONDS = 0.1, 1.0
 
 
 def follow(
@@ -69,19 +71,22 @@ def watch(
         tracking: gets them, and how it ended.
         history: of the experiment.
         take: gets each record, and adds it to the history.
-        refresh: is called after each record, and each second.
+        refresh: is called after a record, ten times a second at most, and in each second without one.
         close: gets the outcome: "finished", "failed", "stopped", or "no longer watched" after an interrupt,
             which the experiment does not notice.
 
     Raises:
         ExperimentFailed: as `records` does, or the experiment was stopped before its best model was tested.
     """
+    refreshed = -math.inf
     try:
         for record in with_ticks(records):
             if record is not None:
                 take(record)
                 tracking.take(record)
-            refresh()
+            if time.monotonic() - refreshed > _REFRESH_SECONDS:
+                refresh()
+                refreshed = time.monotonic()
         outcome = "stopped" if history.test is None else "finished"
     except BaseException as error:
         outcome = "failed" if isinstance(error, Exception) else "no longer watched"
@@ -101,7 +106,7 @@ class Monitor:
         self.history = history
         self._started = time.monotonic()
         self._announced: set[str] = set()
-        self._points = self._drawn_points = 0
+        self._points = self._drawn_points = self._events = 0
         self._drawn_at = self._started
         # Both are None outside of a notebook, where only the lines are printed.
         self._bar = display(self._progress_bar("waiting for the first report"), display_id=True)
@@ -112,7 +117,7 @@ class Monitor:
         self.history.add(record)
         if record["metric_name"] in ("accuracy", "loss"):
             self._points += 1
-        for line in self._news():
+        for line in self._news(int(record["round"])):
             print(line, flush=True)
 
     def refresh(self) -> None:
@@ -126,31 +131,27 @@ class Monitor:
         self._show_bar(outcome)
         self._show_curves()
 
-    def _news(self) -> Iterator[str]:
-        """Yield a line for everything that is complete and was not told yet."""
+    def _news(self, openfl_round: int) -> Iterator[str]:
+        """Yield a line for each thing that a record of a round has completed, and that was not told yet."""
         history = self.history
-        waits = self.history.waits_behind if self._bar is None else ""  # else the bar says so, while it lasts
-        lines = {
-            "queued": waits and f"Waits behind {waits}",
-            "start": (score := history.initial_validation)
-            and f"Before training: validation accuracy {score}",
+        lines: dict[str, Callable[[], str]] = {
+            "queued": self._queue_in_words,
+            "start": partial(_start_in_words, history),
+            # OpenFL's round validates one and trains the next; its records complete no other.
+            **{f"round {n}": partial(_round_in_words, history, n) for n in (openfl_round, openfl_round + 1)},
+            "test": partial(_test_in_words, history),
+            "personal": partial(personal_in_words, history),
         }
-        for result in history.results():
-            loss = "–" if result.train_loss is None else f"{result.train_loss:.3f}"
-            spent = "" if result.epsilon is None else f", epsilon {result.epsilon:.3g}"
-            lines[f"round {result.round}"] = (
-                f"Round {result.round} of {history.rounds}: training loss {loss}, "
-                f"validation accuracy {result.validation}, {result.seconds:.1f} s{spent}"
-            )
-        lines["test"] = (
-            score := history.test
-        ) and f"Best model, of round {history.best_round}: test accuracy {score}"
-        lines["personal"] = personal_in_words(history)
-        lines |= {f"event {number}": f"Note: {event}" for number, event in enumerate(history.events)}
-        for key, line in lines.items():
-            if line and key not in self._announced:
+        for key, in_words in lines.items():
+            if key not in self._announced and (line := in_words()):
                 self._announced.add(key)
                 yield line
+        told, self._events = self._events, len(history.events)
+        yield from (f"Note: {event}" for event in history.events[told:])
+
+    def _queue_in_words(self) -> str:
+        waits = self.history.waits_behind if self._bar is None else ""  # else the bar says so, while it lasts
+        return waits and f"Waits behind {waits}"
 
     def _show_bar(self, words: str) -> None:
         if self._bar is not None:
@@ -166,3 +167,24 @@ class Monitor:
 
     def _curves(self) -> Image:
         return show(plot_learning(self.history), "loss and validation accuracy over the training rounds")
+
+
+def _start_in_words(history: History) -> str:
+    score = history.initial_validation
+    return f"Before training: validation accuracy {score}" if score else ""
+
+
+def _round_in_words(history: History, number: int) -> str:
+    if number > history.rounds or (result := history.round_result(number)) is None:
+        return ""
+    loss = "–" if result.train_loss is None else f"{result.train_loss:.3f}"
+    spent = "" if result.epsilon is None else f", epsilon {result.epsilon:.3g}"
+    return (
+        f"Round {number} of {history.rounds}: training loss {loss}, "
+        f"validation accuracy {result.validation}, {result.seconds:.1f} s{spent}"
+    )
+
+
+def _test_in_words(history: History) -> str:
+    score = history.test
+    return f"Best model, of round {history.best_round}: test accuracy {score}" if score else ""

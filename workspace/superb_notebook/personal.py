@@ -81,9 +81,9 @@ def personal_cells(personal: Personal | None) -> list[str]:
 
 def personal_in_words(history: History) -> str:
     """Return in a line what the personalising round came to, once it is closed; empty before."""
-    personal = personal_models(history)
     closed = history.value("round", "seconds", history.rounds + CLOSING_ROUNDS) is not None
-    if not personal or not closed:
+    personal = personal_models(history) if closed else {}
+    if not personal:
         return ""
     kept = sum(each.kept for each in personal.values())
     tests = pooled_pair(personal.values(), "test")

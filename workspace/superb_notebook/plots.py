@@ -22,7 +22,8 @@ from superb_notebook.history import AGGREGATOR, History
 
 INK, GREY, FAINT = "#1f2430", "#6b7280", "#e5e7eb"
 # Okabe and Ito's colours, which stay apart for every kind of colour vision.
-_ENVOY_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+_ENVOY_COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#56b4e9", "#e69f00")
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from superb_notebook.experiment_plots import plot_nothing
-from superb_notebook.plots import GREY, INK, envoy_colours, style
+from superb_notebook.plots import FIGURE_INCHES, GREY, INK, envoy_colours, style
 from superb_notebook.tables import Table
 
 Measured = Mapping[str, Any]
@@ -63,7 +63,7 @@ def plot_privacy(measured: Measured | None, who: str = "envoys") -> Figure:
     envoys = _envoys(measured)
     colours = envoy_colours(map(str, envoys))
     with style():
-        figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+        figure = Figure(figsize=(FIGURE_INCHES, 3.8), layout="constrained")
         axes = figure.subplots()
         for height, words in (
             ("accuracy_not_private", "not private"),

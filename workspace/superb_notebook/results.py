@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from superb_notebook.experiment_plots import plot_nothing
-from superb_notebook.plots import INK, style
+from superb_notebook.plots import BLUE, FIGURE_INCHES, GREY, INK, ORANGE, style
 from superb_notebook.tables import Table
 
 Row = Mapping[str, Any]
@@ -178,9 +178,9 @@ def plot_regimes(rows: Iterable[Row]) -> Figure:
     shown = regimes(rows)[::-1]
     if not shown:
         return plot_nothing("There is no comparison here; make compare DATA=FOLDER measures it.")
-    colours = dict(zip(REGIMES, ("#6b7280", "#0072b2", "#d55e00"), strict=True))
+    colours = dict(zip(REGIMES, (GREY, BLUE, ORANGE), strict=True))
     with style():
-        figure = Figure(figsize=(9.6, 0.9 + 0.38 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(FIGURE_INCHES, 0.9 + 0.38 * len(shown)), layout="constrained")
         axes = figure.subplots()
         for height, item in enumerate(shown):
             colour = colours[item.conditions["regime"]]

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from superb_node.text import printable
 from superb_notebook.experiment_plots import plot_nothing
-from superb_notebook.plots import FIGURE_INCHES, GREY, INK, style
+from superb_notebook.plots import BLUE, FIGURE_INCHES, GREY, INK, style
 from superb_notebook.runs import Run, find_runs, left_out
 from superb_notebook.told_settings import differences
 
@@ -81,7 +81,7 @@ def _draw_accuracies(axes: Axes, places: Sequence[int], runs: Sequence[Run]) -> 
         places,
         xerr=[margin(run) for run in runs],
         fmt="o",
-        color="#0072b2",
+        color=BLUE,
         markersize=7,
         elinewidth=2,
     )

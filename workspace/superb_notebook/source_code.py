@@ -93,15 +93,12 @@ def _below(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 class _WithoutAnnotations(ast.NodeTransformer):
     """Takes annotations away: the module that is written does not evaluate them."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         node.returns = None
         self.generic_visit(node)
         return node
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        node.returns = None
-        self.generic_visit(node)
-        return node
+    visit_FunctionDef = visit_AsyncFunctionDef = _function  # noqa: N815
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None

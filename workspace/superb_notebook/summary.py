@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -49,14 +51,11 @@ def run_folder(given: str | None, settings: Settings) -> Path:
 
 def _claimed(runs: Path) -> Path:
     stem = f"{datetime.now():%Y%m%d-%H%M%S}"
-    number = 1
-    while True:
-        folder = runs / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
+    for name in itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2))):
+        with suppress(FileExistsError):
+            (runs / name).mkdir()
+            break
+    return runs / name
 
 
 def write_summary(

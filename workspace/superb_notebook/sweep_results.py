@@ -16,7 +16,7 @@ from superb_ks.settings import Settings
 from superb_node.text import printable
 from superb_notebook.experiment import FederatedExperiment
 from superb_notebook.history import History, Score, without_frames
-from superb_notebook.plots import FIGURE_INCHES, GREY, INK, style
+from superb_notebook.plots import BLUE, FIGURE_INCHES, GREY, INK, ORANGE, style
 from superb_notebook.sweep_settings import in_words
 
 MOST = 24
@@ -144,8 +144,8 @@ def plot_sweep(sweep: Sweep) -> Figure:
         chosen = [run.validation.accuracy for run in runs if run.validation is not None]
         tested = [run.test.accuracy for run in runs if run.test is not None]
         axes.hlines(places, chosen, tested, color=GREY, alpha=0.5, linewidth=2)
-        axes.plot(chosen, places, "o", color="#0072b2", markersize=8, label="validation: orders the runs")
-        axes.plot(tested, places, "D", color="#d55e00", markersize=6, label="test")
+        axes.plot(chosen, places, "o", color=BLUE, markersize=8, label="validation: orders the runs")
+        axes.plot(tested, places, "D", color=ORANGE, markersize=6, label="test")
         axes.set_yticks(places, [printable(run.words)[:_MOST_LETTERS] for run in runs], color=INK, fontsize=9)
         axes.set_ylim(-0.6, len(runs) - 0.4)
         axes.set_title("Accuracy of the best model of each run")

@@ -3,7 +3,9 @@
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -11,8 +13,10 @@ from openfl.interface.interactive_api.experiment import TaskInterface
 
 from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import Addresses, Settings
+from superb_node.flower.cli import FlowerRefused
 from superb_notebook.connect import FederationError, connect, shard_cards, shared_labels
 from superb_notebook.experiment import ExperimentFailed, FederatedExperiment
+from superb_notebook.flower import FlowerClient
 
 
 def closed_port() -> int:
@@ -33,6 +37,14 @@ def test_an_unknown_director_is_named_with_what_to_do():
 def test_illegal_names_are_refused_before_anything_is_made(name):
     with pytest.raises(ValueError, match="experiment name .*legal: a letter"):
         FederatedExperiment(None, name)
+
+
+def test_an_unknown_run_on_flower_is_named(tmp_path: Path) -> None:
+    federation = SimpleNamespace(dir_client=FlowerClient(cast(Any, None), tmp_path))
+    experiment = FederatedExperiment(cast(Any, federation), "other")
+    for what in (experiment.stop, experiment.status):
+        with pytest.raises(FlowerRefused, match="^there is no experiment 'other' in "):
+            what()
 
 
 class Registry:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import yaml
 
+import superb_shard_descriptor
 from speech_commands.synthetic.corpus import write_corpus
 from speech_commands.synthetic.script import Size
 from superb_ks.model.spec import ModelSpec
@@ -52,6 +54,16 @@ def test_shards_together_are_all_clips(speech: Path) -> None:
         assert 0 < len(pooled[split]) == sum(len(shard[split]) for shard in shards)
     waveform, label = pooled["train"].clip(0)
     assert waveform.dtype == np.float32 and 0 <= label < 12
+
+
+def test_the_clips_are_listed_and_divided_once_for_all_shards(
+    speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = Mock(wraps=superb_shard_descriptor.Shards)
+    monkeypatch.setattr(superb_shard_descriptor, "Shards", shards)
+    data = reachable_data(cards(), str(config(speech)))
+    assert len(data.shards(EXTRACTOR, count=3)) == 3
+    shards.assert_called_once()
 
 
 def test_the_test_clips_are_those_of_the_config_too(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:

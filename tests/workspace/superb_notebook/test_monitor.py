@@ -1,5 +1,6 @@
 """What is shown while an experiment runs: in a terminal, and in a real notebook."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from nbclient import NotebookClient
 
 from superb_notebook.experiment import ExperimentFailed
-from superb_notebook.history import History
-from superb_notebook.monitor import Monitor, follow
+from superb_notebook.history import History, RoundResult
+from superb_notebook.monitor import Monitor, follow, watch
 from superb_notebook.progress import activity, progress
+from superb_notebook.tracking.writing import Tracking
 from tests.workspace.experiment_records import (
     ENVOYS,
     record,
@@ -38,6 +40,36 @@ def test_one_line_is_printed_for_each_finished_round(capsys: pytest.CaptureFixtu
     history = follow(two_rounds(), 2, ENVOYS)
     assert printed_lines(capsys.readouterr().out) == LINES
     assert history.test is not None
+
+
+def test_a_long_experiment_is_followed_as_fast_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record makes nobody look at more rounds than its own two, nor draw the bar each time."""
+    looked: list[int] = []
+    refreshed: list[History] = []
+    of_history = History.round_result
+
+    def round_result(history: History, number: int) -> RoundResult | None:
+        looked.append(number)
+        return of_history(history, number)
+
+    monkeypatch.setattr(History, "round_result", round_result)
+    history, records = History(500, ENVOYS), list(two_rounds())
+    monitor = Monitor(history, plot=False)
+    begin = time.monotonic()
+    with pytest.raises(ExperimentFailed):  # the other rounds never come
+        watch(records, Tracking(records, "", None), history, monitor.take, lambda: refreshed.append(history))
+    assert len(looked) <= 2 * len(records)
+    assert 1 <= len(refreshed) <= 2 + 10 * (time.monotonic() - begin)
+
+
+def test_a_round_without_a_score_is_left_out_and_the_others_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monitor = Monitor(History(2, ENVOYS))
+    for item in two_rounds():
+        if (item["round"], item["task_name"]) != (1, "validate"):
+            monitor.take(item)
+    assert printed_lines(capsys.readouterr().out)[:2] == [LINES[0], LINES[2]]
 
 
 def test_the_spent_epsilon_is_told_with_the_round(capsys: pytest.CaptureFixture[str]) -> None:

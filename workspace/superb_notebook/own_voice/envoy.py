@@ -19,7 +19,7 @@ from openfl.interface.interactive_api.federation import Federation
 from superb_ks.settings import SUPERB_LABELS, Addresses
 from superb_node.labels import LISTED
 from superb_node.names import fault_of_envoy_name
-from superb_node.work_folder import OF_ONE_NODE
+from superb_node.work_folder import OF_ONE_NODE, replace_file
 from superb_node.yaml_config import NotYaml, read_yaml
 from superb_notebook.connect import shard_cards
 from superb_notebook.local_data import ENVOY
@@ -75,8 +75,7 @@ class OwnEnvoy:
         try:
             shutil.copytree(ENVOY, self.folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
             self.folder.chmod(0o700)  # it has the rights of the original now
-            text = _config(self.folder / CONFIG, voice)
-            (self.folder / CONFIG).write_text(text, encoding="utf-8")
+            replace_file(self.folder / CONFIG, _config(self.folder / CONFIG, voice).encode())
         except (OSError, shutil.Error, NotYaml) as error:
             raise VoiceError(f"{self.folder}: no envoy's folder can be made there ({error})") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 
 from superb_node.audio import SAMPLE_RATE
 from superb_node.errors import ToldError
-from superb_node.labels import BACKGROUND, SILENCE, TESTING_LIST, is_litter, keyword_ids
+from superb_node.labels import BACKGROUND, SILENCE, TESTING_LIST, VALIDATION_LIST, is_litter, keyword_ids
+from superb_node.work_folder import replace_file
 
-VALIDATION_LIST = "validation_list.txt"
 ROOM = "room"
 """Stands for the recording without speech where others have a word."""
 SPLITS = ("train", "val", "test", "train", "test")
@@ -140,13 +139,9 @@ class VoiceFolder:
 
     def _write(self, path: Path, content: bytes) -> None:
         """Write a file whole or not at all, for this account alone."""
-        partial = path.with_name(f".{path.name}.partial")
         try:
             for folder in (self.root.parent, self.root, path.parent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            partial.replace(path)
+            replace_file(path, content, mode=0o600)
         except OSError as error:
             raise VoiceError(f"{path}: cannot be written ({error.strerror})") from error

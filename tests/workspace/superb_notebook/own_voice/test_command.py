@@ -9,7 +9,9 @@ import pytest
 
 from superb_ks.settings import Addresses
 from superb_notebook.own_voice.command import command_that_starts
-from superb_notebook.own_voice.folder import VoiceError
+from superb_notebook.own_voice.envoy import OwnEnvoy
+from superb_notebook.own_voice.folder import VoiceError, VoiceFolder
+from superb_notebook.own_voice.voice import Voice
 
 PLAIN = "--insecure-allow-plaintext-on-network"
 
@@ -62,6 +64,17 @@ def test_what_is_set_here_is_in_it_because_it_may_be_set_there(monkeypatch: pyte
         "&& CERTIFICATES=../certs/my_voice DIRECTOR_PORT=50050 "
         "bash start_envoy_with_tls.sh my_voice localhost"
     )
+
+
+def test_the_envoys_config_changes_whole_or_not_at_all(project: Path) -> None:
+    def config_for(*labels: str) -> Path:
+        folder = VoiceFolder(project / "envoy_voice" / "clips", labels)
+        return OwnEnvoy(Voice(folder, is_synthetic=False), Addresses()).folder / "envoy_config.yaml"
+
+    seen = project / "seen"
+    seen.hardlink_to(config_for("yes", "no"))  # by a reader who has opened it
+    before = seen.read_text()
+    assert config_for("yes").read_text() != before == seen.read_text()
 
 
 def test_the_certificates_are_found_from_the_envoys_folder(project: Path) -> None:
