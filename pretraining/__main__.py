@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from demo.interrupts import Interrupted, raise_interrupted
 from pretraining.card import command, write_card
 from pretraining.checkpoint import FILES, FOLDER, Publication, can_publish, write_model
 from pretraining.corpus import BLOCK, speak_corpus
@@ -59,18 +59,33 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    """Pretrain as the command line says and print the digest."""
-    chosen = options()
+def main(arguments: list[str] | None = None) -> int:
+    """Pretrain as the command line says; returns 0, 1 if a synthesiser fails, 130 for Ctrl-C."""
+    chosen = options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the workers end with it
+    try:
+        with raise_interrupted():  # the workers end with it
+            make_model(chosen)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        print("interrupted; nothing is published", file=sys.stderr)
+        return interrupted.exit_code
+    return 0
+
+
+def make_model(chosen: argparse.Namespace) -> None:
+    """Speak, train, publish and print the digest.
+
+    Raises:
+        DataError: a synthesiser is missing or fails.
+
+    """
     torch.use_deterministic_algorithms(True)
     plan = replace(Plan(), seed=chosen.seed, clips=chosen.clips, steps=chosen.steps)
     begin = time.monotonic()
-    try:
-        corpus = speak_corpus(plan.clips, plan.invented, plan.phrases, plan.seed)
-    except DataError as error:
-        sys.exit(f"error: {error}")
+    corpus = speak_corpus(plan.clips, plan.invented, plan.phrases, plan.seed)
     spoken = time.monotonic() - begin
     logger.info(
         "%d clips, %d phonemes, %d pairs in %.0f s", len(corpus), len(corpus.names), corpus.n_pairs, spoken
@@ -83,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,14 +1,15 @@
 """The model card: what a run was made of and what came out of it. What does not change is in card.md."""
 
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
 from transformers import Wav2Vec2Model
 
+from pretraining import flite
 from pretraining.checkpoint import CARD, FOLDER, WEIGHTS
 from pretraining.corpus import PRETRAINING_VARIANTS, SpokenCorpus
-from pretraining.flite import VOICES
 from pretraining.training import CurvePoint, Plan
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -40,6 +41,7 @@ def write_card(
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "megabytes": f"{(folder / WEIGHTS).stat().st_size / 1e6:.1f}",
         "digest": digest,
+        "spoken_by": f"espeakng-loader {version('espeakng-loader')}, {flite.version()}",
         "seed": str(plan.seed),
         "command": made_by,
         "clips": f"{plan.clips:,}",
@@ -47,7 +49,7 @@ def write_card(
         "phrases": f"{corpus.n_phrases:,}",
         "hours": f"{len(corpus.samples) / 16_000 / 3600:.1f}",
         "variants": str(len(PRETRAINING_VARIANTS)),
-        "voices": str(len(VOICES)),
+        "voices": str(len(flite.VOICES)),
         "phonemes": str(len(corpus.names)),
         "pairs": str(corpus.n_pairs),
         "steps": f"{plan.steps:,}",

@@ -3,6 +3,7 @@
 Only the pretraining needs the command `flite`.
 """
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -42,6 +43,14 @@ def require_flite() -> None:
     missing = [voice for voice in VOICES if voice not in available]
     if missing:
         raise DataError(f"this flite has no voice {', '.join(missing)}; it has: {', '.join(available)}")
+
+
+def version() -> str:
+    """Return what the command calls its version, such as "flite-2.2-current"."""
+    # It ends with 1 even so.
+    said = subprocess.run(["flite", "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"version: *(\S+)", said.stdout)
+    return found[1] if found else "flite of an unknown version"
 
 
 def run(*options: str) -> str:

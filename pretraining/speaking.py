@@ -6,6 +6,7 @@ A process of its own, because eSpeak NG repeats itself only from a fresh start. 
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,8 @@ def speak(script: list[list], seed: int, part: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Speak the part that the command line names."""
+    """Speak the part that the command line names, or end without a word when Ctrl-C asks for it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     script, part, folder = sys.argv[1:]
     content = json.loads(Path(script).read_text(encoding="utf-8"))
     speak(content["blocks"], content["seed"], int(part), Path(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from string import Template
 
@@ -57,6 +58,7 @@ def test_a_card_names_the_options_that_make_its_model(corpus: SpokenCorpus, tmp_
     card = (tmp_path / CARD).read_text(encoding="utf-8")
     assert "make pretrain" not in card
     assert "| `python -m pretraining --seed=3 --steps=7 '--folder=my model'` |" in card
+    assert f"| spoken by | espeakng-loader {metadata.version('espeakng-loader')}, flite-" in card
     assert "| seed | 3 |" in card and "| 7 | 1.000 | 2.000 | 50.0% |" in card
 
 

@@ -63,6 +63,10 @@ def test_without_the_command_one_line_says_how_to_get_it(
         flite.require_flite()
 
 
+def test_the_version_is_what_the_command_calls_it(flite_is_here: None) -> None:
+    assert flite.version().startswith("flite-")
+
+
 @pytest.fixture
 def another_flite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the file of a command `flite` that stands before the real one."""

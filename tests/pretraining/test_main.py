@@ -2,13 +2,64 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
-from pretraining.__main__ import options
-from pretraining.checkpoint import FILES, FOLDER
+from pretraining import ROOT, __main__, corpus
+from pretraining.__main__ import main, options
+from pretraining.checkpoint import CARD, FILES, FOLDER, WEIGHTS, sha256
 from pretraining.training import Plan
+
+
+@pytest.fixture
+def torch_put_back() -> Iterator[None]:
+    """The command sets what is of its whole process."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_the_command_speaks_trains_and_publishes(
+    flite_is_here: None, torch_put_back: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With few texts and short turns, so that it is done in seconds."""
+    monkeypatch.setattr(corpus, "BLOCK", 8)
+    monkeypatch.setattr(__main__, "FEWEST_CLIPS", 32)
+    monkeypatch.setattr(__main__, "Plan", partial(Plan, invented=20, phrases=20))
+    assert main(["--clips", "32", "--steps", "1", "--folder", str(tmp_path / "new")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == FILES
+    card = (tmp_path / "new" / CARD).read_text(encoding="utf-8")
+    assert sha256(tmp_path / "new" / WEIGHTS) in card
+    assert "`python -m pretraining --clips=32 --steps=1 --folder=new`" in card
+
+
+def test_ctrl_c_ends_in_a_line(
+    torch_put_back: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(__main__, "speak_corpus", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert main(["--folder", str(tmp_path / "new")]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == "interrupted; nothing is published\n"
+
+
+def test_ctrl_c_ends_those_who_speak_without_a_word(tmp_path: Path) -> None:
+    script = tmp_path / "script.json"
+    blocks = [["en-us", "m3", ["sheep"] * 100_000]]
+    script.write_text(json.dumps({"seed": 0, "blocks": blocks}), encoding="utf-8")
+    command = [sys.executable, "-m", "pretraining.speaking", str(script), "0", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as speaker:
+        assert speaker.stdout is not None
+        assert speaker.stdout.read(1) == b"."
+        speaker.send_signal(signal.SIGINT)
+        assert speaker.communicate(timeout=60)[1] == b""
+    assert speaker.returncode == -signal.SIGINT
 
 
 def test_the_defaults_are_the_published_ones() -> None:
