@@ -21,6 +21,8 @@ from superb_flower import messages
 from superb_ks.aggregator.strategies.updates import UpdateRefused, require_usable
 from superb_ks.metrics import CLIPS, MAX_RECORDS, Metrics, admit, cap, count_records
 from superb_ks.schedule import TRAIN
+from superb_node.command_line import MAX_LOGGED_CHARACTERS
+from superb_node.text import safe_line, safe_lines, shortened
 
 Counts = Mapping[str, int]
 _POLL_SECONDS = 0.1
@@ -65,7 +67,10 @@ def ask(grid: Grid, questions: Sequence[Message], seconds: float | None) -> Iter
         for reply in grid.pull_messages(list(waiting)):
             node = waiting.pop(reply.metadata.reply_to_message_id)
             if reply.has_error():
-                yield Answer(node, None, str(reply.error.reason), reply.error.code not in _NOT_THERE)
+                reason = safe_lines(shortened(str(reply.error.reason), MAX_LOGGED_CHARACTERS))
+                yield Answer(node, None, reason, reply.error.code not in _NOT_THERE)
+            elif fault := messages.fault_in(reply):
+                yield Answer(node, None, safe_line(shortened(fault, MAX_LOGGED_CHARACTERS)), failed=True)
             else:
                 yield Answer(node, reply)
         time.sleep(_POLL_SECONDS)
@@ -109,10 +114,11 @@ def read_report(reply: Message, name: str, asked: Sequence[str], size: int, coun
             raise UpdateRefused(f"{name} reports {others[0]}, which it was not asked for")
         measured, notes = _admitted({task: told[task] for task in asked}, counts)
         vector = messages.vector_of(reply) if TRAIN in asked else None
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UpdateRefused(f"{name} sent no report of its tasks: {type(error).__name__}: {error}") from error
-    except ValueError as error:
-        raise UpdateRefused(str(error) if isinstance(error, UpdateRefused) else f"{name}: {error}") from error
+    except UpdateRefused:
+        raise
+    except Exception as error:  # every byte is the sender's choice, and so is what goes wrong
+        words = safe_line(shortened(f"{type(error).__name__}: {error}", MAX_LOGGED_CHARACTERS))
+        raise UpdateRefused(f"{name} sent no report of its tasks: {words}") from error
     if vector is None:
         return Report(name, measured, None, notes)
     clips = int(measured[TRAIN][CLIPS])

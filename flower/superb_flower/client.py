@@ -24,7 +24,7 @@ from torch import nn
 import superb_ks
 from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.collaborator.tasks import Tasks
-from superb_ks.experiment import Experiment
+from superb_ks.experiment import Experiment, UnsoundExperiment
 from superb_ks.model.spec import ModelSpec
 from superb_ks.types import Vector
 from superb_node.envoy.config import EnvoyConfig, build_descriptor
@@ -137,7 +137,7 @@ def _simulated(file: Path, count: int, shard: tuple[tuple[str, Any], ...]) -> Ca
 
 @functools.lru_cache(maxsize=4096)
 def _clips(open_rank: Callable[[int], Any], rank: int, spec: ModelSpec) -> Any:
-    return open_shard(open_rank(rank), spec)
+    return open_shard(open_rank(rank), spec.feature_extractor())
 
 
 @functools.lru_cache(maxsize=1)
@@ -149,9 +149,11 @@ def work_of(text: bytes) -> tuple[Tasks, nn.Module, ModelSpec]:
     """
     experiment = Experiment.read(text)
     if fault := experiment.fault_of_package():
-        raise RuntimeError(fault)
+        raise UnsoundExperiment(fault)
     if not isinstance(experiment.model, Mapping) or experiment.shard is not None:
-        raise ValueError("on Flower an experiment has a model's specification, and opens shards as they are")
+        raise UnsoundExperiment(
+            "on Flower an experiment has a model's specification, and opens shards as they are"
+        )
     spec = ModelSpec.from_dict(experiment.model)
     work = Tasks(experiment), spec.build(), spec
     # The Trainer collects garbage at the end of each training, and would look through all libraries for it: a

@@ -6,8 +6,10 @@ import logging
 
 from flwr.common.logger import FLOWER_LOGGER
 
+from superb_node.errors import ToldError
 
-class RunFailed(RuntimeError):
+
+class RunFailed(ToldError):
     """A run cannot go on, for a reason that its message gives in a line."""
 
 

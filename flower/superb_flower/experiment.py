@@ -21,6 +21,8 @@ _KEYS = {
     "privacy.clip_norm": "clip-norm",
 }
 """The setting of each key of the run config that has one: `group.field` for one of a group."""
+_CLIP_NORM = 1.0
+"""The default of `clip-norm`."""
 
 _OWN_SETTINGS = "settings = Settings()\n"
 _MODEL_AND_DATA = {"model": "model", "data_loader": "shard", "device": "device"}
@@ -73,19 +75,24 @@ def settings_by_config(run_config: Mapping[str, Any]) -> Settings:
     values["recipe"] = {"epochs_per_round": run_config["epochs-per-round"] or None}
     further = _further(run_config["settings"])
     if not run_config["noise-multiplier"] and "privacy" not in further:
+        if run_config["clip-norm"] != _CLIP_NORM:
+            raise ValueError(
+                f"the run config's clip-norm is {run_config['clip-norm']!r}, and without a noise-multiplier "
+                "nothing is clipped; give both, or neither"
+            )
         values["privacy"] = None
     _add(further, values)
     return Settings.from_dict({**values, "engine": "flower"})
 
 
-def _further(text: str) -> dict[str, Any]:
+def _further(text: object) -> dict[str, Any]:
     """Return what the run config's `settings` holds.
 
     Raises:
         ValueError: it is no JSON object.
     """
     try:
-        further = json.loads(text or "{}")
+        further = json.loads(text or "{}") if isinstance(text, str) else text
     except json.JSONDecodeError as error:
         raise ValueError(f"the run config's settings are no JSON: {error}") from error
     if not isinstance(further, dict):

@@ -23,6 +23,8 @@ ARRAYS, CONFIG, METRICS, CLIENT = "arrays", "config", "metrics", "client"
 """Names of the records: the first three are those of Flower's strategies."""
 
 WEIGHTS = "weights"
+MAX_REPORT_CHARACTERS = 2**20
+"""Of a client's report: several times what the records of a round that are taken need."""
 
 
 def request(vector: Vector, config: dict[str, Any]) -> RecordDict:
@@ -90,16 +92,30 @@ def report(name: str, measured: Mapping[str, Mapping[str, Any]], vector: Vector 
     return content
 
 
+def fault(line: str) -> RecordDict:
+    """Return the content of the reply of a client that failed at what it was asked: why, in a line."""
+    return RecordDict({CLIENT: ConfigRecord({"fault": line})})
+
+
+def fault_in(message: Message) -> str:
+    """Return why a client failed at what it was asked; empty if it did not."""
+    client = message.content.get(CLIENT)
+    return str(client.get("fault", "")) if isinstance(client, ConfigRecord) else ""
+
+
 def metrics_of(message: Message) -> dict[str, Metrics]:
     """Return the metrics of each task that a client reported.
 
     Raises:
-        ValueError: it sent something else.
+        Exception: it sent something else; of what kind, is as the sender likes.
     """
-    told = json.loads(str(_client_in(message)["report"]))
+    told = str(_client_in(message)["report"])
+    if len(told) > MAX_REPORT_CHARACTERS:
+        raise ValueError(f"a report of {len(told):,} characters; legal: up to {MAX_REPORT_CHARACTERS:,}")
+    measured = json.loads(told)
     return {
         str(task): {str(metric): np.asarray(value, np.float64) for metric, value in metrics.items()}
-        for task, metrics in told.items()
+        for task, metrics in measured.items()
     }
 
 

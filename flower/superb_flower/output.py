@@ -25,6 +25,10 @@ class Output:
     Args:
         folder: made if it is not there.
 
+    Raises:
+        FileExistsError: a run has its records there, or it is no folder.
+        OSError: it cannot be written.
+
     Attributes:
         readers: get the records of each call as they come.
     """
@@ -33,7 +37,7 @@ class Output:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.readers: list[Callable[[list[dict[str, Any]]], None]] = []
-        self._records = (folder / RECORDS).open("w", encoding="utf-8")
+        self._records = (folder / RECORDS).open("x", encoding="utf-8")
 
     def record(self, round_number: int, origin: str, task: str, metrics: Metrics) -> None:
         """Append what was measured, as the director does (docs/design.md)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,12 +17,14 @@ from superb_flower.errors import RunFailed
 from superb_flower.experiment import notebooks_text, settings_by_config, text_of
 from superb_flower.output import Output
 from superb_flower.rounds import Rounds
+from superb_ks.checked import FRACTION
 from superb_ks.collaborator.personal import save_pretrained
 from superb_ks.experiment import Experiment
+from superb_ks.model.folder import ModelUnavailable
 from superb_ks.model.packing import pack
-from superb_ks.model.spec import ModelSpec
+from superb_ks.model.spec import ModelMismatch, ModelSpec
 from superb_ks.recipe import recipe_in_words
-from superb_ks.run_files import BEST, FAILED, FAILURE, FINISHED, INITIAL, RUNNING, STATUS, read_model
+from superb_ks.run_files import BEST, FAILED, FAILURE, FINISHED, INITIAL, RUNNING, read_model
 from superb_ks.settings import Settings
 from superb_ks.types import Vector
 
@@ -36,7 +37,7 @@ def main(grid: Grid, context: Context) -> None:
     config, sent = context.run_config, notebooks_text()
     # Illegal settings of a run's config leave no folder; a notebook looks into its own for the reason.
     by_config = None if sent else _settings(config, None)
-    output = Output(_free(Path(str(config["output"])).resolve()))
+    output = _output(Path(str(config["output"])))
     log(logging.INFO, "Records and models are in %s", output.folder)
     output.status(RUNNING)
     try:
@@ -50,14 +51,30 @@ def main(grid: Grid, context: Context) -> None:
     log(logging.INFO, "Finished; records and models are in %s", output.folder)
 
 
-def _free(folder: Path) -> Path:
-    """Return a folder without a run: this one, or the same name with the first number that is free."""
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([folder], numbered) if not (each / STATUS).exists())
+def _output(folder: Path) -> Output:
+    """Take a folder without a run: this one, or the same name with the first number that is free.
+
+    Raises:
+        RunFailed: it cannot be written.
+    """
+    try:
+        free, number = folder.resolve(), 2
+        while True:
+            try:
+                return Output(free)
+            except FileExistsError:
+                if not free.is_dir():
+                    raise
+                free, number = folder.resolve().with_name(f"{folder.name}-{number}"), number + 1
+    except OSError as error:
+        raise RunFailed(f"the run config's output cannot be written: {error}") from error
 
 
 def _settings(config: Mapping[str, Any], sent: bytes | None) -> Settings:
     """Return the settings of a notebook's text, or of the run's config; refused if Flower cannot do them."""
+    share = config["fraction-evaluate"]
+    if not FRACTION.contains(share):
+        raise RunFailed(f"the run config's fraction-evaluate is {share!r}; legal: {FRACTION.words}")
     try:
         settings = Experiment.read(sent).settings if sent else settings_by_config(config)
         return replace(settings, engine="flower")
@@ -74,13 +91,15 @@ def _carry_out(
         return
     require_splits(clients)
     log(logging.INFO, "Recipe: %s", recipe_in_words(vars(settings.complete_recipe), settings.to_dict()))
-    experiment = Experiment.read(sent or text_of(settings, clients.labels))
+    try:
+        experiment = Experiment.read(sent or text_of(settings, clients.labels))
+        start = _initial_weights(output.folder, experiment)
+    except (ModelMismatch, ModelUnavailable, ValueError) as error:
+        raise RunFailed(error) from error
     if isinstance(experiment.model, dict):
         require_classes(clients, experiment.model["labels"])
-    rounds = Rounds(
-        grid, clients, experiment.to_bytes(), settings, output, float(config["fraction-evaluate"])
-    )
-    rounds.run(_initial_weights(output.folder, experiment))
+    share = float(config["fraction-evaluate"])
+    Rounds(grid, clients, experiment.to_bytes(), settings, output, share).run(start)
     if sent is None:  # a notebook saves its model itself
         save_pretrained(experiment, read_model(output.folder / BEST), output.folder / "model")
 

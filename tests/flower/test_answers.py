@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterable
@@ -12,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Error, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
-from superb_flower import messages
+from superb_flower import client_app, messages
 from superb_flower.answers import Answer, Report, ask, read_report
 from superb_flower.output import in_words
 
@@ -23,6 +25,7 @@ from simulation.engine import Engine
 from superb_ks.aggregator.strategies.updates import UpdateRefused
 from superb_ks.run_files import FINISHED, LAST, RECORDS, STATUS, read_model
 from superb_ks.settings import SUPERB_LABELS, Addresses, Failures, Head, Recipe, Settings
+from superb_node.flower.cli import FlowerRefused
 from superb_notebook.connect import connect
 from superb_notebook.flower import copy_app
 from superb_notebook.monitor import follow
@@ -81,7 +84,10 @@ def with_weight(value: float) -> np.ndarray:
         ({"clips": []}, "a trained on 0 clips"),
         ({"clips": -3}, "a trained on 0 clips"),
         ({"model": None}, "a sent no report of its tasks: KeyError: 'arrays'"),
-        ({"model": MODEL.reshape(2, 4)}, "a: a model is one vector of floats"),
+        (
+            {"model": MODEL.reshape(2, 4)},
+            "a sent no report of its tasks: ValueError: a model is one vector of floats",
+        ),
     ],
 )
 def test_an_update_that_cannot_be_averaged_is_refused(sent: dict[str, Any], words: str) -> None:
@@ -89,10 +95,36 @@ def test_an_update_that_cannot_be_averaged_is_refused(sent: dict[str, Any], word
         report_of(reply(**sent))
 
 
-@pytest.mark.parametrize("text", ["7", '{"train": 7}', '{"train": {"clips": {}}}', "{}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("7", '{"train": 7}', '{"train": {"clips": {}}}', "{}"),
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param('{"train": {"clips": 1%s}}' % ("0" * 400), id="beyond a float"),
+        pytest.param('{"train": {"clips": 1}}' + " " * messages.MAX_REPORT_CHARACTERS, id="long"),
+        pytest.param('{"train": {"clips": 1}}\x1b[2J\nforged', id="for a terminal"),
+    ],
+)
 def test_what_is_no_report_is_refused(text: str) -> None:
     sent = reply()
     sent.content[messages.CLIENT] = ConfigRecord({"name": "a", "report": text})
+    with pytest.raises(UpdateRefused, match="^a sent no report of its tasks: ") as refused:
+        report_of(sent)
+    assert str(refused.value).isprintable()
+
+
+def too_large() -> bytes:
+    """The file of an array whose header promises more than there is."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**60,)})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no zip", too_large()], ids=["empty", "zip", "too large"])
+def test_what_is_no_model_is_refused(data: bytes) -> None:
+    sent = reply()
+    array = Array("float32", (SIZE,), "numpy.ndarray", data)
+    sent.content[messages.ARRAYS] = ArrayRecord({messages.WEIGHTS: array})
     with pytest.raises(UpdateRefused, match="^a sent no report of its tasks: "):
         report_of(sent)
 
@@ -132,15 +164,52 @@ def test_an_answer_is_known_by_its_question() -> None:
         Error(ErrorCode.NODE_UNAVAILABLE, "gone"),
         Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "no"),
     )
-    line = Nodes({1: messages.report("x", {}, None), 2: lost, 3: failed}, takes=4)
+    told = messages.fault("no clip\nforged")
+    line = Nodes({1: messages.report("x", {}, None), 2: lost, 3: failed, 4: told}, takes=5)
     started = time.monotonic()
-    came = {each.node: each for each in ask(line, [question(node) for node in range(1, 6)], 0.3)}
+    came = {each.node: each for each in ask(line, [question(node) for node in range(1, 7)], 0.3)}
     assert time.monotonic() - started < 5
     assert came[1].reply is not None
     assert came[2] == Answer(2, None, "gone")
     assert came[3] == Answer(3, None, "no", failed=True)
-    assert came[4] == Answer(4, None, "no answer within 0.3 s")
-    assert came[5].fault.startswith("it has left")
+    assert came[4] == Answer(4, None, "no clip\\nforged", failed=True)
+    assert came[5] == Answer(5, None, "no answer within 0.3 s")
+    assert came[6].fault.startswith("it has left")
+
+
+def test_what_went_wrong_on_a_client_is_short_and_safe() -> None:
+    long = "\x1b[2J" + "no " * 10_000
+    raised = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, long)
+    came = list(ask(Nodes({1: raised, 2: messages.fault(long)}), [question(1), question(2)], 5.0))
+    assert [each.failed for each in came] == [True, True]
+    for each in came:
+        assert each.fault.startswith("\\x1b[2Jno ") and each.fault.isprintable()
+        assert len(each.fault) < 21_000
+
+
+@pytest.mark.parametrize(
+    ("node", "line", "traced"),
+    [
+        ({}, "a SuperNode needs name and envoy-config: start it by envoy/start_supernode.sh", False),
+        (
+            {"partition-id": "x"},
+            "in of, line [0-9]+: ValueError: invalid literal for int\\(\\) with base 10: 'x'",
+            True,
+        ),
+    ],
+)
+def test_a_client_says_in_a_line_why_it_failed(
+    node: dict[str, Any], line: str, traced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody foresaw it, the client's own log has the traceback."""
+    logged: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        client_app, "log", lambda _level, text, exc_info: logged.append((text, exc_info is not None))
+    )
+    asked = question(kind="query")
+    reply = client_app.app(asked, Context(1, 1, node, RecordDict(), {}))
+    assert re.fullmatch(line, messages.fault_in(reply))
+    assert logged == [(messages.fault_in(reply), traced)]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +297,7 @@ def test_liars_among_simulated_clients(shard_params: dict[str, str], tmp_path: P
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_rounds_go_on_without_a_node_that_leaves(shard_params: dict[str, str], tmp_path: Path) -> None:
-    """One by Ctrl-C, which tells the SuperLink."""
+    """One by Ctrl-C, which tells the SuperLink; then the other one's clips go."""
     one_thread = {"OMP_NUM_THREADS": "1"}
     with FlowerFederation(tmp_path, envoys=2, shard_params=shard_params, environment=one_thread) as running:
         settings = Settings(
@@ -254,6 +323,13 @@ def test_rounds_go_on_without_a_node_that_leaves(shard_params: dict[str, str], t
                 yield record
 
         history = follow(seen(), settings.rounds, running.envoy_names)
+        clips = Path(shard_params["data_dir"])
+        clips.rename(gone := clips.with_name("gone"))
+        with pytest.raises(FlowerRefused) as refused:
+            connect(settings).get_shard_registry()
+        gone.rename(clips)
+    line = f"client [0-9]+ cannot take part: data_dir {re.escape(str(clips))}: no such folder"
+    assert re.fullmatch(line, str(refused.value))
     assert history.test is not None
     assert [name for name in running.envoy_names if history.value("train", "clips", 2, name)] == ["env_one"]
     assert any("env_two" in event for event in history.events), history.events

@@ -67,6 +67,11 @@ def test_a_run_can_have_every_setting(given: dict[str, Any], settings: Settings)
     [
         ({"settings": "{"}, "the run config's settings are no JSON: Expecting property name"),
         ({"settings": "[]"}, r"the run config's settings are \[\]; legal: a JSON object"),
+        ({"settings": 5}, "the run config's settings are 5; legal: a JSON object"),
+        (
+            {"clip_norm": 0.5},
+            "clip-norm is 0.5, and without a noise-multiplier nothing is clipped; give both",
+        ),
         ({"settings": '{"round": 3}'}, "Settings has no field 'round'; its fields are model, tuning"),
         ({"tuning": "lora", "settings": '{"tuning": {"rank": 0}}'}, "Lora.rank is 0; legal: a whole number"),
         ({"settings": '{"seed": 3}'}, "settings have 'seed', which has a key of its own: seed=…"),

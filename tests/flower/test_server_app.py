@@ -102,6 +102,50 @@ def test_a_run_that_could_not_learn_or_be_scored_ends_before_its_rounds(
     assert reason(tmp_path / "output") == f"no client has {words} clips"
 
 
+def in_folder(value: Any, folder: Path) -> Any:
+    """Put a folder's path in the place of HERE, if the value is a text."""
+    return value.replace("HERE", str(folder)) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "made"),
+    [
+        ({"fraction-evaluate": 2}, "the run config's fraction-evaluate is 2; legal: in (0, 1]", set()),
+        ({"fraction-evaluate": "x"}, "the run config's fraction-evaluate is 'x'; legal: in (0, 1]", set()),
+        ({"settings": 5}, "the run config's settings are 5; legal: a JSON object", set()),
+        ({"output": "HERE/file"}, "the run config's output cannot be written: [Errno 17] File exists", set()),
+        ({"output": "HERE/file/run"}, "the run config's output cannot be written: [Errno 20] Not a", set()),
+        ({"model": "HERE/nowhere"}, "model is 'HERE/nowhere', no folder here; legal: 'tiny', ", {"output"}),
+        ({"model": "HERE/empty"}, "cannot load the model: HERE/empty has no config.json", {"output"}),
+    ],
+)
+def test_what_a_run_cannot_use_is_told_in_a_line(
+    log: list[str],
+    run: Callable[..., Path],
+    tmp_path: Path,
+    given: dict[str, Any],
+    words: str,
+    made: set[str],
+):
+    """What can be known before the clients are asked leaves no folder."""
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    there = {each.name for each in tmp_path.iterdir()}
+    with pytest.raises(RunFailed) as failed:
+        run(**{name: in_folder(value, tmp_path) for name, value in given.items()})
+    assert str(failed.value).startswith(in_folder(words, tmp_path))
+    assert str(failed.value).isprintable()
+    assert {each.name for each in tmp_path.iterdir()} - there == made
+    if made:
+        assert reason(tmp_path / "output") == str(failed.value)
+
+
+def test_runs_at_once_have_folders_of_their_own(tmp_path: Path):
+    """None has a status yet when the next one looks."""
+    folders = [server_app._output(tmp_path / "output").folder.name for _ in range(3)]
+    assert folders == ["output", "output-2", "output-3"]
+
+
 def test_an_error_that_nobody_foresaw_is_told_with_its_kind(
     log: list[str], run: Callable[..., Path], tmp_path: Path
 ):
