@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,10 +11,13 @@ from rich.console import Console
 from demo.command import carry_out
 from demo.run_folder import RunFolder
 from demo.speech import make_synthetic_speech
-from simulation.engine import named_cluster
+from simulation.engine import ROOT, named_cluster
 from simulation.options import Options, parse_options
 from simulation.process import OUTPUT, run_in_child
-from simulation.progress import RoundProgress
+from simulation.progress import RoundProgress, RunningHistory
+
+PLOT_SECONDS = 10.0
+"""The plot is drawn no more often: that takes a quarter of a second of a core, on which clients train."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,10 +34,22 @@ def _run(options: Options, folder: RunFolder, console: Console) -> None:
     console.print(
         f"Starting Flower's simulation of {options.clients} clients, on {where} ...", highlight=False
     )
-    with RoundProgress(console) as progress:
-        history = run_in_child(options, folder.path, progress.show)
-    from simulation.results import keep  # PyTorch takes seconds, which a wrong option need not wait for
+    # Matplotlib takes half a second, which a wrong option need not wait for.
+    from simulation.results import PLOT, draw, keep
 
+    plot = (folder.path / PLOT).relative_to(ROOT)
+    console.print(f"{plot} shows from the first round on how they learn", highlight=False)
+    drawn, due = 0, 0.0
+    with RoundProgress(console) as progress:
+
+        def follow(run: RunningHistory) -> None:
+            nonlocal drawn, due
+            progress.show(run)
+            if run.done > drawn and time.monotonic() >= due:
+                draw(run.history, folder.path)
+                drawn, due = run.done, time.monotonic() + PLOT_SECONDS
+
+        history = run_in_child(options, folder.path, follow)
     keep(options, history, folder.path / OUTPUT, folder.path)
 
 

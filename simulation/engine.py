@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
-import shutil
-import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,20 +16,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
-
 from demo.errors import DemoError
 from demo.interrupts import held_back
 from demo.ports import free_ports
 from demo.process import ServiceProcess, stop_all
+from simulation import guard
 from superb_node.envoy.threads import usable_cores
-from superb_node.flower.cli import KEEPS_TO_ITSELF, SUPERLINK, superlink_config, toml_value
+from superb_node.flower.cli import SUPERLINK, superlink_config, toml_value
+from superb_node.flower.launch import KEEPS_TO_ITSELF, program
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "flower"
 HOST = "127.0.0.1"
 READY_SECONDS = 60.0
-KILL_SECONDS = 30.0
+RAY_SECONDS = 600.0
+"""So long Ray may take to start, on a machine that has other things to do."""
+MOST_AT_ONCE = 32
+"""Workers that Flower lets work at a time: it has the threads of a ThreadPoolExecutor without a number."""
 CLUSTER = "RAY_ADDRESS"
 """Variable that names a Ray cluster which is there already, on one machine or several."""
 _POLL_SECONDS = 0.2
@@ -53,6 +56,12 @@ def named_cluster() -> str:
     return os.environ.get(CLUSTER, "")
 
 
+def most_workers() -> int:
+    """Return how many workers use all cores: one each, or fewer workers that have several cores each."""
+    cores = usable_cores()
+    return cores // math.ceil(cores / MOST_AT_ONCE)
+
+
 class Engine:
     """A SuperLink that simulates, with a Ray cluster, and runs on it; a context manager.
 
@@ -71,6 +80,7 @@ class Engine:
         self._threads = max(1, usable_cores() // workers)  # of each worker
         self.processes: dict[str, ServiceProcess] = {}
         self._ray: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         # Other accounts of this machine reach its ports.
         self._own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
@@ -82,14 +92,15 @@ class Engine:
     ) -> None:
         with held_back():
             stop_all(reversed(list(self.processes.values())), grace_seconds=0.0)
-            if self._ray is not None:
-                left = self._kill_groups()
-                shutil.rmtree(self._ray, ignore_errors=True)
-                if left:
-                    told = f"these process groups did not end in {KILL_SECONDS:.0f} s: {sorted(left)}"
-                    if error is None:
-                        raise DemoError(told)
-                    print(told, file=sys.stderr)  # the error says more
+            left = set() if self._ray is None else guard.end_all(self._ray)
+            if self._guard is not None:
+                self._guard.kill()
+                self._guard.communicate()
+            if left:
+                told = f"these process groups did not end in {guard.KILL_SECONDS:.0f} s: {sorted(left)}"
+                if error is None:
+                    raise DemoError(told)
+                print(told, file=sys.stderr)  # the error says more
 
     def run(self, config: Mapping[str, Any], app: Path = APP) -> Iterator[None]:
         """Run the app, and yield from time to time until the run has ended.
@@ -143,17 +154,7 @@ class Engine:
     @property
     def groups(self) -> set[int]:
         """The process groups of all that runs for this simulation."""
-        return set() if self._ray is None else _groups_with("RAY_TMPDIR", str(self._ray))
-
-    def _kill_groups(self) -> set[int]:
-        """Kill all that runs for this simulation; returns the process groups that are left."""
-        deadline = time.monotonic() + KILL_SECONDS
-        while (groups := self.groups) and time.monotonic() < deadline:
-            for group in groups:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(group, signal.SIGKILL)
-            time.sleep(_POLL_SECONDS)
-        return groups
+        return set() if self._ray is None else guard.groups_of(self._ray)
 
     def log_tail(self) -> str:
         """The end of the run's log."""
@@ -161,6 +162,7 @@ class Engine:
 
     def _start_ray(self, cores: int) -> None:
         """Start a cluster of this machine alone, and return when it is there."""
+        deadline = time.monotonic() + RAY_SECONDS
         for _ in range(_RAY_TRIES):
             port, *others = free_ports(1 + len(_RAY_PORTS))
             ports = [f"--{name}-port={free}" for name, free in zip(_RAY_PORTS, others, strict=True)]
@@ -171,16 +173,28 @@ class Engine:
                 if _RAY_STARTED in ray.log_path.read_text(encoding="utf-8", errors="replace"):
                     self._own[CLUSTER] = f"{HOST}:{port}"
                     return
+                if time.monotonic() > deadline:
+                    told = f"Ray was not ready after {RAY_SECONDS:.0f} s"
+                    raise DemoError(f"{told}; the end of its log:\n{ray.log_tail()}")
                 time.sleep(_POLL_SECONDS)
             ray.kill()  # what it has started
         ray.check()
 
-    def _start(self, name: str, program: str, *arguments: str) -> None:
-        command = [str(Path(sys.executable).with_name(program)), *arguments]
+    def _start(self, name: str, command: str, *arguments: str) -> None:
+        file = program(command)
         with held_back():
-            self._ray = self._ray or Path(tempfile.mkdtemp(prefix="superb-ray-", dir="/tmp"))
+            if self._ray is None:
+                self._ray = Path(tempfile.mkdtemp(prefix="superb-ray-", dir="/tmp"))
+                self._guard = subprocess.Popen(
+                    [sys.executable, "-m", "simulation.guard", str(self._ray)],
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
             log = self._logs / f"{name}.log"
-            self.processes[name] = ServiceProcess(name, command, ROOT, self._variables(), log)
+            started = ServiceProcess(name, [str(file), *arguments], ROOT, self._variables(), log)
+            self.processes[name] = started
 
     def _variables(self) -> dict[str, str]:
         """This process's environment, with everything that Flower and Ray keep in folders of the run."""
@@ -191,7 +205,7 @@ class Engine:
             **KEEPS_TO_ITSELF,
             **_PATIENCE,
             # Its sockets lie there, whose paths have to be short.
-            "RAY_TMPDIR": str(self._ray),
+            guard.VARIABLE: str(self._ray),
             **(self._of_others() if named_cluster() else self._own),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
@@ -210,17 +224,3 @@ class Engine:
                 return
             time.sleep(_POLL_SECONDS)
         raise DemoError(f"Flower's SuperLink was not ready after {READY_SECONDS:.0f} s")
-
-
-def _groups_with(variable: str, value: str) -> set[int]:
-    """Return the process groups of all processes that have a variable of this value in their environment.
-
-    The SuperLink starts what runs the simulation in a session of its own, which outlives it. Ray's workers
-    write over their environment, but have the group of what started them.
-    """
-    groups = set()
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
-                groups.add(os.getpgid(process.pid))
-    return groups

@@ -102,7 +102,7 @@ def _simulated(options: Options, runs: Path) -> History:
             seconds = _run(options, text, folder.path, view)
             _keep(folder.path / OUTPUT, kept, options, seconds)
         except DemoError as error:
-            failed = runs / folder.keep_failure().name
+            failed = folder.keep_failure()
             raise DemoError(f"{error}\nThe logs are in {os.path.relpath(failed)}") from error
         finally:
             folder.discard()

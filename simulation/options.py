@@ -11,7 +11,6 @@ from typing import Any
 
 from demo.options import (
     MAX_ROUNDS,
-    PARTITIONS,
     SKEWED,
     SYNTHETIC,
     OptionError,
@@ -22,15 +21,14 @@ from demo.options import (
     one_of,
     whole_number,
 )
+from simulation.engine import most_workers
 from superb_ks.checked import ABOVE_0, FRACTION, Checked, Range, among, checked, is_int, nested
 from superb_ks.recipe import legal_tunings
 from superb_ks.settings import Recipe, Settings, strategy_named, tuning_named
 from superb_ks.strategy_settings import STRATEGIES
-from superb_node.envoy.threads import usable_cores
+from superb_node.labels import FEWEST_SPEAKERS, PARTITIONS
 
 MAX_CLIENTS, MAX_EPOCHS = 10_000, 100
-FEWEST_SPEAKERS = 74
-"""Of the synthetic speech, which has as many as there are clients if those are more."""
 _CLIENTS = Range(lambda value: is_int(value, 1, MAX_CLIENTS), f"a whole number from 1 to {MAX_CLIENTS:,}")
 _FOLDER = Range(lambda value: value is None or isinstance(value, (Path, str)), "None or a folder")
 _OPTIONS = {
@@ -79,18 +77,18 @@ class Options(Checked):
 
     @property
     def speakers(self) -> int:
-        """Speakers of the synthetic speech."""
+        """Speakers of the synthetic speech: as many as there are clients, or its fewest."""
         return max(FEWEST_SPEAKERS, self.clients)
 
     @property
     def workers(self) -> int:
-        """Processes that play the clients: no more than usable cores, or the larger share of all clients.
+        """Processes that play the clients: `most_workers`, or fewer for the larger share of all clients.
 
         By speaker some of them only train and others only validate or test, so fewer than that are asked at
         a time; how many of each there are is known when the clips are shared out.
         """
         asked = max(self.settings.fraction, self.evaluate) * self.clients
-        return max(1, min(usable_cores(), math.ceil(asked)))
+        return max(1, min(most_workers(), math.ceil(asked)))
 
     @property
     def run_config(self) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from demo.errors import DemoError
 from demo.interrupts import Interrupted, raise_interrupted
-from simulation.engine import HOST, Engine, named_cluster
+from simulation.engine import HOST, Engine, most_workers, named_cluster
 from simulation.options import require_flower
 from superb_node import command_line
 from superb_node.director.listening import own_port
-from superb_node.envoy.threads import usable_cores
 from superb_node.errors import ConfigError
 
 PROGRAM = "superlink"
@@ -63,7 +62,7 @@ def serve(port: int, folder: Path) -> None:
         DemoError: Ray or the SuperLink did not come up, or ended.
     """
     logs = folder / "logs"
-    with Engine(folder / "flower", logs, clients=0, workers=usable_cores()) as engine:
+    with Engine(folder / "flower", logs, clients=0, workers=most_workers()) as engine:
         cluster = named_cluster()
         where = f"on the Ray cluster at {cluster}" if cluster else "and Ray"
         print(f"{PROGRAM}: starting a SuperLink that simulates, {where} ...")

@@ -20,6 +20,14 @@ def test_answers_are_read_where_colours_are_forced(monkeypatch: pytest.MonkeyPat
     assert '"success"' not in str(refused.value), "its JSON was read"
 
 
+def test_without_flower_the_command_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the start scripts say it (`tests/node/flower/test_refusals.py`)."""
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    with pytest.raises(FlowerRefused, match="^Flower is not installed for .*: pip install flwr") as refused:
+        FlowerCli("127.0.0.1", 50050)("list", SUPERLINK)
+    assert not refused.value.installed
+
+
 @pytest.mark.parametrize(
     "value", ["/a b/Grüße 語 🎙", '/it\'s "x"\\', "/\t\n\x7f\x01", "", 0.5, 1e-06, 1e22, 200, True, False]
 )

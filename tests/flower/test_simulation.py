@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 from flwr.app import Context, RecordDict
+from rich.console import Console
 from superb_flower import client
 
+import simulation.__main__
 import speech_commands.shard
 from demo.errors import DemoError
+from demo.process import ServiceProcess
+from demo.run_folder import RunFolder
 from simulation.engine import Engine
-from simulation.options import parse_options
+from simulation.options import Options, parse_options
+from simulation.progress import RunningHistory
+from simulation.results import PLOT
 from superb_ks.run_files import RECORDS
 from superb_node.envoy import threads
 from superb_node.shard_card import read_card
+from superb_notebook.history import History
 from tests.flower.conftest import app_defaults, left
 from tests.support.lab import wait_until
+from tests.workspace.experiment_records import two_rounds
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "speech_commands_v0.01"
@@ -82,27 +92,22 @@ def test_empty_options_are_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "workers"),
+    ("given", "cores", "workers"),
     [
-        ({}, 8),
-        ({"fraction": 0.01, "evaluate": 0.02}, 4),
-        ({"fraction": 0.02, "evaluate": 0.01}, 4),
-        ({"clients": 2}, 2),
+        ({}, 8, 8),
+        ({"fraction": 0.01, "evaluate": 0.02}, 8, 4),
+        ({"fraction": 0.02, "evaluate": 0.01}, 8, 4),
+        ({"clients": 2}, 8, 2),
+        ({}, 32, 32),
+        ({}, 48, 24),
+        ({}, 64, 32),
     ],
 )
-def test_there_are_as_many_workers_as_clients_can_keep_busy(
-    given: dict[str, float], workers: int, monkeypatch: pytest.MonkeyPatch
+def test_there_are_as_many_workers_as_clients_and_flower_can_keep_busy(
+    given: dict[str, float], cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulation.options.usable_cores", lambda: 8)
+    monkeypatch.setattr("simulation.engine.usable_cores", lambda: cores)
     assert parse_options([f"--{name}={value}" for name, value in given.items()]).workers == workers
-
-
-class Stuck(Engine):
-    """An engine of which something is left that no signal ends."""
-
-    @property
-    def groups(self) -> set[int]:
-        return {2**22 + 1}  # more than a process can have
 
 
 @pytest.mark.parametrize("error", [None, KeyError("mine")])
@@ -112,8 +117,10 @@ def test_what_cannot_be_killed_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("simulation.engine.KILL_SECONDS", 1.0)
-    engine = Stuck(tmp_path, tmp_path, 1, 1)
+    """Something that no signal ends: the number is larger than a process can have."""
+    monkeypatch.setattr("simulation.guard.KILL_SECONDS", 1.0)
+    monkeypatch.setattr("simulation.guard.groups_of", lambda folder: {2**22 + 1})
+    engine = Engine(tmp_path, tmp_path, 1, 1)
     engine._ray = tmp_path / "ray"
     engine._ray.mkdir()
 
@@ -127,6 +134,70 @@ def test_what_cannot_be_killed_is_named(
     told = str(raised.value) if error is None else capsys.readouterr().err
     assert "these process groups did not end in 1 s: [4194305]" in told
     assert not engine._ray.exists()
+
+
+# It starts something, says where Ray would work, and ends in no orderly way.
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from simulation.engine import Engine
+engine = Engine(Path(sys.argv[1]), Path(sys.argv[1]), 1, 1)
+engine._start("run", "python3", "-c", "import time; time.sleep(600)")
+while not engine.groups:
+    time.sleep(0.1)
+print(engine._ray, engine.processes["run"].pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_outlives_the_owner_of_an_engine(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert done.returncode == -signal.SIGKILL
+    folder, started = done.stdout.split()
+    wait_until(lambda: not Path(folder).exists() and not psutil.pid_exists(int(started)), 60)
+
+
+def test_ray_that_does_not_start_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(engine: Engine, name: str, *_: str) -> None:
+        command = ["sh", "-c", "echo its last words; sleep 600"]
+        engine.processes[name] = ServiceProcess(name, command, tmp_path, os.environ, tmp_path / "ray.log")
+
+    monkeypatch.setattr(Engine, "_start", start)
+    monkeypatch.setattr("simulation.engine.RAY_SECONDS", 1.0)
+    with (
+        pytest.raises(DemoError, match="Ray was not ready after 1 s; the end of its log:\nits last words"),
+        Engine(tmp_path, tmp_path, 1, 1) as engine,
+    ):
+        engine.serve(1024)
+    assert engine.processes["ray"].exit_code() == -signal.SIGTERM
+
+
+def test_the_plot_is_drawn_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its first round; not again in the next ten seconds."""
+    folder, written = RunFolder(tmp_path), []
+
+    def run_in_child(options: Options, at: Path, follow: Callable[[RunningHistory], None]) -> History:
+        run = RunningHistory(at / "output", 2)
+        for done in (0, 1, 2):
+            for record in (each for each in two_rounds() if each["round"] == done - 1):
+                run.history.add(record)
+            follow(run)
+            written.append((at / PLOT).read_bytes() if (at / PLOT).exists() else b"")
+        return run.history
+
+    monkeypatch.setattr("simulation.__main__.ROOT", tmp_path)
+    monkeypatch.setattr("simulation.__main__.run_in_child", run_in_child)
+    monkeypatch.setattr("simulation.results.keep", lambda *_: None)
+    said = io.StringIO()
+    simulation.__main__._run(Options(data_dir=tmp_path), folder, Console(file=said, width=200))
+    assert written[0] == b""
+    assert written[1].startswith(b"\x89PNG")
+    assert written[2] == written[1]
+    assert (
+        f"{folder.path.relative_to(tmp_path)}/learning.png shows from the first round on" in said.getvalue()
+    )
 
 
 def test_the_corpus_is_indexed_once_a_worker(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +335,9 @@ def test_more_clients_than_speakers_are_refused_in_a_line(project: Path, archive
     process = start(project, archive, "--clients=7")
     output, _ = process.communicate()
     assert process.returncode == 1
-    assert "gets no clip by partition 'speaker'" in output
-    assert "Traceback" not in output
+    lines = output.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("simulate: "))
+    reason, logs = lines[first:]
+    assert "gets no clip by partition 'speaker'" in reason
+    assert logs.startswith("simulate: failed; the logs are in ")
     assert left(project) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from demo.errors import DemoError
 from demo.ports import free_ports
 from simulation.engine import CLUSTER, Engine
 from simulation.superlink import serve
-from tests.flower.conftest import ROOT
+from tests.flower.conftest import ROOT, left
+from tests.support.lab import wait_until
 
 
 def refused(*command: str) -> str:
@@ -76,3 +78,23 @@ def test_ray_is_started_unless_a_cluster_is_named(
         serve(free_ports(1)[0], tmp_path)
     assert started == ["superlink" if address else "ray"]
     assert capsys.readouterr().out == f"superlink: {words}\n"
+
+
+@pytest.mark.federation
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nothing_outlives_a_killed_superlink_but_its_logs(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "simulation.superlink", f"--port={port}"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline().startswith("superlink: starting")
+    assert process.stdout.readline().startswith(f"superlink: listening at 127.0.0.1:{port}")
+    assert left(tmp_path)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: left(tmp_path) == [], 60)
