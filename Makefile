@@ -166,7 +166,7 @@ bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size s
 bench-gpu: $(VENV)/.installed-dev  ## measure the training of a wav2vec2-base on a GPU against plain loops
 	$(VENV_PYTHON) -m benchmarks.training --device cuda --model base --tuning full lora head --batch-size 32 --scale 40
 
-pretrain: $(VENV)/.installed  ## make the tiny model again, from synthetic speech; one to two hours
+pretrain: $(VENV)/.installed  ## make the tiny model again, from synthetic speech; needs Flite; up to 2 1/4 hours
 	$(VENV_PYTHON) -m pretraining
 
 # Everything in one folder, of which pip needs no other: on the new machine, sd_requirements.txt says how to go on.

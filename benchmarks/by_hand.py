@@ -177,9 +177,9 @@ def plain_seconds() -> float:
 
 def plain_steps() -> float:
     """Do what the envoys' tasks do in all rounds, one shard after the other; returns the seconds it took."""
+    from superb_ks.collaborator.shard_data import open_shard
     from superb_ks.model.spec import ModelSpec
     from superb_ks.settings import Settings
-    from superb_ks.training.data import ClipDataset
     from superb_ks.training.evaluation import evaluate
     from superb_ks.training.local import local_trainer
     from superb_shard_descriptor import SuperbShardDescriptor
@@ -188,10 +188,7 @@ def plain_steps() -> float:
     settings = Settings(model="tiny", rounds=ROUNDS)
     spec = ModelSpec.of(settings, shards[0].labels).sealed()
     extractor = spec.feature_extractor()
-    splits = [
-        {split: ClipDataset(shard.get_dataset(split), extractor) for split in ("train", "val", "test")}
-        for shard in shards
-    ]
+    splits = [open_shard(shard, extractor) for shard in shards]
     started = time.perf_counter()
     model = spec.build()
     for clips in splits:

@@ -7,7 +7,9 @@ both, and two such runs next to each other 251 s (AMD EPYC without AVX-512, 2026
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
@@ -50,8 +52,17 @@ def side_by_side(
 
 
 def _prepare() -> None:
-    """Make ready a process: it trains on one thread, says nothing, and Ctrl-C ends it at once."""
+    """Make ready a process: it trains on one thread, says nothing, and Ctrl-C or its parent's end ends it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, which one that is killed cannot see to."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

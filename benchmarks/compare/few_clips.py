@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from benchmarks.compare.panels import BLUE, ORANGE, finish
+from benchmarks.compare.panels import finish
 from benchmarks.compare.plan import SHARES
 from benchmarks.compare.plots import publish
-from superb_notebook.plots import style
+from superb_notebook.plots import BLUE, ORANGE, style
 from superb_notebook.results import PLAIN, Outcome, Row, outcomes
 
 _CENTRALISED: dict[str, Any] = {"regime": "centralised"}
@@ -50,7 +50,7 @@ def draw_few_clips(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(SHARES, [f"{share:.0%}" for share in SHARES])
     axes.xaxis.set_minor_locator(NullLocator())
-    finish(axes, "Test accuracy over training clips", "share of the training clips", from_zero=False)
+    finish(axes, "Test accuracy over training clips", "share of the training clips")
 
 
 def save_few_clips(rows: Sequence[Row], path: Path) -> None:

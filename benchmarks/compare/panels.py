@@ -12,10 +12,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 
 from benchmarks.compare.plan import COMPARED, FEDERATIONS
 from superb_node.names import envoy_name
-from superb_notebook.plots import GREY, INK
+from superb_notebook.plots import BLUE, GREEN, GREY, INK, ORANGE
 from superb_notebook.results import PLAIN, Outcome, Row, outcomes
 
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 TUNING_COLOURS = {"full": BLUE, "lora": ORANGE, "head": GREEN}
 CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
     "centralised": ({"regime": "centralised"}, INK, "-"),
@@ -26,6 +25,7 @@ CURVES: dict[str, tuple[dict[str, Any], str, str]] = {
     "alone, 4 speaker": ({"regime": "local", "partition": "speaker"}, GREEN, ":"),
     "alone, 4 dirichlet": ({"regime": "local", "partition": "dirichlet"}, ORANGE, ":"),
 }
+_FAR = 0.2  # below the best strategy: with what garbage ruins, the others would share a tenth of the axis
 _TWO_EQUAL: dict[str, Any] = {"regime": "federated", "partition": "iid", "envoys": 2}
 
 
@@ -45,7 +45,7 @@ def draw_epochs(axes: Axes, rows: Sequence[Row]) -> None:
             epochs = [number * outcome.rows[0]["epochs_per_round"] for number in x[1:]]
             axes.plot(epochs, y[1:], dash, marker="o", markersize=4, color=colour, linewidth=2, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    finish(axes, "Validation accuracy over epochs", "epochs", from_zero=False)
+    finish(axes, "Validation accuracy over epochs", "epochs")
 
 
 def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
@@ -59,7 +59,7 @@ def draw_bytes(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    finish(axes, "… against bytes sent", "MB sent by an envoy", from_zero=False)
+    finish(axes, "… against bytes sent", "MB sent by an envoy")
 
 
 def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
@@ -84,7 +84,7 @@ def draw_classes(axes: Axes, rows: Sequence[Row]) -> None:
     for number in range(0, len(classes), 2):
         axes.axvspan(number - 0.5, number + 0.5, color="#f3f4f6", zorder=0, linewidth=0)
     axes.set_xlim(-0.5, len(classes) - 0.5)
-    finish(axes, "Test accuracy by class", "", from_zero=False)
+    finish(axes, "Test accuracy by class", "")
 
 
 def _class_means(outcome: Outcome) -> dict[str, float]:
@@ -92,10 +92,10 @@ def _class_means(outcome: Outcome) -> dict[str, float]:
     return {label: float(np.mean([row["classes"][label] for row in outcome.rows])) for label in labels}
 
 
-def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, dict[str, float]]:
-    """Return each envoy's `global`, `personalised` and `local` accuracy on its own test clips.
+def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, dict[str, list[float]]]:
+    """Return each envoy's `global`, `personalised` and `local` accuracy on its own test clips, of each seed.
 
-    They are means over the seeds, and so is the number of clips; `seeds` says over how many at least.
+    With them come its numbers of clips, `train_clips` and `test_clips`.
     """
     seen: dict[str, dict[str, list[float]]] = {}
     for outcome in outcomes(rows, **PLAIN, partition=partition, envoys=envoys):
@@ -103,13 +103,7 @@ def envoy_scores(rows: Sequence[Row], partition: str, envoys: int) -> dict[str, 
             for name, scores in row["envoy_scores"].items():
                 for key, value in scores.items():
                     seen.setdefault(name, {}).setdefault(key, []).append(value)
-    return {
-        name: {
-            "seeds": min(map(len, scores.values())),
-            **{key: statistics.fmean(values) for key, values in scores.items()},
-        }
-        for name, scores in seen.items()
-    }
+    return seen
 
 
 def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
@@ -121,52 +115,77 @@ def draw_envoys(axes: Axes, rows: Sequence[Row]) -> None:
         scores = envoy_scores(rows, partition, envoys)
         start = place
         for name in [each for rank in range(1, envoys + 1) if (each := envoy_name(rank)) in scores]:
-            mean = scores[name]
             for key, (label, colour, marker) in kinds.items():
-                if key in mean:
-                    axes.plot(place, mean[key], marker, color=colour, markersize=7, label=label)
+                if key in scores[name]:
+                    mean = statistics.fmean(scores[name][key])
+                    axes.plot(place, mean, marker, color=colour, markersize=7, label=label)
             ticks.append((place, name.removeprefix("env_")))
             place += 1
         if scores:
             groups.append(((start + place - 1) / 2, partition))
             place += 0.6
-    axes.set_xticks([x for x, _ in ticks], [name for _, name in ticks], color=INK, fontsize=9)
+    axes.set_xticks([x for x, _ in ticks], [name for _, name in ticks], color=INK, fontsize=8)
     for x, partition in groups:
         axes.annotate(
             partition, (x, 1.0), xycoords=("data", "axes fraction"), ha="center", color=GREY, fontsize=9
         )
-    finish(axes, "Each envoy's own test clips", "", from_zero=False)
+    finish(axes, "Each envoy's own test clips", "")
 
 
 def draw_strategies(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw each strategy's accuracy on skewed shards, and with equal shards clean and with garbage."""
+    """Draw each strategy's accuracy on skewed shards, and with equal shards clean and with garbage.
+
+    A bar is one standard deviation each way.
+    """
     series: Mapping[str, tuple[dict[str, Any], str]] = {
         "4 dirichlet": ({"partition": "dirichlet", "garbage": 0}, ORANGE),
         "4 iid": ({"partition": "iid", "envoys": 4, "garbage": 0}, BLUE),
         "4 iid, one sends noise": ({"partition": "iid", "envoys": 4, "garbage": 1}, INK),
     }
-    for offset, (name, (wanted, colour)) in enumerate(series.items()):
-        found = outcomes(rows, data="real", regime="federated", tuning="full", strategy=COMPARED, **wanted)
-        for outcome in found:
+    found = {
+        name: outcomes(rows, data="real", regime="federated", tuning="full", strategy=COMPARED, **wanted)
+        for name, (wanted, _) in series.items()
+    }
+    best = max((outcome.mean for each in found.values() for outcome in each), default=0.0)
+    for offset, (name, each) in enumerate(found.items()):
+        for outcome in each:
             x = COMPARED.index(outcome.conditions["strategy"]) + (offset - 1) * 0.26
-            axes.bar(x, outcome.mean, width=0.24, color=colour, label=name)
-            text = f"{100 * outcome.mean:.0f}"
-            axes.text(x, outcome.mean + 0.01, text, ha="center", color=colour, fontsize=8)
+            _draw_strategy(axes, x, outcome, series[name][1], name, above=offset == 1, low=best - _FAR)
     axes.set_xticks(range(len(COMPARED)), COMPARED, color=INK, fontsize=9)
-    finish(axes, "Strategies", "")
+    axes.set_xlim(-0.6, len(COMPARED) - 0.4)
+    finish(axes, "Strategies", "bar: standard deviation over the seeds")
 
 
-def finish(axes: Axes, title: str, label: str, from_zero: bool = True) -> None:
+def _draw_strategy(
+    axes: Axes, x: float, outcome: Outcome, colour: str, name: str, above: bool, low: float
+) -> None:
+    """Draw a mean with its number above or below it; one under `low` as an arrow at the lower end."""
+    text: dict[str, Any] = dict(textcoords="offset points", ha="center", color=colour, fontsize=8)
+    look: dict[str, Any] = dict(color=colour, markersize=5, elinewidth=1.5, label=name)
+    number = f"{100 * outcome.mean:.1f}"
+    if outcome.mean < low:
+        edge = axes.get_xaxis_transform()
+        axes.errorbar(x, 0.03, fmt="v", transform=edge, **look)
+        axes.annotate(number, (x, 0.03), (0, 6), xycoords=edge, **text)
+        return
+    spread = outcome.spread or 0.0  # of a single seed, no bar
+    axes.errorbar(x, outcome.mean, spread, fmt="o", **look)
+    place, way = (outcome.mean + spread, (0, 5)) if above else (outcome.mean - spread, (0, -13))
+    axes.annotate(number, (x, place), way, **text)
+
+
+def finish(axes: Axes, title: str, label: str) -> None:
     """Give a panel its title, its axes and a legend of each name once, below it.
 
-    Bars need the zero; dots and lines are told apart better without.
+    The axis begins a little below the data: dots and lines are told apart better without the zero.
     """
     if not axes.has_data():
         axes.set_title(f"{title}: no rows yet")
         axes.set_axis_off()
         return
-    lowest = 0.0 if from_zero else max(0.0, np.floor(10 * (axes.dataLim.y0 - 0.02)) / 10)
+    lowest = max(0.0, np.floor(10 * (axes.dataLim.y0 - 0.02)) / 10)
     axes.set(title=title, xlabel=label, ylim=(lowest, 1.04 - 0.04 * lowest))
+    axes.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # whole percents
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(True, axis="y")
     handles, labels = axes.get_legend_handles_labels()

@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
 def show_report(results: Path) -> int:
     """Print the tables of a file's rows and write the plots; returns 0, or 1 without rows."""
     is_published = results.resolve() == RESULTS
-    images, prefix = (IMAGES, "") if is_published else (results.parent, f"{results.stem}-")
+    images = IMAGES if is_published else results.parent
+    few = "few_clips" if is_published else f"{results.stem}-few_clips"
     try:
         kept = load_rows(results)
     except DataError as error:
@@ -52,9 +53,9 @@ def show_report(results: Path) -> int:
     print(f"\n{provenance(rows)}")
     images.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "svg"):
-        save_plot(rows, images / f"{prefix}compare.{ending}")
+        save_plot(rows, images / f"{results.stem}.{ending}")
         if few_clips(rows):
-            save_few_clips(rows, images / f"{prefix}few_clips.{ending}")
+            save_few_clips(rows, images / f"{few}.{ending}")
     return 0
 
 

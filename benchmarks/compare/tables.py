@@ -123,22 +123,22 @@ def garbage_table(rows: Sequence[Row]) -> str:
 
 
 def envoys_table(rows: Sequence[Row]) -> str:
-    """Return, by partition and envoy, the accuracies of federated, personal and local model."""
+    """Return, by partition and envoy, the accuracies of federated, personal and local model.
+
+    The seeds are of the federation and of training alone; one number where they do not differ.
+    """
     lines = []
     for partition, envoys in FEDERATIONS:
         scores = envoy_scores(rows, partition, envoys)
-        for name, mean in scores.items():
-            accuracies = [
-                f"{100 * mean[key]:.1f} %" if key in mean else "–"
-                for key in ("global", "personalised", "local")
-            ]
+        for name, seen in scores.items():
+            known = [seen.get(key) for key in ("global", "personalised", "local")]
             lines.append(
                 [
                     partition,
                     name,
-                    *(f"{mean[key]:.0f}" for key in ("train_clips", "test_clips")),
-                    *accuracies,
-                    f"{mean['seeds']:.0f}",
+                    *(f"{statistics.fmean(seen[key]):.0f}" for key in ("train_clips", "test_clips")),
+                    *(f"{100 * statistics.fmean(values):.1f} %" if values else "–" for values in known),
+                    ", ".join(dict.fromkeys(str(len(values)) for values in known if values)),
                 ]
             )
     header = ["partition", "envoy", "training clips", "test clips"]

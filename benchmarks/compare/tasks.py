@@ -33,7 +33,7 @@ def ranked_shard(spec: ModelSpec, share: float, seed: int) -> Callable[[Any], Ma
     """
 
     def open_ranked_shard(shard_descriptor: Any) -> Mapping[str, Any]:
-        shard = open_shard(shard_descriptor, spec)
+        shard = open_shard(shard_descriptor, spec.feature_extractor())
         return {**shard, "train": share_of(shard["train"], share, seed), "rank": shard_descriptor.rank}
 
     return open_ranked_shard

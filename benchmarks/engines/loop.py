@@ -26,7 +26,7 @@ from superb_shard_descriptor import SuperbShardDescriptor
 
 def loop_seconds(tuning: str) -> list[float]:
     """Train and validate as the simulation's clients do, one after the other; all rounds but the first."""
-    clips = functools.cache(lambda rank: open_shard(of_rank(int(rank)), spec))
+    clips = functools.cache(lambda rank: open_shard(of_rank(int(rank)), spec.feature_extractor()))
     settings = options_of_rounds(tuning).settings
     of_rank = SuperbShardDescriptor.of_all_ranks(CLIENTS, speakers=CLIENTS)
     spec = ModelSpec.of(settings, of_rank(1).labels).sealed()

@@ -34,7 +34,7 @@ def memory_figures(repeats: int) -> dict[str, Any]:
                 f"--{name}={value}" for name, value in {**given, "rounds": ROUNDS, "data": archive}.items()
             ]
             options = parse_options(named)
-            peaks[clients] = statistics.median(simulate(options)[1] for _ in range(repeats))
+            peaks[clients] = statistics.median(simulate(options, memory=True).memory for _ in range(repeats))
             workers = options.workers  # the same for both
     growth = round(peaks[2000] / peaks[200], 3)
     mib = {f"{clients}_clients_mib": round(peak / 2**20) for clients, peak in peaks.items()}

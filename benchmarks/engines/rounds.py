@@ -60,10 +60,9 @@ def round_figures(tuning: str, repeats: int) -> dict[str, Any]:
 
 def simulated_seconds(tuning: str) -> list[float]:
     """Return the seconds of the rounds of `make simulate` that train and validate, but for the first."""
-    records, _ = simulate(options_of_rounds(tuning))
     return [
         record["metric_value"]
-        for record in records
+        for record in simulate(options_of_rounds(tuning)).records
         if record["task_name"] == "round" and 1 <= record["round"] < ROUNDS
     ]
 

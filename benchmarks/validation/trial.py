@@ -22,7 +22,9 @@ TRIALS = (
     *("dirichlet fedprox", "dirichlet fedprox mu=0.001", "dirichlet fedprox mu=0.1"),
     *("dirichlet fedadam", "dirichlet fedadam learning_rate=0.001", "dirichlet fedadam learning_rate=0.004"),
     *("dirichlet fedadam beta1=0.9", "dirichlet fedyogi", "dirichlet fedyogi learning_rate=0.004"),
-    *("iid fedavg", "iid fedadam", "iid fedyogi"),
+    *("dirichlet fedavg rounds=4 epochs_per_round=3", "speaker fedavg"),
+    *("speaker fedavg rounds=4 epochs_per_round=3", "speaker fedavg rounds=6 epochs_per_round=2"),
+    *("iid fedavg", "iid median", "iid fedprox", "iid fedadam", "iid fedyogi"),
 )
 """What is tried: the recipes and strategies as they are, each with what was changed in it below it."""
 
@@ -33,7 +35,7 @@ class Trial:
 
     Attributes:
         text: "TUNING" for training in one place, or "PARTITION STRATEGY" for four envoys, then what is
-            changed in the recipe or the strategy, as NAME=VALUE.
+            changed, as NAME=VALUE: in the recipe, or in the strategy, the rounds and their epochs.
         partition: of the four envoys; None: in one place.
         settings: of the training; its seed is 0.
     """
@@ -64,10 +66,12 @@ def parse(text: str) -> Trial:
         raise ValueError(f"trial {text!r} begins with {head!r}; legal: {', '.join((*TUNINGS, *PARTITIONS))}")
     if not more:
         raise ValueError(f"trial {text!r} has no strategy; legal: {', '.join(STRATEGIES)}")
-    strategy = type(strategy_named(more[0])).from_dict(_changes(more[1:]))
+    changes = _changes(more[1:])
     work = work_for(Job(REAL, FEDERATED, head, ENVOYS))
-    recipe = Recipe(epochs_per_round=work.epochs)
-    return Trial(text, head, Settings(strategy=strategy, recipe=recipe, rounds=work.rounds))
+    rounds = changes.pop("rounds", work.rounds)
+    recipe = Recipe(epochs_per_round=changes.pop("epochs_per_round", work.epochs))
+    strategy = type(strategy_named(more[0])).from_dict(changes)
+    return Trial(text, head, Settings(strategy=strategy, recipe=recipe, rounds=rounds))
 
 
 def _changes(words: list[str]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_an_envoy_draws_the_clips_that_are_drawn_here(small_corpus: Path) -> Non
     descriptor = SuperbShardDescriptor("2, 2", **folders)
     spec = ModelSpec("scratch", SUPERB_LABELS)
     there = load_tasks(write_tasks([ranked_shard(spec, 0.5, 3)])).open_ranked_shard(descriptor)
-    here = open_shard(descriptor, spec)
+    here = open_shard(descriptor, spec.feature_extractor())
     half = share_of(here["train"], 0.5, 3)
     assert 0 < len(half) == len(there["train"]) < len(here["train"])
     for index in range(len(half)):

@@ -51,7 +51,7 @@ def test_every_recipe_is_told_when_its_first_run_begins(
         *[replace(ALONE, seed=9), ALONE, replace(ALONE, tuning="lora")],
         *[TOGETHER, replace(TOGETHER, seed=1)],
     ]
-    assert compare.Comparison(None, tmp_path / "rows.json", True, Console(file=output, width=300)).run(jobs)
+    assert compare.Comparison(None, tmp_path / "rows.json", Console(file=output, width=300)).run(jobs)
     told = [line for line in map(str.rstrip, output.getvalue().splitlines()) if line]
     rate = "3 epochs a round, batches of 16, rate {} (warm-up 10 %, decay 0.01), speed +/-15 %, "
     rate += "time masks 10 %, feature masks 10 %"

@@ -88,7 +88,7 @@ def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
     assert report_compare.main([str(path)]) == 0
     assert title in capsys.readouterr().out
     for ending in ("png", "svg"):
-        assert (tmp_path / f"few_clips.{ending}").stat().st_size > 10_000
+        assert (tmp_path / f"compare-few_clips.{ending}").stat().st_size > 10_000
 
 
 def test_rows_of_an_older_tiny_model_are_left_out_and_counted(

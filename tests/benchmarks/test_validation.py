@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.compare.data import find_archives
 from benchmarks.compare.results import load_rows, write_rows
+from benchmarks.validation import __main__ as command
 from benchmarks.validation import rows as rows_module
 from benchmarks.validation.__main__ import main
 from benchmarks.validation.rows import done, keep, table, training
@@ -37,7 +41,9 @@ def test_a_trial_is_what_its_text_says() -> None:
     assert (trial.partition, trial.base) == ("dirichlet", "dirichlet fedavg")
     assert trial.settings.strategy == FedAdam(beta1=0.9)
     assert parse("iid fedavg").settings.strategy == FedAvg()
-    assert trial.settings.rounds == 12
+    assert (trial.settings.rounds, trial.settings.complete_recipe.epochs_per_round) == (12, 1)
+    trial = parse("iid fedavg rounds=4 epochs_per_round=3")
+    assert (trial.settings.rounds, trial.settings.complete_recipe.epochs_per_round) == (4, 3)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +54,7 @@ def test_a_trial_is_what_its_text_says() -> None:
         ("iid", "has no strategy; legal: fedavg, fedprox"),
         ("iid mean", "strategy is 'mean'; legal: 'fedavg' or"),
         ("iid fedavg mu=1", "FedAvg has no field 'mu'"),
+        ("iid fedavg rounds=0", "Settings.rounds is 0; legal: a whole number from 1"),
         ("full mixup=0.1", "Recipe has no field 'mixup'"),
         ("full learning_rate=-1", "Recipe.learning_rate is -1; legal: "),
         ("full learning_rate", "'learning_rate' is no change; legal: NAME=NUMBER"),
@@ -130,6 +137,50 @@ def test_rows_are_kept_once_and_not_measured_again(tmp_path: Path) -> None:
     assert [row["fold"] for row in load_rows(path)] == [3], "rows of other weights do not mix with these"
     assert "strategy" not in training(trial)["recipe"]
     assert "strategy fedavg" in training(parse("iid fedavg"))["recipe"]
+
+
+def in_turn(function: Callable[..., Any], calls: Sequence[tuple]) -> Iterator[tuple[tuple, Future]]:
+    """Stand in for `side_by_side`, in this process."""
+    for call in calls:
+        future: Future = Future()
+        try:
+            future.set_result(function(*call))
+        except RuntimeError as error:
+            future.set_exception(error)
+        yield call, future
+
+
+def test_the_command_goes_on_after_a_failure_and_measures_nothing_twice(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def scored(trial: Trial, seed: int, fold: int, data: tuple[str, str]) -> tuple[float, int]:
+        asked.append((trial.text, seed, fold, data))
+        if len(asked) == 4:
+            raise RuntimeError("no space left")
+        return 0.5 + fold / 10, 8
+
+    monkeypatch.setattr(command, "side_by_side", in_turn)
+    monkeypatch.setattr(command, "score", scored)
+    results = ["--results", str(tmp_path / "rows.json")]
+    measuring = ["--data", str(corpus), "--trial", "head", *results]
+    assert main(measuring) == 1
+    out, err = capsys.readouterr()
+    assert "4/5 head, seed 0, fold 3: RuntimeError: no space left" in err
+    assert "5/5 head, seed 0, fold 4: 90.0% of 8 clips" in err
+    assert out.splitlines()[-1] == "| `head` | 67.5% |  | 4 |"
+    assert main(measuring) == 0
+    assert asked[5:] == [("head", 0, 3, folders(corpus))]
+    assert capsys.readouterr().out.splitlines()[-1] == "| `head` | 70.0% |  | 5 |"
+
+    rows = load_rows(tmp_path / "rows.json")
+    write_rows([*rows, {**rows[0], "recipe": "another", "seed": 1}], tmp_path / "rows.json")
+    assert main(["--report", *results]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "left out: 1 rows of another tiny model or another recipe"
+    assert told[-1] == "| `head` | 70.0% |  | 5 |"
+    assert len(asked) == 6
 
 
 def test_the_table_pairs_seeds_and_folds() -> None:

@@ -29,7 +29,7 @@ def load(message: Message, context: Context) -> tuple[Any, Any, Settings]:
     spec = ModelSpec.of(settings, shard.labels)
     model = spec.build()
     model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
-    return model, open_shard(shard, spec), settings
+    return model, open_shard(shard, spec.feature_extractor()), settings
 
 
 @app.train()
