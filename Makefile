@@ -147,7 +147,7 @@ check-data: $(VENV)/.installed  ## look through DATA, a folder of clips: counts,
 drills: $(VENV)/.installed-dev  ## kill, cut and fill things on purpose; see docs/reliability.md
 	$(VENV_PYTHON) -m tests.drills
 
-compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, five seeds of the main rows; four to five hours
+compare: $(VENV)/.installed-dev  ## train centralised, alone and federated on DATA, five seeds of the main rows; about four hours
 	@$(VENV_PYTHON) -m benchmarks.compare --data="$$its_data" --test-data="$$its_test_data" --quick="$$its_quick" \
 	  --again="$$its_again"
 

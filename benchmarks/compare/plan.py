@@ -232,8 +232,8 @@ def _rows() -> dict[int, list[Job]]:
 def _is_main(job: Job) -> bool:
     """Tell whether a row says what federating costs: no attack, no envoy alone, few strategies, all clips.
 
-    On `dirichlet` these are FedAvg and the median, the best there; on synthetic speech it is the demo. The
-    ways to tune are compared in one place and with 2 envoys.
+    On `dirichlet` these are FedAvg and the median, the simplest strategy and a robust one; on synthetic
+    speech it is the demo. The ways to tune are compared in one place and with 2 envoys.
     """
     usual = job.strategy in (None, "fedavg") or (job.partition, job.strategy) == ("dirichlet", "median")
     usual = usual and (job.tuning == "full" or job.partition != "speaker")
