@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from benchmarks.compare.plan import CENTRALISED, FEDERATED, POOLED, REAL, Job, work_for
@@ -15,7 +15,12 @@ ENVOYS = 4
 
 TRIALS = (
     *("full", "full mask_time_prob=0 mask_feature_prob=0", "full shift_seconds=0.1", "full speed_change=0"),
-    *("full learning_rate=0.0005", "full learning_rate=0.002", "full epochs_per_round=6"),
+    *(
+        "full learning_rate=0.0005",
+        "full learning_rate=0.002",
+        "full epochs_per_round=6",
+        "full batch_size=8",
+    ),
     *("lora", "lora learning_rate=0.002", "lora learning_rate=0.008"),
     *("head", "head weight_decay=1", "head weight_decay=10", "head learning_rate=0.002"),
     *("dirichlet fedavg", "dirichlet median"),
@@ -25,6 +30,7 @@ TRIALS = (
     *("dirichlet fedavg rounds=4 epochs_per_round=3", "speaker fedavg"),
     *("speaker fedavg rounds=4 epochs_per_round=3", "speaker fedavg rounds=6 epochs_per_round=2"),
     *("iid fedavg", "iid median", "iid fedprox", "iid fedadam", "iid fedyogi"),
+    *("dirichlet fedavg batch_size=8", "speaker fedavg batch_size=8", "iid fedavg batch_size=8"),
 )
 """What is tried: the recipes and strategies as they are, each with what was changed in it below it."""
 
@@ -35,7 +41,7 @@ class Trial:
 
     Attributes:
         text: "TUNING" for training in one place, or "PARTITION STRATEGY" for four envoys, then what is
-            changed, as NAME=VALUE: in the recipe, or in the strategy, the rounds and their epochs.
+            changed, as NAME=VALUE: in the recipe, in the strategy that has such a field, or `rounds`.
         partition: of the four envoys; None: in one place.
         settings: of the training; its seed is 0.
     """
@@ -69,9 +75,11 @@ def parse(text: str) -> Trial:
     changes = _changes(more[1:])
     work = work_for(Job(REAL, FEDERATED, head, ENVOYS))
     rounds = changes.pop("rounds", work.rounds)
-    recipe = Recipe(epochs_per_round=changes.pop("epochs_per_round", work.epochs))
-    strategy = type(strategy_named(more[0])).from_dict(changes)
-    return Trial(text, head, Settings(strategy=strategy, recipe=recipe, rounds=rounds))
+    kind = type(strategy_named(more[0]))
+    names = {field.name for field in fields(Recipe)} - {field.name for field in fields(kind)}
+    recipe = {"epochs_per_round": work.epochs, **{name: changes.pop(name) for name in names & changes.keys()}}
+    strategy, complete = kind.from_dict(changes), Recipe.from_dict(recipe)
+    return Trial(text, head, Settings(strategy=strategy, recipe=complete, rounds=rounds))
 
 
 def _changes(words: list[str]) -> dict[str, Any]:

@@ -42,6 +42,13 @@ def test_a_trial_is_what_its_text_says() -> None:
     assert trial.settings.strategy == FedAdam(beta1=0.9)
     assert parse("iid fedavg").settings.strategy == FedAvg()
     assert (trial.settings.rounds, trial.settings.complete_recipe.epochs_per_round) == (12, 1)
+    trial = parse("dirichlet fedadam batch_size=8 learning_rate=0.1")
+    assert trial.settings.strategy == FedAdam(learning_rate=0.1)
+    assert trial.settings.complete_recipe.batch_size == 8
+    assert (
+        trial.settings.complete_recipe.learning_rate
+        == parse("iid fedavg").settings.complete_recipe.learning_rate
+    )
     trial = parse("iid fedavg rounds=4 epochs_per_round=3")
     assert (trial.settings.rounds, trial.settings.complete_recipe.epochs_per_round) == (4, 3)
 
