@@ -18,8 +18,8 @@ TRIALS = (
     *(
         "full learning_rate=0.0005",
         "full learning_rate=0.002",
-        "full epochs_per_round=6",
         "full batch_size=8",
+        "full epochs_per_round=6",
     ),
     *("lora", "lora learning_rate=0.002", "lora learning_rate=0.008"),
     *("head", "head weight_decay=1", "head weight_decay=10", "head learning_rate=0.002"),
@@ -77,8 +77,8 @@ def parse(text: str) -> Trial:
     rounds = changes.pop("rounds", work.rounds)
     kind = type(strategy_named(more[0]))
     names = {field.name for field in fields(Recipe)} - {field.name for field in fields(kind)}
-    recipe = {"epochs_per_round": work.epochs, **{name: changes.pop(name) for name in names & changes.keys()}}
-    strategy, complete = kind.from_dict(changes), Recipe.from_dict(recipe)
+    own = {"epochs_per_round": work.epochs, **{name: changes.pop(name) for name in names & changes.keys()}}
+    strategy, complete = kind.from_dict(changes), Recipe.from_dict(own)
     return Trial(text, head, Settings(strategy=strategy, recipe=complete, rounds=rounds))
 
 

@@ -45,10 +45,7 @@ def test_a_trial_is_what_its_text_says() -> None:
     trial = parse("dirichlet fedadam batch_size=8 learning_rate=0.1")
     assert trial.settings.strategy == FedAdam(learning_rate=0.1)
     assert trial.settings.complete_recipe.batch_size == 8
-    assert (
-        trial.settings.complete_recipe.learning_rate
-        == parse("iid fedavg").settings.complete_recipe.learning_rate
-    )
+    assert trial.settings.complete_recipe.learning_rate == 0.001
     trial = parse("iid fedavg rounds=4 epochs_per_round=3")
     assert (trial.settings.rounds, trial.settings.complete_recipe.epochs_per_round) == (4, 3)
 
