@@ -181,7 +181,7 @@ def slow_envoy(lab: Lab) -> str:
     assert outcome.status == "finished", outcome.error
     assert f"round 0, {lab.last}: did not report within 4 s" in outcome.text("dropped"), outcome.records
     assert lab.last in outcome.text("returned")
-    assert "ended its task" in lab.log(lab.last)[logs[lab.last] :]
+    assert "its process was ended" in lab.log(lab.last)[logs[lab.last] :]
     for name, length in logs.items():
         assert "Traceback" not in lab.log(name)[length:], name
     times = len(outcome.of("returned", lab.last))

@@ -223,9 +223,7 @@ class Envoy(OpenFLEnvoy):
                 finally:
                     file = self._personal / f"{download.name}{SUFFIX}"
                     take_over(folder, download.text, download.model_size, file)
-            ended = (
-                "is over" if done else "no longer waits for this envoy, or was stopped; its process was ended"
-            )
+            ended = "is over" if done else "no longer waits for this envoy; its process was ended"
             logger.info("Experiment %s %s", download.name, ended)
         finally:
             self.is_experiment_running = False

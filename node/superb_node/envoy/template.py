@@ -25,6 +25,8 @@ from superb_node.envoy.guard import end_all_guarded
 from superb_node.envoy.processes import adopt_orphans, flush, in_child
 from superb_node.stop_signals import STOP_SIGNALS
 
+FINISH_SECONDS = 1.0
+"""So long a worker that is no longer wanted may take to end by itself: its experiment may just be over."""
 END_SECONDS, STOP_SECONDS = 60.0, 5.0
 """How long the template has to end a worker, whose memory may take a while to be given back; and how long if
 the service is being stopped, which ends all its processes anyway."""
@@ -87,7 +89,7 @@ class Template:
             self._send({"run": job})
             self._at_work = True
             while not self._pipe.poll(ask_seconds):
-                if not still_wanted():
+                if not still_wanted() and not self._pipe.poll(FINISH_SECONDS):
                     self._end_worker(END_SECONDS)
                     return False
             answer = self._receive()

@@ -227,6 +227,10 @@ def test_a_worker_that_nobody_wants_is_ended_in_the_middle_of_a_task(lasting: Se
     assert lasting.do("pass") == "done"
 
 
+def test_a_worker_may_finish_when_its_experiment_is_over(lasting: Service) -> None:
+    assert lasting.do("import time; time.sleep(0.7)", unwanted=True) == "done"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives us the children of our children")
 def test_what_a_worker_leaves_behind_is_ended(lasting: Service, tmp_path: Path) -> None:
     told = tmp_path / "pid"
