@@ -18,7 +18,7 @@ TRIALS = (
     *(
         "full learning_rate=0.0005",
         "full learning_rate=0.002",
-        "full batch_size=8",
+        "full batch_size=16",
         "full epochs_per_round=6",
     ),
     *("lora", "lora learning_rate=0.002", "lora learning_rate=0.008"),
@@ -30,7 +30,7 @@ TRIALS = (
     *("dirichlet fedavg rounds=4 epochs_per_round=3", "speaker fedavg"),
     *("speaker fedavg rounds=4 epochs_per_round=3", "speaker fedavg rounds=6 epochs_per_round=2"),
     *("iid fedavg", "iid median", "iid fedprox", "iid fedadam", "iid fedyogi"),
-    *("dirichlet fedavg batch_size=8", "speaker fedavg batch_size=8", "iid fedavg batch_size=8"),
+    *("dirichlet fedavg batch_size=16", "speaker fedavg batch_size=16", "iid fedavg batch_size=16"),
 )
 """What is tried: the recipes and strategies as they are, each with what was changed in it below it."""
 

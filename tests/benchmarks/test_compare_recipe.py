@@ -53,7 +53,7 @@ def test_every_recipe_is_told_when_its_first_run_begins(
     ]
     assert compare.Comparison(None, tmp_path / "rows.json", Console(file=output, width=300)).run(jobs)
     told = [line for line in map(str.rstrip, output.getvalue().splitlines()) if line]
-    rate = "3 epochs a round, batches of 16, rate {} (warm-up 10 %, decay 0.01), speed +/-15 %, "
+    rate = "3 epochs a round, batches of 8, rate {} (warm-up 10 %, decay 0.01), speed +/-15 %, "
     rate += "time masks 10 %, feature masks 10 %"
     assert told[:-1] == [
         f"synthetic centralised tiny full seed 9, recipe: {rate.format(0.001)}",

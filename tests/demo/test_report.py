@@ -91,7 +91,7 @@ def test_the_recipe_in_force_is_one_line_below_the_table(run: Path) -> None:
     told = {"settings": told_settings(settings), "recipe": asdict(settings.complete_recipe)}
     lines = printed(run, {**SUMMARY, **told}).splitlines()
     place = lines.index(
-        "Recipe: 2 epochs a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+        "Recipe: 2 epochs a round, batches of 8, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
         "time masks 30 %, feature masks 10 %; strategy fedprox(mu=0.01)"
     )
     assert lines[place - 1].startswith("└") and lines[place + 1].startswith("Test accuracy")

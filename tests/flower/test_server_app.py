@@ -63,7 +63,7 @@ def test_the_recipe_follows_where_the_results_are(log: list[str], run: Callable[
         run(strategy="fedadam", settings=own)
     assert log == [
         f"Records and models are in {tmp_path / 'output'}",
-        "Recipe: 2 epochs a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+        "Recipe: 2 epochs a round, batches of 8, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
         "shift +/-0.1 s, time masks 10 %, feature masks 10 %; "
         "strategy fedadam(learning_rate=0.5, beta1=0.5, beta2=0.99, tau=0.001)",
     ]

@@ -272,7 +272,7 @@ def test_a_run_leaves_its_results_and_the_same_model_twice(project: Path, archiv
         assert (summary["engine"], summary["clients"], summary["fraction"]) == ("flower", 6, 0.5)
         assert summary["clients_with_clips"] == {"train": 4, "val": 1, "test": 1}
         assert [row["round"] for row in summary["rounds"]] == [1, 2]
-        assert "Recipe: 1 epoch a round, batches of 16, " in output
+        assert "Recipe: 1 epoch a round, batches of 8, " in output
         assert "Test accuracy on 11 clips" in output
         card = (run / "model" / "README.md").read_text()
         assert "- flower\n" in card and ", flwr 1." in card

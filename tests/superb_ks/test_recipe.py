@@ -23,12 +23,12 @@ def line_of(settings: Settings) -> str:
     [
         (
             Settings(),
-            "2 epochs a round, batches of 16, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+            "2 epochs a round, batches of 8, rate 0.001 (warm-up 10 %, decay 0.01), speed +/-15 %, "
             "time masks 10 %, feature masks 10 %; strategy fedavg",
         ),
         (
             Settings(tuning=Lora(), strategy=FedProx(mu=0.5), recipe=Recipe(epochs_per_round=1)),
-            "1 epoch a round, batches of 16, rate 0.004 (warm-up 10 %, decay 0.01), speed +/-15 %, "
+            "1 epoch a round, batches of 8, rate 0.004 (warm-up 10 %, decay 0.01), speed +/-15 %, "
             "time masks 10 %, feature masks 10 %; strategy fedprox(mu=0.5)",
         ),
         (
