@@ -158,13 +158,13 @@ bench-transport: $(VENV)/.installed-dev  ## measure rounds without training, aga
 	$(VENV_PYTHON) -m benchmarks.transport --engine all --growth
 
 bench-engines: $(VENV)/.installed-dev  ## measure learning on each engine, simulated rounds, their memory, and how well many speakers learn
-	@$(VENV_PYTHON) -m benchmarks.engines --data="$$its_data"
+	@$(VENV_PYTHON) -m benchmarks.engines --data="$$its_data" --test-data="$$its_test_data"
 
 bench-data: $(VENV)/.installed-dev  ## measure opening and reading a full-size shard; needs ../shared, else python -m benchmarks.data --sample FOLDER
 	$(VENV_PYTHON) -m benchmarks.data
 
 bench-gpu: $(VENV)/.installed-dev  ## measure the training of a wav2vec2-base on a GPU against plain loops
-	$(VENV_PYTHON) -m benchmarks.training --device cuda --model base --tuning full lora head --batch-size 32 --scale 40
+	$(VENV_PYTHON) -m benchmarks.training --device cuda --model base --tuning full lora head --scale 20
 
 pretrain: $(VENV)/.installed  ## make the tiny model again, from synthetic speech; needs Flite; up to 2 1/4 hours
 	$(VENV_PYTHON) -m pretraining

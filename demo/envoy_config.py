@@ -11,7 +11,7 @@ import yaml
 from demo.errors import DemoError
 from superb_node.work_folder import replace_file
 
-ShardValue = str | int | float | list[str]
+ShardValue = str | int | float | list[str] | None
 
 
 def set_shard_params(path: Path, values: Mapping[str, ShardValue]) -> None:

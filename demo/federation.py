@@ -149,7 +149,9 @@ class Federation:
         if not folder.exists():
             shutil.copytree(self._root / "envoy", folder, ignore=_NOT_COPIED)
         world_size = len(self.envoy_names)
-        params = {"rank_worldsize": f"{rank}, {world_size}", **self._shard_params}
+        params: dict[str, ShardValue] = {"rank_worldsize": f"{rank}, {world_size}", **self._shard_params}
+        if "source" in params:  # the folders in the file go with its own source
+            params = {"data_dir": None, "test_dir": None, **params}
         set_shard_params(folder / "envoy_config.yaml", params)
         return self._run(name, self._envoy_command(name), folder)
 

@@ -19,6 +19,7 @@ from pretraining.augmentation import Augmenter, Batch, frame_centres
 from pretraining.corpus import SpokenCorpus
 from pretraining.network import PretrainingNetwork, pair_loss, phoneme_loss, share_right
 from superb_ks.model.architecture import ARCHITECTURE
+from superb_ks.training.trainer import autocast_dtype
 
 PROCESSES = 2
 """How many share a batch, with one thread each: a third faster than one with two. Fixed, because which clips
@@ -183,7 +184,7 @@ def run(
 def learn(network: PretrainingNetwork, batch: Batch, pair_weight: float) -> tuple[float, float, float]:
     """Compute this process's gradients; return both losses and the share of voiced frames that were right."""
     waveforms, phonemes, pairs = batch
-    with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16()):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast_dtype("auto", "cpu") is not None):
         phoneme_scores, pair_scores = network(waveforms)
     losses = phoneme_loss(phoneme_scores, phonemes), pair_loss(pair_scores, pairs)
     network.zero_grad(set_to_none=True)
@@ -203,8 +204,3 @@ def shuffled(clips: int, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
 def rate_factor(done: float, warmup: float) -> float:
     """Return the share of the peak rate after a share `done` of the steps."""
     return min(1.0, (done + 1e-3) / warmup) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def multiplies_in_bfloat16() -> bool:
-    """Tell whether this processor does; where it only pretends to, float32 is faster."""
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -162,7 +164,11 @@ def require_flower() -> None:
         OptionError: they are not.
     """
     if find_spec("flwr") is None or find_spec("ray") is None:
+        if sys.version_info < (3, 11):
+            raise OptionError(
+                f"Flower needs Python 3.11 or later; this is {platform.python_version()}: make clean, "
+                "then the same again with PYTHON=python3.12, say"
+            )
         raise OptionError(
-            "Flower and Ray are not installed: pip install -r requirements-flower.txt -c constraints.txt "
-            "(Python 3.11 or later)"
+            "Flower and Ray are not installed: pip install -r requirements-flower.txt -c constraints.txt"
         )

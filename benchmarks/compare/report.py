@@ -15,10 +15,9 @@ from pathlib import Path
 
 from benchmarks.compare.few_clips import few_clips, save_few_clips
 from benchmarks.compare.plots import save_plot
-from benchmarks.compare.results import RESULTS, ROOT, load_rows
+from benchmarks.compare.results import RESULTS, ROOT, load_rows, present_rows
 from benchmarks.compare.tables import Row, tables
 from superb_node.errors import DataError
-from superb_notebook.results import of_one_model
 
 IMAGES = ROOT / "docs" / "images"
 
@@ -42,12 +41,12 @@ def show_report(results: Path) -> int:
     except DataError as error:
         print(error, file=sys.stderr)
         return 1
-    if not kept:
-        print(f"no rows in {results.name}: make compare DATA=FOLDER makes them", file=sys.stderr)
-        return 1
-    rows = of_one_model(kept)
+    rows = present_rows(kept)
     if older := len(kept) - len(rows):
-        print(f"left out: {older} rows of an older tiny model, which make compare DATA=FOLDER replaces")
+        print(f"left out: {older} rows of another tiny model or another recipe; make compare replaces them")
+    if not rows:
+        print(f"no rows in {results}: make compare DATA=FOLDER makes them", file=sys.stderr)
+        return 1
     for title, table in tables(rows).items():
         print(f"\n{title}\n\n{table}")
     print(f"\n{provenance(rows)}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.compare.data import Archives
-from benchmarks.compare.plan import CENTRALISED, REAL, SYNTHETIC, Job
+from benchmarks.compare.plan import CENTRALISED, REAL, SYNTHETIC, Job, plan
 from benchmarks.transport.result import now, rounded
 from superb_node.errors import DataError
 from superb_node.work_folder import replace_file
@@ -108,9 +108,9 @@ def commit() -> str:
 def results_file(archives: Archives | None, quick: bool = False) -> Path:
     """Return the file of the rows: that of the pages is for the whole comparison on the project's own sample.
 
-    Two archives with as many training and test clips count as the same.
+    Without real speech it is another one. Two archives with as many training and test clips are the same.
     """
-    if not quick and (archives is None or _clips(load_rows(RESULTS)) in (None, archives.clips)):
+    if archives and not quick and _clips(load_rows(RESULTS)) in (None, archives.clips):
         return RESULTS
     clips = SYNTHETIC if archives is None else "{}-{}".format(*archives.clips)
     return OWN / f"compare-{'quick-' if quick else ''}{clips}.json"
@@ -189,5 +189,15 @@ def training(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def is_done(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Say whether a row of this run is there, from the same weights and by the same recipe, as it is now."""
-    wanted = (job.checkpoint, job.recipe, job.work.rounds)
-    return any(identity(row) == job.identity and training(row) == wanted for row in rows)
+    return any(identity(row) == job.identity and training(row) == _wanted(job) for row in rows)
+
+
+def present_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out rows from other weights or by another recipe than runs have now: a table would mix them."""
+    wanted = {job.identity[:-1]: _wanted(job) for job in plan([0])}
+    return [row for row in rows if wanted.get(identity(row)[:-1]) == training(row)]
+
+
+def _wanted(job: Job) -> tuple[Any, ...]:
+    """Return what `training` gives for a row of this run."""
+    return job.checkpoint, job.recipe, job.work.rounds

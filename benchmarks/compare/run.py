@@ -1,10 +1,10 @@
 """Centralised, local and federated training of the same model on the same clips, side by side.
 
     python -m benchmarks.compare --data path/to/speech_commands_v0.01
-    python -m benchmarks.compare --list             # what would be run
-    python -m benchmarks.compare --only dirichlet   # those runs whose name has the text in it
-    python -m benchmarks.compare --seeds 0          # every row once; by default it has 1, 3 or 5 seeds
-    python -m benchmarks.compare --quick            # the main rows with one seed
+    python -m benchmarks.compare --data … --list             # what would be run
+    python -m benchmarks.compare --data … --only dirichlet   # those runs whose name has the text in it
+    python -m benchmarks.compare --data … --seeds 0          # every row once; else it has 1, 3 or 5 seeds
+    python -m benchmarks.compare --data … --quick            # the main rows with one seed
 
 The test archive is found next to the training archive, or with --test-data. Without --data the rows on real
 speech are left out.
@@ -100,12 +100,15 @@ def _chosen(options: argparse.Namespace, real_speech: bool, console: Console) ->
     """Return the runs that are asked for and possible; say what is left out."""
     seeds = options.seeds or ([0] if options.quick else None)
     jobs = [job for job in plan(seeds, main_rows=options.quick) if options.only in job.name]
-    if not real_speech and any(job.data == REAL for job in jobs):
-        console.print("no rows on real speech: they need --data FOLDER (make compare DATA=FOLDER)")
-        jobs = [job for job in jobs if job.data != REAL]
     if not jobs:
         raise OptionError(f"--only {options.only}: in no run's name; --list prints them")
-    return jobs
+    possible = [job for job in jobs if real_speech or job.data != REAL]
+    if len(possible) < len(jobs):
+        told = "rows on real speech need --data FOLDER (make compare DATA=FOLDER)"
+        if not possible:
+            raise OptionError(f"--only {options.only}: {told}")
+        console.print(f"left out: {told}")
+    return possible
 
 
 class Comparison:

@@ -19,7 +19,7 @@ from benchmarks.compare.results import commit
 from benchmarks.engines.learning import learning_figures
 from benchmarks.engines.memory import memory_figures
 from benchmarks.engines.rounds import TUNINGS, round_figures
-from benchmarks.engines.speakers import speaker_rows
+from benchmarks.engines.speakers import Archives, speaker_rows
 from benchmarks.transport.result import merge, now
 from demo.interrupts import Interrupted, raise_interrupted
 from demo.options import SYNTHETIC, OptionError, archive_folders
@@ -40,20 +40,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data",
         default=SYNTHETIC,
-        help="speakers: training archive of real speech, the test archive beside it",
+        help="speakers: folder of the training archive of real speech",
     )
+    parser.add_argument("--test-data", default="", help="of the test archive, if it is not beside --data")
     parser.add_argument(
         "--seeds", type=whole_from(0), nargs="+", default=[0, 1, 2], help="of the speakers' training"
     )
     given = parser.parse_args(argv)
     try:
-        data, _ = archive_folders(given.data or SYNTHETIC, "")
+        archives = archive_folders(given.data or SYNTHETIC, given.test_data)
     except OptionError as error:
         parser.error(str(error))
     measured, missed = commit(), 0
     try:
         with raise_interrupted():
-            for name, measure in wanted(given.only, given.repeats, data, given.seeds).items():
+            for name, measure in wanted(given.only, given.repeats, archives, given.seeds).items():
                 figures = measure()
                 print(f"{name}:", *(f"{key}={value}" for key, value in figures.items()), flush=True)
                 missed += not figures.get("good", True)  # of the speakers nothing is demanded
@@ -64,14 +65,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def wanted(
-    parts: Sequence[str], repeats: int, data: Path | None, seeds: Sequence[int]
+    parts: Sequence[str], repeats: int, archives: Archives, seeds: Sequence[int]
 ) -> dict[str, Callable[[], dict[str, Any]]]:
     """Return what measures each row of the results.
 
     Args:
         parts: some of `PARTS`.
         repeats: runs of each way.
-        data: training archive of real speech; None: synthetic speech alone.
+        archives: folders of real speech, as `archive_folders` returns them.
         seeds: of the speakers' training.
     """
     rows: dict[str, Callable[[], dict[str, Any]]] = {}
@@ -83,7 +84,7 @@ def wanted(
     if "memory" in parts:
         rows["memory"] = partial(memory_figures, repeats)
     if "speakers" in parts:
-        rows |= speaker_rows(data, seeds)
+        rows |= speaker_rows(archives, seeds)
     return rows
 
 

@@ -59,28 +59,33 @@ REAL = {
 }
 
 
-def speaker_rows(data: Path | None, seeds: Sequence[int]) -> dict[str, Callable[[], dict[str, Any]]]:
+Archives = tuple[Path | None, Path | str | None]
+"""Of training and of test clips, as `demo.options.archive_folders` returns them."""
+
+
+def speaker_rows(real: Archives, seeds: Sequence[int]) -> dict[str, Callable[[], dict[str, Any]]]:
     """Return what trains each row.
 
     Args:
-        data: training archive of real speech; None: no rows of real speech.
+        real: folders of real speech; without them there are no rows of it.
         seeds: of the training.
     """
-    archives: dict[str, tuple[dict[str, Row], Path | None]] = {
-        f"{SPEAKERS} synthetic speakers": (SYNTHETIC, None)
+    archives: dict[str, tuple[dict[str, Row], Archives]] = {
+        f"{SPEAKERS} synthetic speakers": (SYNTHETIC, (None, None))
     }
-    if data is not None:
-        archives["real sample"] = (REAL, data)
+    if real[0] is not None:
+        archives["real sample"] = (REAL, real)
     return {
-        f"speakers, {name}, {way}": partial(speaker_figures, row, folder, seeds)
-        for name, (rows, folder) in archives.items()
+        f"speakers, {name}, {way}": partial(speaker_figures, row, folders, seeds)
+        for name, (rows, folders) in archives.items()
         for way, row in rows.items()
     }
 
 
-def speaker_figures(row: Row, data: Path | None, seeds: Sequence[int]) -> dict[str, Any]:
+def speaker_figures(row: Row, archives: Archives, seeds: Sequence[int]) -> dict[str, Any]:
     """Train with each seed; returns how often each clip is trained on, and the test accuracies."""
-    found = accuracies(row, data or made_speech(), seeds)
+    data, test_data = archives
+    found = accuracies(row, str(data or made_speech()), str(test_data) if test_data else None, seeds)
     return {"passes": round(row.passes, 1), "test_accuracy": found, "seeds": list(seeds)}
 
 
@@ -90,7 +95,9 @@ def made_speech() -> Path:
     return archive
 
 
-def accuracies(row: Row, data: Path, seeds: Sequence[int]) -> dict[str, float | list[float]]:
+def accuracies(
+    row: Row, data: str, test_data: str | None, seeds: Sequence[int]
+) -> dict[str, float | list[float]]:
     """Train with each seed; returns the test accuracies, their mean and their standard deviation."""
     found = []
     for seed in seeds:
@@ -101,7 +108,7 @@ def accuracies(row: Row, data: Path, seeds: Sequence[int]) -> dict[str, float | 
             seed=seed,
             runs_dir=str(ROOT / "runs"),
         )
-        history = simulate(settings, row.clients, partition=row.partition, data=str(data))
+        history = simulate(settings, row.clients, partition=row.partition, data=data, test_data=test_data)
         assert history.test is not None, "what has finished was tested"
         found.append(round(history.test.accuracy, 4))
         print(f"  seed {seed}: {history.test}", flush=True)

@@ -9,7 +9,6 @@ Results go to benchmarks/results/training.json.
 from __future__ import annotations
 
 import argparse
-import functools
 import gc
 import itertools
 import statistics
@@ -41,8 +40,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 MODELS = ("scratch", "tiny", "base")
-BATCH = 16
-CLIPS = {"scratch": 320, "tiny": 320, "base": 48}
+CLIPS = {"scratch": 320, "tiny": 320, "base": 96}
+WARM_UP = 16
+"""Clips that are trained on or scored before anything is timed: libraries choose their kernels."""
 
 Scoring = Callable[[PreTrainedModel, ClipDataset, str], Any]
 
@@ -57,10 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     for name, tuning in options.pairs:
-        clips = max(BATCH, int(CLIPS[name] * options.scale))
-        measure: Callable[..., dict[str, Any]] = measure_head
-        if tuning != "head":
-            measure = functools.partial(measure_speed, batch_size=options.batch_size)
+        clips = max(WARM_UP, int(CLIPS[name] * options.scale))
+        measure = measure_head if tuning == "head" else measure_speed
         measured = measure(name, tuning, clips, options.repeats, options.device)
         measured |= measure_evaluation(name, tuning, clips, options.repeats, options.device)
         keep(f"{name} {tuning} {options.device}", {"threads": options.threads, **measured})
@@ -81,9 +79,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=whole_from(1), default=2, help="of PyTorch, for clips a second")
     parser.add_argument(
         "--repeats", type=whole_from(1), default=3, help="measurements in turn; medians are kept"
-    )
-    parser.add_argument(
-        "--batch-size", type=whole_from(1), default=BATCH, help="clips in a step; a head's is its recipe's"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of clips")
     options = parser.parse_args(argv)
@@ -111,9 +106,7 @@ def keep(name: str, figures: dict[str, Any]) -> None:
     merge(name, {**figures, "date": now(), "machine": machine()}, RESULTS)
 
 
-def measure_speed(
-    name: str, tuning: str, clips: int, repeats: int, device: str, batch_size: int
-) -> dict[str, Any]:
+def measure_speed(name: str, tuning: str, clips: int, repeats: int, device: str) -> dict[str, Any]:
     """Return clips a second in the task, in plain loops, and in the original tutorial's setting.
 
     The ways take turns, so that a busy machine slows all of them, and the medians are compared. `plain` has
@@ -121,9 +114,7 @@ def measure_speed(
     trained. On a GPU, with the bytes that PyTorch had allocated there at most.
     """
     with tempfile.TemporaryDirectory() as folder:
-        settings = settings_of(
-            name, tuning, Path(folder), recipe=Recipe(epochs_per_round=1, batch_size=batch_size)
-        )
+        settings = settings_of(name, tuning, Path(folder), recipe=Recipe(epochs_per_round=1))
         original = replace(settings, tuning=Full(), precision="float32")
         spec, whole = (ModelSpec.of(each, SUPERB_LABELS) for each in (settings, original))
         dataset = noise_dataset(spec, clips)
@@ -137,8 +128,7 @@ def measure_speed(
             "naive": (spec, lambda model: loop(model, naive=True)),
             "original": (whole, lambda model: loop(unfrozen(model), original, naive=True)),
         }
-        # Libraries choose their kernels.
-        plain_training(spec.build(), noise_dataset(spec, BATCH), settings, device=device)
+        plain_training(spec.build(), noise_dataset(spec, WARM_UP), settings, device=device)
         runs: dict[str, list[Run]] = {way: [] for way in ways}
         for _ in range(repeats):
             for way, (built, train) in ways.items():
@@ -147,7 +137,7 @@ def measure_speed(
     rates: dict[str, Any] = {f"{way}_clips_per_second": clips / seconds[way] for way in ways}
     for way in ("plain", "naive", "original"):
         rates[f"task_to_{way}"] = seconds[way] / seconds["task"]
-    work = {"clips": clips, "batch_size": batch_size, "repeats": repeats}
+    work = {"clips": clips, "batch_size": settings.complete_recipe.batch_size, "repeats": repeats}
     return {**work, **hardware(device), **rates, **peaks(runs, device)}
 
 
@@ -163,7 +153,7 @@ def measure_head(name: str, tuning: str, clips: int, repeats: int, device: str) 
         settings = settings_of(name, tuning, Path(folder))
         once = replace(settings, recipe=Recipe(epochs_per_round=1))
         spec = ModelSpec.of(settings, SUPERB_LABELS)
-        plain_training(spec.build(), noise_dataset(spec, BATCH), once, device=device)
+        plain_training(spec.build(), noise_dataset(spec, WARM_UP), once, device=device)
         for _ in range(repeats):
             dataset = noise_dataset(spec, clips)
 
@@ -186,7 +176,7 @@ def measure_evaluation(name: str, tuning: str, clips: int, repeats: int, device:
     with tempfile.TemporaryDirectory() as folder:
         spec = ModelSpec.of(settings_of(name, tuning, Path(folder)), SUPERB_LABELS)
         ways: dict[str, Scoring] = {"task": evaluate, "plain": plain_evaluation}
-        plain_evaluation(spec.build(), noise_dataset(spec, BATCH), device)
+        plain_evaluation(spec.build(), noise_dataset(spec, WARM_UP), device)
         runs: dict[str, list[Run]] = {way: [] for way in ways}
         for _, (way, scoring) in itertools.product(range(repeats), ways.items()):
             dataset = noise_dataset(spec, clips)

@@ -47,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise OptionError("--data FOLDER is missing: the folder of the training archive")
         results = options.results or (results_file(archives.clips) if archives else RESULTS)
         rows = load_rows(results) if options.report else ready_rows(results)
+        if not all("trial" in row for row in rows):
+            raise DataError(f"{results} has rows of something else than trials")
+        if options.report and not rows:
+            raise DataError(f"no rows in {results}: --data FOLDER makes them")
     except (OptionError, DataError, ValueError) as error:
         console.print(str(error), markup=False)
         return 2
@@ -114,10 +118,17 @@ def _run(
 def _show(rows: Sequence[dict]) -> None:
     """Print the table of the rows that a run would skip, in the order of `TRIALS`, then the others."""
     place = {text: number for number, text in enumerate(TRIALS)}
-    shown = [row for row in rows if key(row) in done([row], parse(row["trial"]))]
+    shown = [row for row in rows if _is_present(row)]
     if older := len(rows) - len(shown):
         print(f"left out: {older} rows of another tiny model or another recipe")
     print(table(sorted(shown, key=lambda row: place.get(row["trial"], len(place)))))
+
+
+def _is_present(row: dict) -> bool:
+    try:
+        return key(row) in done([row], parse(row["trial"]))
+    except ValueError:  # of a trial that was legal once
+        return False
 
 
 if __name__ == "__main__":

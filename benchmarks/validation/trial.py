@@ -21,7 +21,7 @@ TRIALS = (
         "full batch_size=16",
         "full epochs_per_round=6",
     ),
-    *("lora", "lora learning_rate=0.002", "lora learning_rate=0.008"),
+    *("lora", "lora learning_rate=0.002", "lora learning_rate=0.008", "lora batch_size=16"),
     *("head", "head weight_decay=1", "head weight_decay=10", "head learning_rate=0.002"),
     *("dirichlet fedavg", "dirichlet median"),
     *("dirichlet fedprox", "dirichlet fedprox mu=0.001", "dirichlet fedprox mu=0.1"),
@@ -41,7 +41,8 @@ class Trial:
 
     Attributes:
         text: "TUNING" for training in one place, or "PARTITION STRATEGY" for four envoys, then what is
-            changed, as NAME=VALUE: in the recipe, in the strategy that has such a field, or `rounds`.
+            changed, as NAME=VALUE: in the recipe, and with envoys in the strategy that has such a field, or
+            `rounds`.
         partition: of the four envoys; None: in one place.
         settings: of the training; its seed is 0.
     """

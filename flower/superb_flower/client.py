@@ -11,7 +11,7 @@ import gc
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ from flwr.common.logger import log
 from torch import nn
 
 import superb_ks
+from superb_flower.experiment import spec_of
 from superb_ks.collaborator.shard_data import open_shard
 from superb_ks.collaborator.tasks import Tasks
 from superb_ks.experiment import Experiment, UnsoundExperiment
@@ -75,8 +76,9 @@ class Client:
             raise ConfigError("a SuperNode needs name and envoy-config: start it by envoy/start_supernode.sh")
         rank, count = int(node["partition-id"]) + 1, int(node["num-partitions"])
         folder = Path(str(run["envoy-folder"]) or Path(superb_ks.__file__).parents[2] / "envoy")
-        chosen = ((name, run[name.replace("_", "-")]) for name in _SIMULATED)
-        shard = tuple((name, value) for name, value in chosen if value != "")
+        # What is empty is not the owner's either: their folders go with their source.
+        shard = tuple((name, run[name.replace("_", "-")] or None) for name in _FOLDERS)
+        shard += tuple((name, run[name.replace("_", "-")]) for name in _SIMULATED)
         name = f"client_{rank:0{len(str(count))}d}"
         # A worker asks Ray for no GPU and is shown none.
         return cls(name, "cpu", rank, _simulated(folder / CONFIG_FILE, count, shard))
@@ -99,7 +101,8 @@ class Client:
 
 
 # The run config has them with "-" for "_".
-_SIMULATED = ("source", "data_dir", "test_dir", "speakers", "partition", "alpha", "min_shard", "seed")
+_FOLDERS = ("data_dir", "test_dir")
+_SIMULATED = ("source", "speakers", "partition", "alpha", "min_shard", "seed")
 
 
 @functools.cache
@@ -150,11 +153,7 @@ def work_of(text: bytes) -> tuple[Tasks, nn.Module, ModelSpec]:
     experiment = Experiment.read(text)
     if fault := experiment.fault_of_package():
         raise UnsoundExperiment(fault)
-    if not isinstance(experiment.model, Mapping) or experiment.shard is not None:
-        raise UnsoundExperiment(
-            "on Flower an experiment has a model's specification, and opens shards as they are"
-        )
-    spec = ModelSpec.from_dict(experiment.model)
+    spec = spec_of(experiment)
     work = Tasks(experiment), spec.build(), spec
     # The Trainer collects garbage at the end of each training, and would look through all libraries for it: a
     # quarter of the time that a client with forty clips takes.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from superb_ks.experiment import Experiment
+from superb_ks.experiment import Experiment, UnsoundExperiment
 from superb_ks.model.spec import ModelSpec
 from superb_ks.run_files import EXPERIMENT
-from superb_ks.settings import Settings
+from superb_ks.settings import NOTEBOOKS_OWN, Settings
 
 _KEYS = {
     **{name: name for name in ("model", "rounds", "fraction", "seed")},
@@ -57,6 +57,19 @@ def text_of(settings: Settings, labels: Sequence[str]) -> bytes:
     ).to_bytes()
 
 
+def spec_of(experiment: Experiment) -> ModelSpec:
+    """Return the specification of an experiment's model.
+
+    Raises:
+        UnsoundExperiment: a function of the notebook builds the model, or opens the shards.
+    """
+    if isinstance(experiment.model, Mapping) and experiment.shard is None:
+        return ModelSpec.from_dict(experiment.model)
+    raise UnsoundExperiment(
+        "on Flower no function of the notebook builds the model (model=...) or opens a shard (shard=...)"
+    )
+
+
 def settings_by_config(run_config: Mapping[str, Any]) -> Settings:
     """Return the settings of the run's config: what has a key of its own, and `settings` for all others.
 
@@ -74,6 +87,8 @@ def settings_by_config(run_config: Mapping[str, Any]) -> Settings:
         (values.setdefault(group, {}) if group else values)[field] = run_config[key]
     values["recipe"] = {"epochs_per_round": run_config["epochs-per-round"] or None}
     further = _further(run_config["settings"])
+    if own := [name for name in further if name in NOTEBOOKS_OWN]:
+        raise ValueError(f"the run config's settings have {own[0]!r}, which concerns notebooks alone")
     if not run_config["noise-multiplier"] and "privacy" not in further:
         if run_config["clip-norm"] != _CLIP_NORM:
             raise ValueError(

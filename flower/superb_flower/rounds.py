@@ -141,6 +141,7 @@ class Rounds:
             for name in self._who(number, task[0]):
                 own.setdefault(name, []).append(task)
         training = [name for name in own if any(task == TRAIN for task, _ in own[name])]
+        self._training = len(training)
         if training:
             self._tell_strategy(number, model, training)
         questions, contents = {}, {}
@@ -210,8 +211,8 @@ class Rounds:
                 self._output.record(number, "aggregator", task, together)
                 if words := in_words(number, task, together):
                     log(logging.INFO, words)
-        if by_task.get(VALIDATE):
-            self._mark_if_best(number, pooled(by_task[VALIDATE]), model)
+                if task == VALIDATE:
+                    self._mark_if_best(number, together, model)
 
     def _mark_if_best(self, number: int, validation: Metrics, model: Vector) -> None:
         score = float(validation.get(ACCURACY, -math.inf))
@@ -229,6 +230,8 @@ class Rounds:
             spent = {"epsilon": np.asarray(epsilon_of(self._strategy))}
             self._output.record(number, "aggregator", "privacy", spent)
         if arrays is None:
-            self._output.note(number, "aggregator", "unchanged", "no usable update came")
+            few = f"{len(updates)} of {self._training} updates came; with privacy all have to"
+            told = few if private and updates else "no usable update came"
+            self._output.note(number, "aggregator", "unchanged", told)
             return model
         return messages.vector_in(arrays)

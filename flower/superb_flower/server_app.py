@@ -14,7 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from superb_flower.clients import find_clients, require_classes, require_splits
 from superb_flower.errors import RunFailed
-from superb_flower.experiment import notebooks_text, settings_by_config, text_of
+from superb_flower.experiment import notebooks_text, settings_by_config, spec_of, text_of
 from superb_flower.output import Output
 from superb_flower.rounds import Rounds
 from superb_ks.checked import FRACTION
@@ -93,21 +93,18 @@ def _carry_out(
     log(logging.INFO, "Recipe: %s", recipe_in_words(vars(settings.complete_recipe), settings.to_dict()))
     try:
         experiment = Experiment.read(sent or text_of(settings, clients.labels))
-        start = _initial_weights(output.folder, experiment)
+        spec = spec_of(experiment)
+        start = _initial_weights(output.folder, spec)
     except (ModelMismatch, ModelUnavailable, ValueError) as error:
         raise RunFailed(error) from error
-    if isinstance(experiment.model, dict):
-        require_classes(clients, experiment.model["labels"])
+    require_classes(clients, spec.labels)
     share = float(config["fraction-evaluate"])
     Rounds(grid, clients, experiment.to_bytes(), settings, output, share).run(start)
     if sent is None:  # a notebook saves its model itself
         save_pretrained(experiment, read_model(output.folder / BEST), output.folder / "model")
 
 
-def _initial_weights(folder: Path, experiment: Experiment) -> Vector:
+def _initial_weights(folder: Path, spec: ModelSpec) -> Vector:
     """Return the weights that a notebook gave, or those of the model as it is built."""
-    if (folder / INITIAL).exists():
-        return read_model(folder / INITIAL)
-    if not isinstance(experiment.model, dict):
-        raise RunFailed("an experiment with a model of its own gives its initial weights")
-    return pack(ModelSpec.from_dict(experiment.model).build())
+    given = folder / INITIAL
+    return read_model(given) if given.exists() else pack(spec.build())

@@ -19,6 +19,7 @@ from rich.console import Console
 from benchmarks.compare import federated as compare_federated
 from benchmarks.compare import local as compare_local
 from benchmarks.compare import report
+from benchmarks.compare import results as results_module
 from benchmarks.compare import run as compare
 from benchmarks.compare import tasks as compare_tasks
 from benchmarks.compare.data import Archives, find_archives, shard_params
@@ -53,7 +54,7 @@ from superb_ks.model.spec import ModelSpec
 from superb_ks.settings import STRATEGIES, SUPERB_LABELS, FedAdam
 from superb_ks.training.local import steps_per_round
 from superb_shard_descriptor import SuperbShardDescriptor
-from tests.workspace.comparison_rows import small_comparison
+from tests.workspace.comparison_rows import comparison_row, small_comparison
 
 # The plan ----------------------------------------------------------------------------------------------
 
@@ -270,7 +271,7 @@ def test_without_real_speech_its_rows_are_left_out_and_named(capsys: pytest.Capt
     printed = capsys.readouterr()
     assert printed.out.startswith("synthetic federated")
     assert "real" not in printed.out
-    assert "no rows on real speech" in printed.err
+    assert printed.err == "left out: rows on real speech need --data FOLDER (make compare DATA=FOLDER)\n"
 
 
 def test_archives_that_cannot_be_used_are_named_before_anything_runs(
@@ -305,8 +306,10 @@ def test_the_finished_rows_of_a_comparison_that_failed_are_reported(
     results = tmp_path / "compare.json"
     monkeypatch.setattr(compare.Comparison, "run", lambda *_: 1)
     assert compare.main(["--results", str(results)]) == 1
-    assert "no rows in compare.json" in capsys.readouterr().err
-    results.write_text(json.dumps({"rows": small_comparison()}))
+    assert f"no rows in {results}: make compare" in capsys.readouterr().err
+    job = next(job for job in compare.plan() if job.regime == "centralised")
+    today = {"checkpoint": job.checkpoint, "recipe": job.recipe, "rounds": job.work.rounds}
+    results.write_text(json.dumps({"rows": [comparison_row("centralised", 0.9, **today)]}))
     assert compare.main(["--results", str(results)]) == 1
     assert "| centralised |" in capsys.readouterr().out
     monkeypatch.setattr(compare.Comparison, "run", lambda *_: 0)
@@ -332,7 +335,10 @@ def test_an_option_that_is_none_is_refused(
 
 def test_a_text_in_no_runs_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert compare.main(["--only", "fedsgd"]) == 2
-    assert capsys.readouterr().err.endswith("--only fedsgd: in no run's name; --list prints them\n")
+    assert capsys.readouterr().err == "--only fedsgd: in no run's name; --list prints them\n"
+    assert compare.main(["--only", "dirichlet"]) == 2
+    told = "--only dirichlet: rows on real speech need --data FOLDER (make compare DATA=FOLDER)\n"
+    assert capsys.readouterr().err == told
 
 
 def test_rows_of_other_clips_and_of_the_quick_form_have_files_of_their_own(
@@ -344,7 +350,8 @@ def test_rows_of_other_clips_and_of_the_quick_form_have_files_of_their_own(
     assert results_file(sample) == published  # nothing is there yet
     published.write_text(json.dumps({"rows": small_comparison()}))
     whole, own = replace(sample, clips=(2160, 720)), ROOT / "benchmarks" / "results" / "own"
-    assert results_file(sample) == results_file(None) == published
+    assert results_file(sample) == published
+    assert results_file(None) == own / "compare-synthetic.json"
     assert results_file(whole) == own / "compare-2160-720.json"
     assert results_file(whole, quick=True) == own / "compare-quick-2160-720.json"
     assert results_file(sample, quick=True) == own / "compare-quick-60-20.json"
@@ -490,7 +497,8 @@ def test_the_command_runs_keeps_and_does_not_repeat(
 ) -> None:
     results = tmp_path / "compare.json"
     jobs = [replace(JOB, regime=LOCAL, strategy=None), JOB]
-    monkeypatch.setattr(compare, "plan", lambda *_, **__: jobs)
+    for module in (compare, results_module):
+        monkeypatch.setattr(module, "plan", lambda *_, **__: jobs)
     command = ["--data", str(small_corpus), "--results", str(results)]
     assert compare.main(command) == 0
     assert {row["regime"] for row in load_rows(results)} == {LOCAL, FEDERATED}

@@ -17,7 +17,7 @@ from superb_ks.run_files import FINISHED, RECORDS, STATUS
 
 
 def test_real_speech_has_rows_where_its_folder_is_given(tmp_path: Path) -> None:
-    synthetic, both = (wanted(PARTS, 1, data, [0]) for data in (None, tmp_path))
+    synthetic, both = (wanted(PARTS, 1, (data, None), [0]) for data in (None, tmp_path))
     assert [name for name in synthetic if "real" in name] == []
     assert [name for name in both if name not in synthetic] == [
         "speakers, real sample, each speaker a client, 16 a round",

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.compare import report as report_compare
 from benchmarks.compare import tables
-from benchmarks.compare.results import ENTRIES, RESULTS, load_rows
+from benchmarks.compare.plan import plan
+from benchmarks.compare.results import ENTRIES, RESULTS, identity, load_rows
 from tests.benchmarks.few_clip_rows import few_clip_rows
 from tests.workspace.comparison_rows import comparison_row, small_comparison
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    path = tmp_path / "compare.json"
-    path.write_text(json.dumps({"rows": small_comparison()}))
+    return write(small_comparison(), tmp_path)
+
+
+def write(rows: list[dict[str, Any]], folder: Path) -> Path:
+    """Write rows as runs of today have them; what they were given besides the sample's stays."""
+    jobs, sample = {job.identity[:-1]: job for job in plan([0])}, comparison_row("centralised", 0.5)
+    for row in rows:
+        job = jobs[identity(row)[:-1]]
+        today = {"checkpoint": job.checkpoint, "recipe": job.recipe, "rounds": job.work.rounds}
+        row |= {name: value for name, value in today.items() if row[name] == sample[name]}
+    path = folder / "compare.json"
+    path.write_text(json.dumps({"rows": rows}))
     return path
 
 
@@ -41,7 +53,7 @@ def test_report_prints_all_tables_and_draws(
         "| fedavg | 87.0 % | 10.0 % | 77.0 | 1 |",
         "| median | 86.0 % | 84.0 % | 2.0 | 1 |",
         "| iid | env_one | 30 | 10 | 87.0 % | 92.0 % | 72.0 % | 2 |",
-        "| scratch | 2 iid | 2 | 60.0 % | 60.0 % | 1 | 2.00 |",
+        "| scratch | 2 iid | 3 | 60.0 % | 60.0 % | 1 | 2.00 |",
         "16 runs, 2030-01-02, commit abc1234, 2 cores of a processor.",
     ):
         assert line in printed
@@ -83,28 +95,26 @@ def test_rows_of_few_clips_have_a_table_and_a_figure_of_their_own(
         "| 100 % | 60 | 8 | 89.0 ± 1.4 % | – | 51.0 ± 1.4 % | 41.0 ± 1.4 % | 2 |",
     ]
     assert made == tables.tables(others)
-    path = tmp_path / "compare.json"
-    path.write_text(json.dumps({"rows": rows}))
-    assert report_compare.main([str(path)]) == 0
+    assert report_compare.main([str(write(rows, tmp_path))]) == 0
     assert title in capsys.readouterr().out
     for ending in ("png", "svg"):
         assert (tmp_path / f"compare-few_clips.{ending}").stat().st_size > 10_000
 
 
-def test_rows_of_an_older_tiny_model_are_left_out_and_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("other", [{"checkpoint": "older"}, {"recipe": "older"}, {"rounds": 1}])
+def test_rows_of_other_weights_or_another_recipe_are_left_out_and_counted(
+    other: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "compare.json"
-    old = [comparison_row("centralised", 0.5, seed, checkpoint="old", date="2029") for seed in (0, 1)]
-    scratch = comparison_row("centralised", 0.4, model="scratch", share=0.1, checkpoint=None, date="2028")
-    rows = [*old, scratch, comparison_row("federated", 0.9)]
-    path.write_text(json.dumps({"rows": rows}))
-    assert report_compare.main([str(path)]) == 0
+    old = [comparison_row("centralised", 0.5, seed, **other) for seed in (0, 1)]
+    scratch = comparison_row("centralised", 0.4, model="scratch", share=0.1)
+    assert report_compare.main([str(write([*old, scratch, comparison_row("federated", 0.9)], tmp_path))]) == 0
     printed = capsys.readouterr().out
-    assert "left out: 2 rows of an older tiny model" in printed
+    assert "left out: 2 rows of another tiny model or another recipe" in printed
     assert "50.0 %" not in printed
     assert "90.0 %" in printed
     assert "40.0 %" in printed
+    assert report_compare.main([str(write(old, tmp_path))]) == 1
+    assert "make compare DATA=FOLDER makes them" in capsys.readouterr().err
 
 
 def test_the_rows_that_are_kept_here_are_read() -> None:
@@ -121,7 +131,6 @@ def test_without_rows_the_report_says_how_to_make_them(
 
 
 def test_synthetic_rows_alone_make_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "compare.json"
-    path.write_text(json.dumps({"rows": [comparison_row("federated", 0.9, data="synthetic")]}))
-    assert report_compare.main([str(path)]) == 0
+    rows = [comparison_row("federated", 0.9, data="synthetic")]
+    assert report_compare.main([str(write(rows, tmp_path))]) == 0
     assert "Regimes" not in capsys.readouterr().out

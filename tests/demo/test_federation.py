@@ -6,13 +6,16 @@ import os
 import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
 import pytest
 import yaml
 
+from demo.envoy_config import set_shard_params
 from demo.federation import Federation, NotReady
 from demo.ports import free_ports
 from demo.process import ProcessDied
@@ -54,6 +57,26 @@ def test_a_drawn_port_is_its_services_alone() -> None:
         service.start()
         assert listens(port)
         service.stop(None).wait()
+
+
+def test_the_folders_of_the_file_go_with_its_source(tmp_path: Path) -> None:
+    """They are those of the user's own clips, and the demo's are synthetic."""
+    root = tmp_path / "project"
+    (root / "envoy").mkdir(parents=True)
+    shutil.copy(ROOT / "envoy" / "envoy_config.yaml", root / "envoy")
+    own = {"source": "folder", "data_dir": "/own", "test_dir": "/own"}
+    set_shard_params(root / "envoy" / "envoy_config.yaml", own)
+
+    def params(name: str, **changed: str) -> dict[str, Any]:
+        federation = Federation(tmp_path / name, envoys=1, shard_params=changed, root=root)
+        with suppress(NotReady, ProcessDied):  # there is no script
+            federation.start_envoy(1)
+        federation.stop()
+        return dict(yaml.safe_load(federation.first_config.read_text())["shard_descriptor"]["params"])
+
+    made = params("synthetic", source="synthetic")
+    assert (made["source"], made["data_dir"], made["test_dir"]) == ("synthetic", None, None)
+    assert {name: params("own")[name] for name in own} == own
 
 
 def test_a_federation_comes_up_notices_a_death_and_goes(

@@ -98,7 +98,9 @@ def test_a_flower_user_simulates(
     assert documented in by_file
     log = run(by_file.replace(documented, f"rounds = 1\noutput = '$PWD/own'\n{given}\n"))
     assert (project / "own" / STATUS).read_text() == FINISHED, log
-    log = run(by_file.replace("0.02", "-1"))
+    illegal = by_file.replace('"learning_rate": 0.001', '"learning_rate": -1')
+    assert illegal != by_file
+    log = run(illegal)
     assert "The run has failed: FedAdam.learning_rate is -1; legal: above 0\n" in log
     assert "Traceback" not in log
 

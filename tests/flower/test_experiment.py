@@ -74,6 +74,8 @@ def test_a_run_can_have_every_setting(given: dict[str, Any], settings: Settings)
         ),
         ({"settings": '{"round": 3}'}, "Settings has no field 'round'; its fields are model, tuning"),
         ({"tuning": "lora", "settings": '{"tuning": {"rank": 0}}'}, "Lora.rank is 0; legal: a whole number"),
+        ({"settings": '{"engine": "openfl"}'}, "settings have 'engine', which concerns notebooks alone$"),
+        ({"settings": '{"runs_dir": "runs"}'}, "settings have 'runs_dir', which concerns notebooks alone$"),
         ({"settings": '{"seed": 3}'}, "settings have 'seed', which has a key of its own: seed=…"),
         ({"settings": '{"tuning": {"name": "lora"}}'}, "have 'tuning.name', .* own: tuning=…$"),
         ({"settings": '{"tuning": "lora"}'}, "have 'tuning', which has a key of its own: tuning=…$"),

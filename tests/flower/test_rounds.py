@@ -19,7 +19,7 @@ from superb_flower.rounds import Rounds
 
 from superb_ks.run_files import BEST, LAST, RECORDS, read_model
 from superb_ks.schedule import TEST_BEST, TRAIN
-from superb_ks.settings import Failures, Settings
+from superb_ks.settings import Failures, Privacy, Settings
 from superb_node.shard_card import SPLITS
 from tests.support.grid import Nodes
 
@@ -53,12 +53,12 @@ class Speakers(Nodes):
         return Message(messages.report(name, measured, vector), reply_to=question)
 
 
-def run(folder: Path, min_envoys: int, away: Away) -> list[dict[str, Any]]:
+def run(folder: Path, min_envoys: int, away: Away, **more: Any) -> list[dict[str, Any]]:
     """Run two rounds of training, and the two that close a run; returns the records."""
     cards = {
         name: {"clips": {each: {"yes": int(each == split)} for each in SPLITS}} for name, split in HAS.items()
     }
-    settings = Settings(engine="flower", rounds=2, failures=Failures(min_envoys=min_envoys))
+    settings = Settings(engine="flower", rounds=2, failures=Failures(min_envoys=min_envoys), **more)
     rounds = Rounds(Speakers(away), Clients(NODES, cards), b"", settings, Output(folder), 1.0)
     rounds.run(START)
     return [json.loads(line) for line in (folder / RECORDS).read_text().splitlines()]
@@ -81,6 +81,24 @@ def test_the_lost_are_missed_until_they_answer_again(tmp_path: Path) -> None:
     run(tmp_path / "back", min_envoys=5, away={0: {"a"}, 3: {"e"}})
     with pytest.raises(RunFailed, match="^4 of 6 clients are left, min_envoys is 5$"):
         run(tmp_path / "gone", min_envoys=5, away={1: {"a"}, 3: {"e"}})
+
+
+PRIVATE = Privacy(clip_norm=1.0, noise_multiplier=1.0)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "away", "told"),
+    [
+        (PRIVATE, {"a"}, "2 of 3 updates came; with privacy all have to"),
+        (PRIVATE, {"a", "b", "c"}, "no usable update came"),
+        (None, {"a", "b", "c"}, "no usable update came"),
+    ],
+)
+def test_why_a_round_leaves_the_model(
+    privacy: Privacy | None, away: set[str], told: str, tmp_path: Path
+) -> None:
+    records = run(tmp_path, min_envoys=1, away={0: away}, privacy=privacy)
+    assert [each["metric_name"] for each in records if each["task_name"] == "unchanged"] == [told]
 
 
 def test_nobody_is_left(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from flwr.app import Context, RecordDict
 from superb_flower import server_app
 from superb_flower.clients import Clients
 from superb_flower.errors import RunFailed
+from superb_flower.experiment import text_of
 
+from superb_ks.experiment import Experiment
 from superb_ks.run_files import CARDS, FAILED, FAILURE, FINISHED, RECORDS, STATUS
-from superb_ks.settings import SUPERB_LABELS
+from superb_ks.settings import SUPERB_LABELS, Settings
 from superb_node.shard_card import SPLITS
 from tests.flower.conftest import app_defaults
 
@@ -100,6 +103,23 @@ def test_a_run_that_could_not_learn_or_be_scored_ends_before_its_rounds(
     with pytest.raises(RunFailed):
         run()
     assert reason(tmp_path / "output") == f"no client has {words} clips"
+
+
+@pytest.mark.parametrize("own", [{"model": "build"}, {"shard": "open_own"}])
+def test_functions_of_a_notebook_are_refused_before_the_rounds(
+    log: list[str],
+    run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: dict[str, str],
+):
+    usual = Experiment.read(text_of(Settings(), SUPERB_LABELS))
+    sent = replace(usual, **own).to_bytes()
+    monkeypatch.setattr(server_app, "notebooks_text", lambda: sent)
+    with pytest.raises(RunFailed):
+        run()
+    told = "on Flower no function of the notebook builds the model (model=...) or opens a shard (shard=...)"
+    assert reason(tmp_path / "output") == told
 
 
 def in_folder(value: Any, folder: Path) -> Any:

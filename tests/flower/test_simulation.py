@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from superb_flower import client
 
 import simulation.__main__
 import speech_commands.shard
+from demo.envoy_config import set_shard_params
 from demo.errors import DemoError
 from demo.process import ServiceProcess
 from demo.run_folder import RunFolder
@@ -219,6 +221,23 @@ def test_the_corpus_is_indexed_once_a_worker(archive: Path, monkeypatch: pytest.
     assert sorted(sum(card["speakers"].values()) for card in cards) == [1] * 12
     lacking = [sum(card["clips"]["train"].values()) == 0 for card in cards]
     assert lacking == [False, False, False, False, True, True] * 2, "who validates or tests alone takes part"
+
+
+def test_the_owners_folders_are_not_those_of_a_simulation(archive: Path, tmp_path: Path) -> None:
+    """What the owner's file names goes with its own source; an empty test-dir is the one next to data-dir."""
+    for name in ("superb_shard_descriptor.py", "speech_commands"):
+        (tmp_path / name).symlink_to(ROOT / "envoy" / name)
+    shutil.copy(ROOT / "envoy" / "envoy_config.yaml", tmp_path)
+    set_shard_params(
+        tmp_path / "envoy_config.yaml", {"source": "folder", "data_dir": "/owners", "test_dir": "/owners"}
+    )
+    given = parse_options([f"--data={archive}"]).run_config
+    assert given.pop("test-dir")
+    run = {**app_defaults(), **given, "envoy-folder": str(tmp_path)}
+    node = {"partition-id": 0, "num-partitions": 6}
+    context = Context(run_id=1, node_id=1, node_config=node, state=RecordDict(), run_config=run)
+    card = read_card(client.Client.of(context).card, trains=False)
+    assert (card["source"], sum(card["speakers"].values())) == ("folder", 1)
 
 
 def test_the_supernodes_of_a_machine_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,12 @@ def _why_no_superlink(refused: FlowerRefused, addresses: Addresses, own: Certifi
     host, port = addresses.director_host, addresses.director_port
     _is_loopback(host)  # says so if there is no such host
     reason = why_refused(bare(host), port, own.files if own else None, asks_for_ours=False)
-    return f"{host}:{port} is no SuperLink for this notebook: {reason}" if reason else str(refused)
+    if reason:
+        return f"{host}:{port} is no SuperLink for this notebook: {reason}"
+    if "SuperLink is unavailable" not in str(refused):
+        return str(refused)
+    script = "start_superlink_with_tls.sh HOST" if own else "start_superlink.sh"
+    return f"no SuperLink answers at {in_uri(bare(host))}:{port}. Start one: cd director && bash {script}"
 
 
 def _is_local(addresses: Addresses) -> bool:

@@ -47,7 +47,7 @@ RUNS = ".flower"
 RUN_ID = "run-id"
 """File in a run's folder: Flower's number of it."""
 
-CARDS_SECONDS = 300.0
+CARDS_SECONDS = 400.0  # the server itself goes on without a client that is silent for 300 s
 NO_SUCH_RUN = "Run ID not found"
 """What Flower says of a run that it does not know."""
 
@@ -105,6 +105,7 @@ class FlowerClient:
             deadline = time.monotonic() + CARDS_SECONDS
             while (status := self._status(Path(folder), run_id)) not in _ENDED.values():
                 if time.monotonic() > deadline:
+                    self._cli("stop", run_id, SUPERLINK)
                     raise FlowerRefused(f"the clients did not describe themselves in {CARDS_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
             if status != FINISHED:
