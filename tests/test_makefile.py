@@ -71,11 +71,10 @@ def test_a_folder_arrives_whole(checkout: Path, path: str) -> None:
     names = ("notebook", "data", "test-data", "model", "baseline")
     assert {f"--{name}={lead}" for name in names} <= set(asked)
     (checkout / "noted").unlink()
-    assert passed_on(checkout, "compare", *given)[1:4] == [
-        "benchmarks.compare", f"--data={lead}", f"--test-data={lead}",
-    ]  # fmt: skip
-    (checkout / "noted").unlink()
-    assert passed_on(checkout, "bench-engines", given[0]) == ["-m", "benchmarks.engines", f"--data={lead}"]
+    for target, module in (("compare", "benchmarks.compare"), ("bench-engines", "benchmarks.engines")):
+        asked = passed_on(checkout, target, *given)
+        assert asked[1:4] == [module, f"--data={lead}", f"--test-data={lead}"]
+        (checkout / "noted").unlink()
 
 
 @pytest.mark.parametrize("path", PATHS)
