@@ -76,9 +76,9 @@ class Client:
             raise ConfigError("a SuperNode needs name and envoy-config: start it by envoy/start_supernode.sh")
         rank, count = int(node["partition-id"]) + 1, int(node["num-partitions"])
         folder = Path(str(run["envoy-folder"]) or Path(superb_ks.__file__).parents[2] / "envoy")
-        # What is empty is not the owner's either: their folders go with their source.
-        shard = tuple((name, run[name.replace("_", "-")] or None) for name in _FOLDERS)
-        shard += tuple((name, run[name.replace("_", "-")]) for name in _SIMULATED)
+        chosen = ((name, run[name.replace("_", "-")]) for name in _SIMULATED)
+        # An empty folder is none, and not the owner's, which goes with the source in the owner's file.
+        shard = tuple((name, None if value == "" else value) for name, value in chosen)
         name = f"client_{rank:0{len(str(count))}d}"
         # A worker asks Ray for no GPU and is shown none.
         return cls(name, "cpu", rank, _simulated(folder / CONFIG_FILE, count, shard))
@@ -101,8 +101,7 @@ class Client:
 
 
 # The run config has them with "-" for "_".
-_FOLDERS = ("data_dir", "test_dir")
-_SIMULATED = ("source", "speakers", "partition", "alpha", "min_shard", "seed")
+_SIMULATED = ("source", "data_dir", "test_dir", "speakers", "partition", "alpha", "min_shard", "seed")
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from superb_ks.run_files import FAILED, FAILURE, FINISHED
 from superb_ks.settings import Addresses, Settings
 from superb_node.certificates import CERTIFICATE, DIRECTOR, PRIVATE_KEY, USER
 from superb_node.flower.cli import FlowerRefused
+from superb_notebook import flower
 from superb_notebook.connect import FederationError, connect
 from superb_notebook.flower import FlowerClient
 
@@ -111,6 +112,30 @@ class OfThisAccount(SuperLink):
         else:
             left.cards({"env_one": {"labels": ["yes"]}})
             left.status(FINISHED)
+
+
+class Silent(SuperLink):
+    """Its run never ends; notes what is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.stopped: list[str] = []
+
+    def __call__(self, command: str, *arguments: str) -> dict[str, Any]:
+        if command == "stop":
+            self.stopped.append(arguments[0])
+            return {}
+        if command == "list":
+            return {"runs": [{"status": "running"}]}
+        return super().__call__(command, *arguments)
+
+
+def test_a_run_whose_clients_say_nothing_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flower, "CARDS_SECONDS", 0.0)
+    superlink = Silent()
+    with pytest.raises(FlowerRefused, match="^the clients did not describe themselves in 0 s$"):
+        FlowerClient(superlink, tmp_path).cards()
+    assert superlink.stopped == ["5"]
 
 
 def test_the_servers_own_reason_is_told(tmp_path: Path) -> None:
